@@ -1,0 +1,131 @@
+"""The record of a change: what its id is the hash of (design section 2)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from agent.core.canonical import canonical
+from agent.core.digest import Digest, parse_digest
+from agent.core.entry import Version
+from agent.errors import IntegrityError
+
+FORMAT = 1
+_T = TypeVar("_T")
+_ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One change, described.
+
+    Attributes:
+        target: the target's tag. Not the whole reference: a registry has many names (in a cluster, through a
+            forwarded port, behind a mirror) and a layout can be moved.
+        parents: ids of the newest changes on the writer's disk when it started, sorted.
+        lane: the writer.
+        attempt: the retry within the lane, None on a laptop.
+        stamp: hybrid logical clock, ns.
+        base: id of the base that the workspace started from (a manifest's digest), None for an empty one.
+        message: the author's words.
+        annotations: the author's manifest annotations, sorted by key.
+        diff_id: digest of the layer's tar.
+        toc: sha256 (hex) of the entry part of the layer's table of contents.
+    """
+
+    target: str
+    parents: tuple[str, ...]
+    lane: str
+    attempt: int | None
+    stamp: int
+    base: str | None
+    diff_id: Digest
+    toc: str
+    message: str = ""
+    annotations: tuple[tuple[str, str], ...] = field(default=())
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical JSON that the id is the hash of."""
+        value: dict[str, Any] = {
+            "format": FORMAT,
+            "target": self.target,
+            "parents": sorted(self.parents),
+            "lane": self.lane,
+            "attempt": self.attempt,
+            "stamp": self.stamp,
+            "base": self.base,
+            "message": self.message or None,
+            "annotations": dict(self.annotations) or None,
+            "diff_id": self.diff_id,
+            "toc": self.toc,
+        }
+        return canonical({key: item for key, item in value.items() if item is not None}).decode()
+
+    @cached_property
+    def id(self) -> str:
+        """The change's id: sha256 of `text`, 64 hex digits."""
+        return sha256(self.text.encode()).hexdigest()
+
+    @property
+    def version(self) -> Version:
+        """The version of every path that the change wrote."""
+        return Version(self.stamp, self.id)
+
+    def with_diff_id(self, diff_id: Digest, toc: str) -> Record:
+        """Return the record of the same push with another layer."""
+        return replace(self, diff_id=diff_id, toc=toc)
+
+
+def parse_record(text: str) -> Record:
+    """Return the record that `Record.text` wrote.
+
+    Raises:
+        IntegrityError: it is not the canonical text of a record of this format.
+    """
+    try:
+        value = json.loads(text)
+        record = Record(
+            target=_typed(value["target"], str),
+            parents=tuple(_ident(parent) for parent in _typed(value["parents"], list)),
+            lane=_typed(value["lane"], str),
+            attempt=_typed(value["attempt"], int) if "attempt" in value else None,
+            stamp=_typed(value["stamp"], int),
+            base=_ident(value["base"]) if "base" in value else None,
+            diff_id=parse_digest(value["diff_id"]),
+            toc=_ident(value["toc"]),
+            message=_typed(value.get("message", ""), str),
+            annotations=tuple(
+                (_typed(key, str), _typed(item, str))
+                for key, item in _typed(value.get("annotations", {}), dict).items()
+            ),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _not_ours(f"unreadable ({type(error).__name__})", text) from error
+    if record.text != text:
+        raise _not_ours("not in canonical form", text)
+    if record.stamp < 1:
+        raise _not_ours("its stamp is not positive", text)
+    return record
+
+
+def _typed(value: Any, kind: type[_T]) -> _T:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is not {kind.__name__}")
+    return value
+
+
+def _ident(value: Any) -> str:
+    if not _ID.fullmatch(_typed(value, str)):
+        raise ValueError(f"{value!r} is no id")
+    return _typed(value, str)
+
+
+def _not_ours(what: str, text: str) -> IntegrityError:
+    return IntegrityError(
+        f"a change's record is {what}", subject=text[:120], remedy="the image was edited; pull an older tag"
+    )

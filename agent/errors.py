@@ -1,0 +1,114 @@
+"""Every error the agent raises on purpose.
+
+    AgentError                 1   a bug, if raised as itself
+    ├── UsageError             2   the command's words are off
+    │   └── InvalidReferenceError
+    ├── ConflictError         10   concurrent changes disagree, or the head is foreign
+    ├── DivergedError         11   not the directory that was pulled, or it has local changes
+    ├── AuthError             20   the registry refuses these credentials
+    ├── UnavailableError      21   the registry cannot be reached or does not answer as one
+    │   ├── TagRefusedError        the registry does not let a tag move
+    │   └── MissingBlobError       a manifest names what the registry does not have
+    ├── IntegrityError        30   bytes are not what their digest or description promises
+    ├── UnsafeArchiveError    31   an archive would leave its root, or exceed a limit
+    └── WorkspaceError        40   the directory cannot be read or written
+        └── FileChangedError       a file changed while it was read
+
+Each error says what happened, to what, and what to do. The exit code and whether trying again can help are
+attributes of the class, so that they are decided in one place.
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Root of the tree.
+
+    Args:
+        what: what happened, a clause without a full stop.
+        subject: what it happened to: a reference, a digest, a path. Never a secret.
+        remedy: what the user can do, a clause without a full stop.
+    """
+
+    exit_code = 1
+    retryable = False
+
+    def __init__(self, what: str, *, subject: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.subject = subject
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.what}; {self.remedy}"
+
+
+class UsageError(AgentError):
+    """The command's words are off."""
+
+    exit_code = 2
+
+
+class InvalidReferenceError(UsageError):
+    """A text is no image reference."""
+
+
+class ConflictError(AgentError):
+    """Concurrent changes disagree, or head is an image that cannot be merged."""
+
+    exit_code = 10
+
+
+class DivergedError(AgentError):
+    """The directory is not the one that was pulled, or has changes that a pull would lose."""
+
+    exit_code = 11
+
+
+class AuthError(AgentError):
+    """The registry refuses these credentials."""
+
+    exit_code = 20
+
+
+class UnavailableError(AgentError):
+    """The registry cannot be reached, or does not answer as a registry would."""
+
+    exit_code = 21
+    retryable = True
+
+
+class TagRefusedError(UnavailableError):
+    """The registry does not let this tag move (immutable tags, quota)."""
+
+    retryable = False
+
+
+class MissingBlobError(UnavailableError):
+    """A manifest was refused because something it names is not in the repository."""
+
+    retryable = False
+
+
+class IntegrityError(AgentError):
+    """Bytes are not what their digest or their description promises."""
+
+    exit_code = 30
+
+
+class UnsafeArchiveError(AgentError):
+    """An archive would write outside its root, or exceeds a limit."""
+
+    exit_code = 31
+
+
+class WorkspaceError(AgentError):
+    """The directory cannot be read or written."""
+
+    exit_code = 40
+
+
+class FileChangedError(WorkspaceError):
+    """A file changed while it was read."""
+
+    retryable = True

@@ -1,0 +1,108 @@
+"""The port to whatever keeps images: blobs, manifests and tags of one repository.
+
+Nothing here assumes HTTP: an adapter for a directory, S3, GCS or rsync keeps the same promises, and every adapter
+passes the one contract suite in `tests/contract`. An adapter is safe to use from several threads at once.
+
+What an adapter promises:
+
+- A blob or manifest is addressed by its digest and never changes; writing one twice is harmless.
+- A tag is moved by one atomic step. There is no compare-and-swap: races on one tag are the caller's business.
+- After `put_manifest` returned, `get_manifest` of the same tag gives that manifest or a later one.
+- `tags` may lag behind `put_manifest`; nothing else may.
+- It retries what is worth retrying by itself and raises only errors of `agent.errors`.
+- It does not check that a blob's bytes fit its digest when reading: readers above hash what they read anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.core.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest or index as stored. `digest` is that of `data`, computed by the adapter, never taken on trust."""
+
+    data: bytes
+    media_type: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob that `upload` stored; `size` in bytes."""
+
+    digest: Digest
+    size: int
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What moved so far: requests (0 where the adapter makes none), bytes in and out of blobs and manifests."""
+
+    requests: int = 0
+    received: int = 0
+    sent: int = 0
+
+
+class Store(Protocol):
+    """One repository."""
+
+    traffic: Traffic
+
+    def get_manifest(self, reference: str) -> Manifest | None:
+        """Return the manifest at a tag or digest, None if there is none.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+            IntegrityError: it was asked for by digest and has another one, or is larger than 4 MiB.
+        """
+
+    def put_manifest(self, reference: str, data: bytes, media_type: str) -> Digest:
+        """Store `data` under a tag (or its own digest) and return its digest.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+            TagRefusedError: the repository does not let this tag move.
+            MissingBlobError: the manifest names a blob or manifest that the repository does not have.
+        """
+
+    def delete_manifest(self, digest: Digest) -> bool:
+        """Delete a manifest and with it every tag on it; False if it was not there or deletion is not offered."""
+
+    def tags(self, prefix: str = "") -> list[str]:
+        """Return the repository's tags that start with `prefix`, in bytes order; empty for a repository not yet there.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Say whether the repository has a blob."""
+
+    def read_blob(self, digest: Digest, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield a blob's bytes from `start`, `length` of them or all; resumes by itself where a connection breaks.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+            IntegrityError: there is no such blob, or it ended before `length`.
+        """
+
+    def put_blob(self, data: bytes) -> Digest:
+        """Store a small blob, unless the repository has it, and return its digest."""
+
+    def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+        """Store a blob of unknown size and digest in one pass.
+
+        `chunks` is called once for each try and yields the whole content from its start; the content of the last
+        try counts. Memory stays bounded by the size of a chunk.
+        """
+
+    def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
+        """Make `source`'s blob available here: by mounting it where both are one registry, else by copying."""
+
+    def close(self) -> None:
+        """Release connections. Further calls are an error."""
