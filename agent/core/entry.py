@@ -70,11 +70,16 @@ class Write(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """The change removed the version `seen`, which was of `kind`, from `path`."""
+    """The change removed the version `seen`, which was of `kind`, from `path`.
+
+    `whiteout` says that the layer's tar holds a whiteout for exactly this path. It is recorded, not derived: it
+    depends on what the writer's frontier had below the path, which a reader of this layer alone cannot know.
+    """
 
     path: bytes
     kind: Kind
     seen: Version
+    whiteout: bool = False
 
 
 class Touch(NamedTuple):
