@@ -1,0 +1,77 @@
+"""A workspace image as a value: layers, the changes they hold, and the records of changes (design sections 2, 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Literal
+
+from agent.core.canonical import canonical
+from agent.core.digest import Digest
+from agent.core.record import Record
+
+LayerKind = Literal["base", "change", "fixup", "foreign"]
+Platform = tuple[str, str, str]
+"""os, architecture, variant."""
+
+DEFAULT_PLATFORM: Platform = ("linux", "amd64", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How one layer's bytes hold its table of contents: facts about the blob `digest`, void for any other."""
+
+    digest: Digest
+    diff_id: Digest
+    toc_offset: int
+    toc_length: int
+    toc_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of an image. `record` is set for changes, `base` (an id) for the base's own layers."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    diff_id: Digest
+    kind: LayerKind
+    record: Record | None = None
+    base: str | None = None
+    encoding: Encoding | None = None
+    toc: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A workspace image: its layers, lowest first, and what it says of itself.
+
+    `change` is the id of the change that an entry was pushed for. `dropped` are records without a layer.
+    """
+
+    layers: tuple[Layer, ...]
+    target: str
+    lane: str = ""
+    attempt: int | None = None
+    change: str | None = None
+    dropped: tuple[Record, ...] = ()
+    platform: Platform = DEFAULT_PLATFORM
+    annotations: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def records(self) -> dict[str, Record]:
+        """Every change the image knows of, by id."""
+        kept = (layer.record for layer in self.layers if layer.record)
+        return {record.id: record for record in (*kept, *self.dropped)}
+
+    @property
+    def base(self) -> str | None:
+        """The id of the base, None where the workspace started empty."""
+        return next((layer.base for layer in self.layers if layer.base), None)
+
+    @property
+    def view(self) -> str:
+        """sha256 over the ordered (diff_id, id) pairs: what makes a manifest ours."""
+        pairs = [[layer.diff_id, layer.record.id if layer.record else layer.base or ""] for layer in self.layers]
+        return sha256(canonical([*pairs, *([record.text, ""] for record in self.dropped)])).hexdigest()

@@ -1,0 +1,311 @@
+"""Manifests and configs: images to bytes and back (image-spec, manifest.md and config.md; design sections 2 and 5).
+
+Metadata stands twice, on a layer's descriptor and in the config's history, because tools strip the one or the
+other. The config is needed only where the descriptors lost theirs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent.core.canonical import canonical
+from agent.core.digest import Digest, digest_of, parse_digest
+from agent.core.image import Encoding, Image, Layer, LayerKind, Platform
+from agent.core.record import FORMAT, Record, parse_record
+from agent.errors import IntegrityError
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+PREFIX = "dev.instep."
+INLINE_MAX = 2 << 10
+INLINE_TOTAL_MAX = 512 << 10
+
+_KINDS: dict[str, LayerKind] = {"base": "base", "change": "change", "fixup": "fixup"}
+
+
+def format_image(image: Image) -> tuple[bytes, bytes]:
+    """Return the config and the manifest of `image`. Equal images give equal bytes: no clock, no library's version."""
+    system, architecture, variant = image.platform
+    newest = max((record.stamp for record in image.records.values()), default=0)
+    config = canonical(
+        {
+            "architecture": architecture,
+            "config": {},
+            "created": _rfc3339(newest),
+            "history": [_history(layer) for layer in image.layers] + [_dropped(record) for record in image.dropped],
+            "os": system,
+            "rootfs": {"diff_ids": [layer.diff_id for layer in image.layers], "type": "layers"},
+            **({"variant": variant} if variant else {}),
+        }
+    )
+    room = INLINE_TOTAL_MAX
+    descriptors = []
+    # Newest first: a reader that knows the older layers already needs the newest tables of contents.
+    for layer in reversed(image.layers):
+        inline = layer.toc is not None and len(layer.toc) <= min(INLINE_MAX, room)
+        room -= len(layer.toc or b"") if inline else 0
+        descriptors.append(_descriptor(layer, inline))
+    manifest = canonical(
+        {
+            "annotations": dict(image.annotations) | _own_annotations(image),
+            "config": {"digest": digest_of(config), "mediaType": CONFIG, "size": len(config)},
+            "layers": descriptors[::-1],
+            "mediaType": MANIFEST,
+            "schemaVersion": 2,
+        }
+    )
+    return config, manifest
+
+
+def _own_annotations(image: Image) -> dict[str, str]:
+    own = {
+        "format": str(FORMAT),
+        "view": image.view,
+        "target": image.target,
+        "lane": image.lane,
+        "attempt": None if image.attempt is None else str(image.attempt),
+        "change": image.change,
+        "dropped": canonical([record.text for record in image.dropped]).decode() if image.dropped else None,
+        "platform": "/".join(filter(None, image.platform)),
+    }
+    return {PREFIX + key: value for key, value in own.items() if value is not None}
+
+
+def _history(layer: Layer) -> dict[str, Any]:
+    if layer.record:
+        return {
+            "comment": layer.record.text,
+            "created": _rfc3339(layer.record.stamp),
+            "created_by": f"agent push --lane {layer.record.lane}",
+        }
+    marker = {"format": FORMAT, "kind": layer.kind, **({"base": layer.base} if layer.base else {})}
+    return {"comment": canonical(marker).decode(), "created_by": f"instep {layer.kind}"}
+
+
+def _dropped(record: Record) -> dict[str, Any]:
+    return {"comment": record.text, "created_by": "instep superseded", "empty_layer": True}
+
+
+def _descriptor(layer: Layer, inline: bool) -> dict[str, Any]:
+    said = {
+        "kind": layer.kind,
+        "record": layer.record.text if layer.record else None,
+        "base": layer.base,
+        "diff-id": layer.diff_id,
+        "encoding": _format_encoding(layer.encoding) if layer.encoding else None,
+        "toc": base64.b64encode(layer.toc).decode() if inline and layer.toc is not None else None,
+    }
+    return {
+        "annotations": {PREFIX + key: value for key, value in said.items() if value is not None},
+        "digest": layer.digest,
+        "mediaType": layer.media_type,
+        "size": layer.size,
+    }
+
+
+def _format_encoding(encoding: Encoding) -> str:
+    return canonical(
+        {
+            "diff_id": encoding.diff_id,
+            "digest": encoding.digest,
+            "length": encoding.toc_length,
+            "offset": encoding.toc_offset,
+            "sha256": encoding.toc_sha256,
+        }
+    ).decode()
+
+
+def _rfc3339(stamp: int) -> str:
+    """Format ns since 1970 in UTC without a clock or a time zone (days to civil date, proleptic Gregorian)."""
+    days, seconds = divmod(stamp // 1_000_000_000, 86_400)
+    era, day = divmod(days + 719_468, 146_097)
+    year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5 - 1
+    year += era * 400 + (month >= 10)
+    month += 3 if month < 10 else -9
+    hours, seconds = divmod(seconds, 3600)
+    return f"{year:04}-{month:02}-{day:02}T{hours:02}:{seconds // 60:02}:{seconds % 60:02}Z"
+
+
+def load_json(data: bytes, subject: str) -> dict[str, Any]:
+    """Return the JSON object in `data`.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise damaged(subject, "is not JSON") from error
+    if not isinstance(value, dict):
+        raise damaged(subject, "is not a JSON object")
+    return value
+
+
+def needs_config(manifest: Mapping[str, Any]) -> bool:
+    """Say whether the descriptors lost what only the config still has."""
+    view = _annotations(manifest).get(PREFIX + "view")
+    return view is None or any(PREFIX + "diff-id" not in _annotations(layer) for layer in manifest.get("layers", []))
+
+
+def parse_image(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subject: str) -> Image:
+    """Return the image that a manifest (and, where `needs_config`, its config) describes.
+
+    Layers that nothing ours explains have the kind `foreign`.
+
+    Raises:
+        IntegrityError: it is not an image manifest, or its own statements contradict each other.
+    """
+    try:
+        return _parse(manifest, config, subject)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise damaged(subject, f"is no image manifest ({type(error).__name__})") from error
+
+
+def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subject: str) -> Image:
+    if "manifests" in manifest or not isinstance(manifest["config"], dict):
+        raise damaged(subject, "is both an index and an image, or neither")
+    own = {key.removeprefix(PREFIX): value for key, value in _annotations(manifest).items() if key.startswith(PREFIX)}
+    descriptors = manifest["layers"]
+    comments = _comments(config, len(descriptors)) if config else None
+    diff_ids = config["rootfs"]["diff_ids"] if config else [None] * len(descriptors)
+    if len(diff_ids) != len(descriptors):
+        raise damaged(subject, "has another number of layers than its config")
+    layers = tuple(
+        _layer(descriptor, diff_id, comments[i] if comments else None)
+        for i, (descriptor, diff_id) in enumerate(zip(descriptors, diff_ids, strict=True))
+    )
+    dropped = tuple(parse_record(text) for text in json.loads(own.get("dropped", "[]")))
+    image = Image(
+        layers=layers,
+        target=own.get("target", ""),
+        lane=own.get("lane", ""),
+        attempt=int(own["attempt"]) if "attempt" in own else None,
+        change=own.get("change"),
+        dropped=dropped,
+        platform=_platform(own.get("platform"), config),
+        annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
+    )
+    if "view" in own and own["view"] != image.view:
+        raise damaged(subject, "was edited: its view does not fit its layers")
+    return image
+
+
+def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | None) -> Layer:
+    said = _annotations(descriptor)
+    digest, size = parse_digest(descriptor["digest"]), descriptor["size"]
+    if type(size) is not int or size < 0:
+        raise ValueError("size")
+    diff_id = parse_digest(diff_id or said[PREFIX + "diff-id"])
+    text = said.get(PREFIX + "record") or (comment if comment and '"diff_id"' in comment else None)
+    record = parse_record(text) if text else None
+    if record and record.diff_id != diff_id:
+        record = None
+    marker = {} if record else _marker(said, comment)
+    kind = "change" if record else marker.get("kind", "foreign")
+    encoding = _parse_encoding(said.get(PREFIX + "encoding"))
+    if encoding and (encoding.digest != digest or encoding.diff_id != diff_id):
+        encoding = None
+    return Layer(
+        media_type=str(descriptor["mediaType"]),
+        digest=digest,
+        size=size,
+        diff_id=diff_id,
+        kind=_KINDS.get(kind, "foreign"),
+        record=record,
+        base=str(parse_digest(marker["base"])) if kind == "base" else None,
+        encoding=encoding,
+        toc=_parse_inline(said.get(PREFIX + "toc")) if encoding else None,
+    )
+
+
+def _marker(said: Mapping[str, str], comment: str | None) -> dict[str, Any]:
+    if said.get(PREFIX + "kind") in ("base", "fixup"):
+        return {"kind": said[PREFIX + "kind"], "base": said.get(PREFIX + "base")}
+    try:
+        marker = json.loads(comment or "")
+    except (ValueError, RecursionError):
+        return {}
+    return marker if isinstance(marker, dict) and marker.get("format") == FORMAT else {}
+
+
+def _comments(config: Mapping[str, Any], count: int) -> list[str] | None:
+    """Return the comment of each layer's history, None where the history does not tell which layer is which."""
+    history = [item for item in config.get("history") or [] if not item.get("empty_layer")]
+    return [str(item.get("comment") or "") for item in history] if len(history) == count else None
+
+
+def _platform(said: str | None, config: Mapping[str, Any] | None) -> Platform:
+    if config and config.get("os"):
+        return str(config["os"]), str(config.get("architecture", "")), str(config.get("variant") or "")
+    parts = [*(said or "linux/amd64").split("/"), "", ""]
+    return parts[0], parts[1], parts[2]
+
+
+def _parse_encoding(text: str | None) -> Encoding | None:
+    if text is None:
+        return None
+    value = json.loads(text)
+    if (
+        type(value["offset"]) is not int
+        or type(value["length"]) is not int
+        or min(value["offset"], value["length"]) < 0
+    ):
+        raise ValueError("encoding")
+    sha = str(value["sha256"])
+    return Encoding(
+        parse_digest(value["digest"]), parse_digest(value["diff_id"]), value["offset"], value["length"], sha
+    )
+
+
+def _parse_inline(text: str | None) -> bytes | None:
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("toc") from error
+
+
+def _annotations(thing: Mapping[str, Any]) -> dict[str, str]:
+    found = thing.get("annotations") or {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise TypeError("annotations")
+    return found
+
+
+def choose_platform(index: Mapping[str, Any], wanted: Platform, subject: str) -> Digest:
+    """Return the digest of the manifest in an image index that fits `wanted` best.
+
+    Raises:
+        IntegrityError: none fits; the text names those there are.
+    """
+    there: Sequence[Any] = index.get("manifests") or []
+    offered = [item for item in there if isinstance(item, dict)]
+    for item in offered:
+        platform = item.get("platform") or {}
+        if (platform.get("os"), platform.get("architecture")) == wanted[:2] and (
+            not wanted[2] or platform.get("variant", wanted[2]) == wanted[2]
+        ):
+            return parse_digest(item.get("digest"))
+    if len(offered) == 1 and not offered[0].get("platform"):
+        return parse_digest(offered[0].get("digest"))
+    names = ", ".join(sorted({"/".join(map(str, (item.get("platform") or {}).values())) for item in offered})) or "none"
+    raise IntegrityError(
+        f"an index without an image for {'/'.join(filter(None, wanted))} (it has {names})"[:300],
+        subject=subject,
+        remedy="name another image, or its digest",
+    )
+
+
+def damaged(subject: str, what: str) -> IntegrityError:
+    """Return the error for a manifest that cannot be used."""
+    return IntegrityError(what, subject=subject, remedy="name an image that holds a workspace, or an older tag of it")

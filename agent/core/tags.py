@@ -1,0 +1,81 @@
+"""Derived tags: slugs help people, hashes decide (design section 2, "Derived tags").
+
+An entry's tag is written once; a pointer is found by its lane without listing; a checkpoint holds a merge.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from hashlib import sha256
+
+from agent.errors import InvalidReferenceError
+
+SLUG_MAX = 30
+_DERIVED = re.compile(r"\._(?:e[a-z2-7]{10}[0-9a-f]{26}|p[a-z2-7]{26}(?:-[0-9]+)?|c[a-z2-7]{10}[0-9a-f]{26})$")
+_ENTRY = re.compile(r"\._e([a-z2-7]{10})([0-9a-f]{26})$")
+_CHECKPOINT = re.compile(r"\._c([a-z2-7]{10})([0-9a-f]{26})$")
+
+
+def slug(text: str) -> str:
+    """Return `text` as people may still recognise it in a tag, at most 30 characters."""
+    safe = re.sub(r"[^a-z0-9_-]", "-", text.lower())
+    if safe.startswith("-"):
+        safe = "_" + safe[1:]
+    return safe[:SLUG_MAX]
+
+
+def entry_tag(tag: str, lane: str, change: str) -> str:
+    """Return the tag of the entry of `change` (an id) by `lane` for the target tag `tag`."""
+    return f"{slug(tag)}.{slug(lane)}._e{_hash(tag, 10)}{change[:26]}"
+
+
+def pointer_tag(tag: str, lane: str, attempt: int | None) -> str:
+    """Return the tag that points at the entry of a lane's attempt."""
+    suffix = "" if attempt is None else f"-{attempt}"
+    return f"{slug(tag)}.{slug(lane)}._p{_hash(tag, 10)}{_hash(lane, 16)}{suffix}"
+
+
+def checkpoint_tag(tag: str, change: str) -> str:
+    """Return the tag of a checkpoint."""
+    return f"{slug(tag)}._c{_hash(tag, 10)}{change[:26]}"
+
+
+def derived_prefix(tag: str) -> str:
+    """Return what every derived tag of a target starts with; other targets' tags may start with it, too."""
+    return f"{slug(tag)}."
+
+
+def entry_ids(tag: str, tags: list[str]) -> dict[str, str]:
+    """Return the first 26 digits of the ids of a target's entries among `tags`, each with its tag."""
+    return _ids(_ENTRY, tag, tags)
+
+
+def checkpoint_ids(tag: str, tags: list[str]) -> dict[str, str]:
+    """Return the first 26 digits of the ids of a target's checkpoints among `tags`, each with its tag."""
+    return _ids(_CHECKPOINT, tag, tags)
+
+
+def check_target_tag(tag: str) -> str:
+    """Return `tag` if a workspace may be kept at it.
+
+    Raises:
+        InvalidReferenceError: it looks like a derived tag.
+    """
+    if _DERIVED.search(tag):
+        raise InvalidReferenceError(
+            "the tag looks like one that is derived from a target's",
+            subject=tag,
+            remedy="name the target itself, without the part that starts with ._",
+        )
+    return tag
+
+
+def _ids(pattern: re.Pattern[str], tag: str, tags: list[str]) -> dict[str, str]:
+    ours = _hash(tag, 10)
+    matches = ((pattern.search(found), found) for found in tags)
+    return {match[2]: found for match, found in matches if match and match[1] == ours}
+
+
+def _hash(text: str, length: int) -> str:
+    return base64.b32encode(sha256(text.encode()).digest()).decode().lower()[:length]
