@@ -1,0 +1,259 @@
+"""What one push changed: what is remembered beside what a scan found (design sections 3 and 7).
+
+In three steps, because only the middle one reads files: `sift` finds where the disk may differ, the caller
+examines those paths, `diff` says what that means.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from heapq import merge
+from typing import Protocol, TypeAlias, TypeVar
+
+from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Version, Write, toc_order
+from agent.core.known import Fingerprint, Found, Known
+from agent.core.path import ancestors
+
+_KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIR,
+    stat.S_IFLNK: Kind.LINK,
+    stat.S_IFIFO: Kind.FIFO,
+    stat.S_IFCHR: Kind.CHAR,
+    stat.S_IFBLK: Kind.BLOCK,
+}
+
+
+def kind_of(mode: int) -> Kind:
+    """Return the kind that an st_mode says (not for sockets, which are no part of a tree)."""
+    return _KINDS[stat.S_IFMT(mode)]
+
+
+@dataclass(slots=True)
+class Sifted:
+    """Where the disk may differ from what is remembered.
+
+    Attributes:
+        gone: what is remembered, was on disk and is no longer.
+        fresh: what was found where nothing was remembered or pulled, or something of another kind.
+        suspects: what stands at both, of one kind, with another fingerprint or a racily clean one.
+        replaced: what is remembered at a path of `fresh`, and that path, by path.
+        kept: every directory and every name of a link group that is remembered and still stands.
+        names: the names on disk of each file that has several, by inode.
+        partners: the names remembered of each link group, by group.
+        total: how many paths were found.
+        standing: how many remembered paths still stand.
+    """
+
+    gone: list[Known] = field(default_factory=list)
+    fresh: list[Found] = field(default_factory=list)
+    suspects: list[tuple[Known, Found]] = field(default_factory=list)
+    replaced: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
+    kept: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
+    names: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    partners: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    total: int = 0
+    standing: int = 0
+
+
+def sift(known: Iterable[Known], found: Iterable[Found], clean_before: int) -> Sifted:
+    """Join what is remembered with a scan, both in bytes order of paths.
+
+    Args:
+        clean_before: a fingerprint whose ctime (ns) is not before this is racy: the path may have changed
+            within the same tick of the file system's clock.
+    """
+    sifted = Sifted()
+    for old, new in join(known, found):
+        if new is not None:
+            sifted.total += 1
+            if new.nlink > 1 and not stat.S_ISDIR(new.print.mode):
+                sifted.names[new.print.ino].append(new.path)
+        if old is not None and old.group:
+            sifted.partners[old.group].append(old.path)
+        if new is None:
+            assert old is not None
+            if old.print is not None:
+                sifted.gone.append(old)
+        elif old is None or old.print is None or old.node.kind is not kind_of(new.print.mode):
+            sifted.fresh.append(new)
+            if old is not None:
+                sifted.replaced[old.path] = (old, new)
+        else:
+            sifted.standing += 1
+            if old.group or old.node.kind is Kind.DIR:
+                sifted.kept[old.path] = (old, new)
+            if old.print != new.print or old.print.ctime >= clean_before:
+                sifted.suspects.append((old, new))
+    return sifted
+
+
+class _HasPath(Protocol):
+    @property
+    def path(self) -> bytes: ...
+
+
+_New = TypeVar("_New", bound=_HasPath)
+
+
+def join(known: Iterable[Known], found: Iterable[_New]) -> Iterator[tuple[Known | None, _New | None]]:
+    """Pair what stands at equal paths of two sequences in bytes order of paths."""
+    left, right = iter(known), iter(found)
+    old, new = next(left, None), next(right, None)
+    while old is not None or new is not None:
+        if new is None or (old is not None and old.path < new.path):
+            yield old, None
+            old = next(left, None)
+        elif old is None or new.path < old.path:
+            yield None, new
+            new = next(right, None)
+        else:
+            yield old, new
+            old, new = next(left, None), next(right, None)
+
+
+def recorded(old: Known | None, now: Fingerprint, seen: Node, *, privileged: bool) -> Node:
+    """Return the node to record for what a path shows now.
+
+    An attribute that the disk still shows as it did when the path was pulled or pushed keeps its recorded value:
+    the disk may not have been able to hold it. An unprivileged agent records 0:0 for what is new, as every
+    owner it could see is its own.
+    """
+    if old is None or old.print is None or old.node.kind is not seen.kind:
+        return seen if privileged else seen._replace(uid=0, gid=0)
+    was, node = old.print, old.node
+    xattrs = seen.xattrs
+    if not privileged and was.mtime == now.mtime:
+        xattrs = tuple(sorted({*xattrs, *(x for x in node.xattrs if x[0].startswith(b"security."))}))
+    return seen._replace(
+        mode=node.mode if stat.S_IMODE(was.mode) == stat.S_IMODE(now.mode) else seen.mode,
+        uid=node.uid if was.uid == now.uid else (seen.uid if privileged else 0),
+        gid=node.gid if was.gid == now.gid else (seen.gid if privileged else 0),
+        mtime=node.mtime if was.mtime == now.mtime else seen.mtime,
+        xattrs=xattrs,
+    )
+
+
+def differs(old: Node, new: Node) -> bool:
+    """Say whether anything but the mtime differs."""
+    return old._replace(mtime=0) != new._replace(mtime=0)
+
+
+def diff(sifted: Sifted, nodes: Mapping[bytes, Node]) -> list[TocEntry]:
+    """Return what a change says, in toc order; offsets and the contents of new files are still to be filled in.
+
+    Args:
+        nodes: the node to record (`recorded`) of every fresh and every suspect path; a fresh file's `sha256`
+            may be empty, a suspect file's is that of its content now, or empty if its size alone shows that it
+            changed.
+    """
+    standing = sifted.kept | {old.path: (old, new) for old, new in sifted.suspects}
+    writes = {found.path: Write(found.path, nodes[found.path], _seen(sifted, found.path)) for found in sifted.fresh}
+    touches: list[TocEntry] = []
+    for old, new in sifted.suspects:
+        node = nodes[old.path]
+        if differs(old.node, node) or _relinked(sifted, standing, old, new):
+            writes[old.path] = Write(old.path, node, old.version)
+        elif old.node.kind is not Kind.DIR and old.node.mtime != node.mtime and old.version:
+            touches.append(Touch(old.path, old.version, node.mtime))
+    deletes = [Delete(old.path, old.node.kind, old.version) for old in _removed(sifted) if old.version]
+    context = _groups(sifted, standing, nodes, writes)
+    _directories(standing, nodes, [*(entry.path for entry in deletes), *writes, *context], writes, context)
+    return sorted([*deletes, *writes.values(), *context.values(), *touches], key=toc_order)
+
+
+def _removed(sifted: Sifted) -> Iterator[Known]:
+    yield from sifted.gone
+    for old, new in sifted.replaced.values():
+        # A directory and a non-directory at one path are two registers, so that the one that went must be deleted;
+        # between two non-directories the write alone says it all.
+        if old.print is not None and Kind.DIR in (old.node.kind, kind_of(new.print.mode)):
+            yield old
+
+
+def _seen(sifted: Sifted, path: bytes) -> Seen:
+    if path not in sifted.replaced:
+        return None
+    old, _ = sifted.replaced[path]
+    return UNPULLED if old.print is None else old.version
+
+
+_Standing: TypeAlias = Mapping[bytes, tuple[Known, Found]]
+
+
+def _relinked(sifted: Sifted, standing: _Standing, old: Known, new: Found) -> bool:
+    """Say whether a path is another file than before, with other names: content alone would not show it."""
+    assert old.print is not None
+    if old.node.kind is Kind.DIR or old.print.ino == new.print.ino:
+        return False
+    before = {path for path in sifted.partners.get(old.group, ()) if path in standing} | {old.path}
+    return before != {*sifted.names.get(new.print.ino, ()), old.path}
+
+
+def _groups(
+    sifted: Sifted, standing: _Standing, nodes: Mapping[bytes, Node], writes: dict[bytes, Write]
+) -> dict[bytes, Context]:
+    """Write every link group of which a name is written whole: number its writes, return its other names."""
+    changed = sorted(names for names in sifted.names.values() if len(names) > 1 and any(n in writes for n in names))
+    context = {}
+    for group, names in enumerate(changed, start=1):
+        node = next(writes[name].node for name in names if name in writes)
+        for name in names:
+            if name in writes:
+                writes[name] = writes[name]._replace(node=node, group=group)
+            else:
+                old, _ = standing[name]
+                context[name] = Context(name, nodes.get(name, old.node), old.version, group=group)
+    return context
+
+
+def _directories(
+    standing: _Standing,
+    nodes: Mapping[bytes, Node],
+    changed: Iterable[bytes],
+    writes: dict[bytes, Write],
+    context: dict[bytes, Context],
+) -> None:
+    """List every directory above something changed; write those that had no version of their own."""
+    for path in {above for below in changed for above in ancestors(below)}:
+        if path not in writes and path in standing:
+            old, _ = standing[path]
+            node = nodes.get(path, old.node)
+            if old.version is None:
+                writes[path] = Write(path, node)
+            else:
+                context[path] = Context(path, node)
+
+
+def remembered(
+    known: Iterable[Known], sifted: Sifted, nodes: Mapping[bytes, Node], written: Mapping[bytes, Write], new: Version
+) -> Iterator[Known]:
+    """Yield what to remember after a push, in bytes order.
+
+    Args:
+        nodes: as for `diff`.
+        written: the change's writes, completed, by path.
+        new: the change's version.
+    """
+    group_of = {name: names[0] for names in sifted.names.values() if len(names) > 1 for name in names}
+    numbers = {first: number for number, first in enumerate(sorted(set(group_of.values())), start=1)}
+
+    def known_now(path: bytes, node: Node, version: Version | None, now: Fingerprint) -> Known:
+        return Known(path, node, version, now, numbers[group_of[path]] if path in group_of else 0)
+
+    fresh: dict[bytes, Known] = {}
+    for found in sifted.fresh:
+        fresh[found.path] = known_now(found.path, written[found.path].node, new, found.print)
+    for path, (old, found) in sifted.kept.items():
+        fresh[path] = known_now(path, old.node, old.version, found.print)
+    for old, found in sifted.suspects:
+        node = nodes[old.path]
+        fresh[old.path] = known_now(old.path, node, old.version, found.print)
+    for path, write in written.items():
+        fresh[path] = fresh[path]._replace(node=write.node, version=new)
+    gone = {old.path for old in sifted.gone}
+    rest = (row for row in known if row.path not in gone and row.path not in fresh)
+    return merge(rest, (fresh[path] for path in sorted(fresh)), key=lambda row: row.path)

@@ -1,0 +1,145 @@
+"""What a pull must do to a directory: what is remembered of it beside the tree it shall be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from agent.core.diff import join
+from agent.core.entry import Kind, Node, TreeEntry
+from agent.core.known import Known
+from agent.core.path import ancestors, parent
+from agent.core.select import Select, everything
+
+
+@dataclass(slots=True)
+class Plan:
+    """Steps, to be taken in the order of the fields.
+
+    Attributes:
+        remove: paths to remove, children before their directories.
+        directories: directories to make or whose attributes are to be set at the end, parents first.
+        fetch: files whose content must come, by the layer (diff_id) that has it, in order of offset.
+        make: links, FIFOs and devices to make.
+        link: names to give to a file that stands by then: (path, name it has already).
+        attributes: what stands with the right content and wrong attributes.
+        rows: the whole tree, selected or not, with what is remembered where it stays as it is.
+        left: how many paths of the tree are not selected.
+    """
+
+    remove: list[tuple[bytes, Kind]] = field(default_factory=list)
+    directories: list[TreeEntry] = field(default_factory=list)
+    fetch: dict[str, list[TreeEntry]] = field(default_factory=lambda: defaultdict(list))
+    make: list[TreeEntry] = field(default_factory=list)
+    link: list[tuple[TreeEntry, bytes]] = field(default_factory=list)
+    attributes: list[TreeEntry] = field(default_factory=list)
+    rows: list[tuple[TreeEntry, Known | None]] = field(default_factory=list)
+    left: int = 0
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the directory is the tree already."""
+        return not (self.remove or self.directories or self.fetch or self.make or self.link or self.attributes)
+
+
+def plan(known: Iterable[Known], tree: Sequence[TreeEntry], selected: Select) -> Plan:
+    """Compare what is remembered with the tree that shall be, both in bytes order of paths."""
+    steps = Plan()
+    needed = _above_selected(tree, selected)
+    directories: list[tuple[TreeEntry, Known | None]] = []
+    groups: dict[int, list[tuple[TreeEntry, Known | None]]] = defaultdict(list)
+    stirred: set[bytes] = set()
+    for old, new in join(known, tree):
+        here = old if old is not None and old.print is not None else None
+        taken = new is not None and (new.path in needed or selected(new.path))
+        if here is not None and (new is None or not taken or here.node.kind is not new.node.kind):
+            steps.remove.append((here.path, here.node.kind))
+            stirred.add(parent(here.path))
+            here = None
+        if new is None:
+            continue
+        if not taken:
+            steps.rows.append((new, None))
+            steps.left += 1
+        elif new.node.kind is Kind.DIR:
+            directories.append((new, here))
+        elif new.group is not None:
+            groups[new.group].append((new, here))
+        else:
+            _place(steps, new, here, stirred)
+    for names in groups.values():
+        _place_group(steps, names, stirred)
+    for new, here in reversed(directories):
+        _place_directory(steps, new, here, stirred)
+    steps.directories.reverse()
+    steps.remove.reverse()
+    steps.rows.sort(key=lambda row: row[0].path)
+    for entries in steps.fetch.values():
+        entries.sort(key=lambda entry: entry.offset)
+    return steps
+
+
+def _above_selected(tree: Sequence[TreeEntry], selected: Select) -> set[bytes]:
+    if selected is everything:
+        return set()
+    return {above for entry in tree if selected(entry.path) for above in ancestors(entry.path)}
+
+
+def _place(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes]) -> None:
+    # A name that had others on disk is made anew: changing it in place would change those, too.
+    if here is not None and here.version == new.version and here.node == new.node and not here.group:
+        steps.rows.append((new, here))
+        return
+    steps.rows.append((new, None))
+    if here is not None and not here.group and _same_content(here.node, new.node):
+        steps.attributes.append(new)
+        return
+    stirred.add(parent(new.path))
+    if new.node.kind is Kind.FILE:
+        steps.fetch[new.layer].append(new)
+    else:
+        steps.make.append(new)
+
+
+def _same_content(old: Node, new: Node) -> bool:
+    return (
+        old.kind is new.kind
+        and (old.size, old.sha256, old.target, old.device) == (new.size, new.sha256, new.target, new.device)
+        and (new.kind is not Kind.FILE or bool(new.sha256))
+    )
+
+
+def _place_group(steps: Plan, names: list[tuple[TreeEntry, Known | None]], stirred: set[bytes]) -> None:
+    """Keep a link group that stands as it shall; else make its first name anew and link the others to it."""
+    disk_groups = {here.group if here is not None else 0 for _, here in names}
+    if (
+        len(disk_groups) == 1
+        and 0 not in disk_groups
+        and all(here is not None and (here.version, here.node) == (new.version, new.node) for new, here in names)
+    ):
+        steps.rows.extend(names)
+        return
+    if len(names) == 1:
+        new, here = names[0]
+        _place(steps, new, here, stirred)
+        return
+    first = names[0][0]
+    stirred.update(parent(new.path) for new, _ in names)
+    steps.rows.extend((new, None) for new, _ in names)
+    if first.node.kind is Kind.FILE:
+        steps.fetch[first.layer].append(first)
+    else:
+        steps.make.append(first)
+    steps.link.extend((new, first.path) for new, _ in names[1:])
+
+
+def _place_directory(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes]) -> None:
+    # Making or removing something in a directory moved its mtime, so that it must be set again.
+    if here is not None and here.node == new.node and new.path not in stirred:
+        steps.rows.append((new, here._replace(version=new.version)))
+        return
+    steps.rows.append((new, None))
+    steps.directories.append(new)
+    if here is None:
+        stirred.add(parent(new.path))

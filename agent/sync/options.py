@@ -1,0 +1,62 @@
+"""What a caller may ask of a pull and a push."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.core.reference import Reference
+
+Compression = Literal["zstd", "gzip", "none"]
+OnConflict = Literal["last", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """How to pull.
+
+    Attributes:
+        base: the image to start from where the target does not exist.
+        after: lanes whose changes must be contained if they published any.
+        lane, attempt: the writer that pulls, so that it does not see its own earlier attempts.
+        paths: globs of a sparse pull; empty for everything.
+        at: an id, or the start of one: the workspace as that change's writer had it.
+        force: discard local changes, and take over a directory that is not ours.
+        repair: move head if it lacks a change.
+        verify_whole: read whole layers and verify them, never ranges.
+        platform: os/architecture[/variant] to choose from an index; None for this machine's.
+    """
+
+    base: Reference | None = None
+    after: tuple[str, ...] = ()
+    lane: str | None = None
+    attempt: int | None = None
+    paths: tuple[bytes, ...] = ()
+    at: str | None = None
+    force: bool = False
+    repair: bool = False
+    verify_whole: bool = False
+    platform: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushOptions:
+    """How to push.
+
+    Attributes:
+        lane, attempt: the writer.
+        message: the author's words.
+        annotations: the author's manifest annotations.
+        on_conflict: `last` publishes and reports, `fail` publishes nothing if it sees a conflict.
+        allow_empty: publish even if everything is gone.
+        dry_run: say what would be published and publish nothing.
+    """
+
+    lane: str
+    attempt: int | None = None
+    message: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
+    on_conflict: OnConflict = "last"
+    compression: Compression = "zstd"
+    allow_empty: bool = False
+    dry_run: bool = False

@@ -1,0 +1,118 @@
+"""What an operation did. Each report is one JSON object of `--json`: its fields are documented in docs/json.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent.store.port import Traffic
+
+
+@dataclass(slots=True)
+class ConflictReport:
+    """Two changes that disagree about a path. `won` is the id of the change whose version stands."""
+
+    path: str
+    kind: str
+    ids: list[str]
+    lanes: list[str]
+    won: str | None = None
+
+
+@dataclass(slots=True)
+class PullReport:
+    """What a pull did. `written` and `removed` count paths, `bytes` is the size of the files written."""
+
+    target: str
+    digest: str | None
+    frontier: list[str]
+    paths: int = 0
+    written: int = 0
+    removed: int = 0
+    unselected: int = 0
+    bytes: int = 0
+    layers_fetched: int = 0
+    layers_skipped: int = 0
+    conflicts: list[ConflictReport] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+@dataclass(slots=True)
+class PushReport:
+    """What a push did. `id` is None where there was nothing to publish; `digest` is the entry's manifest."""
+
+    target: str
+    id: str | None
+    digest: str | None
+    dry_run: bool = False
+    paths: int = 0
+    written: int = 0
+    deleted: int = 0
+    touched: int = 0
+    layer_size: int = 0
+    head_moved: bool = False
+    conflicts: list[ConflictReport] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+Mark = Literal["added", "changed", "deleted", "touched"]
+
+
+@dataclass(slots=True)
+class Difference:
+    """One path that differs. `kind` is what stands there now (of a deletion: what stood there).
+
+    `details` names what differs of a changed path: content, type, mode, owner, mtime, xattrs, target, links.
+    """
+
+    mark: Mark
+    path: bytes
+    kind: str
+    size: int = 0
+    details: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class StatusReport:
+    """How a directory differs from what was pulled or pushed last."""
+
+    target: str
+    frontier: list[str]
+    differences: list[Difference]
+    sparse: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+@dataclass(slots=True)
+class LogEntry:
+    """One change of a workspace. `stamp` is ns since 1970; sizes in bytes."""
+
+    id: str
+    stamp: int
+    lane: str
+    attempt: int | None
+    parents: list[str]
+    message: str
+    base: str | None
+    layer: str
+    size: int
+    written: int = 0
+    deleted: int = 0
+    touched: int = 0
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ListedPath:
+    """One path of a workspace image."""
+
+    path: bytes
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    target: bytes
+    change: str | None
+    group: int | None

@@ -1,0 +1,52 @@
+"""What an operation works on, and what it needs from outside: everything arrives as an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.core.reference import Reference
+from agent.store.port import Store
+
+
+class Progress(Protocol):
+    """Where an operation says how far it is. The command line shows it; nothing depends on it."""
+
+    def stage(self, name: str, total: int | None = None, unit: str = "paths") -> None:
+        """Begin a stage (`scan`, `upload`, `fetch` …) of `total` units (`paths` or `bytes`), None where not known."""
+
+    def advance(self, amount: int) -> None:
+        """Say that `amount` more units of the stage are done."""
+
+    def notice(self, text: str) -> None:
+        """Tell the user something once: a warning that does not stop the work."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One directory, one target.
+
+    Attributes:
+        target: where the workspace is kept.
+        directory: the workspace's directory on disk.
+        state: the directory where the agent keeps what it remembers of `directory`.
+        open_store: opens the repository of a reference; stores are opened once and shared.
+        clock: ns since 1970.
+        sleep: waits, in seconds.
+        random: a number in [0, 1).
+    """
+
+    target: Reference
+    directory: str
+    state: str
+    open_store: Callable[[Reference], Store]
+    progress: Progress
+    clock: Callable[[], int]
+    sleep: Callable[[float], None]
+    random: Callable[[], float]
+
+    @property
+    def store(self) -> Store:
+        """The target's repository."""
+        return self.open_store(self.target)
