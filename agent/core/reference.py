@@ -45,6 +45,11 @@ class LayoutReference:
 Reference = RegistryReference | LayoutReference
 
 
+def is_tag(text: str) -> bool:
+    """Say whether `text` may stand as a tag (distribution-spec, "Pulling manifests")."""
+    return _TAG.fullmatch(text) is not None
+
+
 def parse_reference(text: str) -> Reference:
     """Return the reference that `text` spells; without a tag or digest it is `latest`.
 

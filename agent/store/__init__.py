@@ -2,3 +2,46 @@
 
 Belongs here: moving blobs, manifests and tags. Never belongs here: knowledge of what a manifest means.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.core.reference import LayoutReference, Reference
+from agent.store.port import Manifest, Store, Stored, Traffic
+
+__all__ = ["Manifest", "Store", "StoreOptions", "Stored", "Traffic", "open_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How to reach a store.
+
+    Attributes:
+        plain_http: speak HTTP without TLS to the registry, whatever its host. On loopback that is so by itself.
+        ca_file: a PEM file of certificates to trust besides the system's.
+        environ: the environment, for the places where credentials are kept (`HOME`, `DOCKER_CONFIG`,
+            `REGISTRY_AUTH_FILE`, `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME`) and `PATH` for their helpers.
+    """
+
+    plain_http: bool = False
+    ca_file: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_store(reference: Reference, options: StoreOptions) -> Store:
+    """Return the repository that `reference` lies in. Its tag and digest play no part.
+
+    Nothing is sent before the first call. Who uses a layout never loads an HTTP client.
+
+    Raises:
+        UsageError: the layout's path is something else, or `ca_file` cannot be read.
+    """
+    if isinstance(reference, LayoutReference):
+        from agent.store.layout import LayoutStore
+
+        return LayoutStore(reference.path)
+    from agent.store.registry import RegistryStore
+
+    return RegistryStore(reference, plain_http=options.plain_http, ca_file=options.ca_file, environ=options.environ)
