@@ -1,0 +1,148 @@
+"""Who descends from whom, and which changes that takes out (design sections 2 and 4)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from agent.errors import IntegrityError
+
+
+class Recorded(Protocol):
+    """What ancestry needs: a `Record`, a `Change` and an `Ancestor` all have it."""
+
+    @property
+    def id(self) -> str:
+        """The change's id."""
+
+    @property
+    def stamp(self) -> int:
+        """Its hybrid logical clock, ns."""
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Ids of its parents."""
+
+    @property
+    def lane(self) -> str | None:
+        """Its writer."""
+
+    @property
+    def attempt(self) -> int | None:
+        """The retry within the lane."""
+
+
+class Ancestry:
+    """The past of every change of a set, through records of changes whose layer is gone too.
+
+    A past is an integer with one bit per id, so that a question costs one shift and a thousand changes a few
+    hundred kilobytes.
+
+    Raises:
+        IntegrityError: a stamp is not larger than a parent's (design section 1, stamp).
+    """
+
+    def __init__(self, records: Iterable[Recorded]) -> None:
+        self.records: dict[str, Recorded] = {}
+        for record in records:
+            self.records.setdefault(record.id, record)
+        self._bit: dict[str, int] = {}
+        self._past: dict[str, int] = {}
+        for record in sorted(self.records.values(), key=lambda record: (record.stamp, record.id)):
+            self._add(record)
+
+    def _add(self, record: Recorded) -> None:
+        past = 0
+        for parent in record.parents:
+            known = self.records.get(parent)
+            if known is not None and known.stamp >= record.stamp:
+                raise IntegrityError(
+                    "a change's stamp is not larger than its parent's",
+                    subject=record.id,
+                    remedy="the entry was not written by this program; remove it",
+                )
+            past |= self._past.get(parent, 0) | 1 << self._bit.setdefault(parent, len(self._bit))
+        self._bit.setdefault(record.id, len(self._bit))
+        self._past[record.id] = past
+
+    def precedes(self, older: str, newer: str) -> bool:
+        """Return whether the change `older` lies in the past of the change `newer` (never of itself)."""
+        bit = self._bit.get(older)
+        return bit is not None and bool(self._past.get(newer, 0) >> bit & 1)
+
+    def past(self, of: Iterable[str]) -> frozenset[str]:
+        """Return `of` and everything in their past, ids without a record too."""
+        ids = set(of)
+        mask = 0
+        for id_ in ids:
+            mask |= self._past.get(id_, 0)
+        return frozenset(ids.union(id_ for id_, bit in self._bit.items() if mask >> bit & 1))
+
+    def frontier(self, among: Iterable[str]) -> tuple[str, ...]:
+        """Return the newest of `among`: those that lie in no other's past, sorted. What a push names as parents."""
+        ids = set(among)
+        mask = 0
+        for id_ in ids:
+            mask |= self._past.get(id_, 0)
+        return tuple(sorted(id_ for id_ in ids if id_ not in self._bit or not mask >> self._bit[id_] & 1))
+
+    def superseded(self, covered: Collection[str] = (), dropped: Collection[str] = ()) -> frozenset[str]:
+        """Return the changes that a later attempt of their lane replaces (design section 2).
+
+        Args:
+            covered: ids that a squash or checkpoint covers; these are never superseded.
+            dropped: ids that the writer of a squash found superseded; they stay so unless covered by another.
+        """
+        gone = set(dropped).difference(covered)
+        for attempts in self._lanes().values():
+            attempts.sort(key=lambda record: (-_attempt(record), record.id))
+            for later in attempts:
+                if later.id in gone:
+                    continue
+                gone.update(
+                    earlier.id
+                    for earlier in attempts
+                    if _attempt(earlier) < _attempt(later)
+                    and earlier.id not in covered
+                    and not self.precedes(earlier.id, later.id)
+                )
+        return frozenset(gone)
+
+    def outdated(self, lane: str, attempt: int, covered: Collection[str] = ()) -> frozenset[str]:
+        """Return what a pull by this attempt of `lane` leaves out: earlier attempts and all that descends from them.
+
+        What a squash covers stays (design section 2).
+        """
+        earlier = [
+            record.id
+            for record in self.records.values()
+            if record.lane == lane and record.attempt is not None and record.attempt < attempt
+        ]
+        roots = [id_ for id_ in earlier if id_ not in covered]
+        out = {id_ for id_ in self.records if any(self.precedes(root, id_) for root in roots)}
+        return frozenset(out.union(roots).difference(covered))
+
+    def settled(self, after: Iterable[str] = ()) -> frozenset[str]:
+        """Return the changes that no retry can take back: what a squash may cover (design section 4, squash).
+
+        Args:
+            after: ids of the changes of finished lanes (`--after`); they and their past are settled.
+        """
+        open_ = 0
+        for id_, bit in self._bit.items():
+            if id_ not in self.records or self.records[id_].attempt is not None:
+                open_ |= 1 << bit
+        free = {id_ for id_, past in self._past.items() if not (past | 1 << self._bit[id_]) & open_}
+        return frozenset(free | (self.past(after) & self.records.keys()))
+
+    def _lanes(self) -> dict[str, list[Recorded]]:
+        lanes: dict[str, list[Recorded]] = defaultdict(list)
+        for record in self.records.values():
+            if record.lane is not None and record.attempt is not None:
+                lanes[record.lane].append(record)
+        return lanes
+
+
+def _attempt(record: Recorded) -> int:
+    return -1 if record.attempt is None else record.attempt

@@ -1,0 +1,77 @@
+"""The merge of a set of changes: one pure function, commutative, associative, idempotent (design section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from agent.core.ancestry import Ancestry
+from agent.core.change import Change, Squash
+from agent.core.conflict import Conflict, Disputes
+from agent.core.entry import TreeEntry
+from agent.core.links import Links
+from agent.core.spot import Source
+from agent.core.sweep import sweep
+
+
+class Merged:
+    """A set of changes, merged. The tree is computed while it is read, so that it need not fit into memory.
+
+    Attributes:
+        ancestry: of every record in the set, of the squashed and the superseded too.
+        superseded: ids of the changes that a later attempt replaced; their effect is left out.
+        covered: ids of the changes whose effect a squash holds.
+        changes: the changes that have an effect of their own, in (stamp, id) order.
+        squashes: the squashes, by id.
+    """
+
+    def __init__(self, changes: Iterable[Change], squashes: Iterable[Squash]) -> None:
+        every = {change.id: change for change in changes}
+        found = {squash.id: squash for squash in squashes}
+        self.squashes = tuple(found[id_] for id_ in sorted(found))
+        self.ancestry = Ancestry([*every.values(), *(record for squash in self.squashes for record in squash.records)])
+        self.covered = frozenset(id_ for squash in self.squashes for id_ in squash.covers)
+        dropped = frozenset(id_ for squash in self.squashes for id_ in squash.dropped)
+        self.superseded = self.ancestry.superseded(self.covered, dropped)
+        effective = every.keys() - self.covered - self.superseded
+        self.changes = tuple(sorted((every[id_] for id_ in effective), key=lambda change: change.version))
+        origins: tuple[Change | Squash, ...] = (*self.changes, *self.squashes)
+        self._sources = tuple(Source(index, origin) for index, origin in enumerate(origins))
+        self._conflicts: tuple[Conflict, ...] | None = None
+        self._links = Links()
+
+    def tree(self) -> Iterator[TreeEntry]:
+        """Yield what stands, in bytes order of paths.
+
+        A row's `layer` and `offset` say where the content lies; for a further name of a link group that is the
+        place of the group's first name in that layer.
+        """
+        self._survey()
+        return sweep(self._sources, self._links, None)
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """Where concurrent changes disagree, sorted by path and kind; one value for each path and kind."""
+        return self._survey()
+
+    def _survey(self) -> tuple[Conflict, ...]:
+        """Go through the set once for what no single path can tell: conflicts, and links that several changes made.
+
+        One change alone disagrees with nobody.
+        """
+        if self._conflicts is None and len(self._sources) < 2:
+            self._conflicts = ()
+        if self._conflicts is None:
+            disputes = Disputes(self.ancestry, self.superseded)
+            for _ in sweep(self._sources, self._links, disputes):
+                pass
+            self._conflicts = disputes.found()
+        return self._conflicts
+
+
+def merge(changes: Iterable[Change], squashes: Iterable[Squash] = ()) -> Merged:
+    """Return the merge of a set of changes and squashes; order and duplicates mean nothing.
+
+    Raises:
+        IntegrityError: a stamp is not larger than a parent's.
+    """
+    return Merged(changes, squashes)

@@ -1,0 +1,182 @@
+"""One pass over the paths of a merge, in bytes order, in memory that does not grow with the tree (design section 4).
+
+A path's fate depends on those above it, which come before it, and on those below it, which come later, and not at
+once: "a" < "a-b" < "a/b". Paths whose fate is open stand on a stack and hold back the rows behind them. In bytes
+order all that lies between a path and its subtree starts with the path's own bytes, so the stack nests; and as
+hardly a file has something below it, the stack is nearly always empty.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from agent.core.conflict import Disputes, Ground
+from agent.core.entry import Kind, Node, TreeEntry, Write
+from agent.core.links import Links
+from agent.core.spot import Item, Row, Slot, Source, Spot
+from agent.core.streams import grouped
+
+_SLASH = 0x2F
+_DIR = Kind.DIR
+
+
+def sweep(sources: Sequence[Source], links: Links, disputes: Disputes | None) -> Iterator[TreeEntry]:
+    """Yield the rows of the merged tree in bytes order of paths.
+
+    With `disputes` it is a survey: conflicts and joined link groups are collected, and no row is yielded.
+
+    Raises:
+        IntegrityError: a source's entries are not in order.
+    """
+    pass_ = _Pass(links, disputes)
+    stack, queue = pass_.stack, pass_.queue
+    for path, items, next_path in grouped((source, source.origin.entries) for source in sources):
+        if stack:
+            pass_.close(path)
+        if not stack and len(items) == 1 and type(items[0][1]) is Write:
+            source, write = items[0]
+            node = write.node
+            if node.kind is _DIR or next_path is None or not next_path.startswith(path):
+                if queue:
+                    yield from pass_.ready()
+                group = write.group
+                if group:
+                    offset = source.homes.setdefault(group, write.offset)
+                    if disputes is None:
+                        label = links.label((source.index, group))
+                        yield TreeEntry(path, node, source.version, source.layer, offset, label)
+                elif disputes is None:
+                    yield TreeEntry(path, node, source.version, source.layer, write.offset)
+                continue
+        pass_.step(path, items, next_path is not None and next_path.startswith(path))
+        yield from pass_.ready()
+    pass_.close(None)
+    yield from pass_.ready()
+
+
+class _Pass:
+    """The state of one sweep."""
+
+    def __init__(self, links: Links, disputes: Disputes | None) -> None:
+        self.stack: list[Spot] = []
+        self.queue: deque[Slot] = deque()
+        self._links = links
+        self._disputes = disputes
+
+    def ready(self) -> Iterator[TreeEntry]:
+        """Yield the rows at the head of the queue that are decided."""
+        queue = self.queue
+        while queue and queue[0].decided:
+            row = queue.popleft().row
+            if row is not None:
+                yield row
+
+    def step(self, path: bytes, items: list[Item], beyond: bool) -> None:
+        """Decide what a path comes to; `beyond` says that something below it may follow."""
+        spot = Spot(path)
+        spot.read(items)
+        self._look_up(spot)
+        slot = spot.slot
+        if spot.directory is not None and spot.directory_stands:
+            self._stand(spot, spot.directory)
+        elif not beyond or (spot.file is None and spot.listing is None):
+            if spot.file is not None and spot.file_may_stand:
+                self._stand(spot, spot.file)
+            slot.decided = True
+        if slot.row is not None or not slot.decided:
+            self.queue.append(slot)
+        if beyond and (spot.file is not None or not slot.decided):
+            self.stack.append(spot)
+        else:
+            self._judge(spot)
+
+    def close(self, path: bytes | None) -> None:
+        """Decide every path on the stack that nothing from `path` on lies below."""
+        stack = self.stack
+        while stack:
+            top = stack[-1]
+            if path is not None and path.startswith(top.path) and path[len(top.path)] <= _SLASH:
+                return
+            stack.pop()
+            if not top.slot.decided:
+                file = top.file
+                if file is not None and top.file_may_stand and not any(version > file[0] for version in top.below):
+                    self._stand(top, file)
+                top.slot.decided = True
+            self._judge(top)
+
+    def _above(self, path: bytes) -> Iterator[Spot]:
+        """Yield the ancestors of `path` on the stack, nearest first."""
+        for spot in reversed(self.stack):
+            if path[len(spot.path)] == _SLASH:
+                yield spot
+
+    def _look_up(self, spot: Spot) -> None:
+        versions = {row[0] for row in (spot.file, spot.directory) if row is not None}
+        for ancestor in self._above(spot.path):
+            spot.floor = max(spot.floor, ancestor.file_version)
+            if ancestor.file is not None:
+                ancestor.below |= versions
+
+    def _stand(self, spot: Spot, row: Row) -> None:
+        spot.standing = row[0]
+        spot.slot.decided = True
+        spot.needed = True
+        self._link(spot, row)
+        if self._disputes is None:
+            spot.slot.row = self._tree_entry(spot, row)
+        self._need(spot.path)
+
+    def _need(self, path: bytes) -> None:
+        """Let the directories above a visible path stand, if only for its sake."""
+        for spot in self._above(path):
+            if spot.needed:
+                return
+            spot.needed = True
+            if not spot.slot.decided:
+                spot.slot.decided = True
+                if self._disputes is None:
+                    spot.slot.row = _needed_directory(spot)
+
+    def _link(self, spot: Spot, row: Row) -> None:
+        version, _, _, group, _, source = row
+        spot.linked = [member for member in spot.linked if member[0] == version]
+        if group:
+            spot.linked.append((version, (source.index, group)))
+        if self._disputes is not None and len(spot.linked) > 1:
+            self._links.join([member for _, member in spot.linked])
+
+    def _tree_entry(self, spot: Spot, row: Row) -> TreeEntry:
+        version, layer, offset, group, node, source = row
+        if group:
+            offset = source.homes.get(group, offset)
+        label = self._links.label(spot.linked[0][1]) if spot.linked else None
+        return TreeEntry(spot.path, _timed(spot, node, version), version, layer, offset, label)
+
+    def _judge(self, spot: Spot) -> None:
+        claims = spot.claims
+        if self._disputes is None or not claims:
+            return
+        if len(claims) == 1 and spot.standing is not None and spot.standing.id in claims:
+            return
+        above = tuple(s.file[0] for s in self._above(spot.path) if s.file is not None)
+        file, directory = (row[0] if row is not None else None for row in (spot.file, spot.directory))
+        self._disputes.judge(spot.path, claims.values(), Ground(file, directory, above, spot.below, spot.standing))
+
+
+def _timed(spot: Spot, node: Node, version: object) -> Node:
+    """Return `node` with the mtime that was said of it last: by a touch, or by a directory's newest listing."""
+    if node.kind is _DIR:
+        mtime = spot.listing[4].mtime if spot.listing is not None else node.mtime
+    else:
+        touches = [(by, mtime) for touched, by, mtime in spot.touches if touched == version]
+        mtime = max(touches)[1] if touches else node.mtime
+    return node if mtime == node.mtime else node._replace(mtime=mtime)
+
+
+def _needed_directory(spot: Spot) -> TreeEntry:
+    if spot.listing is None:
+        return TreeEntry(spot.path, Node(_DIR, 0o755), None)
+    _, layer, offset, _, node, _ = spot.listing
+    return TreeEntry(spot.path, node, None, layer, offset)
