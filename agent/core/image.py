@@ -8,7 +8,7 @@ from typing import Literal
 
 from agent.core.canonical import canonical
 from agent.core.digest import Digest
-from agent.core.record import Record
+from agent.core.record import FORMAT, Record
 
 LayerKind = Literal["base", "change", "fixup", "foreign"]
 Platform = tuple[str, str, str]
@@ -47,7 +47,8 @@ class Layer:
 class Image:
     """A workspace image: its layers, lowest first, and what it says of itself.
 
-    `change` is the id of the change that an entry was pushed for. `dropped` are records without a layer.
+    `change` is the id of the change that an entry was pushed for. `dropped` are records without a layer. `format`
+    is that of its writer, 0 for an image of someone else.
     """
 
     layers: tuple[Layer, ...]
@@ -58,6 +59,7 @@ class Image:
     dropped: tuple[Record, ...] = ()
     platform: Platform = DEFAULT_PLATFORM
     annotations: tuple[tuple[str, str], ...] = field(default=())
+    format: int = FORMAT
 
     @property
     def records(self) -> dict[str, Record]:

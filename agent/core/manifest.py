@@ -193,6 +193,7 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
         attempt=int(own["attempt"]) if "attempt" in own else None,
         change=own.get("change"),
         dropped=dropped,
+        format=int(own.get("format", "0")),
         platform=_platform(own.get("platform"), config),
         annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
     )

@@ -76,9 +76,9 @@ class Record:
         """The version of every path that the change wrote."""
         return Version(self.stamp, self.id)
 
-    def with_diff_id(self, diff_id: Digest, toc: str) -> Record:
-        """Return the record of the same push with another layer."""
-        return replace(self, diff_id=diff_id, toc=toc)
+    def at(self, stamp: int) -> Record:
+        """Return the record of the same change at another time."""
+        return replace(self, stamp=stamp)
 
 
 def parse_record(text: str) -> Record:

@@ -1,0 +1,33 @@
+"""Make what a push builds on available in the target's repository."""
+
+from __future__ import annotations
+
+from agent.core.digest import Digest
+from agent.core.reference import parse_reference
+from agent.store.port import Store
+from agent.sync.memory import Memory
+from agent.sync.site import Site
+from agent.sync.target import Target
+
+
+def bring_layers(site: Site, target: Target, memory: Memory) -> None:
+    """Mount or copy the layers of the base, and, where the directory came from another target, all others.
+
+    Once any change is published, its entry keeps every layer below it in the repository.
+    """
+    union = memory.union
+    moved = memory.target != target.name
+    if memory.base and (moved or not union.changes):
+        base = site.open_store(parse_reference(memory.base))
+        for layers in union.bases.values():
+            for layer in layers:
+                _bring(target.store, base, layer.digest, layer.size)
+    if moved and union.changes:
+        source = site.open_store(parse_reference(memory.target))
+        for layer in union.changes.values():
+            _bring(target.store, source, layer.digest, layer.size)
+
+
+def _bring(store: Store, source: Store, digest: Digest, size: int) -> None:
+    if store is not source and not store.has_blob(digest):
+        store.copy_blob(digest, size, source)

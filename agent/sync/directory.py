@@ -1,0 +1,191 @@
+"""A workspace's directory together with what is remembered of it, held by one agent at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agent.core.advance import advance
+from agent.core.record import Record, parse_record
+from agent.core.tags import entry_tag
+from agent.core.union import Union, unite
+from agent.errors import DivergedError, IntegrityError
+from agent.sync.layers import Layers
+from agent.sync.memory import Memory, parse_memory
+from agent.sync.options import PushOptions
+from agent.sync.site import Site
+from agent.sync.target import Target
+from agent.workspace.durable import read_json, remove_file, write_json
+from agent.workspace.lock import lock
+from agent.workspace.root import Root, open_root
+from agent.workspace.state import State, StateDamagedError, read_state, write_state
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A push that has begun: what a rerun after a crash must know to give the same id (design section 2).
+
+    `record` is the text of the record, once the layer is uploaded.
+    """
+
+    stamp: int
+    parents: tuple[str, ...]
+    lane: str
+    attempt: int | None
+    record: str | None = None
+
+
+class Directory:
+    """An open, locked workspace directory.
+
+    Attributes:
+        memory: what is remembered, None for a directory that is not ours.
+        damage: why nothing is remembered although there is a state; None if there is none or it is fine.
+    """
+
+    def __init__(self, site: Site, root: Root) -> None:
+        self._site = site
+        self._state: State | None = None
+        self.root = root
+        self.memory: Memory | None = None
+        self.damage: StateDamagedError | None = None
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            self._state = read_state(self._path("state"))
+            if self._state is not None:
+                self.memory = parse_memory(self._state.header, self._state)
+        except StateDamagedError as error:
+            self.damage = error
+        except (KeyError, TypeError, ValueError, IntegrityError) as error:
+            self.damage = StateDamagedError(
+                "the state has a header that makes no sense", subject=self._path("state"), remedy="pull again"
+            )
+            self.damage.__cause__ = error
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._state is not None:
+            self._state.close()
+        self.root.close()
+
+    def check_identity(self) -> None:
+        """Raise DivergedError if what is remembered is of another directory or mount at the same path."""
+        if self.memory is not None and self.memory.root != self.root.identity:
+            raise DivergedError(
+                "another directory or mount than the one that was pulled into",
+                subject=self._site.directory,
+                remedy="mount the old one, or pull into an empty directory",
+            )
+
+    def remember(self, memory: Memory) -> None:
+        """Replace what is remembered, in one step."""
+        write_state(self._path("state"), memory.header(), memory.known)
+        if self._state is not None:
+            self._state.close()
+        self._read()
+
+    @property
+    def is_pulling(self) -> bool:
+        """Whether a pull was killed while it wrote into this directory."""
+        marker = read_json(self._path("pulling"))
+        return marker is not None and marker.get("root") == list(self.root.identity)
+
+    def mark_pulling(self) -> None:
+        """Say that from now on the directory may be anything between two trees."""
+        write_json(self._path("pulling"), {"root": list(self.root.identity)})
+
+    def unmark_pulling(self) -> None:
+        """Say that the directory is what is remembered."""
+        remove_file(self._path("pulling"))
+
+    def begin(self, union: Union, options: PushOptions, now: int) -> Intent:
+        """Return the intent of a push, that of one that crashed on the same parents if there is one.
+
+        The stamp is a hybrid logical clock: above every change that was pulled, whatever this machine's clock says.
+        """
+        old = self._intent()
+        if old and (old.parents, old.lane, old.attempt) == (union.frontier, options.lane, options.attempt):
+            return old
+        intent = Intent(max(now, union.newest_stamp + 1), union.frontier, options.lane, options.attempt)
+        self._write_intent(intent)
+        return intent
+
+    def confirm(self, intent: Intent, record: Record, now: int) -> Record:
+        """Return the record to publish, and remember it before it is.
+
+        Raises nothing of its own. A crashed push that had packed another layer gives up its stamp: its entry may
+        still appear, and two changes of one writer must not be concurrent by the clock.
+        """
+        if intent.record is not None and intent.record != record.text:
+            record = record.at(max(now, intent.stamp + 1))
+        self._write_intent(
+            Intent(record.stamp, intent.parents, intent.lane, intent.attempt, record.text),
+        )
+        return record
+
+    def forget_intent(self) -> None:
+        """Say that no push is under way."""
+        remove_file(self._path("intent"))
+
+    def adopt(self, target: Target) -> Memory:
+        """Return what is remembered, after a push that published its entry but could not remember it."""
+        assert self.memory is not None
+        intent = self._intent()
+        if intent is None or intent.record is None:
+            return self.memory
+        record = parse_record(intent.record)
+        if record.parents != self.memory.union.frontier:
+            return self.memory
+        published = target.image(entry_tag(target.tag, record.lane, record.id))
+        if published is None or record.id not in published.image.records:
+            return self.memory
+        union = unite([self.memory.union.image(target.tag), published.image])
+        entries = Layers(target.store).toc(union.changes[record.id])
+        self.remember(self.memory.now(union=union, known=advance(self.memory.known, entries, record.version)))
+        return self.memory
+
+    def _intent(self) -> Intent | None:
+        value = read_json(self._path("intent"))
+        try:
+            return (
+                value
+                and Intent(
+                    int(value["stamp"]), tuple(value["parents"]), value["lane"], value["attempt"], value["record"]
+                )
+            ) or None
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def _write_intent(self, intent: Intent) -> None:
+        value = {
+            "stamp": intent.stamp,
+            "parents": list(intent.parents),
+            "lane": intent.lane,
+            "attempt": intent.attempt,
+            "record": intent.record,
+        }
+        write_json(self._path("intent"), value)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._site.state, name)
+
+
+@contextmanager
+def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
+    """Open a workspace's directory and keep other agents away from it.
+
+    Raises:
+        WorkspaceError: it is no directory, or another agent is at work in it.
+    """
+    os.makedirs(site.state, mode=0o700, exist_ok=True)
+    with lock(site.state):
+        root = open_root(site.directory, create=create)
+        directory = Directory(site, root)
+        try:
+            yield directory
+        finally:
+            directory.close()

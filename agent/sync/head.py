@@ -1,0 +1,80 @@
+"""Keep head what it is: a cached merge of all entries (design sections 5 and 6)."""
+
+from __future__ import annotations
+
+from agent.core.image import Image
+from agent.core.manifest import MANIFEST, format_image
+from agent.core.record import FORMAT
+from agent.core.union import Union, unite
+from agent.errors import ConflictError, TagRefusedError
+from agent.sync.merging import merged_image
+from agent.sync.site import Site
+from agent.sync.target import Seen, Target
+
+LOOKS = 8
+WAIT_EACH = 0.03
+WAIT_MAX = 2.0
+
+
+def move_head(site: Site, target: Target, own: Image) -> bool:
+    """Bring head up to date with `own` and with every entry that is listed; say whether that came to pass.
+
+    There is no compare-and-swap on a tag, so it looks again after each write, a bounded number of times; running
+    out is a warning, because the entry is durable and readers merge.
+
+    Raises:
+        ConflictError: head is an image of someone else.
+    """
+    mine = unite([own])
+    seen = target.look()
+    for _ in range(LOOKS):
+        _refuse_foreign(target, seen, mine)
+        whole = everything(seen, own)
+        lacking = whole.ids - head_ids(seen)
+        if not lacking:
+            return True
+        if others := len(lacking - mine.ids):
+            # Whoever else is at work will look, too: let one of us find that the other did it already.
+            site.sleep(min(WAIT_EACH * others, WAIT_MAX) * site.random())
+            seen = target.look()
+            whole = everything(seen, own)
+        if not put_head(site, target, seen, own if whole.ids == mine.ids else merged_image(site, target, whole)):
+            return False
+        seen = target.look()
+    site.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
+    return False
+
+
+def everything(seen: Seen, *own: Image) -> Union:
+    """Return all changes that head should hold."""
+    return unite([*own, *([seen.head.image] if seen.head and seen.is_ours else []), *seen.others])
+
+
+def head_ids(seen: Seen) -> set[str]:
+    """Return the ids of the changes that head holds."""
+    return unite([seen.head.image]).ids if seen.head and seen.is_ours else set()
+
+
+def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
+    """Put an image at the target's tag; False, with a notice, where the registry or a newer agent keeps it."""
+    if seen.head and seen.head.image.format > FORMAT:
+        site.progress.notice(f"{target.name}: head was written by a newer agent and is left alone; readers merge")
+        return False
+    config, manifest = format_image(image)
+    target.store.put_blob(config)
+    try:
+        target.store.put_manifest(target.tag, manifest, MANIFEST)
+    except TagRefusedError as error:
+        site.progress.notice(f"{error.subject}: {error.what}; head stays behind, readers merge")
+        return False
+    return True
+
+
+def _refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
+    if seen.head is None or seen.is_ours or str(seen.head.digest) in mine.bases:
+        return
+    raise ConflictError(
+        "the image at the target's tag was put there by someone else; the change is published as an entry",
+        subject=f"{target.name}@{seen.head.digest}",
+        remedy="move that image to another tag, then pull with --repair",
+    )

@@ -1,0 +1,79 @@
+"""What the agent remembers about a directory between two runs, as values (design section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.core.image import Image
+from agent.core.known import Known
+from agent.core.manifest import format_image, load_json, parse_image
+from agent.core.union import Union, unite
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The past of a directory.
+
+    Attributes:
+        target: the reference it was pulled from or pushed to.
+        root: (st_dev, st_ino) of the directory.
+        clean_before: a path whose ctime (ns) is not before this may have changed unseen.
+        union: the changes that lie on the disk.
+        base: the reference that the base's layers can be read from.
+        sparse: the globs of a sparse pull.
+        known: every path, in bytes order; iterated more than once.
+    """
+
+    target: str
+    root: tuple[int, int]
+    clean_before: int
+    union: Union
+    base: str | None = None
+    sparse: tuple[bytes, ...] = ()
+    known: Iterable[Known] = ()
+
+    def header(self) -> dict[str, Any]:
+        """Return everything but `known` as JSON."""
+        _, manifest = format_image(self.union.image(""))
+        return {
+            "version": VERSION,
+            "target": self.target,
+            "root": list(self.root),
+            "clean_before": self.clean_before,
+            "manifest": manifest.decode(),
+            "base": self.base,
+            "sparse": [glob.hex() for glob in self.sparse],
+        }
+
+    def now(self, **changed: Any) -> Memory:
+        """Return the memory with some attributes replaced."""
+        return replace(self, **changed)
+
+
+def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
+    """Return what `Memory.header` wrote.
+
+    Raises:
+        KeyError, ValueError, TypeError: it is not a header of this version.
+        IntegrityError: the image in it is none.
+    """
+    if header["version"] != VERSION:
+        raise ValueError("version")
+    device, inode = header["root"]
+    return Memory(
+        target=str(header["target"]),
+        root=(int(device), int(inode)),
+        clean_before=int(header["clean_before"]),
+        union=unite([_image(header["manifest"])]),
+        base=header["base"],
+        sparse=tuple(bytes.fromhex(glob) for glob in header["sparse"]),
+        known=known,
+    )
+
+
+def _image(manifest: str) -> Image:
+    return parse_image(load_json(manifest.encode(), "state"), None, "state")

@@ -1,0 +1,131 @@
+"""A push's own bytes: the layer in one streamed pass, then config, entry and pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+from agent.archive.writer import LayerWriter, PackedLayer
+from agent.core.diff import recorded
+from agent.core.digest import Digest
+from agent.core.entry import Context, Node, TocEntry, Write
+from agent.core.image import Encoding, Image, Layer
+from agent.core.known import Found, Known
+from agent.core.manifest import INLINE_MAX, MANIFEST, format_image
+from agent.core.record import Record
+from agent.core.tags import entry_tag, pointer_tag
+from agent.store.port import Store, Stored
+from agent.sync.options import Compression
+from agent.sync.site import Site
+from agent.sync.survey import Survey
+from agent.sync.target import Target
+from agent.workspace.examine import open_content
+from agent.workspace.root import Root
+
+BUFFERED = 4 << 20
+"""Layers up to this size are held in memory, so that they can be checked for existence and sent again."""
+
+
+@dataclass(slots=True)
+class Packing:
+    """One layer on its way: read, packed and uploaded in one pass.
+
+    Attributes:
+        written: the writes that are packed, completed, by path.
+    """
+
+    site: Site
+    root: Root
+    look: Survey
+    entries: list[TocEntry]
+    compression: Compression
+    written: dict[bytes, Write] = field(default_factory=dict)
+
+    def upload(self, store: Store) -> tuple[PackedLayer, Stored]:
+        """Pack the layer and store it.
+
+        Raises:
+            FileChangedError: a file changed while it was read.
+        """
+        self.site.progress.stage("upload", sum(_size(entry) for entry in self.entries), "bytes")
+        found = self._found()
+        writer = self._writer(found)
+        chunks = iter(writer)
+        head, length = [], 0
+        for chunk in chunks:
+            head.append(chunk)
+            length += len(chunk)
+            if length > BUFFERED:
+                break
+        else:
+            data = b"".join(head)
+            return writer.result, Stored(store.put_blob(data), len(data))
+        started = [(writer, chain(head, chunks))]
+        del head
+
+        def content() -> Iterator[bytes]:
+            nonlocal writer
+            if started:
+                writer, stream = started.pop()
+                return stream
+            writer = self._writer(found)
+            return iter(writer)
+
+        stored = store.upload(content)
+        return writer.result, stored
+
+    def _writer(self, found: dict[bytes, tuple[Known | None, Found]]) -> LayerWriter:
+        self.written.clear()
+        root, look, progress = self.root, self.look, self.site.progress
+
+        def contents(entry: Write | Context) -> tuple[Node, Iterator[bytes]]:
+            old, here = found[entry.path]
+            content = open_content(root, here)
+            node = recorded(old, here.print, content.node, privileged=look.privileged)
+            progress.advance(node.size)
+            return node, iter(content.chunks)
+
+        def written(entry: TocEntry) -> None:
+            if type(entry) is Write:
+                self.written[entry.path] = entry
+
+        return LayerWriter(self.entries, contents, self.compression, written)
+
+    def _found(self) -> dict[bytes, tuple[Known | None, Found]]:
+        sifted = self.look.sifted
+        found: dict[bytes, tuple[Known | None, Found]] = {
+            here.path: (sifted.replaced.get(here.path, (None, here))[0], here) for here in sifted.fresh
+        }
+        found.update((old.path, (old, here)) for old, here in sifted.suspects)
+        found.update(sifted.kept)
+        return found
+
+
+def _size(entry: TocEntry) -> int:
+    return entry.node.size if isinstance(entry, Write | Context) else 0
+
+
+def describe(record: Record, packed: PackedLayer, stored: Stored) -> Layer:
+    """Return the layer of a change as an image lists it."""
+    encoding = Encoding(stored.digest, packed.diff_id, packed.toc_offset, packed.toc_length, packed.toc_payload_sha256)
+    inline = packed.toc_payload if packed.toc_length <= INLINE_MAX else None
+    return Layer(
+        packed.media_type, stored.digest, stored.size, packed.diff_id, "change", record, None, encoding, inline
+    )
+
+
+def publish_entry(target: Target, image: Image, record: Record) -> Digest:
+    """Store config, entry and pointer; what is there already is left alone.
+
+    The entry's tag is written once: if it is there, this push was published before and its answer was lost.
+    """
+    config, manifest = format_image(image)
+    tag = entry_tag(target.tag, record.lane, record.id)
+    there = target.store.get_manifest(tag)
+    digest = there.digest if there else None
+    if digest is None:
+        target.store.put_blob(config)
+        digest = target.store.put_manifest(tag, manifest, MANIFEST)
+    target.store.put_manifest(pointer_tag(target.tag, record.lane, record.attempt), manifest, MANIFEST)
+    return digest

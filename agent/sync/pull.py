@@ -1,0 +1,247 @@
+"""Make a directory the workspace that a target holds (design section 6, pull)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from agent.core.advance import unexamined
+from agent.core.conflict import Conflict
+from agent.core.entry import Kind, TreeEntry
+from agent.core.known import Fingerprint, Known
+from agent.core.merge import merge
+from agent.core.path import show
+from agent.core.plan import Plan, plan
+from agent.core.reference import parse_reference
+from agent.core.select import selection
+from agent.core.union import Union, unite
+from agent.errors import DivergedError, UsageError
+from agent.sync.directory import Directory, open_directory
+from agent.sync.distrust import distrusted
+from agent.sync.layers import Layers
+from agent.sync.memory import Memory
+from agent.sync.merging import conflict_reports, repair
+from agent.sync.options import PullOptions
+from agent.sync.report import PullReport
+from agent.sync.site import Site
+from agent.sync.survey import is_empty, survey
+from agent.sync.target import Seen, Target, as_base, read_image, resolve, this_platform
+from agent.workspace.materialise import TreeWriter
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the directory shall be.
+
+    Attributes:
+        base: the reference that the base's layers can be read from, None where the target has them.
+        digest: of head's manifest, None if there is no head.
+    """
+
+    union: Union
+    base: str | None
+    digest: str | None
+
+
+def pull(site: Site, options: PullOptions) -> PullReport:
+    """Make the directory the workspace.
+
+    Raises:
+        DivergedError: the directory is not empty and not ours, is another one than was pulled into, or has
+            local changes.
+        WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
+    """
+    with open_directory(site, create=True) as directory:
+        target = Target(site.store, site.target, this_platform(options.platform))
+        seen = target.look(options.after)
+        _warn_of_foreign(site, target, seen)
+        goal = _goal(site, target, seen, options)
+        if options.repair:
+            repair(site, target, seen)
+        known = _trusted(site, directory, options)
+        base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
+        layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole)
+        merged = merge(layers.changes(goal.union))
+        tree = list(merged.tree())
+        if known is None:
+            known = _rebuilt(site, directory, tree)
+        steps = plan(known, tree, selection(options.paths))
+        report = _report(target, goal, steps, merged.conflicts)
+        if not steps.changes_nothing:
+            directory.mark_pulling()
+        prints = _materialise(site, directory, layers, steps)
+        directory.remember(
+            Memory(
+                target=target.name,
+                root=directory.root.identity,
+                clean_before=site.clock() - directory.root.tick(),
+                union=goal.union,
+                base=goal.base,
+                sparse=options.paths,
+                known=_rows(steps, prints),
+            )
+        )
+        directory.unmark_pulling()
+        report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
+        report.traffic = replace(target.store.traffic)
+        return report
+
+
+def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
+    """Return what the directory shall be: what was seen, less what the caller must not see, or the base."""
+    union = seen.union
+    digest = str(seen.head.digest) if seen.head else None
+    if options.at is not None:
+        union = union.past([resolve(union, options.at, target.name)])
+    elif options.lane is not None and options.attempt is not None:
+        union = union.before_attempt(options.lane, options.attempt)
+    if seen.head and not union.changes and union.bases:
+        return Goal(union, f"{_repository(target.name)}@{seen.head.digest}", digest)
+    if union.ids:
+        return Goal(union, None, digest)
+    if options.base is None:
+        site.progress.notice(f"{target.name}: nothing there yet, the workspace starts empty")
+        return Goal(Union(), None, None)
+    name = str(options.base)
+    wanted = this_platform(options.platform)
+    base = options.base
+    located = read_image(site.open_store(base), base.digest or base.tag or "latest", wanted, name)
+    if located is None:
+        raise UsageError("there is no such image to start from", subject=name, remedy="name another with --base")
+    return Goal(unite([as_base(located)]), f"{_repository(name)}@{located.digest}", None)
+
+
+def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
+    if seen.head and not seen.is_ours and seen.others and str(seen.head.digest) not in seen.union.bases:
+        site.progress.notice(
+            f"{target.name}@{seen.head.digest}: an image that someone else put there; its layers are left out, "
+            "what was pushed to the target is merged without it"
+        )
+
+
+def _repository(reference: str) -> str:
+    name, _, last = reference.partition("@")[0].rpartition("/")
+    return f"{name}/{last.partition(':')[0]}" if not reference.startswith("oci:") else _layout(reference)
+
+
+def _layout(reference: str) -> str:
+    head, _, tag = reference.partition("@")[0].rpartition(":")
+    return head if "/" not in tag else reference.partition("@")[0]
+
+
+def _trusted(site: Site, directory: Directory, options: PullOptions) -> Iterable[Known] | None:
+    """Return what is on the disk as far as it is known; None if it must be compared with the tree itself.
+
+    Raises:
+        DivergedError: a pull would lose something.
+    """
+    memory = directory.memory
+    if is_empty(directory.root):
+        return []
+    if directory.is_pulling or options.force:
+        ours = memory is not None and memory.root == directory.root.identity
+        return distrusted(site, directory.root, memory if ours else None)
+    if memory is None:
+        if directory.damage is not None:
+            return None
+        raise DivergedError(
+            "the directory is not empty and was not pulled by this program",
+            subject=site.directory,
+            remedy="name an empty directory, or give this one up with --force",
+        )
+    directory.check_identity()
+    look = survey(site, directory.root, memory.known, memory.clean_before)
+    if look.entries:
+        raise _local_changes(site, [entry.path for entry in look.entries])
+    return memory.known
+
+
+def _rebuilt(site: Site, directory: Directory, tree: list[TreeEntry]) -> list[Known]:
+    """Return what to remember of a directory whose state is damaged: the tree itself, if it stands there.
+
+    Raises:
+        DivergedError: something else stands there. What of it is newer cannot be told.
+    """
+    assert directory.damage is not None
+    known = list(unexamined(tree))
+    look = survey(site, directory.root, known, 0)
+    if look.entries:
+        raise DivergedError(
+            f"{directory.damage.what}, and the directory differs from the target",
+            subject=site.directory,
+            remedy="copy what you need out of it, then pull with --force",
+        )
+    prints = {found.path: found.print for _, found in look.sifted.suspects}
+    return [row._replace(print=prints[row.path]) for row in known]
+
+
+def _local_changes(site: Site, paths: list[bytes]) -> DivergedError:
+    named = ", ".join(show(path) for path in paths[:SHOWN])
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return DivergedError(
+        f"the directory has local changes ({named}{more})",
+        subject=site.directory,
+        remedy="push them first, or discard them with --force",
+    )
+
+
+def _report(target: Target, goal: Goal, steps: Plan, conflicts: tuple[Conflict, ...]) -> PullReport:
+    written = [*(entry for entries in steps.fetch.values() for entry in entries), *steps.make]
+    return PullReport(
+        target=target.name,
+        digest=goal.digest,
+        frontier=list(goal.union.frontier),
+        paths=len(steps.rows) - steps.left,
+        written=len(written) + len(steps.link),
+        removed=len(steps.remove),
+        unselected=steps.left,
+        bytes=sum(entry.node.size for entry in written),
+        conflicts=conflict_reports(conflicts),
+    )
+
+
+def _materialise(site: Site, directory: Directory, layers: Layers, steps: Plan) -> dict[bytes, Fingerprint]:
+    """Take the steps of a plan and return the fingerprints of everything that was touched."""
+    writer = TreeWriter(directory.root)
+    prints: dict[bytes, Fingerprint] = {}
+    for path, kind in steps.remove:
+        writer.remove(path, kind)
+    for entry in steps.directories:
+        writer.make_dir(entry.path, entry.node)
+    site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
+    for layer, wanted in steps.fetch.items():
+        for entry, chunks in layers.contents(layer, wanted):
+            prints[entry.path] = writer.write_file(entry.path, entry.node, chunks)
+            site.progress.advance(entry.node.size)
+    for entry in steps.make:
+        prints[entry.path] = _make(writer, entry)
+    for entry, to in steps.link:
+        prints[entry.path] = writer.hard_link(entry.path, to)
+    for entry in steps.attributes:
+        print_now = writer.set_attributes(entry.path, entry.node)
+        if print_now is not None:
+            prints[entry.path] = print_now
+    prints.update(writer.finish())
+    for notice in writer.notices:
+        site.progress.notice(notice)
+    return prints
+
+
+def _make(writer: TreeWriter, entry: TreeEntry) -> Fingerprint:
+    match entry.node.kind:
+        case Kind.LINK:
+            return writer.make_link(entry.path, entry.node)
+        case Kind.FIFO:
+            return writer.make_fifo(entry.path, entry.node)
+        case _:
+            return writer.make_device(entry.path, entry.node)
+
+
+def _rows(steps: Plan, prints: dict[bytes, Fingerprint]) -> Iterator[Known]:
+    """Yield what to remember. A fingerprint that a later step changed (a directory's, a linked file's) is the last."""
+    for entry, here in steps.rows:
+        stands = prints.get(entry.path, here.print if here else None)
+        group = 0 if entry.group is None else entry.group + 1
+        yield Known(entry.path, entry.node, entry.version, stands, group)

@@ -1,0 +1,151 @@
+"""Look into a workspace image without pulling it: tables of contents and ranges, no whole layers.
+
+Only a base made by others has no table of contents, so that its layers must be read to know what they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent.core.diff import join
+from agent.core.entry import Delete, Kind, Touch, TreeEntry, Write
+from agent.core.known import Fingerprint, Known
+from agent.core.merge import merge
+from agent.core.path import check_path, show
+from agent.core.reference import Reference
+from agent.core.select import selection
+from agent.core.union import Union
+from agent.errors import UsageError
+from agent.store.port import Store
+from agent.sync.layers import Layers
+from agent.sync.report import Difference, ListedPath, LogEntry
+from agent.sync.status import compare
+from agent.sync.target import Target, resolve, this_platform
+
+
+def log(store: Store, reference: Reference) -> list[LogEntry]:
+    """Return the changes of a workspace, newest first; the base, if any, last.
+
+    Raises:
+        UsageError: there is no such image.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
+    """
+    union, layers = _open(store, reference)
+    entries = []
+    for layer in reversed(union.order):
+        record = layer.record
+        assert record is not None
+        kinds = [type(entry) for entry in layers.toc(layer)]
+        entries.append(
+            LogEntry(
+                id=record.id,
+                stamp=record.stamp,
+                lane=record.lane,
+                attempt=record.attempt,
+                parents=list(record.parents),
+                message=record.message,
+                base=record.base,
+                layer=layer.digest,
+                size=layer.size,
+                written=kinds.count(Write),
+                deleted=kinds.count(Delete),
+                touched=kinds.count(Touch),
+                annotations=dict(record.annotations),
+            )
+        )
+    for base, parts in sorted(union.bases.items()):
+        digest = parts[-1].digest if parts else ""
+        entries.append(LogEntry(base, 0, "base", None, [], "", base, digest, sum(part.size for part in parts)))
+    return entries
+
+
+def ls(store: Store, reference: Reference, paths: tuple[bytes, ...], *, at: str | None = None) -> Iterator[ListedPath]:
+    """Yield what stands in a workspace image, in bytes order: everything, or what `paths` (globs) select.
+
+    Raises:
+        UsageError: there is no such image or change.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
+    """
+    union, layers = _open(store, reference, at)
+    selected = selection(paths)
+    for entry in merge(layers.changes(union)).tree():
+        if selected(entry.path):
+            node = entry.node
+            yield ListedPath(
+                path=entry.path,
+                kind=node.kind,
+                mode=node.mode,
+                uid=node.uid,
+                gid=node.gid,
+                size=node.size,
+                mtime=node.mtime,
+                target=node.target,
+                change=entry.version.id if entry.version else None,
+                group=entry.group,
+            )
+
+
+def cat(store: Store, reference: Reference, path: bytes, *, at: str | None = None) -> Iterator[bytes]:
+    """Yield the content of a file in a workspace image.
+
+    Raises:
+        UsageError: there is no such image, change or file.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
+    """
+    union, layers = _open(store, reference, at)
+    wanted = check_path(path.strip(b"/"))
+    for entry in merge(layers.changes(union)).tree():
+        if entry.path == wanted:
+            break
+    else:
+        raise UsageError("no such path in the workspace", subject=show(path), remedy="see what there is with: agent ls")
+    if entry.node.kind is not Kind.FILE:
+        raise UsageError(f"a {entry.node.kind}, not a file", subject=show(path), remedy="name a file")
+    for _, chunks in layers.contents(entry.layer, [entry]):
+        yield from chunks
+
+
+def diff(store: Store, reference: Reference, old: str | None, new: str | None) -> list[Difference]:
+    """Return how two states of a workspace differ.
+
+    Args:
+        old: the id of a change, or its beginning; None for the parents of `new`.
+        new: likewise; None for the workspace as it is now.
+
+    Raises:
+        UsageError: there is no such image or change.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
+    """
+    union, layers = _open(store, reference)
+    name = str(reference)
+    ends = [resolve(union, new, name)] if new else list(union.frontier)
+    records = union.records
+    begins = [resolve(union, old, name)] if old else [p for end in ends if end in records for p in records[end].parents]
+    before = list(merge(layers.changes(union.past(begins))).tree())
+    after = list(merge(layers.changes(union.past(ends))).tree())
+    return list(_differences(before, after))
+
+
+def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Difference]:
+    nothing = Fingerprint(0, 0, 0, 0, 0, 0, 0)
+    known = (Known(row.path, row.node, row.version, nothing) for row in before)
+    for old, new in join(known, after):
+        if new is None:
+            assert old is not None
+            yield Difference("deleted", old.path, old.node.kind, old.node.size)
+        elif old is None:
+            yield Difference("added", new.path, new.node.kind, new.node.size)
+        elif details := compare(old.node, new.node):
+            mark = "touched" if details == ("mtime",) else "changed"
+            yield Difference(mark, new.path, new.node.kind, new.node.size, details)
+
+
+def _open(store: Store, reference: Reference, at: str | None = None) -> tuple[Union, Layers]:
+    target = Target(store, reference, this_platform(None))
+    seen = target.look()
+    union = seen.union
+    if not union.ids and seen.head is None:
+        raise UsageError("there is no such image", subject=str(reference), remedy="check the name and the tag")
+    if at is not None:
+        union = union.past([resolve(union, at, str(reference))])
+    return union, Layers(store, union)

@@ -1,0 +1,75 @@
+"""How a directory differs from what was pulled or pushed last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent.core.entry import Delete, Kind, Node, TocEntry, Touch, Write
+from agent.core.known import Known
+from agent.errors import DivergedError
+from agent.sync.directory import open_directory
+from agent.sync.report import Difference, StatusReport
+from agent.sync.site import Site
+from agent.sync.survey import survey
+
+
+def status(site: Site) -> StatusReport:
+    """Compare the directory with what is remembered of it. Reads nothing from the target, writes nothing.
+
+    Raises:
+        DivergedError: the directory is not ours, or another one.
+        WorkspaceError: it cannot be read.
+    """
+    with open_directory(site) as directory:
+        memory = directory.memory
+        if memory is None:
+            raise directory.damage or DivergedError(
+                "the directory was not pulled or pushed by this program",
+                subject=site.directory,
+                remedy="pull into it first",
+            )
+        directory.check_identity()
+        look = survey(site, directory.root, memory.known, memory.clean_before)
+        standing = {old.path: old for old, _ in (*look.sifted.suspects, *look.sifted.replaced.values())}
+        return StatusReport(
+            target=memory.target,
+            frontier=list(memory.union.frontier),
+            differences=list(differences(look.entries, standing)),
+            sparse=[glob.decode(errors="backslashreplace") for glob in memory.sparse],
+            interrupted=directory.is_pulling,
+        )
+
+
+def differences(entries: list[TocEntry], standing: dict[bytes, Known]) -> Iterator[Difference]:
+    """Yield what a change's entries mean to people: one difference for each path."""
+    written = {entry.path for entry in entries if type(entry) is Write}
+    for entry in entries:
+        match entry:
+            case Write():
+                old = standing.get(entry.path)
+                details = compare(old.node, entry.node) if old else ()
+                mark = "changed" if old and old.print is not None else "added"
+                yield Difference(
+                    mark, entry.path, entry.node.kind, entry.node.size, details or ("links",) if old else ()
+                )
+            case Delete() if entry.path not in written:
+                yield Difference("deleted", entry.path, entry.kind)
+            case Touch():
+                yield Difference("touched", entry.path, Kind.FILE, details=("mtime",))
+            case _:
+                pass
+
+
+def compare(old: Node, new: Node) -> tuple[str, ...]:
+    """Return the names of what differs between two nodes."""
+    if old.kind is not new.kind:
+        return ("type",)
+    found = {
+        "content": (old.size, old.sha256, old.device) != (new.size, new.sha256, new.device),
+        "target": old.target != new.target,
+        "mode": old.mode != new.mode,
+        "owner": (old.uid, old.gid) != (new.uid, new.gid),
+        "xattrs": old.xattrs != new.xattrs,
+        "mtime": old.mtime != new.mtime and new.kind is not Kind.DIR,
+    }
+    return tuple(name for name, differs in found.items() if differs)
