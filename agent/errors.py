@@ -7,6 +7,7 @@
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
     ├── AuthError             20   the registry refuses these credentials
     ├── UnavailableError      21   the registry cannot be reached or does not answer as one
+    │   ├── RefusedError           the registry will not do this, or may not be trusted with it
     │   ├── TagRefusedError        the registry does not let a tag move
     │   └── MissingBlobError       a manifest names what the registry does not have
     ├── IntegrityError        30   bytes are not what their digest or description promises
@@ -76,6 +77,12 @@ class UnavailableError(AgentError):
 
     exit_code = 21
     retryable = True
+
+
+class RefusedError(UnavailableError):
+    """The registry answers that it will not do this, or it may not be trusted with it (TLS, redirects)."""
+
+    retryable = False
 
 
 class TagRefusedError(UnavailableError):

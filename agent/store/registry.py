@@ -1,0 +1,273 @@
+"""One repository of a registry, over HTTP (OCI distribution-spec 1.1; docker registry API v2)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from agent.core.digest import Digest, digest_of
+from agent.core.reference import RegistryReference, is_tag
+from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
+from agent.store.address import Resolve, is_loopback, origin_of, resolve_host
+from agent.store.auth import Authorizer, Grants
+from agent.store.copying import copy_through
+from agent.store.credentials import find_credentials
+from agent.store.download import Downloads
+from agent.store.manifest import MANIFEST_MAX, MANIFEST_TYPES, check_reference, digest_for, is_digest, manifest_of
+from agent.store.meter import Meter
+from agent.store.port import Manifest, Store, Stored
+from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
+from agent.store.retrying import Limits, Timing
+from agent.store.transport import Answer, Request, Transport
+from agent.store.trust import make_trust
+from agent.store.upload import Uploads
+
+_PAGE = 1000
+_PAGE_MAX = 32 << 20
+_PAGES = 10_000
+_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
+_HUB = ("docker.io", "index.docker.io")
+
+
+class RegistryStore:
+    """One repository; satisfies `port.Store`. Nothing is sent before the first call.
+
+    A loopback registry (localhost, 127.0.0.0/8, ::1) is spoken to without TLS unless `ca_file` is given; any other
+    only with TLS unless `plain_http` is given. `docker.io` means Docker Hub, as everywhere.
+
+    Args:
+        reference: names the repository; its tag and digest play no part.
+        plain_http: no TLS.
+        ca_file: PEM file of certificates to trust as well.
+        environ: where credentials are looked for.
+        limits, timing, resolve: patience, clocks and name look-up; for tests.
+
+    Raises:
+        UsageError: `ca_file` cannot be used.
+    """
+
+    def __init__(
+        self,
+        reference: RegistryReference,
+        *,
+        plain_http: bool = False,
+        ca_file: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+        resolve: Resolve = resolve_host,
+    ) -> None:
+        host, repository = reference.registry, reference.repository
+        if host in _HUB:
+            host, repository = "registry-1.docker.io", repository if "/" in repository else f"library/{repository}"
+        variables = dict(environ or {})
+        self._name = reference.registry
+        self._repository = repository
+        self._timing = timing or Timing()
+        self._meter = Meter()
+        self.traffic = self._meter.traffic
+        own_trust = make_trust(ca_file, variables) if ca_file is not None else None
+        scheme = (
+            "http" if plain_http or (ca_file is None and is_loopback(urlsplit(f"//{host}").hostname or "")) else "https"
+        )
+        self.origin = origin_of(f"{scheme}://{host}/", self._name)
+        self._transport = Transport(
+            self.origin,
+            self._name,
+            trust=lambda: own_trust or make_trust(None, variables),
+            meter=self._meter,
+            limits=limits or Limits(),
+            timing=self._timing,
+            resolve=resolve,
+        )
+        self._authorizer = self._transport.authorizer = Authorizer(
+            self.origin,
+            self._name,
+            lambda: find_credentials(variables, reference.registry, repository),
+            self._transport.exchange,
+            self._timing.clock,
+        )
+        self._base = f"{scheme}://{host}/v2/{repository}/"
+        self._downloads = Downloads(
+            self._transport, f"{self._base}blobs/", self._pull, self._meter, self._refusal, self._subject
+        )
+        self._uploads = Uploads(
+            self._transport, f"{self._base}blobs/uploads/", self._push, self._meter, self.has_blob, self._refusal
+        )
+
+    def get_manifest(self, reference: str) -> Manifest | None:
+        """See `port.Store`. A 404 is not tried again: only the caller knows which tags must be there."""
+        url = f"{self._base}manifests/{check_reference(reference)}"
+        patience = self._transport.patience()
+        while True:
+            answer = self._transport.call(Request("GET", url, _ACCEPT), self._pull)
+            if answer.status == 404 and not _is_page(answer):
+                answer.discard()
+                return None
+            if answer.status != 200 or _is_page(answer):
+                raise self._refusal(answer, reference)
+            try:
+                data = answer.body(MANIFEST_MAX)
+                break
+            except UnavailableError as error:
+                patience.wait(error)
+        self._meter.add(received=len(data))
+        return manifest_of(data, answer.headers.get("Content-Type", ""), reference, self._subject(reference))
+
+    def put_manifest(self, reference: str, data: bytes, media_type: str) -> Digest:
+        """See `port.Store`."""
+        digest = digest_for(data, reference, self._subject(reference))
+        headers = {"Content-Type": media_type}
+        self._meter.add(sent=len(data))
+        answer = self._transport.call(
+            Request("PUT", f"{self._base}manifests/{reference}", headers, body=data), self._push
+        )
+        if answer.status not in (200, 201, 202, 204):
+            raise self._put_refusal(answer, reference)
+        answer.discard()
+        kept = answer.headers.get("Docker-Content-Digest", digest)
+        if kept.startswith("sha256:") and digest.startswith("sha256:") and kept != digest:
+            raise IntegrityError(
+                "the registry keeps another manifest than it was given",
+                subject=self._subject(reference),
+                remedy="use a registry that stores manifests as they are",
+            )
+        return digest
+
+    def delete_manifest(self, digest: Digest) -> bool:
+        """See `port.Store`."""
+        answer = self._transport.call(Request("DELETE", f"{self._base}manifests/{digest}"), self._delete)
+        if answer.status in (400, 404, 405, 501):
+            answer.discard()
+            return False
+        if answer.status not in (200, 202, 204):
+            raise self._refusal(answer, digest)
+        answer.discard()
+        return True
+
+    def tags(self, prefix: str = "") -> list[str]:
+        """See `port.Store`. Read page by page; a registry that ignores the page size gives all at once."""
+        found: set[str] = set()
+        url, seen = f"{self._base}tags/list?n={_PAGE}", set[str]()
+        while url not in seen and len(seen) < _PAGES:
+            seen.add(url)
+            answer = self._transport.call(Request("GET", url), self._pull)
+            if answer.status == 404 and not _is_page(answer):
+                answer.discard()
+                break
+            if answer.status != 200:
+                raise self._refusal(answer)
+            found.update(self._tags_in(answer.body(_PAGE_MAX)))
+            following = _NEXT.search(answer.headers.get("Link", ""))
+            if following is None:
+                break
+            url = urljoin(url, following[1])
+            if origin_of(url, self._name) != self.origin:
+                raise self._odd("its list of tags goes on at another host")
+        return sorted((tag for tag in found if tag.startswith(prefix)), key=str.encode)
+
+    def has_blob(self, digest: Digest) -> bool:
+        """See `port.Store`."""
+        answer = self._transport.call(Request("HEAD", self._blob(digest)), self._pull)
+        answer.close()
+        if answer.status in (200, 204) or (answer.elsewhere and answer.status == 405):
+            return True
+        if answer.status == 404:
+            return False
+        raise self._refusal(answer, digest)
+
+    def read_blob(self, digest: Digest, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See `port.Store`. Where a connection breaks, it goes on from there, in a new request."""
+        return self._downloads.read(digest, start, length)
+
+    def put_blob(self, data: bytes) -> Digest:
+        """See `port.Store`."""
+        digest = digest_of(data)
+        self._uploads.put(data, digest)
+        return digest
+
+    def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+        """See `port.Store`."""
+        return self._uploads.stream(chunks)
+
+    def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
+        """See `port.Store`. Between repositories of one registry it is mounted where the registry offers that."""
+        if self.has_blob(digest):
+            return
+        location = None
+        if isinstance(source, RegistryStore) and source.origin == self.origin:
+            mounted, location = self._mount(digest, source)
+            if mounted:
+                return
+        copy_through(lambda chunks: self._uploads.stream(chunks, location), digest, source)
+
+    def close(self) -> None:
+        """See `port.Store`."""
+        self._transport.close()
+
+    # What follows is how.
+
+    @property
+    def _pull(self) -> Grants:
+        return frozenset({(f"repository:{self._repository}", "pull")})
+
+    @property
+    def _push(self) -> Grants:
+        return self._pull | {(f"repository:{self._repository}", "push")}
+
+    @property
+    def _delete(self) -> Grants:
+        return self._pull | {(f"repository:{self._repository}", "delete")}
+
+    def _blob(self, digest: str) -> str:
+        return f"{self._base}blobs/{digest}"
+
+    def _subject(self, reference: str = "") -> str:
+        mark = "" if not reference else "@" if is_digest(reference) else ":"
+        return f"{self._name}/{self._repository}{mark}{reference}"
+
+    def _mount(self, digest: Digest, source: RegistryStore) -> tuple[bool, str | None]:
+        """Ask for `source`'s blob; say whether it is here now, else where a session for it began, if one did."""
+        url = f"{self._base}blobs/uploads/?{urlencode({'mount': digest, 'from': source._repository})}"
+        try:
+            answer = self._transport.call(Request("POST", url), self._push | source._pull)
+        except AuthError:  # a token for both repositories is more than a push needs
+            return False, None
+        if answer.status == 202:
+            return False, self._uploads.session_of(answer)[0]
+        answer.discard()
+        return answer.status == 201, None
+
+    def _tags_in(self, page: bytes) -> list[str]:
+        try:
+            if len(page) > _PAGE_MAX:
+                raise ValueError("too long")
+            found = json.loads(page).get("tags") or []
+            return [tag for tag in found if is_tag(tag)]
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            raise self._odd("its list of tags is unreadable") from error
+
+    def _refusal(self, answer: Answer, reference: str = "") -> AgentError:
+        page = _is_page(answer)
+        problem = answer.problem()
+        subject = self._subject(reference)
+        if is_denial(problem):
+            return self._authorizer.refusal(problem, subject)
+        return self._odd("it answers with a page for people") if page else refusal(problem, subject)
+
+    def _put_refusal(self, answer: Answer, reference: str) -> AgentError:
+        problem = answer.problem()
+        subject, on_tag = self._subject(reference), not is_digest(reference)
+        if is_manifest_denial(problem, on_tag=on_tag):
+            return self._authorizer.refusal(problem, subject)
+        return manifest_refusal(problem, subject, on_tag=on_tag)
+
+    def _odd(self, what: str) -> RefusedError:
+        return RefusedError(f"this is no registry: {what}", subject=self._name, remedy="check the registry's name")
+
+
+def _is_page(answer: Answer) -> bool:
+    return answer.headers.get("Content-Type", "").lower().startswith("text/html")

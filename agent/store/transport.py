@@ -1,0 +1,317 @@
+"""HTTP for registries: one exchange, made dependable. Redirects, retries, timeouts, trust; no knowledge of images.
+
+Redirects are followed by hand, so that credentials stay with the registry's origin. `.netrc` is not read: it would
+replace a bearer token. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`), except for this machine itself.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from agent.errors import RefusedError, UnavailableError
+from agent.store.address import Origin, Resolve, check_reach, is_loopback, origin_of
+from agent.store.auth import Authorizer, Grants
+from agent.store.meter import Meter
+from agent.store.problem import READ_MAX, Problem, parse_problem
+from agent.store.retrying import RETRYABLE, Limits, Patience, Timing, retry_after
+from agent.store.trouble import broken
+
+CHUNK = 1 << 18
+_HOPS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `streamed` is a body that can be read only once; `seconds` (connect, silence) limit it."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    streamed: Iterator[bytes] | None = None
+    seconds: tuple[float, float] | None = None
+
+
+class Answer:
+    """A response whose body is still to be read. `elsewhere` tells that a host other than the registry gave it."""
+
+    def __init__(self, response: requests.Response, elsewhere: bool, authorizer: Authorizer | None, name: str) -> None:
+        self._response = response
+        self._authorizer = authorizer
+        self._name = name
+        self.elsewhere = elsewhere
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.url = response.url or ""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it was sent, undecoded.
+
+        Raises:
+            UnavailableError: the connection broke before its end.
+        """
+        try:
+            yield from self._response.raw.stream(CHUNK, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise broken(error, self._name) from error
+        finally:
+            self._response.close()
+
+    def body(self, limit: int) -> bytes:
+        """Return the body, or its first `limit` + 1 bytes if it is longer.
+
+        Raises:
+            UnavailableError: the connection broke.
+        """
+        found = bytearray()
+        reader = self.chunks()
+        for chunk in reader:
+            found += chunk
+            if len(found) > limit:
+                break
+        self.close()
+        return bytes(found[: limit + 1])
+
+    def discard(self) -> None:
+        """Drop the body, reading it if it is short, so that the connection can be used again.
+
+        What breaks here does no harm: distribution 2.8 gives a 416 the length of the blob, for one.
+        """
+        with suppress(UnavailableError, ValueError):
+            if int(self.headers.get("Content-Length") or 0) <= READ_MAX:
+                self.body(READ_MAX)
+        self.close()
+
+    def problem(self) -> Problem:
+        """Return what a refusal says, without secrets."""
+        try:
+            body = self.body(READ_MAX)
+        except UnavailableError:
+            body = b""
+        return parse_problem(self.status, body, self._authorizer.secrets() if self._authorizer else ())
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else end it."""
+        self._response.close()
+
+
+class Transport:
+    """The connections to one registry. Safe for several threads.
+
+    Args:
+        origin: where the registry is.
+        name: the registry as the user calls it, for errors.
+        trust: makes the context that judges certificates; called for the first https address.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        name: str,
+        *,
+        trust: Callable[[], ssl.SSLContext],
+        meter: Meter,
+        limits: Limits,
+        timing: Timing,
+        resolve: Resolve,
+    ) -> None:
+        self.limits = limits
+        self.timing = timing
+        self._origin = origin
+        self._name = name
+        self._meter = meter
+        self._resolve = resolve
+        self._allowed: set[str] = set()
+        self._trust = trust
+        self._tls_ready = False
+        self._tls_lock = threading.Lock()
+        self._session = _session()
+        self.authorizer: Authorizer | None = None
+
+    def patience(self) -> Patience:
+        """Return the tries of one request."""
+        return Patience(self.limits, self.timing)
+
+    def call(self, request: Request, grants: Grants) -> Answer:
+        """Send a request to the registry, again where that is worth while, and return its answer.
+
+        Raises:
+            AuthError: it asks for a login that we do not have.
+            UnavailableError: it cannot be reached, or answers with `RETRYABLE` statuses only.
+        """
+        return self._insist(lambda: self.once(request, grants))
+
+    def failure(self, answer: Answer, who: str = "the registry") -> UnavailableError | None:
+        """Return what went wrong if the answer says nothing about the request itself, and close it then."""
+        refused_elsewhere = answer.elsewhere and answer.status in (400, 401, 403)  # an expired signature
+        if answer.status not in RETRYABLE and not refused_elsewhere:
+            return None
+        text = answer.problem().text
+        who = "the storage behind the registry" if answer.elsewhere else who
+        return UnavailableError(
+            f"{who} answers {answer.status}" + (f" ({text})" if text else ""),
+            subject=self._name,
+            remedy="try again later",
+        )
+
+    def once(self, request: Request, grants: Grants) -> Answer:
+        """Send a request once, or twice if the registry asks for (other) credentials.
+
+        Raises:
+            AuthError: it asks for a login that we do not have.
+            UnavailableError: it cannot be reached. For a streamed request also if it asks for credentials: the
+                next try has them.
+        """
+        authorizer = self.authorizer
+        if authorizer is None or self._origin != origin_of(request.url, self._name):
+            return self._follow(request, None, self._origin)
+        sent = authorizer.header(grants)
+        answer = self._follow(request, sent, self._origin)
+        if answer.status != 401 or answer.elsewhere:
+            return answer
+        answer.discard()
+        sent = authorizer.challenged(answer.headers, grants, sent)
+        if request.streamed is not None:
+            raise UnavailableError("the login expired", subject=self._name, remedy="try again")
+        return self._follow(request, sent, self._origin)
+
+    def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        """Talk to a token server: `auth.Exchange`."""
+        origin = origin_of(url, self._name)
+        own = {key: value for key, value in headers.items() if key != "Authorization"}
+        request = Request(method, url, own, body)
+        if origin != self._origin:
+            self._check_reach(origin.host)
+        return self._insist(lambda: self._follow(request, headers.get("Authorization"), origin), "the token server")
+
+    def locate(self, base: str, location: str) -> str:
+        """Return the absolute address that a Location header means for an upload.
+
+        A registry behind a proxy that ends TLS may name itself with http: that is put right, since going there
+        would send the layer, and nothing else, in the clear.
+
+        Raises:
+            RefusedError: it leads where we do not go.
+        """
+        url = urljoin(base, location)
+        origin = origin_of(url, self._name)
+        if origin == self._origin:
+            return url
+        if self._origin.scheme == "https" and origin.scheme == "http":
+            if origin.host == self._origin.host:
+                return urlunsplit(urlsplit(url)._replace(scheme="https", netloc=urlsplit(base).netloc))
+            raise RefusedError(
+                "the registry wants the upload without TLS", subject=self._name, remedy="ask its owner to use https"
+            )
+        self._check_reach(origin.host)
+        return url
+
+    def close(self) -> None:
+        """End all connections."""
+        self._session.close()
+
+    def _insist(self, send: Callable[[], Answer], who: str = "the registry") -> Answer:
+        patience = self.patience()
+        while True:
+            try:
+                answer = send()
+            except UnavailableError as error:
+                patience.wait(error)
+                continue
+            failure = self.failure(answer, who)
+            if failure is None:
+                return answer
+            patience.wait(failure, retry_after(answer.headers, self.timing))
+
+    def _follow(self, request: Request, authorization: str | None, trusted: Origin) -> Answer:
+        method, url = request.method, request.url
+        for _ in range(_HOPS):
+            origin = origin_of(url, self._name)
+            response = self._send(request, method, url, authorization if origin == trusted else None)
+            location = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or location is None:
+                return Answer(response, origin != trusted, self.authorizer, self._name)
+            response.close()
+            if request.streamed is not None or (method not in ("GET", "HEAD") and response.status_code < 307):
+                raise RefusedError(
+                    "the registry redirects an upload", subject=self._name, remedy="use the address it redirects to"
+                )
+            url = urljoin(url, location)
+            target = origin_of(url, self._name)
+            if target not in (trusted, self._origin):
+                if request.body is not None and target.scheme == "http" and origin.scheme == "https":
+                    raise RefusedError(
+                        "the registry redirects to plain http", subject=self._name, remedy="ask its owner"
+                    )
+                self._check_reach(target.host)
+        raise RefusedError("the registry redirects in circles", subject=self._name, remedy="check the name")
+
+    def _send(self, request: Request, method: str, url: str, authorization: str | None) -> requests.Response:
+        headers = {"User-Agent": "instep", "Accept-Encoding": "identity", "Accept": "*/*", **request.headers}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        body: Any = request.body if request.streamed is None else request.streamed
+        self._meter.add(requests=1)
+        try:
+            self._prepare_tls(url)
+            return self._session.send(
+                self._session.prepare_request(requests.Request(method, url, headers=headers, data=body)),
+                stream=True,
+                allow_redirects=False,
+                timeout=request.seconds or (self.limits.connect, self.limits.read),
+                proxies={} if is_loopback(urlsplit(url).hostname or "") else get_environ_proxies(url),
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
+            raise broken(error, self._name) from error
+
+    def _prepare_tls(self, url: str) -> None:
+        if self._tls_ready or not url.lower().startswith("https:"):
+            return
+        with self._tls_lock:
+            if not self._tls_ready:
+                self._session.mount("https://", _TrustingAdapter(self._trust()))
+                self._tls_ready = True
+
+    def _check_reach(self, host: str) -> None:
+        if host not in self._allowed:
+            check_reach(host, self._origin.host, self._resolve, self._name)
+            self._allowed.add(host)
+
+
+class _TrustingAdapter(HTTPAdapter):
+    """Judges certificates by one context, made once, instead of a bundle read for every connection."""
+
+    def __init__(self, trust: ssl.SSLContext) -> None:
+        self._trust = trust
+        super().__init__(pool_maxsize=_CONNECTIONS)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._trust, **kwargs)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(*args, ssl_context=self._trust, **kwargs)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.auth = lambda prepared: prepared  # an authentication of our own, so that .netrc is not asked
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.mount("http://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return session

@@ -1,0 +1,254 @@
+"""Sending blobs to a registry (distribution-spec, "Pushing Blobs").
+
+A blob of unknown size goes up as POST, one PATCH of the whole stream without Content-Range, and a PUT that names its
+digest, which is known by then. A session that breaks is given up and the stream begins again in a new one: whether a
+registry can resume, and where, differs too much. A registry that refuses a PATCH without a length gets pieces of
+4 MiB instead (or what its `OCI-Chunk-Min-Length` asks for).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from agent.core.digest import Digest
+from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
+from agent.store.auth import Grants
+from agent.store.meter import Meter
+from agent.store.port import Stored
+from agent.store.transport import Answer, Request, Transport
+
+PIECE = 4 << 20
+_PIECE_MAX = 64 << 20
+_OCTETS = {"Content-Type": "application/octet-stream"}
+_REFUSES_STREAMS = frozenset({400, 405, 411, 413, 416, 501})
+_SESSION_LOST = frozenset({404, 416})
+
+Judge = Callable[[Answer], AgentError]
+"""Turns an answer that is a refusal into the error to raise."""
+
+
+class Uploads:
+    """Uploads to one repository. Safe for several threads.
+
+    Args:
+        url: the repository's `…/blobs/uploads/`.
+        grants: what the requests need.
+        has: says whether the repository has a blob.
+        judge: makes errors of refusals.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        url: str,
+        grants: Grants,
+        meter: Meter,
+        has: Callable[[Digest], bool],
+        judge: Judge,
+    ) -> None:
+        self._transport = transport
+        self._url = url
+        self._grants = grants
+        self._meter = meter
+        self._has = has
+        self._judge = judge
+        self._pieces = threading.Event()  # set for good once the registry refused a stream
+
+    def put(self, data: bytes, digest: Digest) -> None:
+        """Store a blob that is in memory, with POST and PUT, unless it is there.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        patience = self._transport.patience()
+        while not self._has(digest):
+            try:
+                location, _ = self.begin()
+                self._meter.add(sent=len(data))
+                self._finish(location, digest, data)
+                return
+            except UnavailableError as error:
+                patience.wait(error)
+
+    def stream(self, chunks: Callable[[], Iterator[bytes]], location: str | None = None) -> Stored:
+        """Store what `chunks` yields; `location` is a session that already began.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`. Whatever `chunks` raises passes through.
+        """
+        patience = self._transport.patience()
+        while True:
+            source = _Source(chunks, self._meter)
+            try:
+                return self._try(source, location)
+            except _StreamRefusedError:
+                self._pieces.set()
+            except UnavailableError as error:
+                source.check()
+                patience.wait(error)
+            finally:
+                source.close()
+            location = None
+
+    def begin(self, **query: str) -> tuple[str, int]:
+        """Begin a session; return where it is and how large a piece must be at least.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        answer = self._transport.call(Request("POST", _with(self._url, **query)), self._grants)
+        if answer.status != 202:
+            raise self._judge(answer)
+        return self.session_of(answer)
+
+    def session_of(self, answer: Answer) -> tuple[str, int]:
+        """Return what the answer to a POST (202) says of its session."""
+        answer.close()
+        least = answer.headers.get("OCI-Chunk-Min-Length", "")
+        return self._next(self._url, answer), min(int(least), _PIECE_MAX) if least.isdecimal() else 0
+
+    def _try(self, source: _Source, location: str | None) -> Stored:
+        least = 0
+        if location is None:
+            location, least = self.begin()
+        try:
+            if self._pieces.is_set():
+                location = self._send_pieces(location, source, max(PIECE, least))
+            else:
+                location = self._send_stream(location, source)
+            digest = Digest("sha256:" + source.hashed.hexdigest())
+            self._finish(location, digest, b"")
+        except BaseException:
+            self._cancel(location)
+            raise
+        return Stored(digest, source.size)
+
+    def _send_stream(self, location: str, source: _Source) -> str:
+        # The silence limit holds for both directions here: a registry that writes through to an object store
+        # stops reading for long.
+        seconds = (self._transport.limits.commit, self._transport.limits.commit)
+        request = Request("PATCH", location, _OCTETS, streamed=iter(source), seconds=seconds)
+        try:
+            answer = self._transport.once(request, self._grants)
+        except UnavailableError:
+            source.check()
+            raise
+        if answer.status in _REFUSES_STREAMS:
+            answer.close()
+            raise _StreamRefusedError(
+                f"the registry refuses a streamed upload ({answer.status})", subject=self._url, remedy="use pieces"
+            )
+        return self._accepted(answer, location)
+
+    def _send_pieces(self, location: str, source: _Source, size: int) -> str:
+        start = 0
+        for piece in _pieces_of(source, size):
+            headers = {**_OCTETS, "Content-Range": f"{start}-{start + len(piece) - 1}"}
+            answer = self._transport.once(Request("PATCH", location, headers, body=piece), self._grants)
+            location = self._accepted(answer, location)
+            start += len(piece)
+        return location
+
+    def _accepted(self, answer: Answer, location: str) -> str:
+        if answer.status in (200, 201, 202, 204):
+            answer.discard()
+            return self._next(location, answer)
+        if answer.status in _SESSION_LOST:
+            raise self._lost(answer)
+        failure = self._transport.failure(answer)
+        raise failure if failure is not None else self._judge(answer)
+
+    def _finish(self, location: str, digest: Digest, data: bytes) -> None:
+        limits = self._transport.limits
+        request = Request(
+            "PUT", _with(location, digest=digest), _OCTETS, body=data, seconds=(limits.connect, limits.commit)
+        )
+        answer = self._transport.call(request, self._grants)
+        if answer.status in (200, 201, 204):
+            answer.discard()
+        elif answer.status in _SESSION_LOST:
+            # Also what a second try sees when the answer to the first, which did it, was lost.
+            lost = self._lost(answer)
+            if not self._has(digest):
+                raise lost
+        else:
+            raise self._judge(answer)
+
+    def _next(self, base: str, answer: Answer) -> str:
+        location = answer.headers.get("Location")
+        return self._transport.locate(base, location) if location else base
+
+    def _lost(self, answer: Answer) -> UnavailableError:
+        problem = answer.problem()
+        return UnavailableError(
+            f"the registry lost an upload ({answer.status} {problem.text})".replace(" )", ")"),
+            subject=urlsplit(self._url).netloc,
+            remedy="try again",
+        )
+
+    def _cancel(self, location: str) -> None:
+        with suppress(AuthError, UnavailableError):
+            self._transport.once(Request("DELETE", location, seconds=(1.0, 5.0)), self._grants).close()
+
+
+class _StreamRefusedError(RefusedError):
+    """Pieces have to be used."""
+
+
+class _Source:
+    """One run through `chunks`: counts, hashes, and keeps apart what it raises from what the network raises."""
+
+    def __init__(self, chunks: Callable[[], Iterator[bytes]], meter: Meter) -> None:
+        self._chunks = chunks
+        self._meter = meter
+        self._iterator: Iterator[bytes] | None = None
+        self._error: BaseException | None = None
+        self.hashed = hashlib.sha256()
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            self._iterator = self._chunks()
+            for chunk in self._iterator:
+                if chunk:
+                    self.hashed.update(chunk)
+                    self.size += len(chunk)
+                    self._meter.add(sent=len(chunk))
+                    yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._error = error
+            raise
+
+    def check(self) -> None:
+        """Raise what `chunks` raised, as it was."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Let go of what an unfinished run holds."""
+        close = getattr(self._iterator, "close", None)
+        if close is not None:
+            close()
+
+
+def _pieces_of(chunks: Iterator[bytes] | _Source, size: int) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of `size`, the last one shorter."""
+    kept = bytearray()
+    for chunk in chunks:
+        kept += chunk
+        while len(kept) >= size:
+            yield bytes(kept[:size])
+            del kept[:size]
+    if kept:
+        yield bytes(kept)
+
+
+def _with(url: str, **query: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query="&".join(part for part in (parts.query, urlencode(query)) if part)))
