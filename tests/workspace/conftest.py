@@ -41,7 +41,7 @@ def root(tmp_path: Any) -> Iterator[Root]:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def read_tree() -> Callable[[Root], dict[bytes, Node]]:
     return tree_of
 
