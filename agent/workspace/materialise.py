@@ -1,0 +1,281 @@
+"""Make a directory be a tree, path by path, without ever leaving it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from agent.core.entry import Kind, Node
+from agent.core.known import Fingerprint
+from agent.core.path import parent, show
+from agent.errors import AgentError, UnsafeArchiveError, WorkspaceError
+from agent.workspace.attributes import Attributes, may_chown, out_of_range
+from agent.workspace.content import write_content
+from agent.workspace.failure import LINK_IN_THE_WAY, changed, failed
+from agent.workspace.names import Names
+from agent.workspace.root import KINDS, Root
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class TreeWriter:
+    """Writes paths below a root.
+
+    The caller gives parents before children, and removes children before parents. What stands at a path that
+    is written is replaced in one step, so that a kill at any instant leaves the old or the new one (a directory
+    must be removed first); a file that is new appears under its name while it is written. Nothing is synced to
+    the disk: what a power cut loses, the next scan misses.
+
+    Fingerprints are what lstat says afterwards. Those of directories, and again those of files that got further
+    names, come from `finish`.
+
+    Args:
+        root: the directory.
+        privileged: may this process give files away? By default, what the system says.
+
+    Every method raises:
+        WorkspaceError: the system refused (full disk, no permission, read-only).
+        UnsafeArchiveError: a link or file stands on disk where a directory of the tree should be, or an owner or
+            time is out of range.
+    """
+
+    def __init__(self, root: Root, *, privileged: bool | None = None) -> None:
+        self._root = root
+        self._names = Names(root)
+        self._attributes = Attributes(may_chown() if privileged is None else privileged)
+        self._directories: dict[bytes, tuple[Node, bool]] = {}
+        self._linked: set[bytes] = set()
+
+    @property
+    def notices(self) -> list[str]:
+        """What could not be kept here, for people; each said once."""
+        return self._attributes.notices
+
+    def remove(self, path: bytes, kind: Kind) -> None:
+        """Remove `path`, a directory only if it is empty. That it is not there is fine."""
+        try:
+            if kind is Kind.DIR:
+                self._root.forget(path)
+                self._directories.pop(path, None)
+                self._names.within(path, lambda above, name: os.rmdir(name, dir_fd=above))
+            else:
+                self._names.within(path, lambda above, name: os.unlink(name, dir_fd=above))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _refused(error, path, "cannot be removed") from error
+
+    def make_dir(self, path: bytes, node: Node) -> None:
+        """Make the directory `path`, or take the one that is there; it gets its attributes in `finish`."""
+        fresh = True
+        try:
+            self._names.within(path, lambda above, name: os.mkdir(name, 0o700, dir_fd=above))
+        except FileExistsError:
+            fresh = False
+            found = self._root.lstat(path)
+            if found is None or not stat.S_ISDIR(found.print.mode):
+                raise _in_the_way(path) from None
+        except OSError as error:
+            raise _refused(error, path) from error
+        self._directories[path] = node, fresh
+
+    def write_file(self, path: bytes, node: Node, chunks: Iterable[bytes]) -> Fingerprint:
+        """Write a file, verified while it is written.
+
+        Raises:
+            IntegrityError: `chunks` are not of `node.size` or `node.sha256` (unless that is empty). Then, as after
+                any error, nothing is left at `path`, or what stood there before.
+        """
+        mode = node.mode & 0o777 | (0o200 if node.xattrs else 0)
+        try:
+            fd, placed = self._names.put(path, lambda above, name: os.open(name, _NEW, mode, dir_fd=above))
+        except OSError as error:
+            raise _refused(error, path) from error
+        try:
+            return self._fill(fd, path, placed, node, chunks)
+        except BaseException as error:
+            self._names.discard(path, placed)
+            if isinstance(error, OSError):
+                raise _refused(error, path) from error
+            if isinstance(error, OverflowError):
+                raise out_of_range(path, "a time") from error
+            raise
+
+    def make_link(self, path: bytes, node: Node) -> Fingerprint:
+        """Make a symbolic link to `node.target`, whatever that may be."""
+        if not node.target or b"\0" in node.target:
+            raise UnsafeArchiveError(
+                "a symbolic link without a valid target", subject=show(path), remedy="the image is hostile or damaged"
+            )
+        return self._make(path, node, lambda above, name: os.symlink(node.target, name, dir_fd=above))
+
+    def make_fifo(self, path: bytes, node: Node) -> Fingerprint:
+        """Make a FIFO."""
+        return self._make(path, node, lambda above, name: os.mkfifo(name, 0o600, dir_fd=above))
+
+    def make_device(self, path: bytes, node: Node) -> Fingerprint:
+        """Make a device node.
+
+        Raises:
+            UnsafeArchiveError: this process may not.
+        """
+        kind = stat.S_IFCHR if node.kind is Kind.CHAR else stat.S_IFBLK
+        try:
+            device = os.makedev(*node.device)
+            return self._make(path, node, lambda above, name: os.mknod(name, kind | 0o600, device, dir_fd=above))
+        except OverflowError as error:
+            raise out_of_range(path, "a device number") from error
+        except WorkspaceError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            raise UnsafeArchiveError(
+                "a device node cannot be made without privilege",
+                subject=show(path),
+                remedy="run as root with CAP_MKNOD, or leave this image alone",
+            ) from error
+
+    def hard_link(self, path: bytes, to: bytes) -> Fingerprint:
+        """Make `path` another name of what stands at `to`, which must not be a directory."""
+        source = -1
+        try:
+            above, target = self._root.at(to)
+            source = os.dup(above)
+
+            def link(above: int, name: bytes) -> None:
+                os.link(target, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
+
+            _, placed = self._names.put(path, link)
+            if self._names.settle(path, placed):
+                # Renaming one name of a file over another does nothing at all (rename(2)).
+                self._names.discard(path, placed)
+            self._linked.update((path, to))
+            above, name = self._root.at(path)
+            return self._root.fingerprint(os.stat(name, dir_fd=above, follow_symlinks=False))
+        except OSError as error:
+            raise _refused(error, path, f"cannot become a link to {show(to)}") from error
+        finally:
+            if source >= 0:
+                os.close(source)
+
+    def set_attributes(self, path: bytes, node: Node) -> Fingerprint | None:
+        """Give `path`, whose content stays, the attributes of `node`; a directory gets them in `finish` (None).
+
+        Raises:
+            FileChangedError: something else stands there.
+        """
+        if node.kind is Kind.DIR:
+            self._directories[path] = node, False
+            return None
+        try:
+            above, name = self._root.at(path)
+            return self._root.fingerprint(self._dress(above, name, path, node, fresh=False))
+        except FileNotFoundError:
+            raise changed(path, "vanished meanwhile") from None
+        except OSError as error:
+            raise _refused(error, path) from error
+
+    def finish(self) -> list[tuple[bytes, Fingerprint]]:
+        """Give directories their attributes, deepest first.
+
+        Returns:
+            The fingerprints of those directories, and those of every file that got a further name: they replace
+            what the other methods returned.
+        """
+        done = []
+        path = b""
+        try:
+            self._names.restore(skip=self._directories.__contains__)
+            for path in sorted(self._directories, reverse=True):
+                node, fresh = self._directories[path]
+                fd = self._root.directory(path)
+                self._attributes.apply(fd, path, node, os.fstat(fd), fresh=fresh)
+                os.utime(fd, ns=(node.mtime, node.mtime))
+                done.append((path, self._root.fingerprint(os.fstat(fd))))
+        except OverflowError as error:
+            raise out_of_range(path, "a time") from error
+        except OSError as error:
+            raise _refused(error, path) from error
+        for path in sorted(self._linked):
+            found = self._root.lstat(path)
+            if found is not None:
+                done.append((path, found.print))
+        self._directories.clear()
+        self._linked.clear()
+        return done
+
+    def _fill(self, fd: int, path: bytes, placed: bytes, node: Node, chunks: Iterable[bytes]) -> Fingerprint:
+        try:
+            write_content(fd, path, node, chunks)
+            os.utime(fd, ns=(node.mtime, node.mtime))
+            about = os.fstat(fd)
+            if (
+                about.st_mode & 0o7777 != node.mode
+                or about.st_uid != node.uid
+                or about.st_gid != node.gid
+                or node.xattrs
+            ):
+                about = self._attributes.apply(fd, path, node, about, fresh=True)
+            # Closed before it takes its place: on a file server that is when a full disk shows.
+            closing, fd = fd, -1
+            os.close(closing)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        if self._names.settle(path, placed):
+            above, name = self._root.at(path)
+            about = os.stat(name, dir_fd=above, follow_symlinks=False)
+        return self._root.fingerprint(about)
+
+    def _make(self, path: bytes, node: Node, make: Callable[[int, bytes], None]) -> Fingerprint:
+        try:
+            _, placed = self._names.put(path, make)
+            try:
+                above, _ = self._root.at(path)
+                about = self._dress(above, placed, path, node, fresh=True)
+                if self._names.settle(path, placed):
+                    above, name = self._root.at(path)
+                    about = os.stat(name, dir_fd=above, follow_symlinks=False)
+            except BaseException:
+                self._names.discard(path, placed)
+                raise
+            return self._root.fingerprint(about)
+        except OSError as error:
+            raise _refused(error, path) from error
+
+    def _dress(self, above: int, name: bytes, path: bytes, node: Node, *, fresh: bool) -> os.stat_result:
+        """Give something that is no directory its attributes and times; return what lstat says then."""
+        place = os.open(name, _PLACE, dir_fd=above)
+        try:
+            about = os.fstat(place)
+            if KINDS.get(stat.S_IFMT(about.st_mode)) is not node.kind:
+                raise changed(path, "turned into something else meanwhile")
+            if node.kind is Kind.LINK:
+                if (about.st_uid, about.st_gid) != (node.uid, node.gid):
+                    self._attributes.give(name, path, node, above)
+                os.utime(name, ns=(node.mtime, node.mtime), dir_fd=above, follow_symlinks=False)
+            else:
+                inode = f"/proc/self/fd/{place}"
+                self._attributes.apply(inode, path, node, about, fresh=fresh)
+                os.utime(inode, ns=(node.mtime, node.mtime))
+            return os.fstat(place)
+        except OverflowError as error:
+            raise out_of_range(path, "a time") from error
+        finally:
+            os.close(place)
+
+
+def _refused(error: OSError, path: bytes, doing: str = "cannot be written") -> AgentError:
+    if error.errno in LINK_IN_THE_WAY:
+        return _in_the_way(path)
+    return failed(error, path, doing)
+
+
+def _in_the_way(path: bytes) -> UnsafeArchiveError:
+    return UnsafeArchiveError(
+        "a link or file stands on disk where a directory belongs, and is not followed",
+        subject=show(parent(path) or path),
+        remedy="stop whatever works in the directory and pull into an empty one",
+    )
