@@ -1,0 +1,48 @@
+"""`agent cat`: print a file of a workspace without pulling it."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session, write
+from agent.core.canonical import name_to_json
+from agent.core.path import check_path, show
+from agent.core.reference import Reference
+from agent.errors import UnsafeArchiveError, UsageError
+
+
+@click.command("cat", epilog="Example: agent cat reg.example.com/team/ws:main src/main.c")
+@options.target
+@click.argument("path")
+@click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")
+@options.session()
+def command(session: Session, target: Reference, path: str, at: str | None) -> None:
+    """Print the file PATH of the workspace at TARGET.
+
+    Only the part of the layer that holds it is read.
+    """
+    from agent.sync.read import cat
+
+    name = _name(path)
+    with session.stores() as open_store:
+        chunks = cat(open_store(target), target, name, at=at)
+        if session.json:
+            content = b"".join(chunks)
+            described = {"target": str(target), "path": name_to_json(name), "at": at, "size": len(content)}
+            session.print_json({**described, "content": name_to_json(content), **session.remarks()})
+        else:
+            for chunk in chunks:
+                write(chunk)
+
+
+def _name(path: str) -> bytes:
+    name = os.fsencode(path).strip(b"/")
+    try:
+        return check_path(name)
+    except UnsafeArchiveError as error:
+        raise UsageError(
+            error.what, subject=show(name) or "PATH", remedy="name a file as `agent ls` shows it"
+        ) from error

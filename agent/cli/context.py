@@ -1,0 +1,177 @@
+"""The wiring: what one run of a command needs from outside, opened once and closed at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import click
+
+from agent.cli.progress import Closing, Display, choose_display
+from agent.core.reference import LayoutReference, Reference, parse_reference
+from agent.errors import DivergedError, WorkspaceError
+from agent.store import StoreOptions, open_store
+from agent.store.port import Store
+from agent.sync.site import Site
+from agent.workspace.home import make_state_home, state_home
+from agent.workspace.state import read_state
+
+
+@dataclass
+class Session:
+    """One run of a command.
+
+    Attributes:
+        json: whether the command prints one JSON object instead of text.
+        quiet: whether progress and summary are left out.
+        notices: the warnings of the run, where a machine will read them.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    plain_http: bool = False
+    ca_file: str | None = None
+    notices: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def took(self) -> float:
+        """Seconds since the command began."""
+        return time.perf_counter() - self.began
+
+    @contextmanager
+    def stores(self) -> Iterator[Callable[[Reference], Store]]:
+        """Give a function that opens the repository of a reference, each one once; closes them all."""
+        options = StoreOptions(plain_http=self.plain_http, ca_file=self.ca_file, environ=os.environ)
+        opened: dict[Reference, Store] = {}
+
+        def open_once(reference: Reference) -> Store:
+            repository = replace(reference, tag=None, digest=None)
+            if repository not in opened:
+                opened[repository] = open_store(reference, options)
+            return opened[repository]
+
+        try:
+            yield open_once
+        finally:
+            for store in opened.values():
+                store.close()
+
+    @contextmanager
+    def site(self, target: Reference, directory: str, state: str | None) -> Iterator[Site]:
+        """Give the site of a directory and a target."""
+        home = state_home(os.environ, directory, state)
+        make_state_home(home)
+        with self.stores() as open_once, Closing(self.display()) as progress:
+            yield Site(
+                target=target,
+                directory=directory,
+                state=home,
+                open_store=open_once,
+                progress=progress,
+                clock=time.time_ns,
+                sleep=time.sleep,
+                random=random.random,
+            )
+
+    @contextmanager
+    def remembered_site(self, directory: str, state: str | None) -> Iterator[Site]:
+        """Give the site of a directory and the target that it was pulled from or pushed to last.
+
+        Raises:
+            DivergedError: nothing is remembered of the directory.
+        """
+        target = _remembered_target(state_home(os.environ, directory, state))
+        if target is None:
+            raise DivergedError(
+                "nothing was pulled into this directory or pushed from it",
+                subject=directory,
+                remedy="pull a workspace into it, or name the --state that you pulled with",
+            )
+        with self.site(parse_reference(target), directory, state) as site:
+            yield site
+
+    def pause(self, site: Site) -> None:
+        """Take progress off the screen; the next stage brings it back."""
+        cast(Display, site.progress).close()
+        sys.stdout.flush()
+
+    def restart(self) -> None:
+        """Begin the next of several reports: its seconds and notices are its own."""
+        self.began = time.perf_counter()
+        self.notices.clear()
+
+    def remarks(self) -> dict[str, Any]:
+        """Return what every command's object says besides its result."""
+        return {"notices": self.notices, "seconds": round(self.took, 3)}
+
+    def display(self) -> Display:
+        """Return what shows progress, and collects or prints warnings."""
+        return choose_display(quiet=self.quiet, collected=self.notices if self.json else None)
+
+    def print_json(self, value: dict[str, Any]) -> None:
+        """Print the command's one object."""
+        write(json.dumps(value).encode() + b"\n")
+
+    def print_lines(self, lines: Iterator[str] | list[str]) -> None:
+        """Print lines of text."""
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        for line in lines:
+            write((line + "\n").encode(encoding, "backslashreplace"))
+
+    def say(self, line: str) -> None:
+        """Tell people what was done, on standard error; machines get it in the object."""
+        if not (self.quiet or self.json):
+            click.echo(line, err=True)
+
+
+def _remembered_target(home: str) -> str | None:
+    state = read_state(os.path.join(home, "state"))
+    if state is None:
+        return None
+    with state:
+        return str(state.header["target"])
+
+
+def absolute(reference: Reference) -> Reference:
+    """Return the reference with a layout's directory spelled from the root: the state remembers it."""
+    if isinstance(reference, LayoutReference):
+        return replace(reference, path=os.path.abspath(reference.path))
+    return reference
+
+
+def write(data: bytes) -> None:
+    """Write to standard output.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+        WorkspaceError: it cannot be written.
+    """
+    try:
+        sys.stdout.buffer.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot be written: {os.strerror(error.errno or 0)}",
+            subject="standard output",
+            remedy="write it somewhere with room",
+        ) from error
+
+
+def default_lane() -> str:
+    """Return `user@host`; a user id without a name, as in many clusters, is `uid-<number>`."""
+    import pwd
+
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{os.uname().nodename}"

@@ -1,0 +1,164 @@
+"""`agent exec`: pull, run a command, push, in one process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+
+from agent.cli import exits, options
+from agent.cli.child import run_command
+from agent.cli.context import Session, default_lane
+from agent.cli.failure import describe, redact
+from agent.cli.finish import finish_pull, finish_push
+from agent.cli.progress import warn
+from agent.cli.render import to_json
+from agent.core.reference import Reference
+from agent.errors import AgentError
+from agent.sync.options import Compression, OnConflict, PullOptions, PushOptions
+from agent.sync.report import PullReport, PushReport
+from agent.sync.site import Site
+
+_COMMAND = "agent.exec.command"
+
+
+class CommandAfterDashes(click.Command):
+    """Takes everything after the first `--` as the command to run, whatever it looks like."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split at `--`."""
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta[_COMMAND] = args[at + 1 :]
+        rest = super().parse_args(ctx, args[:at])
+        if not ctx.meta[_COMMAND] and not ctx.resilient_parsing:
+            raise click.UsageError("missing the command to run, after --", ctx)
+        return rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Add the command to the usage line."""
+        return [*super().collect_usage_pieces(ctx), "-- CMD [ARG]..."]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What happened so far. `kept` is the push of a failed command's tree."""
+
+    pulled: PullReport
+    exit_code: int = exits.DONE
+    pushed: PushReport | None = None
+    kept: PushReport | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        pushes = {name: report and to_json(report) for name, report in (("push", self.pushed), ("kept", self.kept))}
+        return {"pull": to_json(self.pulled), "exit_code": self.exit_code, **pushes}
+
+
+@click.command(
+    "exec",
+    cls=CommandAfterDashes,
+    epilog="Example: agent exec --base reg.example.com/tools/go:1 reg.example.com/team/ws:main work -- make test",
+)
+@options.target
+@options.directory
+@options.base
+@options.after
+@options.publishing
+@options.writer
+@click.option(
+    "--on-failure",
+    metavar="push-to REF",
+    type=(click.Choice(["push-to"]), options.TARGET),
+    help="Where to push DIR if CMD fails; nothing may be there yet.",
+)
+@options.state
+@options.session(quiet=True)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    session: Session,
+    target: Reference,
+    directory: str,
+    base: Reference | None,
+    after: tuple[str, ...],
+    message: str,
+    on_conflict: OnConflict,
+    compression: Compression,
+    annotations: tuple[str, ...],
+    lane: str | None,
+    attempt: int | None,
+    on_failure: tuple[str, Reference] | None,
+    state: str | None,
+) -> int:
+    """Pull TARGET into DIR (default: here), run CMD in it, and push if CMD succeeded.
+
+    The exit code is CMD's; 128 + n if signal n ended it. Signals are passed on to CMD, its environment, standard
+    input and output are those of this command.
+    """
+    pulling = PullOptions(base=base, after=after, lane=lane, attempt=attempt)
+    pushing = PushOptions(
+        lane=lane or default_lane(),
+        attempt=attempt,
+        message=message,
+        annotations=options.annotation_pairs(annotations),
+        on_conflict=on_conflict,
+        compression=compression,
+    )
+    with session.site(target, directory, state) as site:
+        outcome = _exec(session, site, pulling, pushing, ctx.meta[_COMMAND], on_failure[1] if on_failure else None)
+    if session.json:
+        session.print_json({**outcome.to_json(), **session.remarks()})
+    return outcome.exit_code
+
+
+def _exec(
+    session: Session,
+    site: Site,
+    pulling: PullOptions,
+    pushing: PushOptions,
+    words: list[str],
+    refuge: Reference | None,
+) -> Outcome:
+    from agent.sync.pull import pull
+    from agent.sync.push import push
+
+    outcome = Outcome(pull(site, pulling))
+    session.pause(site)
+    if not session.json:
+        finish_pull(session, outcome.pulled, session.took)
+    outcome.exit_code = run_command(words, site.directory)
+    if outcome.exit_code == exits.DONE:
+        began = session.took
+        outcome.pushed = push(site, pushing)
+        session.pause(site)
+        if not session.json:
+            finish_push(session, outcome.pushed, session.took - began)
+    elif refuge is not None:
+        outcome.kept = _keep(session, site, pushing, refuge)
+    return outcome
+
+
+def _keep(session: Session, site: Site, pushing: PushOptions, refuge: Reference) -> PushReport | None:
+    """Push a failed command's tree elsewhere. Whatever that meets, the command's exit code is what counts.
+
+    What is remembered of the directory must go on speaking of the target, so the push works on a copy of it.
+    """
+    from agent.sync.push import push
+
+    began = session.took
+    with tempfile.TemporaryDirectory(prefix="instep-") as copy:
+        try:
+            shutil.copytree(site.state, copy, dirs_exist_ok=True)
+            report = push(replace(site, target=refuge, state=copy), pushing)
+        except (AgentError, OSError) as error:
+            warn(f"the failed command's files were not kept: {redact(describe(error).text())}")
+            return None
+        finally:
+            session.pause(site)
+    if not session.json:
+        finish_push(session, report, session.took - began)
+        session.say(f"agent: the failed command's files are at {refuge}")
+    return report

@@ -1,0 +1,86 @@
+"""What went wrong, in one line for people or one object for machines, without secrets or control characters."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, TextIO
+
+import click
+
+from agent.cli import exits
+from agent.errors import AgentError
+
+# A password may stand in a reference or an address that a user or a server wrote; what a digest follows is none.
+_USERINFO = re.compile(r"(?<![\w.:/-])(?!oci:)[^\s/'\"@:]+:(?!//)[^\s'\"@]+@(?!sha(?:256|512):)|(?<=://)[^\s/'\"@]+@")
+_HEADER = re.compile(
+    r"(?i)\b(authorization\W{1,4})(?:(?:basic|bearer)\s+)?[\w+/=.~-]+|\b((?:basic|bearer)\s+)[\w+/=.~-]{16,}"
+)
+_FIELD = re.compile(r"(?i)\b((?:password|passwd|secret|token|access_token|identitytoken)(?:\"\s*:\s*\"|=))[^\s&\"',;]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One error as the user gets to see it. `kind` is the error's class, `remedy` what the user can do."""
+
+    kind: str
+    subject: str
+    what: str
+    remedy: str
+    exit_code: int
+
+    def text(self) -> str:
+        """Return the line for people."""
+        return f"agent: error: {self.subject}: {self.what}; {self.remedy}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def describe(error: BaseException) -> Failure:
+    """Return what to say of any exception."""
+    if isinstance(error, AgentError):
+        return _failure(type(error).__name__, error.subject, error.what, error.remedy, error.exit_code)
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    return _failure(
+        type(error).__name__,
+        "internal error",
+        f"unexpected {type(error).__name__}: {error}",
+        "this is a bug: please report it with what `agent --debug` prints before your command's words",
+        exits.BUG,
+    )
+
+
+def redact(text: str) -> str:
+    """Return `text` on one line, printable, and without what looks like a credential."""
+    text = _USERINFO.sub("***@", text)
+    text = _HEADER.sub(r"\1\2***", text)
+    return printable(_FIELD.sub(r"\1***", text))
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything escaped that a terminal would not show as itself."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def write_failure(failure: Failure, stream: TextIO, *, as_json: bool) -> None:
+    """Write a failure and a line's end."""
+    stream.write((json.dumps({"error": failure.to_json()}) if as_json else failure.text()) + "\n")
+    stream.flush()
+
+
+def _usage(error: click.ClickException) -> Failure:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "agent"
+    what = error.format_message().rstrip(".").replace("\n", " ")
+    what = what[:1].lower() + what[1:]
+    return _failure("UsageError", command, what, f"see `{command} --help`", exits.USAGE)
+
+
+def _failure(kind: str, subject: str, what: str, remedy: str, exit_code: int) -> Failure:
+    return Failure(kind, redact(subject), redact(what), redact(remedy), exit_code)

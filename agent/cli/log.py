@@ -1,0 +1,31 @@
+"""`agent log`: who changed a workspace, when and what."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session
+from agent.cli.render import log_lines, to_json
+from agent.core.reference import Reference
+
+
+@click.command("log", epilog="Example: agent log reg.example.com/team/ws:main")
+@options.target
+@options.session()
+def command(session: Session, target: Reference) -> None:
+    """Show the changes of the workspace at TARGET, newest first.
+
+    Each line: id, time, lane, paths written (+), deleted (-) and touched (~), size of the layer, message. The last is
+    the base, if there is one.
+    """
+    from agent.sync.read import log
+
+    with session.stores() as open_store:
+        entries = log(open_store(target), target)
+    if session.json:
+        session.print_json(
+            {"target": str(target), "changes": [to_json(entry) for entry in entries], **session.remarks()}
+        )
+        return
+    session.print_lines(log_lines(entries))

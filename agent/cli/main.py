@@ -1,0 +1,159 @@
+"""The group of commands, and the one place where errors, signals and closed pipes end."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from agent.cli import exits
+from agent.cli.failure import Failure, describe, redact, write_failure
+
+# What `agent --help` shows, so that it needs no command's module. The order is that of a day's work.
+COMMANDS = {
+    "pull": "Make a directory the workspace.",
+    "push": "Publish what changed in a directory.",
+    "exec": "Pull, run a command, push.",
+    "status": "Show what changed in a directory since the last pull or push.",
+    "diff": "Show what differs between two changes of a workspace.",
+    "log": "Show who changed a workspace, when and what.",
+    "ls": "List the paths of a workspace without pulling it.",
+    "cat": "Print files of a workspace without pulling it.",
+    "watch": "Push whenever a directory has come to rest after changes.",
+    "completion": "Print the shell's completion script.",
+}
+COMPLETE_VARIABLE = "_AGENT_COMPLETE"
+
+
+class Commands(click.Group):
+    """Imports a command's module, `agent.cli.<name>`, when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return the command of a name, None if there is none."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"agent.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"agent {version('instep')}")
+        ctx.exit()
+
+
+@click.command(
+    "agent",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: agent pull registry.example.com/team/workspace:main ./work",
+)
+@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def agent(debug: bool) -> None:
+    """Carry a workspace from task to task as an OCI image, with no shared volume.
+
+    A TARGET is the image that a workspace is kept at: registry/repository:tag, or oci:DIRECTORY:TAG for an OCI image
+    layout on disk.
+    """
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the command line `args` (without the program's name) and return the exit code.
+
+    Whatever happens, the caller sees an exit code of the table in docs/cli.md, and the user one line.
+    """
+    words = list(args)
+    options = words[: words.index("--")] if "--" in words else words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name must not fail for the terminal's encoding
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _invoke(words)
+    except BrokenPipeError:
+        _abandon_output()
+        return exits.SIGNALLED + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return exits.SIGNALLED + signal.SIGINT
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else exits.BUG
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return exits.USAGE
+    except Exception as error:
+        if "--debug" in options:
+            _show_origin(error)
+        failure = describe(error)
+        _report(failure, as_json="--json" in options)
+        return failure.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _invoke(args: list[str]) -> int:
+    instruction = os.environ.get(COMPLETE_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(agent, {}, "agent", COMPLETE_VARIABLE, instruction)
+    try:
+        # Not `agent.main()`: it would print errors in its own words and end the process.
+        with agent.make_context("agent", args) as ctx:
+            result = agent.invoke(ctx)
+    except click.exceptions.Exit as end:
+        result = end.exit_code
+    sys.stdout.flush()
+    return result if isinstance(result, int) else exits.DONE
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    # The first SIGTERM unwinds the main thread so that everything is left clean; a second one ends at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise SystemExit(exits.SIGNALLED + signum)
+
+
+def _show_origin(error: BaseException) -> None:
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        click.echo(redact(line), err=True)
+
+
+def _report(failure: Failure, *, as_json: bool) -> None:
+    try:
+        sys.stdout.flush()
+        write_failure(failure, sys.stderr, as_json=as_json)
+    except OSError:
+        _abandon_output()  # Nobody listens; the exit code still says it.
+
+
+def _abandon_output() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush does not complain."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)

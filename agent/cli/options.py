@@ -1,0 +1,212 @@
+"""The words and options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from agent.cli.context import Session, absolute
+from agent.core.path import show
+from agent.core.reference import Reference, parse_reference
+from agent.core.tags import check_target_tag
+from agent.errors import InvalidReferenceError, UsageError
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+RESERVED = "dev.instep."
+
+
+class ReferenceType(click.ParamType):  # type: ignore[type-arg]  # not generic at run time before 8.3
+    """Any image."""
+
+    name = "reference"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        """Return the reference that a word spells.
+
+        Raises:
+            InvalidReferenceError: it is none.
+        """
+        return absolute(parse_reference(value))
+
+
+class TargetType(ReferenceType):
+    """An image that a workspace is kept at."""
+
+    name = "target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        """Return the target that a word spells.
+
+        Raises:
+            InvalidReferenceError: it is no reference, has a digest, or a tag that is derived from a target's.
+        """
+        reference = super().convert(value, param, ctx)
+        if reference.digest is not None or reference.tag is None:
+            raise InvalidReferenceError(
+                "a target is a tag, because a digest never changes",
+                subject=str(reference),
+                remedy="name registry/repository:tag, and an image to start from with --base",
+            )
+        check_target_tag(reference.tag)
+        return reference
+
+
+class TextType(click.ParamType):  # type: ignore[type-arg]
+    """Words that travel in an image: UTF-8, and not empty where `needed`, without control characters."""
+
+    name = "text"
+
+    def __init__(self, *, needed: bool = False) -> None:
+        self._needed = needed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the words."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail("not UTF-8", param, ctx)
+        if self._needed and (not value or not value.isprintable()):
+            self.fail("empty, or not printable", param, ctx)
+        return str(value)
+
+
+class AnnotationType(TextType):
+    """A key and its value."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the words, checked."""
+        key, equals, _ = super().convert(value, param, ctx).partition("=")
+        if not equals or not re.fullmatch(r"[!-~]+", key):
+            self.fail(f"{show(os.fsencode(value))} is not KEY=VALUE", param, ctx)
+        if key.startswith(RESERVED):
+            self.fail(f"{key}: keys that start with {RESERVED} say what a layer is", param, ctx)
+        return str(value)
+
+
+REFERENCE = ReferenceType()
+TARGET = TargetType()
+TEXT = TextType()
+LANE = TextType(needed=True)
+ANNOTATION = AnnotationType()
+
+
+def apply(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Return one decorator of several, so that the help lists them in this order."""
+
+    def decorate(command: _Command) -> _Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def session(*, quiet: bool = False) -> Callable[[_Command], _Command]:
+    """Give the command a `Session`, with the options for the registry and for the output."""
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def with_session(
+            *args: Any, plain_http: bool, ca_file: str | None, as_json: bool, quiet: bool = False, **options: Any
+        ) -> Any:
+            opened = Session(json=as_json, quiet=quiet, plain_http=plain_http, ca_file=ca_file)
+            return command(opened, *args, **options)
+
+        options = [
+            click.option(
+                "--plain-http", is_flag=True, help="Speak HTTP without TLS; on localhost that is so by itself."
+            ),
+            click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM), too."),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/json.md)."),
+        ]
+        if quiet:
+            options.append(click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."))
+        return apply(*options)(with_session)  # type: ignore[return-value]
+
+    return decorate
+
+
+target = click.argument("target", type=TARGET)
+directory = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=str))
+state = click.option("--state", metavar="DIR", help="Where to remember what was pulled, instead of the usual place.")
+
+after = click.option(
+    "--after", metavar="LANE", multiple=True, type=LANE, help="A lane whose changes must be in it. Repeatable."
+)
+base = click.option(
+    "--base", metavar="IMAGE", type=REFERENCE, help="The image to start from where the target does not exist yet."
+)
+paths = click.option(
+    "--path",
+    "globs",
+    metavar="GLOB",
+    multiple=True,
+    help="Only paths that match, with all above and below. Repeatable.",
+)
+platform = click.option(
+    "--platform", metavar="OS/ARCH", help="What to choose from a multi-platform base, instead of this machine's."
+)
+verify_whole = click.option("--verify-whole", is_flag=True, help="Read and verify whole layers, never ranges.")
+
+writer = apply(
+    click.option("--lane", metavar="NAME", type=LANE, help="The writer, instead of user@host."),
+    click.option("--attempt", metavar="N", type=click.IntRange(min=0), help="Which try of the lane this is."),
+)
+publishing = apply(
+    click.option("--message", "-m", default="", metavar="TEXT", type=TEXT, help="What to say about the change."),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["last", "fail"]),
+        default="last",
+        help="What happens when parallel changes disagree: the last one stands, or nothing is published.",
+    ),
+    click.option(
+        "--compression",
+        type=click.Choice(["zstd", "gzip", "none"]),
+        default="zstd",
+        help="How the layer is packed; gzip for tools from before 2020.",
+    ),
+    click.option(
+        "--annotation",
+        "annotations",
+        metavar="K=V",
+        multiple=True,
+        type=ANNOTATION,
+        help="An annotation for the image. Repeatable.",
+    ),
+)
+
+
+def annotation_pairs(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the annotations that `K=V` words spell, sorted by key; the last of a key counts."""
+    pairs = dict(word.split("=", 1) for word in words)
+    return tuple(sorted(pairs.items()))
+
+
+def globs_as_bytes(words: Sequence[str]) -> tuple[bytes, ...]:
+    """Return the globs of `--path`.
+
+    Raises:
+        UsageError: one is empty.
+    """
+    if any(not word.strip("/") for word in words):
+        raise UsageError("the glob is empty", subject="--path", remedy="name a path, or leave --path out for all")
+    return tuple(os.fsencode(word) for word in words)
+
+
+def platform_checked(text: str | None) -> str | None:
+    """Return `text` if it is os/architecture[/variant].
+
+    Raises:
+        UsageError: it is not.
+    """
+    if text is not None and not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?", text):
+        raise UsageError("not os/architecture", subject=f"--platform {text}", remedy="write it as linux/arm64")
+    return text

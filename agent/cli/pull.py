@@ -1,0 +1,67 @@
+"""`agent pull`: make a directory the workspace."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session
+from agent.cli.finish import finish_pull
+from agent.core.reference import Reference
+
+
+@click.command(
+    "pull", epilog="Example: agent pull --base alpine.example.com/alpine:3 reg.example.com/team/ws:main work"
+)
+@options.target
+@options.directory
+@options.base
+@options.after
+@options.writer
+@options.paths
+@click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")
+@click.option("--force", is_flag=True, help="Discard local changes, or take over a directory with other files in it.")
+@click.option("--repair", is_flag=True, help="Move the target's image forward if it lacks a change.")
+@options.verify_whole
+@options.platform
+@options.state
+@options.session(quiet=True)
+def command(
+    session: Session,
+    target: Reference,
+    directory: str,
+    base: Reference | None,
+    after: tuple[str, ...],
+    lane: str | None,
+    attempt: int | None,
+    globs: tuple[str, ...],
+    at: str | None,
+    force: bool,
+    repair: bool,
+    verify_whole: bool,
+    platform: str | None,
+    state: str | None,
+) -> None:
+    """Make DIR (default: here) the workspace that is kept at TARGET.
+
+    Only what differs from the last pull is fetched. A directory with local changes is left alone, unless --force is
+    given.
+    """
+    from agent.sync.options import PullOptions
+    from agent.sync.pull import pull
+
+    wanted = PullOptions(
+        base=base,
+        after=after,
+        lane=lane,
+        attempt=attempt,
+        paths=options.globs_as_bytes(globs),
+        at=at,
+        force=force,
+        repair=repair,
+        verify_whole=verify_whole,
+        platform=options.platform_checked(platform),
+    )
+    with session.site(target, directory, state) as site:
+        report = pull(site, wanted)
+    finish_pull(session, report, session.took)

@@ -1,0 +1,57 @@
+"""`agent push`: publish what changed in a directory."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session, default_lane
+from agent.cli.finish import finish_push
+from agent.core.reference import Reference
+from agent.sync.options import Compression, OnConflict
+
+
+@click.command("push", epilog='Example: agent push -m "compile" reg.example.com/team/ws:main work')
+@options.target
+@options.directory
+@options.publishing
+@options.writer
+@click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
+@click.option("--allow-empty", is_flag=True, help="Publish even though everything in DIR is gone.")
+@options.state
+@options.session(quiet=True)
+def command(
+    session: Session,
+    target: Reference,
+    directory: str,
+    message: str,
+    on_conflict: OnConflict,
+    compression: Compression,
+    annotations: tuple[str, ...],
+    lane: str | None,
+    attempt: int | None,
+    dry_run: bool,
+    allow_empty: bool,
+    state: str | None,
+) -> None:
+    """Publish what changed in DIR (default: here) as one new layer of TARGET.
+
+    Files that did not change since the last pull or push are neither read nor sent. Where nothing changed, nothing is
+    published.
+    """
+    from agent.sync.options import PushOptions
+    from agent.sync.push import push
+
+    wanted = PushOptions(
+        lane=lane or default_lane(),
+        attempt=attempt,
+        message=message,
+        annotations=options.annotation_pairs(annotations),
+        on_conflict=on_conflict,
+        compression=compression,
+        allow_empty=allow_empty,
+        dry_run=dry_run,
+    )
+    with session.site(target, directory, state) as site:
+        report = push(site, wanted)
+    finish_push(session, report, session.took)

@@ -1,0 +1,42 @@
+"""`agent status`: what changed in a directory since the last pull or push."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session
+from agent.cli.failure import printable
+from agent.cli.progress import warn
+from agent.cli.render import difference_line, short, to_json
+from agent.sync.report import StatusReport
+
+
+@click.command("status", epilog="Example: agent status work")
+@options.directory
+@options.state
+@options.session()
+def command(session: Session, directory: str, state: str | None) -> None:
+    """Show what changed in DIR (default: here) since the last pull or push.
+
+    A added, M changed, D deleted, T only its modification time. The registry is not asked.
+    """
+    from agent.sync.status import status
+
+    with session.remembered_site(directory, state) as site:
+        report = status(site)
+    if session.json:
+        session.print_json({**to_json(report), **session.remarks()})
+        return
+    if report.interrupted:
+        warn("a pull into this directory did not end; pull again")
+    session.print_lines(_lines(report))
+
+
+def _lines(report: StatusReport) -> list[str]:
+    changes = ", ".join(short(change) for change in report.frontier) or "nothing yet"
+    lines = [f"{printable(report.target)} at {changes}"]
+    if report.sparse:
+        lines.append(f"only {' '.join(printable(glob) for glob in report.sparse)}")
+    lines += [difference_line(difference) for difference in report.differences]
+    return lines if report.differences else [*lines, "nothing changed"]

@@ -1,0 +1,91 @@
+"""`agent watch`: push whenever a directory has come to rest after changes."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session, default_lane
+from agent.cli.failure import Failure, describe
+from agent.cli.finish import finish_push
+from agent.cli.progress import warn
+from agent.core.reference import Reference
+from agent.errors import AgentError
+from agent.sync.options import Compression, OnConflict, PushOptions
+
+if TYPE_CHECKING:
+    from agent.workspace.watch import Watcher
+
+
+@click.command("watch", epilog="Example: agent watch reg.example.com/team/ws:main work")
+@options.target
+@options.directory
+@click.option(
+    "--settle", metavar="SECONDS", type=click.FloatRange(min=0), default=2.0, help="How long DIR must be quiet. [2]"
+)
+@options.publishing
+@options.writer
+@options.state
+@options.session(quiet=True)
+def command(
+    session: Session,
+    target: Reference,
+    directory: str,
+    settle: float,
+    message: str,
+    on_conflict: OnConflict,
+    compression: Compression,
+    annotations: tuple[str, ...],
+    lane: str | None,
+    attempt: int | None,
+    state: str | None,
+) -> None:
+    """Push DIR (default: here) to TARGET now, and again whenever it has come to rest after changes.
+
+    Goes on while the registry is away, and tries again at the next rest. Ctrl-C or SIGTERM ends it, after the push
+    that is under way; a second one ends it at once. With --json it prints one object for each push.
+    """
+    from agent.sync.watch import watch
+    from agent.workspace.watch import Watcher
+
+    wanted = PushOptions(
+        lane=lane or default_lane(),
+        attempt=attempt,
+        message=message,
+        annotations=options.annotation_pairs(annotations),
+        on_conflict=on_conflict,
+        compression=compression,
+    )
+    with session.site(target, directory, state) as site, Watcher(directory) as watcher:
+        _stop_on_signals(watcher)
+        for outcome in watch(site, wanted, watcher, settle):
+            session.pause(site)
+            if isinstance(outcome, AgentError):
+                _say_failed(session, describe(outcome))
+            else:
+                finish_push(session, outcome, session.took)
+            session.restart()
+
+
+def _stop_on_signals(watcher: Watcher) -> None:
+    """Let the first signal end the watch; give the next one back to whoever had it."""
+    previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        watcher.stop()
+
+    for signum in previous:
+        signal.signal(signum, stop)
+
+
+def _say_failed(session: Session, failure: Failure) -> None:
+    if session.json:
+        session.print_json({"error": failure.to_json()})
+    else:
+        warn(f"{failure.subject}: {failure.what}; trying again when the directory has changed")
