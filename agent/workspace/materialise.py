@@ -29,8 +29,8 @@ class TreeWriter:
     must be removed first); a file that is new appears under its name while it is written. Nothing is synced to
     the disk: what a power cut loses, the next scan misses.
 
-    Fingerprints are what lstat says afterwards. Those of directories, and again those of files that got further
-    names, come from `finish`.
+    Fingerprints are what lstat says afterwards. Those of directories, and again those of files with several names,
+    come from `finish`. Names that are not written keep theirs, unless another name of the same file goes.
 
     Args:
         root: the directory.
@@ -171,7 +171,10 @@ class TreeWriter:
             return None
         try:
             above, name = self._root.at(path)
-            return self._root.fingerprint(self._dress(above, name, path, node, fresh=False))
+            about = self._dress(above, name, path, node, fresh=False)
+            if about.st_nlink > 1:
+                self._linked.add(path)
+            return self._root.fingerprint(about)
         except FileNotFoundError:
             raise changed(path, "vanished meanwhile") from None
         except OSError as error:
@@ -181,8 +184,8 @@ class TreeWriter:
         """Give directories their attributes, deepest first.
 
         Returns:
-            The fingerprints of those directories, and those of every file that got a further name: they replace
-            what the other methods returned.
+            The fingerprints of those directories, and those of what was linked or has several names: they replace what
+            the other methods returned.
         """
         done = []
         path = b""

@@ -265,6 +265,16 @@ def test_hard_links_share_one_file(root: Root) -> None:
     assert leftovers(root) == []
 
 
+def test_attributes_of_a_linked_file_change_the_fingerprints_of_all_its_names(root: Root) -> None:
+    first = TreeWriter(root)
+    first.write_file(b"a", file_of(b"1"), (b"1",))
+    first.hard_link(b"b", b"a")
+    writer = TreeWriter(root)
+    for path in (b"a", b"b"):
+        writer.set_attributes(path, file_of(b"1", 0o600))
+    assert dict(writer.finish()) == {found.path: found.print for found in Scan(root, lambda path, why: None)}
+
+
 def test_a_link_to_a_symbolic_link_is_to_the_link_itself(root: Root) -> None:
     writer = TreeWriter(root)
     writer.make_link(b"l", link_to(b"/etc/passwd"))

@@ -1,0 +1,144 @@
+"""Where the agent remembers directories, and how two agents keep out of each other's way in one."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Final
+
+from agent.errors import WorkspaceError
+from agent.workspace.failure import failed
+
+VARIABLE: Final = "INSTEP_STATE"
+_POLL = 0.05  # seconds
+_LOCK = "lock"
+
+
+def state_home(environ: Mapping[str, str], root: str | bytes, option: str | None = None) -> str:
+    """Return the directory for the state of the workspace at `root`; nothing is made.
+
+    `option` names it itself. Else it is named after the workspace's real path, in the first of: $INSTEP_STATE,
+    $XDG_STATE_HOME/instep, $HOME/.local/state/instep, /tmp/instep-<uid>. The last three are passed over if this
+    user cannot write there (a random UID has no home), or if they lie in the workspace itself, which must not
+    carry its own state.
+
+    Raises:
+        WorkspaceError: the user asked for a directory inside the workspace.
+    """
+    real = os.path.realpath(os.fsdecode(root))
+    key = sha256(os.fsencode(real)).hexdigest()[:32]
+    if option:
+        return _outside(os.path.abspath(option), real)
+    if given := environ.get(VARIABLE):
+        return _outside(os.path.join(os.path.abspath(given), key), real)
+    for variable, below in (("XDG_STATE_HOME", "instep"), ("HOME", ".local/state/instep")):
+        base = environ.get(variable, "")
+        # A relative one is to be ignored (XDG base directory specification).
+        if os.path.isabs(base) and not _inside(base, real) and _writable(os.path.join(base, below)):
+            return os.path.join(base, below, key)
+    return os.path.join(_shared(), key)
+
+
+def make_state_home(path: str) -> None:
+    """Make the directory that `state_home` named, for this user's eyes only.
+
+    Raises:
+        WorkspaceError: it cannot be made, or it belongs to another user or others can write in it.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        shared = os.path.dirname(path)
+        for place in (shared, path) if shared == _shared() else (path,):
+            about = os.lstat(place)
+            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
+                raise WorkspaceError(
+                    "another user could change the state here",
+                    subject=place,
+                    remedy=f"remove it, or name another directory in {VARIABLE}",
+                )
+    except OSError as error:
+        raise failed(error, os.fsencode(path), "the state's directory cannot be made") from error
+
+
+@contextmanager
+def lock(
+    home: str,
+    wait: float = 10.0,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """Hold the lock of the state in `home`; the system releases it when this process dies.
+
+    Args:
+        home: a directory that is there.
+        wait: seconds to wait for another agent.
+        clock: seconds, monotonic.
+        sleep: waits for seconds.
+
+    Raises:
+        WorkspaceError: another agent still works there, or the lock cannot be had.
+    """
+    path = os.path.join(home, _LOCK)
+    try:
+        # Never removed: two agents could then hold locks on two files of that name.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise failed(error, os.fsencode(path), "cannot be locked") from error
+    try:
+        until = clock() + wait
+        while not _taken(fd, path):
+            if clock() >= until:
+                holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
+                raise WorkspaceError(
+                    f"another agent (pid {holder}) is at work",
+                    subject=home,
+                    remedy="wait until it is done, or end it",
+                )
+            sleep(_POLL)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _taken(fd: int, path: str) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
+            return False
+        raise failed(error, os.fsencode(path), "cannot be locked") from error
+    return True
+
+
+def _shared() -> str:
+    return f"/tmp/instep-{os.geteuid()}"  # noqa: S108 (make_state_home checks whose it is)
+
+
+def _outside(path: str, root: str) -> str:
+    if _inside(path, root):
+        raise WorkspaceError(
+            "the state cannot be kept inside the workspace", subject=path, remedy="name a directory outside of it"
+        )
+    return path
+
+
+def _inside(path: str, root: str) -> bool:
+    real = os.path.realpath(path)
+    return os.path.commonpath([real, root]) == root
+
+
+def _writable(path: str) -> bool:
+    """Say whether this user can write in `path`, or make it."""
+    while not os.path.lexists(path) and path != "/":
+        path = os.path.dirname(path)
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK, effective_ids=True)

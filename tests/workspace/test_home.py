@@ -1,0 +1,125 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import WorkspaceError
+from agent.workspace.home import lock, make_state_home, state_home
+
+
+def test_the_first_place_that_is_named_and_writable_counts(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "xdg").mkdir()
+    work, home, xdg = (os.fspath(tmp_path / name) for name in ("work", "home", "xdg"))
+    environ = {"HOME": home, "XDG_STATE_HOME": xdg, "INSTEP_STATE": os.fspath(tmp_path / "given")}
+    key = os.path.basename(state_home(environ, work))
+    assert len(key) == 32
+    assert state_home(environ, work, os.fspath(tmp_path / "exact")) == os.fspath(tmp_path / "exact")
+    assert state_home(environ, work) == f"{tmp_path}/given/{key}"
+    del environ["INSTEP_STATE"]
+    assert state_home(environ, work) == f"{xdg}/instep/{key}"
+    environ["XDG_STATE_HOME"] = "relative"
+    assert state_home(environ, work) == f"{home}/.local/state/instep/{key}"
+    (tmp_path / "file").touch()
+    environ["HOME"] = os.fspath(tmp_path / "file")
+    assert state_home(environ, work) == f"/tmp/instep-{os.geteuid()}/{key}"
+    assert state_home({}, work) == f"/tmp/instep-{os.geteuid()}/{key}"
+
+
+def test_two_names_of_one_directory_have_one_state(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to("work")
+    environ = {"HOME": os.fspath(tmp_path)}
+    assert state_home(environ, tmp_path / "work") == state_home(environ, os.fsencode(tmp_path / "link"))
+    assert state_home(environ, tmp_path / "work") != state_home(environ, tmp_path / "other")
+
+
+def test_a_workspace_never_holds_its_own_state(tmp_path: Path) -> None:
+    work = os.fspath(tmp_path)
+    assert state_home({"HOME": work}, work).startswith("/tmp/instep-")
+    assert state_home({"HOME": f"{work}/below"}, work).startswith("/tmp/instep-")
+    with pytest.raises(WorkspaceError, match="inside the workspace"):
+        state_home({}, work, f"{work}/state")
+    with pytest.raises(WorkspaceError, match="inside the workspace"):
+        state_home({"INSTEP_STATE": work}, work)
+
+
+def test_a_user_without_a_home_still_has_a_place(
+    tmp_path: Path, strangers_directory: str, as_stranger: Callable[..., Any]
+) -> None:
+    for home in ("/", "/root", "/nonexistent"):
+        found = as_stranger(lambda home=home: state_home({"HOME": home}, strangers_directory))
+        assert found.startswith("/tmp/instep-61234/")
+
+
+def test_the_states_directory_is_private(tmp_path: Path) -> None:
+    home = tmp_path / "a" / "b"
+    make_state_home(os.fspath(home))
+    make_state_home(os.fspath(home))
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_place_that_others_could_have_prepared_is_refused(
+    tmp_path: Path, strangers_directory: str, as_stranger: Callable[..., Any]
+) -> None:
+    os.chmod(strangers_directory, 0o777)
+    with pytest.raises(WorkspaceError, match="another user"):
+        make_state_home(strangers_directory)
+    with pytest.raises(WorkspaceError, match="another user"):
+        as_stranger(lambda: make_state_home(strangers_directory))
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(WorkspaceError):
+        make_state_home(os.fspath(tmp_path / "link"))
+
+
+def test_a_second_agent_waits_and_then_says_who_is_at_work(tmp_path: Path) -> None:
+    times = iter([0.0, 1.0, 2.0, 3.0])
+    slept: list[float] = []
+    with (
+        lock(os.fspath(tmp_path)),
+        pytest.raises(WorkspaceError, match=rf"another agent \(pid {os.getpid()}\) is at work"),
+        lock(os.fspath(tmp_path), 2.5, clock=lambda: next(times), sleep=slept.append),
+    ):
+        pytest.fail("both hold the lock")
+    assert len(slept) == 2
+    with lock(os.fspath(tmp_path), 0):
+        pass
+
+
+def test_a_second_agent_gets_the_lock_when_the_first_ends(tmp_path: Path) -> None:
+    first = lock(os.fspath(tmp_path))
+    first.__enter__()
+    with lock(os.fspath(tmp_path), 100, sleep=lambda _: first.__exit__(None, None, None)):
+        pass
+
+
+def test_death_releases_the_lock(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with lock(os.fspath(tmp_path)):
+                os.write(write, b"!")
+                while True:
+                    os.read(read, 0)
+        finally:
+            os._exit(1)
+    try:
+        assert os.read(read, 1) == b"!"
+        with pytest.raises(WorkspaceError, match=f"pid {child}"), lock(os.fspath(tmp_path), 0):
+            pass
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        os.close(read)
+        os.close(write)
+    with lock(os.fspath(tmp_path), 5):
+        pass
+
+
+def test_a_lock_that_cannot_be_had_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="cannot be locked"), lock(os.fspath(tmp_path / "missing")):
+        pass

@@ -1,0 +1,176 @@
+import io
+import os
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.core.entry import Kind, Node, Version
+from agent.core.known import Fingerprint, Known
+from agent.errors import WorkspaceError
+from agent.workspace.rows import ROWS
+from agent.workspace.state import FORMAT, StateDamagedError, read_state, write_state
+
+PRINT = Fingerprint(1, 2, 0o100644, 3, 4, 5, 6)
+VERSION = Version(7, "a" * 64)
+NODE = Node(Kind.FILE, 0o644, 3, 4, 5, 2, b"h" * 32)
+
+
+def row(number: int) -> Known:
+    return Known(b"%07d" % number, NODE, VERSION, PRINT)
+
+
+NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-(1 << 200), 1 << 200) | st.integers(0, 5)
+NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name)
+NODES = st.builds(
+    Node,
+    kind=st.sampled_from(Kind),
+    mode=NUMBERS,
+    uid=NUMBERS,
+    gid=NUMBERS,
+    mtime=NUMBERS,
+    size=NUMBERS,
+    sha256=st.sampled_from([b"", bytes(32), b"\xff" * 32, b"short"]),
+    target=st.binary(max_size=8),
+    device=st.just((0, 0)) | st.tuples(NUMBERS, NUMBERS),
+    xattrs=st.just(()) | st.lists(st.tuples(NAMES, st.binary(max_size=8)), max_size=2).map(tuple),
+)
+VERSIONS = st.none() | st.builds(Version, NUMBERS, st.sampled_from(["a" * 64, "sha256:" + "b" * 64]))
+PRINTS = st.none() | st.builds(Fingerprint, *[NUMBERS] * 7)
+KNOWN = st.builds(Known, NAMES, NODES, VERSIONS, PRINTS, NUMBERS)
+HEADERS = st.dictionaries(
+    st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none() | st.lists(st.integers())
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=st.lists(KNOWN, max_size=20), header=HEADERS)
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Known], header: Any) -> None:
+    path = tmp_path_factory.mktemp("state") / "state"
+    assert write_state(path.as_posix(), header, rows) == len(rows)
+    with read_state(path.as_posix()) or pytest.fail("missing") as state:
+        assert (state.header, state.rows) == (header, len(rows))
+        assert list(state) == rows
+        assert list(state) == rows
+        assert all((type(item), type(item.node), type(item.node.kind)) == (Known, Node, Kind) for item in state)
+
+
+@pytest.mark.parametrize("count", [0, 1, ROWS - 1, ROWS, ROWS + 1, 2 * ROWS + 3])
+def test_rows_span_blocks(tmp_path: Path, count: int) -> None:
+    path = os.fsencode(tmp_path / "state")
+    rows = [row(number)._replace(version=Version(number % 7 + 1, "c" * 64)) for number in range(count)]
+    write_state(path, {}, rows)
+    with read_state(path) or pytest.fail("missing") as state:
+        assert list(state) == rows
+
+
+def test_a_hundred_thousand_rows_take_little_memory(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "state")
+    write_state(path, {}, (row(number) for number in range(100_000)))
+    tracemalloc.start()
+    try:
+        with read_state(path) or pytest.fail("missing") as state:
+            assert sum(1 for _ in state) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_state_is_none(tmp_path: Path) -> None:
+    assert read_state(os.fsencode(tmp_path / "state")) is None
+
+
+def test_state_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    write_state(os.fsencode(path), {}, [])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_damage_to_any_byte_is_noticed_before_anything_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    write_state(os.fsencode(path), {"a": 1}, [row(1), row(2)])
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for flipped in (1, 0x80):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ flipped]) + whole[at + 1 :])
+            with pytest.raises(StateDamagedError):
+                read_state(os.fsencode(path))
+
+
+def test_a_file_cut_anywhere_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    write_state(os.fsencode(path), {"a": 1}, [row(1), row(2)])
+    whole = path.read_bytes()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        with pytest.raises(StateDamagedError):
+            read_state(os.fsencode(path))
+    path.write_bytes(whole + b"x")
+    with pytest.raises(StateDamagedError):
+        read_state(os.fsencode(path))
+
+
+def test_a_newer_format_is_said_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(b"instep state %d\nwhatever comes then" % (FORMAT + 1))
+    with pytest.raises(StateDamagedError, match=f"has format {FORMAT + 1}") as caught:
+        read_state(os.fsencode(path))
+    assert caught.value.exit_code == 40
+
+
+def test_rows_stay_readable_while_the_file_is_replaced(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "state")
+    write_state(path, {}, map(row, range(3 * ROWS)))
+    with read_state(path) or pytest.fail("missing") as state:
+        assert write_state(path, {}, (item._replace(group=1) for item in state)) == 3 * ROWS
+        assert {item.group for item in state} == {0}
+    with read_state(path) or pytest.fail("missing") as state:
+        assert {item.group for item in state} == {1}
+
+
+def test_rows_that_fail_leave_the_old_state(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "state")
+    write_state(path, {"old": True}, [])
+
+    def rows() -> Iterator[Known]:
+        yield row(1)
+        raise io.UnsupportedOperation("no more")
+
+    with pytest.raises(io.UnsupportedOperation):
+        write_state(path, {"old": False}, rows())
+    assert os.listdir(tmp_path) == ["state"]
+    with read_state(path) or pytest.fail("missing") as state:
+        assert state.header == {"old": True}
+
+
+def test_a_kill_while_writing_leaves_a_valid_state(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "state")
+    write_state(path, {"run": -1}, map(row, range(50)))
+    for run in range(10):
+        child = os.fork()
+        if child == 0:
+            try:
+                while True:
+                    write_state(path, {"run": run}, map(row, range(5000)))
+            finally:
+                os._exit(1)
+        try:
+            time.sleep(0.004 * run)
+        finally:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+        with read_state(path) or pytest.fail("missing") as state:
+            assert sum(1 for _ in state) in (50, 5000)
+    write_state(path, {}, [])
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_directory_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="No such file"):
+        write_state(os.fsencode(tmp_path / "missing" / "state"), {}, [])
