@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from agent.core.entry import Kind, Node, Xattrs
 from agent.core.known import Fingerprint, Found
+from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.failure import LINK_IN_THE_WAY, NO_DATA, NOT_SUPPORTED, changed, failed
 from agent.workspace.root import DIR_FLAGS, KINDS, Root
@@ -67,7 +68,7 @@ def examine(root: Root, found: Found) -> Node:
     """
     kind = KINDS.get(stat.S_IFMT(found.print.mode))
     if kind is None:
-        raise WorkspaceError("a socket cannot be kept", subject=os.fsdecode(found.path), remedy="remove it")
+        raise WorkspaceError("a socket cannot be kept", subject=show(found.path), remedy="remove it")
     try:
         if kind is Kind.FILE or kind is Kind.DIR:
             fd = _open(root, found, _FILE_FLAGS if kind is Kind.FILE else DIR_FLAGS)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import Final
 
+from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.failure import failed
 
@@ -60,7 +61,7 @@ def make_state_home(path: str) -> None:
             if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
                 raise WorkspaceError(
                     "another user could change the state here",
-                    subject=place,
+                    subject=show(os.fsencode(place)),
                     remedy=f"remove it, or name another directory in {VARIABLE}",
                 )
     except OSError as error:
@@ -99,7 +100,7 @@ def lock(
                 holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
                 raise WorkspaceError(
                     f"another agent (pid {holder}) is at work",
-                    subject=home,
+                    subject=show(os.fsencode(home)),
                     remedy="wait until it is done, or end it",
                 )
             sleep(_POLL)
@@ -127,7 +128,9 @@ def _shared() -> str:
 def _outside(path: str, root: str) -> str:
     if _inside(path, root):
         raise WorkspaceError(
-            "the state cannot be kept inside the workspace", subject=path, remedy="name a directory outside of it"
+            "the state cannot be kept inside the workspace",
+            subject=show(os.fsencode(path)),
+            remedy="name a directory outside of it",
         )
     return path
 

@@ -43,6 +43,7 @@ class TreeWriter:
     """
 
     def __init__(self, root: Root, *, privileged: bool | None = None) -> None:
+        root.refresh()
         self._root = root
         self._names = Names(root)
         self._attributes = Attributes(may_chown() if privileged is None else privileged)

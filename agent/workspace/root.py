@@ -14,6 +14,7 @@ from typing import Final
 
 from agent.core.entry import Kind
 from agent.core.known import Fingerprint, Found
+from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.failure import failed
 from agent.workspace.mounts import read_mounts, tick
@@ -58,12 +59,17 @@ class Root:
 
     def close(self) -> None:
         """Close every descriptor. Further calls are an error, closing again is not."""
-        for fd in self._open.values():
-            os.close(fd)
-        self._open.clear()
+        self.refresh()
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = self._last_fd = -1
+
+    def refresh(self) -> None:
+        """Close every directory but the root, so that those which others moved or replaced are found anew."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+        self._last, self._last_fd = b"", self._fd
 
     def duplicate(self) -> Root:
         """Return another Root of the same directory, for another thread."""
@@ -183,8 +189,6 @@ def open_root(path: str | bytes, *, create: bool = False) -> Root:
         real = os.path.realpath(name)
         return Root(os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), real)
     except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
-        raise WorkspaceError(
-            "not a directory", subject=os.fsdecode(path), remedy="name a directory that exists"
-        ) from error
+        raise WorkspaceError("not a directory", subject=show(name), remedy="name a directory that exists") from error
     except OSError as error:
         raise failed(error, name, "cannot be opened") from error

@@ -52,6 +52,7 @@ class Scan:
         self.leftovers: list[bytes] = []
 
     def __iter__(self) -> Iterator[Found]:
+        self._root.refresh()
         if os.fstat(self._root.directory(b"")).st_nlink == 0:
             raise changed(b"", "was removed")  # the system would list it as empty
         stack: list[Iterator[_Row]] = [iter(self._listing(b""))]

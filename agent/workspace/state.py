@@ -24,6 +24,7 @@ import zstandard
 
 from agent.core.entry import Version
 from agent.core.known import Known
+from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.durable import Durable
 from agent.workspace.failure import failed
@@ -169,5 +170,5 @@ def read_state(path: str | bytes) -> State | None:
 
 def _damaged(path: bytes, what: str) -> StateDamagedError:
     return StateDamagedError(
-        f"the state {what}", subject=os.fsdecode(path), remedy="pull again, which rebuilds it from the image"
+        f"the state {what}", subject=show(path), remedy="pull again, which rebuilds it from the image"
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.failure import failed
 from agent.workspace.root import Root, open_root
@@ -52,15 +53,14 @@ class Watcher:
     """
 
     def __init__(self, path: str | bytes, *, clock: Callable[[], float] = time.monotonic) -> None:
-        from watchdog.observers.inotify_c import InotifyFD  # only one command pays for the import
-
+        reader = _reader()
         root = open_root(path)
         self._path = root.path
         self._clock = clock
         self._stopped = False
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
-            self._reader = InotifyFD()
+            self._reader = reader()
         except OSError as error:
             root.close()
             os.close(self._bell)
@@ -134,15 +134,32 @@ class Watcher:
         refusal = self._tree.refusal
         if refusal is None:
             if not self._reader.is_alive():
-                raise WorkspaceError("watching ended", subject=os.fsdecode(self._path), remedy="start it again")
+                raise WorkspaceError("watching ended", subject=show(self._path), remedy="start it again")
         elif refusal.errno in _LIMITS:
             raise WorkspaceError(
                 "it has more directories than the kernel lets this user watch",
-                subject=os.fsdecode(self._path),
+                subject=show(self._path),
                 remedy="raise fs.inotify.max_user_watches (sysctl)",
             )
         else:
             raise failed(refusal, self._path, "cannot be watched any more")
+
+
+def _reader() -> type[InotifyFD]:
+    """Import watchdog: only one command pays for that, and only some versions tell of an overflow."""
+    try:
+        from watchdog.observers.inotify_c import InotifyFD, WatchCallback
+    except ImportError as error:
+        raise _too_old() from error
+    if not hasattr(WatchCallback, "on_queue_overflow"):
+        raise _too_old()
+    return InotifyFD
+
+
+def _too_old() -> WorkspaceError:
+    return WorkspaceError(
+        "this version cannot tell when the kernel loses events", subject="watchdog", remedy="install watchdog>=7.1,<8"
+    )
 
 
 class _Tree:

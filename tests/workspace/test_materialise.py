@@ -72,7 +72,7 @@ EVERY_KIND = {
     b"dir/read-only/file": (file_of(b"inside", 0o400), b"inside"),
     b"dir/read-only/\xff\xfe not utf-8": (file_of(b""), b""),
     b"dir/sticky": (dir_of(0o1777), b""),
-    b"empty": (file_of(b"", 0o000), b""),
+    b"empty": (file_of(b"", 0o400), b""),
     b"fifo": (Node(Kind.FIFO, 0o622, mtime=MTIME, **ME), b""),
     b"link": (link_to(b"/dangling/\xff"), b""),
     b"new\nline": (file_of(b"n"), b"n"),

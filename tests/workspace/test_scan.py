@@ -133,6 +133,14 @@ def test_what_vanishes_while_scanning_is_absent(root: Root) -> None:
     assert [first, *(found.path for found in walk)] == [b"a", b"a/f", b"b", b"c"]
 
 
+def test_a_second_scan_sees_a_directory_that_was_replaced(root: Root) -> None:
+    make(root, b"d/old")
+    assert paths(root) == [b"d", b"d/old"]
+    os.rename(os.path.join(root.path, b"d"), os.path.join(root.path, b"e"))
+    make(root, b"d/new")
+    assert paths(root) == [b"d", b"d/new", b"e", b"e/old"]
+
+
 def test_a_directory_that_becomes_a_link_is_not_followed(root: Root, tmp_path: Path) -> None:
     make(root, b"a", b"b/f")
     (tmp_path / "secret").mkdir()

@@ -167,6 +167,17 @@ def test_what_is_no_directory_is_an_error(tmp_path: Path) -> None:
             Watcher(os.fspath(tmp_path / name))
 
 
+def test_a_watchdog_that_hides_overflows_is_refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from watchdog.observers import inotify_c
+
+    monkeypatch.delattr(inotify_c.WatchCallback, "on_queue_overflow")
+    with pytest.raises(WorkspaceError, match="install watchdog"):
+        Watcher(os.fspath(tree))
+    monkeypatch.delattr(inotify_c, "InotifyFD")
+    with pytest.raises(WorkspaceError, match="install watchdog"):
+        Watcher(os.fspath(tree))
+
+
 def test_nothing_stays_open(tree: Path) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     for _ in range(3):
