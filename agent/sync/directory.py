@@ -18,7 +18,7 @@ from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
 from agent.workspace.durable import read_json, remove_file, write_json
-from agent.workspace.lock import lock
+from agent.workspace.home import lock, make_state_home
 from agent.workspace.root import Root, open_root
 from agent.workspace.state import State, StateDamagedError, read_state, write_state
 
@@ -115,16 +115,14 @@ class Directory:
         return intent
 
     def confirm(self, intent: Intent, record: Record, now: int) -> Record:
-        """Return the record to publish, and remember it before it is.
+        """Return the record to publish, after remembering it.
 
-        Raises nothing of its own. A crashed push that had packed another layer gives up its stamp: its entry may
-        still appear, and two changes of one writer must not be concurrent by the clock.
+        A push that crashed after it packed another layer gives up its stamp: its entry may still appear, and two
+        changes of one writer should differ in time.
         """
         if intent.record is not None and intent.record != record.text:
             record = record.at(max(now, intent.stamp + 1))
-        self._write_intent(
-            Intent(record.stamp, intent.parents, intent.lane, intent.attempt, record.text),
-        )
+        self._write_intent(Intent(record.stamp, intent.parents, intent.lane, intent.attempt, record.text))
         return record
 
     def forget_intent(self) -> None:
@@ -144,7 +142,7 @@ class Directory:
         if published is None or record.id not in published.image.records:
             return self.memory
         union = unite([self.memory.union.image(target.tag), published.image])
-        entries = Layers(target.store).toc(union.changes[record.id])
+        entries = Layers(target.store, union).toc(union.changes[record.id])
         self.remember(self.memory.now(union=union, known=advance(self.memory.known, entries, record.version)))
         return self.memory
 
@@ -181,7 +179,7 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
     Raises:
         WorkspaceError: it is no directory, or another agent is at work in it.
     """
-    os.makedirs(site.state, mode=0o700, exist_ok=True)
+    make_state_home(site.state)
     with lock(site.state):
         root = open_root(site.directory, create=create)
         directory = Directory(site, root)

@@ -78,3 +78,13 @@ def _refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
         subject=f"{target.name}@{seen.head.digest}",
         remedy="move that image to another tag, then pull with --repair",
     )
+
+
+def repair(site: Site, target: Target, seen: Seen) -> bool:
+    """Bring head up to date if it lacks a change; never because its bytes differ (design section 5)."""
+    if seen.head is None and not seen.others:
+        return False
+    whole = everything(seen)
+    if not whole.ids - head_ids(seen):
+        return False
+    return put_head(site, target, seen, merged_image(site, target, whole))

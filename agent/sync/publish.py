@@ -9,7 +9,7 @@ from itertools import chain
 from agent.archive.writer import LayerWriter, PackedLayer
 from agent.core.diff import recorded
 from agent.core.digest import Digest
-from agent.core.entry import Context, Node, TocEntry, Write
+from agent.core.entry import Context, Delete, Node, TocEntry, Write
 from agent.core.image import Encoding, Image, Layer
 from agent.core.known import Found, Known
 from agent.core.manifest import INLINE_MAX, MANIFEST, format_image
@@ -90,7 +90,8 @@ class Packing:
             if type(entry) is Write:
                 self.written[entry.path] = entry
 
-        return LayerWriter(self.entries, contents, self.compression, written)
+        whiteouts = [entry.path for entry in self.entries if type(entry) is Delete and entry.whiteout]
+        return LayerWriter(self.entries, whiteouts, contents, self.compression, written=written)
 
     def _found(self) -> dict[bytes, tuple[Known | None, Found]]:
         sifted = self.look.sifted
@@ -127,5 +128,9 @@ def publish_entry(target: Target, image: Image, record: Record) -> Digest:
     if digest is None:
         target.store.put_blob(config)
         digest = target.store.put_manifest(tag, manifest, MANIFEST)
+    # An earlier attempt that published nothing would leave a gap that readers, who count up, do not look behind.
+    gaps = (pointer_tag(target.tag, record.lane, earlier) for earlier in range(record.attempt or 0))
+    for pointer in [gap for gap in gaps if target.store.get_manifest(gap) is None]:
+        target.store.put_manifest(pointer, manifest, MANIFEST)
     target.store.put_manifest(pointer_tag(target.tag, record.lane, record.attempt), manifest, MANIFEST)
     return digest

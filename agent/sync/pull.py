@@ -18,9 +18,10 @@ from agent.core.union import Union, unite
 from agent.errors import DivergedError, UsageError
 from agent.sync.directory import Directory, open_directory
 from agent.sync.distrust import distrusted
+from agent.sync.head import repair
 from agent.sync.layers import Layers
 from agent.sync.memory import Memory
-from agent.sync.merging import conflict_reports, repair
+from agent.sync.merging import conflict_reports
 from agent.sync.options import PullOptions
 from agent.sync.report import PullReport
 from agent.sync.site import Site

@@ -18,7 +18,7 @@ from agent.core.union import Union
 from agent.errors import UsageError
 from agent.store.port import Store
 from agent.sync.layers import Layers
-from agent.sync.report import Difference, ListedPath, LogEntry
+from agent.sync.report import Difference, ListedPath, LogEntry, Mark
 from agent.sync.status import compare
 from agent.sync.target import Target, resolve, this_platform
 
@@ -136,7 +136,7 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
         elif old is None:
             yield Difference("added", new.path, new.node.kind, new.node.size)
         elif details := compare(old.node, new.node):
-            mark = "touched" if details == ("mtime",) else "changed"
+            mark: Mark = "touched" if details == ("mtime",) else "changed"
             yield Difference(mark, new.path, new.node.kind, new.node.size, details)
 
 

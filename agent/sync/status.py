@@ -8,7 +8,7 @@ from agent.core.entry import Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.known import Known
 from agent.errors import DivergedError
 from agent.sync.directory import open_directory
-from agent.sync.report import Difference, StatusReport
+from agent.sync.report import Difference, Mark, StatusReport
 from agent.sync.site import Site
 from agent.sync.survey import survey
 
@@ -48,10 +48,9 @@ def differences(entries: list[TocEntry], standing: dict[bytes, Known]) -> Iterat
             case Write():
                 old = standing.get(entry.path)
                 details = compare(old.node, entry.node) if old else ()
-                mark = "changed" if old and old.print is not None else "added"
-                yield Difference(
-                    mark, entry.path, entry.node.kind, entry.node.size, details or ("links",) if old else ()
-                )
+                mark: Mark = "changed" if old and old.print is not None else "added"
+                said = details or (("links",) if old else ())
+                yield Difference(mark, entry.path, entry.node.kind, entry.node.size, said)
             case Delete() if entry.path not in written:
                 yield Difference("deleted", entry.path, entry.kind)
             case Touch():

@@ -172,20 +172,16 @@ class Target:
     def pointer(self, lane: str) -> Located | None:
         """Return what a lane's newest attempt published, None if it published nothing.
 
-        Attempts are numbered from 0 and one that failed publishes nothing, so the listing tells which there are;
-        the pointer of a lane without attempts is found by name alone.
+        Found by name, without the listing: an attempt leaves no gap below its own number (see `publish_entry`).
         """
-        plain = self.image(pointer_tag(self.tag, lane, None)) or self.image(pointer_tag(self.tag, lane, 0))
-        newest = self._retries(lane)
-        found = self.image(newest) if newest else plain
-        if found and (found.image.lane, found.image.target) != (lane, self.tag):
+        found, attempt = self.image(pointer_tag(self.tag, lane, 0)), 0
+        newest = found or self.image(pointer_tag(self.tag, lane, None))
+        while found:
+            newest, attempt = found, attempt + 1
+            found = self.image(pointer_tag(self.tag, lane, attempt))
+        if newest and (newest.image.lane, newest.image.target) != (lane, self.tag):
             raise damaged(f"{self.name}, lane {lane}", "has a pointer that belongs to another lane")
-        return found
-
-    def _retries(self, lane: str) -> str | None:
-        prefix = pointer_tag(self.tag, lane, None) + "-"
-        attempts = [int(tag.removeprefix(prefix)) for tag in self.store.tags(prefix)]
-        return f"{prefix}{max(attempts)}" if any(attempts) else None
+        return newest
 
     def look(self, after: Iterable[str] = ()) -> Seen:
         """Read head, the pointers of lanes, the list of entries, and the entries that those lack."""

@@ -1,0 +1,190 @@
+"""The layers of a union of changes, read: tables of contents, flattened bases, contents."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+
+from agent.archive.compression import compression_of
+from agent.archive.ranged import read_entries, read_toc
+from agent.archive.reader import Expected, LayerReader
+from agent.archive.toc import Toc
+from agent.core.change import Change
+from agent.core.entry import Delete, Kind, TocEntry, TreeEntry
+from agent.core.flatten import base_change
+from agent.core.image import Layer
+from agent.core.item import Item, Placed
+from agent.core.union import Union
+from agent.store.port import Store
+
+WHOLE_BELOW = 256 << 10
+"""A layer of at most this many bytes is read whole: another request costs more than what it could spare."""
+WHOLE_SHARE = 0.5
+"""A layer is read whole if more than this share of its tar is wanted."""
+_HEADER = 1024
+
+
+class Entries:
+    """The entries of a layer's table of contents, each deletion with its whiteout; read anew each time."""
+
+    def __init__(self, toc: Toc) -> None:
+        self.toc = toc
+
+    def __iter__(self) -> Iterator[TocEntry]:
+        whiteouts = set(self.toc.whiteouts())
+        for entry in self.toc:
+            if type(entry) is Delete and entry.path in whiteouts:
+                yield entry._replace(whiteout=True)
+            else:
+                yield entry
+
+
+class Layers:
+    """Reads the layers of one union of changes.
+
+    Attributes:
+        fetched: how many layers contents were read from.
+        whole: read whole layers only, never ranges.
+
+    Args:
+        store: the repository that has the layers.
+        union: the changes that may be asked for.
+        base_store: the repository that has the bases' layers, if it is another.
+    """
+
+    def __init__(self, store: Store, union: Union, base_store: Store | None = None, *, whole: bool = False) -> None:
+        self.fetched = 0
+        self.whole = whole
+        self._store = store
+        self._union = union
+        self._base_store = base_store or store
+        self._tocs: dict[str, Toc] = {}
+
+    @property
+    def skipped(self) -> int:
+        """How many layers nothing was needed from."""
+        union = self._union
+        return len(union.changes) + sum(map(len, union.bases.values())) - self.fetched
+
+    def changes(self, union: Union) -> list[Change]:
+        """Return the changes of a union, bases flattened, with their tables of contents.
+
+        Raises:
+            IntegrityError, UnsafeArchiveError: a layer is not what it promises.
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        bases = [base_change(base, self._base_items(layers)) for base, layers in sorted(union.bases.items())]
+        return bases + [self._change(layer) for layer in union.order]
+
+    def _change(self, layer: Layer) -> Change:
+        record = layer.record
+        assert record is not None
+        return Change(
+            record.id, record.stamp, record.parents, self.toc(layer), layer.diff_id, record.lane, record.attempt
+        )
+
+    def toc(self, layer: Layer) -> Iterable[TocEntry]:
+        """Return the entries of a change's layer.
+
+        Raises:
+            IntegrityError: the table of contents is damaged, or was lost when another tool encoded the layer anew.
+        """
+        return Entries(self._toc(layer))
+
+    def _toc(self, layer: Layer) -> Toc:
+        if layer.diff_id not in self._tocs:
+            self._tocs[layer.diff_id] = self._inline(layer) or self._fetch_toc(layer)
+        return self._tocs[layer.diff_id]
+
+    def _inline(self, layer: Layer) -> Toc | None:
+        """Return the table of contents that the manifest carries, if it is the one that the change names."""
+        if layer.toc is None or layer.record is None:
+            return None
+        toc = Toc(layer.toc)
+        return toc if toc.sha256 == layer.record.toc else None
+
+    def _fetch_toc(self, layer: Layer) -> Toc:
+        record, encoding = layer.record, layer.encoding
+        assert record is not None
+        place = (encoding.toc_offset, encoding.toc_length, encoding.toc_sha256) if encoding else None
+
+        def fetch(start: int, length: int) -> bytes:
+            return b"".join(self._store.read_blob(layer.digest, start, length))
+
+        return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=record.toc, place=place)
+
+    def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+        """Yield files with their contents, each verified by the time it is exhausted; in any order.
+
+        Args:
+            layer: the diff_id of a change's layer, or the id of a base.
+            wanted: files whose content lies there.
+        """
+        rest: dict[int, list[TreeEntry]] = defaultdict(list)
+        for entry in wanted:
+            rest[entry.offset].append(entry)
+        # Two files that were names of one share an offset; what a stream gives once is read again for the second.
+        while rest:
+            first = {offset: entries.pop() for offset, entries in rest.items()}
+            rest = {offset: entries for offset, entries in rest.items() if entries}
+            yield from self._read(layer, first)
+
+    def _read(self, layer: str, wanted: dict[int, TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+        if layer in self._union.bases:
+            yield from self._read_base(self._union.bases[layer], wanted)
+            return
+        here = next(found for found in self._union.changes.values() if found.diff_id == layer)
+        self.fetched += 1
+        toc = self._toc(here)
+        size = sum(entry.node.size + _HEADER for entry in wanted.values())
+        if self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
+            for item, content in self._whole(here):
+                if item.offset in wanted and type(item) is Placed:
+                    yield wanted[item.offset], content
+            return
+        for found, content in read_entries(
+            toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted
+        ):
+            yield wanted[found.offset], content
+
+    def _read_base(
+        self, layers: tuple[Layer, ...], wanted: dict[int, TreeEntry]
+    ) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+        start = 0
+        for layer in layers:
+            reader = self._reader(layer)
+            used = False
+            for item, content in reader:
+                if type(item) is Placed and (entry := wanted.get(start + item.offset)):
+                    used = True
+                    yield entry, content
+            start += reader.size
+            self.fetched += used
+
+    def _base_items(self, layers: tuple[Layer, ...]) -> Iterator[tuple[int, Iterable[Item]]]:
+        start = 0
+        for layer in layers:
+            reader = self._reader(layer)
+            yield start, map(_digested, reader)
+            start += reader.size
+
+    def _whole(self, layer: Layer) -> Iterator[tuple[Item, Iterator[bytes]]]:
+        return iter(self._reader(layer))
+
+    def _reader(self, layer: Layer) -> LayerReader:
+        toc = layer.record.toc if layer.record and layer.encoding else None
+        store = self._base_store if layer.kind == "base" else self._store
+        expected = Expected(layer.digest, layer.size, layer.diff_id, toc)
+        return LayerReader(store.read_blob(layer.digest), layer.media_type, expected)
+
+
+def _digested(found: tuple[Item, Iterator[bytes]]) -> Item:
+    """Return an item with its content's digest, which a tar of others does not tell."""
+    item, content = found
+    if type(item) is not Placed or item.node.kind is not Kind.FILE:
+        return item
+    digest = sha256()
+    for chunk in content:
+        digest.update(chunk)
+    return item._replace(node=item.node._replace(sha256=digest.digest()))
