@@ -1,0 +1,263 @@
+"""The table of contents of a layer: what its change says, and where its frames lie (docs/format.md, "Layers").
+
+A `Toc` keeps the compressed payload and reads it anew each time it is iterated: a million entries are never a list
+unless a caller makes one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Final
+
+import zstandard
+
+from agent.archive import trailer
+from agent.archive.compression import COMPRESSIONS, Compression
+from agent.archive.frames import Frame
+from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
+from agent.archive.source import Source
+from agent.archive.tar import END
+from agent.archive.toc_line import HEADER, format_entry, format_whiteout, parse_line
+from agent.archive.toc_rules import TocRules, increasing
+from agent.archive.zstd import read_blocks, read_header
+from agent.core.canonical import canonical
+from agent.core.entry import Context, Delete, TocEntry, Write
+
+_LEVEL: Final = 3
+_BATCH: Final = 256 << 10
+_LINE_MAX: Final = 8 << 20
+_SIZE_MAX: Final = 1 << 62
+
+
+class TocWriter:
+    """Collects the entry part line by line; what is kept is compressed.
+
+    Args:
+        whiteouts: the layer's whiteouts, in bytes order.
+        compression: the layer's. Without compression the payload is stored plain.
+    """
+
+    def __init__(self, whiteouts: Sequence[bytes], compression: Compression) -> None:
+        self._compression: Compression = compression
+        self._deflate = None if compression == "none" else zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+        self._hash = sha256()
+        self._lines = [HEADER]
+        self._pending = len(HEADER)
+        self._size = 0
+        self._parts: list[bytes] = []
+        for path in increasing(iter(whiteouts)):
+            self._add(format_whiteout(path))
+
+    def add(self, entry: TocEntry) -> None:
+        """Append a complete entry."""
+        self._add(format_entry(entry))
+
+    def finish(self, frames: Iterable[Frame]) -> Toc:
+        """Return the table of contents, `frames` being what the layer consists of."""
+        self._flush()
+        if self._deflate is not None:
+            self._parts.append(self._deflate.flush())
+        entries = b"".join(self._parts)
+        self._parts.clear()
+        table = _format_frames(self._compression, frames)
+        packed = table if self._deflate is None else zstandard.ZstdCompressor(level=_LEVEL).compress(table)
+        method = trailer.STORED if self._deflate is None else trailer.ZSTD
+        footer = trailer.Footer(len(entries), self._size, len(packed), len(table), method)
+        return Toc(b"".join((entries, packed, trailer.format_footer(footer))), sha256=self._hash.hexdigest())
+
+    def _add(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._pending += len(line)
+        if self._pending >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self._lines)
+        self._lines, self._pending = [], 0
+        self._hash.update(data)
+        self._size += len(data)
+        self._parts.append(data if self._deflate is None else self._deflate.compress(data))
+
+
+class Toc:
+    """A table of contents. Iterating gives its entries, `whiteouts` the tar's whiteouts; both read it anew each time.
+
+    A deletion's `whiteout` is told by the list of whiteouts.
+
+    Attributes:
+        payload: what stands in the layer behind its frames, unwrapped.
+
+    Args:
+        payload: as above.
+        limits: what to refuse.
+        sha256: of the entry part, in hex, if the caller has just computed it.
+
+    Raises:
+        IntegrityError: the payload is malformed. Iterating raises it too; nothing else is raised for any bytes.
+        UnsafeArchiveError: a limit is exceeded.
+    """
+
+    def __init__(self, payload: bytes, limits: Limits = DEFAULT_LIMITS, *, sha256: str | None = None) -> None:
+        self.payload = payload
+        self._limits = limits
+        self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
+        if footer.payload_length != len(payload):
+            raise damaged("its table of contents has another length than its footer says")
+        if max(footer.entries_size, footer.frames_size, len(payload)) > limits.toc:
+            raise excessive(f"its table of contents is larger than {limits.toc} bytes")
+        if sha256 is not None:
+            self.__dict__["sha256"] = sha256
+
+    @cached_property
+    def sha256(self) -> str:
+        """The sha256 of the entry part, in hex: what the change's id is made of."""
+        digest = sha256()
+        for piece in self._entry_pieces():
+            digest.update(piece)
+        return digest.hexdigest()
+
+    @cached_property
+    def payload_sha256(self) -> str:
+        """The sha256 of the payload, in hex."""
+        return sha256(self.payload).hexdigest()
+
+    @cached_property
+    def _table(self) -> tuple[Compression, tuple[Frame, ...]]:
+        footer = self._footer
+        pieces = _pieces(self._part(footer.entries_length, footer.frames_length), footer.frames_size, footer.method)
+        return _parse_frames(_lines(pieces))
+
+    @property
+    def compression(self) -> Compression:
+        """How the layer is compressed."""
+        return self._table[0]
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The layer's frames, which tile the blob from its start."""
+        return self._table[1]
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the tar, end of archive included."""
+        return sum(frame.size for frame in self.frames)
+
+    @cached_property
+    def offset(self) -> int:
+        """Where the frames end in the blob, and the wrapped payload starts."""
+        return sum(frame.length for frame in self.frames)
+
+    def whiteouts(self) -> Iterator[bytes]:
+        """Yield the paths of the tar's whiteouts, which are its first entries, in their order."""
+        return increasing(self._whiteouts())
+
+    def __iter__(self) -> Iterator[TocEntry]:
+        rules = TocRules(self.whiteouts())
+        started = False
+        end = self.size - len(END)
+        for count, line in enumerate(self._entry_lines()):
+            entry = parse_line(line)
+            if isinstance(entry, bytes):
+                if started:
+                    raise damaged("its table of contents holds a whiteout behind an entry")
+                continue
+            started = True
+            if count >= self._limits.entries:
+                raise excessive(f"its table of contents holds more than {self._limits.entries} entries")
+            link_to = rules.admit(entry)
+            if isinstance(entry, Write | Context):
+                rules.place(entry.path, entry.node, entry.offset, link_to is not None)
+                if entry.offset >= end:
+                    raise damaged("its table of contents goes beyond the tar")
+            elif isinstance(entry, Delete) and rules.has_whiteout(entry.path):
+                entry = entry._replace(whiteout=True)
+            yield entry
+
+    def _whiteouts(self) -> Iterator[bytes]:
+        for line in self._entry_lines():
+            path = parse_line(line)
+            if not isinstance(path, bytes):
+                return
+            yield path
+
+    def _entry_lines(self) -> Iterator[bytes]:
+        lines = _lines(self._entry_pieces())
+        if next(lines, b"") + b"\n" != HEADER:
+            raise damaged("its table of contents is of another format")
+        return lines
+
+    def _entry_pieces(self) -> Iterator[bytes]:
+        footer = self._footer
+        return _pieces(self._part(0, footer.entries_length), footer.entries_size, footer.method)
+
+    def _part(self, start: int, length: int) -> memoryview:
+        return memoryview(self.payload)[start : start + length]
+
+
+def _pieces(part: memoryview, size: int, method: int) -> Iterator[bytes]:
+    """Yield what a part of the payload decompresses to, `size` bytes exactly, a piece at a time."""
+    if method == trailer.STORED:
+        for at in range(0, len(part), _BATCH):
+            yield bytes(part[at : at + _BATCH])
+        return
+    source = Source((part[at : at + _BATCH].tobytes() for at in range(0, len(part), _BATCH)), "a table of contents")
+    header = read_header(source.take(4), source)
+    if header.window > DEFAULT_LIMITS.window:
+        raise damaged("its table of contents needs too much memory")
+    inflate = zstandard.ZstdDecompressor().decompressobj()
+    left = size
+    try:
+        inflate.decompress(header.raw)
+        for block in read_blocks(header, source):
+            piece = inflate.decompress(block)
+            left -= len(piece)
+            if left < 0:
+                break
+            yield piece
+    except zstandard.ZstdError as error:
+        raise damaged("its table of contents is not valid zstd") from error
+    if left or not source.at_end():
+        raise damaged("its table of contents has another size than its footer says")
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines without their newlines; the last must have one too."""
+    rest = b""
+    for piece in pieces:
+        lines = (rest + piece).split(b"\n")
+        rest = lines.pop()
+        yield from lines
+        if len(rest) > _LINE_MAX:
+            raise damaged("its table of contents holds a line above 8 MiB")
+    if rest:
+        raise damaged("its table of contents ends within a line")
+
+
+def _format_frames(compression: Compression, frames: Iterable[Frame]) -> bytes:
+    lines = [canonical({"compression": compression, "format": 1})]
+    lines += [canonical({"length": frame.length, "sha256": frame.sha256.hex(), "size": frame.size}) for frame in frames]
+    return b"\n".join((*lines, b""))
+
+
+def _parse_frames(lines: Iterator[bytes]) -> tuple[Compression, tuple[Frame, ...]]:
+    try:
+        head = json.loads(next(lines, b""))
+        frames = tuple(_frame(json.loads(line)) for line in lines)
+        compression: Compression = head["compression"]
+        if head["format"] != 1 or compression not in COMPRESSIONS or not frames:
+            raise ValueError("a format or compression is not known, or there are no frames")
+        return compression, frames
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise damaged("its list of frames is malformed") from error
+
+
+def _frame(value: Any) -> Frame:
+    frame = Frame(value["length"], value["size"], bytes.fromhex(value["sha256"]))
+    if type(frame.length) is not int or type(frame.size) is not int or len(frame.sha256) != 32:
+        raise TypeError("a frame's numbers are none")
+    if not (0 < frame.length <= _SIZE_MAX and 0 < frame.size <= _SIZE_MAX):
+        raise ValueError("a frame's size is out of range")
+    return frame

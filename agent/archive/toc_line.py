@@ -1,0 +1,276 @@
+"""One line of a table of contents: an entry as canonical JSON, and back (docs/format.md, "Layers").
+
+Hot both ways: a line is built by hand, and the line of an ordinary file is read by one regular expression that matches
+canonical text only. Every other line is read as JSON and is canonical if it is what would be written again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from json.encoder import encode_basestring as _quote
+from typing import Any, Final
+
+from agent.archive.limits import damaged
+from agent.archive.pax import TIME_MAX
+from agent.core.canonical import canonical, name_from_json, name_to_json
+from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Version, Write, Xattrs
+from agent.core.path import NAME_MAX, WHITEOUT, check_path, show
+from agent.errors import IntegrityError, UnsafeArchiveError
+
+HEADER: Final = b'{"format":1}\n'
+
+_FILE = Kind.FILE
+_KINDS = {str(kind): kind for kind in Kind}
+_KIND_TEXT = {kind: f'"kind":"{kind}",' for kind in Kind}
+_ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_HEX = re.compile(r"[0-9a-f]{64}")
+_ID_MAX = (1 << 32) - 2
+_SIZE_MAX = 1 << 62
+_STAMP_MAX = 1 << 63
+_DEVICE_MAX = 8**7 - 1
+_NO_NAMES = (b"", b".", b"..")
+_FILE_WRITE = re.compile(
+    rb'\{(?:"gid":([1-9][0-9]{0,9}),)?"kind":"file","mode":(0|[1-9][0-9]{0,3}),(?:"mtime":(-?[1-9][0-9]{0,27}),)?'
+    rb'(?:"offset":([1-9][0-9]{0,18}),)?"op":"write","path":"([^"\\\x00-\x1f\x80-\xff]+)"(?:,"seen":(\[[^\]]+\]))?,'
+    rb'"sha256":"([0-9a-f]{64})"(?:,"size":([1-9][0-9]{0,18}))?(?:,"uid":([1-9][0-9]{0,9}))?\}'
+)
+
+
+def format_entry(entry: TocEntry) -> bytes:
+    """Return the line of an entry, newline included.
+
+    Raises:
+        ValueError: a version is none.
+    """
+    if isinstance(entry, Write):
+        path, node, seen, offset, group = entry
+        return _placed('"op":"write",', path, node, _seen(seen), "", offset, group)
+    if isinstance(entry, Context):
+        path, node, version, offset, group = entry
+        text = f',"version":{_version(version)}' if version is not None else ""
+        return _placed('"op":"context",', path, node, "", text, offset, group)
+    name = _name(entry.path)
+    if isinstance(entry, Delete):
+        return f'{{{_KIND_TEXT[entry.kind]}"op":"delete","path":{name}{_seen(entry.seen)}}}\n'.encode()
+    mtime = f'"mtime":{entry.mtime},' if entry.mtime else ""
+    return f'{{{mtime}"op":"touch","path":{name},"version":{_version(entry.version)}}}\n'.encode()
+
+
+def format_whiteout(path: bytes) -> bytes:
+    """Return the line of a whiteout, newline included."""
+    return f'{{"op":"whiteout","path":{_name(path)}}}\n'.encode()
+
+
+def parse_line(line: bytes) -> TocEntry | bytes:
+    """Return the entry that a line (without newline) describes, or the path of a whiteout.
+
+    Raises:
+        IntegrityError: it is not exactly what `format_entry` or `format_whiteout` writes for a valid value.
+    """
+    match = _FILE_WRITE.fullmatch(line)
+    try:
+        if match:
+            return _file_write(*match.groups())
+        return _any(line)
+    except (ValueError, KeyError, TypeError, RecursionError, UnsafeArchiveError) as error:
+        raise _malformed(line) from error
+
+
+def _placed(op: str, path: bytes, node: Node, seen: str, version: str, offset: int, group: int) -> bytes:
+    kind, mode, uid, gid, mtime, size, digest, target, device, xattrs = node
+    head = f'"device":[{device[0]},{device[1]}],' if device != (0, 0) else ""
+    if gid:
+        head += f'"gid":{gid},'
+    if group:
+        head += f'"group":{group},'
+    head += f'{_KIND_TEXT[kind]}"mode":{mode},'
+    if mtime:
+        head += f'"mtime":{mtime},'
+    if offset:
+        head += f'"offset":{offset},'
+    tail = f',"sha256":"{digest.hex()}"' if digest else ""
+    if size:
+        tail += f',"size":{size}'
+    if target:
+        tail += f',"target":{_name(target)}'
+    if uid:
+        tail += f',"uid":{uid}'
+    tail += version
+    if xattrs:
+        pairs = [[name_to_json(name), name_to_json(value)] for name, value in xattrs]
+        tail += f',"xattrs":{canonical(pairs).decode()}'
+    return f'{{{head}{op}"path":{_name(path)}{seen}{tail}}}\n'.encode()
+
+
+def _name(name: bytes) -> str:
+    try:
+        return _quote(name.decode())
+    except UnicodeDecodeError:
+        return canonical(name_to_json(name)).decode()
+
+
+def _seen(seen: Seen) -> str:
+    if seen is None:
+        return ""
+    return ',"seen":"unpulled"' if isinstance(seen, str) else f',"seen":{_version(seen)}'
+
+
+@lru_cache(maxsize=4096)
+def _version(version: Version) -> str:
+    if not _ID.fullmatch(version.id) or not 0 <= version.stamp < _STAMP_MAX:
+        raise ValueError(f"{version!r} is no version")
+    return f'[{version.stamp},"{version.id}"]'
+
+
+@lru_cache(maxsize=4096)
+def _parse_version(text: bytes) -> Version:
+    version = _as_version(json.loads(text))
+    if _version(version).encode() != text:
+        raise ValueError("a version is not canonical")
+    return version
+
+
+def _as_version(value: Any) -> Version:
+    stamp, ident = value
+    if type(stamp) is not int or type(ident) is not str:
+        raise TypeError("a version is not [stamp, id]")
+    version = Version(stamp, ident)
+    _version(version)
+    return version
+
+
+def _file_write(
+    gid: bytes | None,
+    mode: bytes,
+    mtime: bytes | None,
+    offset: bytes | None,
+    path: bytes,
+    seen: bytes | None,
+    digest: bytes,
+    size: bytes | None,
+    uid: bytes | None,
+) -> Write:
+    node = Node(
+        _FILE, int(mode), int(uid or 0), int(gid or 0), int(mtime or 0), int(size or 0), bytes.fromhex(digest.decode())
+    )
+    place = int(offset or 0)
+    _check_numbers(node, place)
+    return Write(_checked(path), node, _parse_version(seen) if seen else None, place)
+
+
+def _any(line: bytes) -> TocEntry | bytes:
+    value = json.loads(line)
+    op, path = value["op"], _checked(name_from_json(value["path"]))
+    entry: TocEntry | bytes
+    if op == "write":
+        entry = Write(path, _node(value), _as_seen(value.get("seen")), *_place(value))
+    elif op == "context":
+        version = _as_version(value["version"]) if "version" in value else None
+        entry = Context(path, _node(value), version, *_place(value))
+    elif op == "delete":
+        entry = Delete(path, _KINDS[value["kind"]], _as_version(value["seen"]))
+    elif op == "touch":
+        entry = Touch(path, _as_version(value["version"]), _integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1))
+    elif op == "whiteout":
+        entry = path
+    else:
+        raise ValueError("an operation is not known")
+    if (format_whiteout(entry) if isinstance(entry, bytes) else format_entry(entry)) != line + b"\n":
+        raise ValueError("a line is not canonical")
+    return entry
+
+
+def _as_seen(value: Any) -> Seen:
+    return value if value is None or value == UNPULLED else _as_version(value)
+
+
+def _place(value: dict[str, Any]) -> tuple[int, int]:
+    offset = _integer(value.get("offset", 0), 0, _SIZE_MAX)
+    if offset % 512:
+        raise ValueError("an offset is not a multiple of 512")
+    return offset, _integer(value.get("group", 0), 0, _SIZE_MAX)
+
+
+def _node(value: dict[str, Any]) -> Node:
+    kind = _KINDS[value["kind"]]
+    digest = value.get("sha256", "")
+    if (kind is _FILE) != bool(digest and _HEX.fullmatch(digest)):
+        raise ValueError("a file has no sha256, or another kind has one")
+    target = name_from_json(value.get("target", ""))
+    major, minor = value.get("device", (0, 0))
+    node = Node(
+        kind,
+        _integer(value["mode"], 0, 0o7777),
+        _integer(value.get("uid", 0), 0, _ID_MAX),
+        _integer(value.get("gid", 0), 0, _ID_MAX),
+        _integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1),
+        _integer(value.get("size", 0), 0, _SIZE_MAX if kind is _FILE else 0),
+        bytes.fromhex(digest),
+        target,
+        (_integer(major, 0, _DEVICE_MAX), _integer(minor, 0, _DEVICE_MAX)),
+        _xattrs(value.get("xattrs", [])),
+    )
+    if (kind is Kind.LINK) != bool(target) or b"\0" in target or (kind is Kind.LINK and node.mode != 0o777):
+        raise ValueError("a symbolic link has no valid target or mode, or another kind has one")
+    if node.device != (0, 0) and kind not in (Kind.CHAR, Kind.BLOCK):
+        raise ValueError("something that is no device has a number")
+    return node
+
+
+def _xattrs(value: Any) -> Xattrs:
+    xattrs = tuple((name_from_json(name), name_from_json(item)) for name, item in value)
+    names = [name for name, _ in xattrs]
+    if names != sorted(set(names)) or not all(_is_xattr(name) for name in names):
+        raise ValueError("extended attributes are not sorted, or of a namespace that is not kept")
+    return xattrs
+
+
+def _is_xattr(name: bytes) -> bool:
+    return (name.startswith(b"user.") or name == b"security.capability") and b"\0" not in name
+
+
+def _check_numbers(node: Node, offset: int) -> None:
+    if not (
+        node.mode <= 0o7777
+        and node.uid <= _ID_MAX
+        and node.gid <= _ID_MAX
+        and -TIME_MAX <= node.mtime < TIME_MAX
+        and node.size <= _SIZE_MAX
+        and offset <= _SIZE_MAX
+        and not offset % 512
+    ):
+        raise ValueError("a number is out of range")
+
+
+def _integer(value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError("a number is none or out of range")
+    return value
+
+
+def _checked(path: bytes) -> bytes:
+    """Check a path; its directory only once, since hundreds of paths share it."""
+    directory, slash, name = path.rpartition(b"/")
+    if directory:
+        _check_directory(directory)
+    if (
+        name in _NO_NAMES
+        or len(name) > NAME_MAX
+        or b"\0" in name
+        or name.startswith(WHITEOUT)
+        or (slash and not directory)
+    ):
+        raise ValueError("a path is not canonical, or only whiteouts have its name")
+    return path
+
+
+@lru_cache(maxsize=4096)
+def _check_directory(path: bytes) -> None:
+    if any(name.startswith(WHITEOUT) for name in check_path(path).split(b"/")):
+        raise ValueError("a directory has a name that only whiteouts have")
+
+
+def _malformed(line: bytes) -> IntegrityError:
+    return damaged("its table of contents holds a malformed line", show(line[:200]))

@@ -1,0 +1,129 @@
+"""What holds between the entries of one table of contents. Writer and reader check the same, entry by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from agent.archive.limits import damaged
+from agent.archive.tar import BLOCK, padded
+from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
+from agent.core.path import show
+from agent.errors import IntegrityError
+
+_DIR = Kind.DIR
+_RANKS: dict[type[TocEntry], int] = {Delete: 0, Context: 1, Write: 2, Touch: 3}
+
+
+class TocRules:
+    """Takes the entries of a table of contents in their order and refuses what cannot stand in a layer.
+
+    - paths in bytes order, at one path deletion, context, write, touch, each once; never two entries of one tar path;
+    - every directory above a tar entry is one itself, earlier;
+    - no tar entry and whiteout of one name;
+    - link groups are numbered 1, 2, … by first appearance, hold no directory, and agree in every attribute;
+    - places in the tar grow, with room for header and content.
+
+    Args:
+        whiteouts: the layer's whiteouts, in bytes order.
+    """
+
+    def __init__(self, whiteouts: Iterator[bytes]) -> None:
+        self._whiteouts = whiteouts
+        self._whiteout = next(whiteouts, None)
+        self._path = b""
+        self._rank = -1
+        self._parent = b""
+        self._open: list[bytes] = []
+        self._groups: dict[int, tuple[bytes, Node]] = {}
+        self._end = 0
+
+    def admit(self, entry: TocEntry) -> bytes | None:
+        """Check the next entry, and return the path that it is a hard link to, if it is one.
+
+        Raises:
+            IntegrityError: it breaks a rule.
+        """
+        path, rank = entry.path, _RANKS[type(entry)]
+        if path <= self._path and (path != self._path or rank <= self._rank or (rank == 2 and self._rank == 1)):
+            raise _broken("its entries are not in order", path)
+        self._path, self._rank = path, rank
+        while self._whiteout is not None and self._whiteout < path:
+            self._whiteout = next(self._whiteouts, None)
+        if isinstance(entry, Write | Context):
+            return self._admit_placed(path, entry.node, entry.group)
+        return None
+
+    def has_whiteout(self, path: bytes) -> bool:
+        """Say whether the last admitted path has a whiteout."""
+        return self._whiteout == path
+
+    def place(self, path: bytes, node: Node, offset: int, linked: bool) -> None:
+        """Check where the last admitted entry lies in the tar.
+
+        Raises:
+            IntegrityError: it overlaps the one before.
+        """
+        if offset < self._end:
+            raise _broken("its entries overlap", path)
+        self._end = offset + BLOCK + (0 if linked else padded(node.size))
+
+    def _admit_placed(self, path: bytes, node: Node, group: int) -> bytes | None:
+        parent = path.rpartition(b"/")[0]
+        if parent != self._parent:
+            self._enter(parent, path)
+        if node.kind is _DIR:
+            self._open.append(path)
+        if self._whiteout == path:
+            raise _broken("it holds an entry and a whiteout of one name", path)
+        return self._admit_link(path, node, group) if group else None
+
+    def _enter(self, parent: bytes, path: bytes) -> None:
+        # A directory stays open up to its name + "0", the byte behind "/": "d-x" sorts between "d" and "d/y".
+        while self._open and path >= self._open[-1] + b"0":
+            self._open.pop()
+        if parent and parent not in self._open:
+            raise _broken("it lacks the directory above an entry", path)
+        self._parent = parent
+
+    def _admit_link(self, path: bytes, node: Node, group: int) -> bytes | None:
+        first = self._groups.get(group)
+        if node.kind is _DIR:
+            raise _broken("a link group holds a directory", path)
+        if first is None:
+            if group != len(self._groups) + 1:
+                raise _broken("its link groups are not numbered in order", path)
+            self._groups[group] = path, node
+            return None
+        if first[1] != node:
+            raise _broken("two names of a link group differ", path)
+        return first[0]
+
+
+def increasing(paths: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield whiteouts, checking that they are in bytes order, none twice.
+
+    Raises:
+        IntegrityError: they are not.
+    """
+    last = b""
+    for path in paths:
+        if last >= path:
+            raise _broken("its whiteouts are not in order", path)
+        last = path
+        yield path
+
+
+def placed(entries: Iterable[TocEntry]) -> Iterator[tuple[Write | Context, bytes | None]]:
+    """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
+    firsts: dict[int, bytes] = {}
+    for entry in entries:
+        if isinstance(entry, Write | Context):
+            if not entry.group:
+                yield entry, None
+                continue
+            first = firsts.setdefault(entry.group, entry.path)
+            yield entry, first if first is not entry.path else None
+
+
+def _broken(what: str, path: bytes) -> IntegrityError:
+    return damaged(f"a layer's table of contents is invalid: {what}", show(path[:300]))

@@ -1,0 +1,255 @@
+"""Write a layer: whiteouts, entries and contents in, compressed chunks out, in one pass and bounded memory.
+
+Reading and hashing contents happens in the caller's thread, compression in a pool. The layer is pulled: whoever
+uploads it iterates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+from agent.archive import trailer
+from agent.archive.compression import Compression, media_type_of
+from agent.archive.frames import FRAME, FRAME_FULL, Frame, FramePacker
+from agent.archive.tar import BLOCK, END, encode_header, padded, whiteout_header
+from agent.archive.toc import Toc, TocWriter
+from agent.archive.toc_rules import TocRules
+from agent.core.digest import Digest
+from agent.core.entry import Context, Kind, Node, TocEntry, Write
+from agent.core.path import show
+from agent.errors import AgentError, FileChangedError
+
+_FILE = Kind.FILE
+_PADDING = [bytes(length) for length in range(BLOCK)]
+
+
+class Contents(Protocol):
+    """Opens a file: returns its attributes as of now (`size` counts, `sha256` does not) and its content in chunks."""
+
+    def __call__(self, entry: Write | Context, /) -> tuple[Node, Iterator[bytes]]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLayer:
+    """A layer that was written.
+
+    Attributes:
+        diff_id: digest of the uncompressed stream; without compression the table of contents is part of that.
+        media_type: OCI's.
+        size: bytes of the tar, end of archive included.
+        toc: the table of contents; its `payload` is what may be inlined.
+        toc_offset: where its bytes begin in the blob, wrapped as the encoding wants it.
+        toc_length: how many bytes these are; they end the blob.
+    """
+
+    diff_id: Digest
+    media_type: str
+    size: int
+    toc: Toc
+    toc_offset: int
+    toc_length: int
+
+    @property
+    def toc_sha256(self) -> str:
+        """The sha256 of the entry part, in hex: a part of the change's id."""
+        return self.toc.sha256
+
+    @property
+    def toc_payload(self) -> bytes:
+        """The payload, unwrapped."""
+        return self.toc.payload
+
+    @property
+    def toc_payload_sha256(self) -> str:
+        """The sha256 of the payload, in hex."""
+        return self.toc.payload_sha256
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The frames, from the blob's start."""
+        return self.toc.frames
+
+
+class LayerWriter:
+    """Iterate to get the layer's bytes; then `result` describes it. An iterator closed early ends all threads.
+
+    Args:
+        entries: in `core.entry.toc_order`. Deletions and touches go to the table of contents only. Offsets are filled
+            in, link groups numbered by first appearance. The first name of a group holds the content.
+        whiteouts: paths of what is gone, in bytes order.
+        contents: opens the file of an entry; called once for each file, for one name of each group.
+        compression: of the layer.
+        written: gets each complete entry once its bytes are in the layer's stream.
+        level: of the compression; default 3 for zstd and 4 for gzip.
+        threads: that compress; default as many as there are processors for this process.
+
+    Raises (while iterating):
+        FileChangedError: a content is longer or shorter than its node says.
+        IntegrityError: the entries break a rule of `TocRules`.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[TocEntry],
+        whiteouts: Sequence[bytes],
+        contents: Contents,
+        compression: Compression = "zstd",
+        *,
+        written: Callable[[TocEntry], None] | None = None,
+        level: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._entries = entries
+        self._whiteouts = whiteouts
+        self._contents = contents
+        self._compression: Compression = compression
+        self._written = written
+        self._level = level
+        self._threads = threads
+        self._result: PackedLayer | None = None
+
+    @property
+    def result(self) -> PackedLayer:
+        """What was written.
+
+        Raises:
+            AgentError: the iterator is not exhausted; a bug of the caller.
+        """
+        if self._result is None:
+            raise AgentError("it is not written yet", subject="layer", remedy="report this")
+        return self._result
+
+    def __iter__(self) -> Iterator[bytes]:
+        toc = TocWriter(self._whiteouts, self._compression)
+        packer = FramePacker(self._compression, self._level, self._threads)
+        try:
+            for data in self._tar(toc):
+                yield from packer.add(data)
+            yield from packer.finish()
+        finally:
+            packer.close()
+        table = toc.finish(packer.frames)
+        wrapped = 0
+        for piece in trailer.wrap(self._compression, table.payload):
+            wrapped += len(piece)
+            if self._compression == "none":
+                packer.diff.update(piece)
+            yield piece
+        diff_id = Digest("sha256:" + packer.diff.hexdigest())
+        self._result = PackedLayer(diff_id, media_type_of(self._compression), table.size, table, table.offset, wrapped)
+
+    def _tar(self, toc: TocWriter) -> Iterator[bytes]:
+        """Yield the tar, frame by frame."""
+        cutter = _Cutter()
+        for path in self._whiteouts:
+            yield from cutter.add(whiteout_header(path))
+        rules = TocRules(iter(self._whiteouts))
+        groups: dict[int, tuple[int, bytes, Node]] = {}
+        for entry in self._entries:
+            complete = entry
+            if isinstance(entry, Write | Context):
+                complete = yield from self._place(entry, groups, cutter)
+            rules.admit(complete)
+            toc.add(complete)
+            if self._written is not None:
+                self._written(complete)
+        yield from cutter.add(END)
+        yield cutter.cut()
+
+    def _place(
+        self, entry: Write | Context, groups: dict[int, tuple[int, bytes, Node]], cutter: _Cutter
+    ) -> Generator[bytes, None, TocEntry]:
+        """Put one entry into the tar, and return it complete."""
+        path, node, group = entry.path, entry.node, entry.group
+        if group and group in groups:
+            number, first, node = groups[group]
+            offset = yield from cutter.begin(encode_header(path, node, first), 0)
+            return entry._replace(node=node, offset=offset, group=number)
+        if node.kind is _FILE:
+            node, chunks = self._contents(entry)
+            if node.kind is not _FILE:
+                raise _changed(path, "it is no regular file any more")
+            offset = yield from cutter.begin(encode_header(path, node), padded(node.size))
+            digest = yield from _copy(path, node.size, chunks, cutter)
+            node = node._replace(sha256=digest)
+        else:
+            offset = yield from cutter.begin(encode_header(path, node), 0)
+        if group:
+            number = len(groups) + 1
+            groups[group] = number, path, node
+            group = number
+        return entry._replace(node=node, offset=offset, group=group)
+
+
+def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: _Cutter) -> Generator[bytes, None, bytes]:
+    """Put a content into the tar, and return its sha256."""
+    digest = sha256()
+    left = size
+    for chunk in chunks:
+        digest.update(chunk)
+        left -= len(chunk)
+        if left < 0:
+            raise _changed(path, "it grew")
+        if len(chunk) <= cutter.room:
+            cutter.append(chunk)
+        else:
+            yield from cutter.add(chunk)
+    if left:
+        raise _changed(path, "it shrank")
+    if size % BLOCK:
+        yield from cutter.add(_PADDING[-size % BLOCK])
+    return digest.digest()
+
+
+class _Cutter:
+    """Collects the tar and cuts it into frames.
+
+    Attributes:
+        room: bytes that the current frame can still take.
+    """
+
+    __slots__ = ("_before", "_parts", "room")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._before = 0
+        self.room = FRAME
+
+    def begin(self, header: bytes, content: int) -> Generator[bytes, None, int]:
+        """Start an entry, in a frame of its own if it does not fit in this one, and return its offset."""
+        if len(header) + content > self.room <= FRAME - FRAME_FULL:
+            yield self.cut()
+        offset = self._before + FRAME - self.room
+        yield from self.add(header)
+        return offset
+
+    def append(self, data: bytes) -> None:
+        """Take what there is room for."""
+        self._parts.append(data)
+        self.room -= len(data)
+
+    def add(self, data: bytes) -> Iterator[bytes]:
+        """Take data of any length, and yield the frames that it fills."""
+        while len(data) > self.room:
+            data, rest = data[: self.room], data[self.room :]
+            self.append(data)
+            yield self.cut()
+            data = rest
+        self.append(data)
+
+    def cut(self) -> bytes:
+        """Return the current frame and begin another."""
+        frame = b"".join(self._parts)
+        self._parts.clear()
+        self._before += len(frame)
+        self.room = FRAME
+        return frame
+
+
+def _changed(path: bytes, what: str) -> FileChangedError:
+    return FileChangedError(
+        f"the file changed while it was read: {what}", subject=show(path), remedy="push again when nothing writes to it"
+    )
