@@ -49,7 +49,7 @@ def describe(error: BaseException) -> Failure:
         type(error).__name__,
         "internal error",
         f"unexpected {type(error).__name__}: {error}",
-        "this is a bug: please report it with what `agent --debug` prints before your command's words",
+        "this is a bug: run it again as `agent --debug …` and report what that prints",
         exits.BUG,
     )
 

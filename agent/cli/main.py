@@ -89,14 +89,13 @@ def run(args: Sequence[str]) -> int:
 
     Whatever happens, the caller sees an exit code of the table in docs/cli.md, and the user one line.
     """
-    words = list(args)
-    options = words[: words.index("--")] if "--" in words else words
+    options = list(args[: args.index("--")] if "--" in args else args)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name must not fail for the terminal's encoding
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _invoke(words)
+        return _invoke(list(args))  # click empties the list that it is given
     except BrokenPipeError:
         _abandon_output()
         return exits.SIGNALLED + signal.SIGPIPE

@@ -1,0 +1,169 @@
+"""Parsing, help and what is imported for it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from importlib import import_module
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from agent.cli.main import COMMANDS, agent
+from agent.errors import AgentError, InvalidReferenceError
+
+HEAVY = ("requests", "urllib3", "rich", "zstandard", "oras", "watchdog")
+
+
+def test_version_imports_no_library_but_click() -> None:
+    script = (
+        "import sys; from agent.cli.main import run; code = run(['--version']); "
+        f"print(code, [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"agent \d+\.\d+\.\d+\S*\n0 \[\]\n", done.stdout)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_imports_no_http_client(name: str) -> None:
+    script = (
+        f"import sys; from agent.cli.main import run; code = run([{name!r}, '--help']); "
+        "print(code, 'requests' in sys.modules, 'rich' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\n0 False False\n")
+
+
+def test_help_lists_every_command_and_its_module_agrees() -> None:
+    shown = CliRunner().invoke(agent, ["--help"]).output
+    for name, text in COMMANDS.items():
+        command = import_module(f"agent.cli.{name}").command
+        assert isinstance(command, click.Command)
+        assert command.name == name
+        assert f"  {name} " in shown
+        assert text.endswith(".")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_an_example_that_parses(name: str) -> None:
+    command = import_module(f"agent.cli.{name}").command
+    example = (command.epilog or "").removeprefix("Example: ")
+    assert f"agent {name} " in example
+    words = shlex.split(example[example.index("agent ") :].removesuffix(')"'))
+    group = agent.make_context("agent", words[1:])
+    command.make_context(name, words[2:], parent=group)  # raises what does not fit
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_help_text(name: str) -> None:
+    command = import_module(f"agent.cli.{name}").command
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert param.help, param.name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pull"],
+        ["pull", "reg.io/x:t", "a", "b"],
+        ["pull", "reg.io/x:t", "--attempt", "-1"],
+        ["pull", "reg.io/x:t", "--lane", ""],
+        ["pull", "reg.io/x:t", "--lane", "a\nb"],
+        ["push", "reg.io/x:t", "--on-conflict", "maybe"],
+        ["push", "reg.io/x:t", "--compression", "lzma"],
+        ["push", "reg.io/x:t", "--annotation", "no-equals"],
+        ["push", "reg.io/x:t", "--annotation", "dev.instep.format=1"],
+        ["push", "reg.io/x:t", "-m", "\udcff"],
+        ["exec", "reg.io/x:t"],
+        ["exec", "reg.io/x:t", "--"],
+        ["exec", "reg.io/x:t", "--on-failure", "delete", "reg.io/y:t", "--", "true"],
+        ["watch", "reg.io/x:t", "--settle", "-1"],
+        ["diff"],
+        ["completion", "tcsh"],
+        ["frobnicate"],
+        ["--frobnicate"],
+    ],
+)
+def test_wrong_words_are_a_usage_error(words: list[str]) -> None:
+    result = CliRunner().invoke(agent, words)
+    assert result.exit_code == 2
+    assert "Usage: agent" in result.output
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "ubuntu",
+        "workspace:main",
+        "reg.io/UPPER:t",
+        "reg.io/x:bad tag",
+        "reg.io/x@sha256:" + "0" * 64,
+        "reg.io/x:t@sha256:" + "0" * 64,
+        "reg.io/x:main.lane._e" + "a" * 10 + "0" * 26,
+        "oci:",
+        "",
+    ],
+)
+def test_a_target_that_is_none_is_refused_before_anything_is_opened(target: str) -> None:
+    result = CliRunner().invoke(agent, ["pull", target])
+    assert isinstance(result.exception, InvalidReferenceError)
+    assert result.exception.exit_code == 2
+
+
+def test_an_empty_glob_is_refused() -> None:
+    result = CliRunner().invoke(agent, ["pull", "reg.io/x:t", "--path", "/"])
+    assert isinstance(result.exception, AgentError)
+    assert result.exception.exit_code == 2
+
+
+def test_what_follows_the_dashes_is_the_command_whatever_it_looks_like() -> None:
+    group = agent.make_context("agent", ["exec"])
+    command = import_module("agent.cli.exec").command
+    ctx = command.make_context("exec", ["reg.io/x:t", "dir", "--", "tool", "--json", "--", "-m"], parent=group)
+    assert ctx.params["directory"] == "dir"
+    assert list(ctx.meta.values()) == [["tool", "--json", "--", "-m"]]
+
+
+def test_a_command_is_not_taken_for_a_directory() -> None:
+    group = agent.make_context("agent", ["exec"])
+    ctx = import_module("agent.cli.exec").command.make_context("exec", ["reg.io/x:t", "--", "tool"], parent=group)
+    assert ctx.params["directory"] == "."
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_each_shell(shell: str) -> None:
+    result = CliRunner().invoke(agent, ["completion", shell])
+    assert result.exit_code == 0
+    assert "_AGENT_COMPLETE" in result.output
+
+
+def test_bash_completes_commands_and_options(agent: object) -> None:
+    environ = {**agent.environ, "_AGENT_COMPLETE": "bash_complete"}  # type: ignore[attr-defined]
+    for words, cword, wanted in (("agent pu", "1", "plain,push"), ("agent push --dry", "2", "plain,--dry-run")):
+        done = subprocess.run(
+            [sys.executable, "-m", "agent"],
+            env={**environ, "COMP_WORDS": words, "COMP_CWORD": cword},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert wanted in done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_version_takes_little_longer_than_the_bare_interpreter() -> None:
+    def best(words: list[str]) -> float:
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *words], check=True, capture_output=True)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    # The aim is 0.1 s; five times that is a broken import, not a busy machine.
+    assert best(["-m", "agent", "--version"]) - best(["-c", "pass"]) < 0.5
