@@ -62,7 +62,10 @@ class Kept(NamedTuple):
 
 
 class Tombstone(NamedTuple):
-    """`version`, which was of `kind`, is the largest that the squash knows at `path`, and it does not stand."""
+    """`version`, which was of `kind`, is the largest that the squash knows at `path`, and it does not stand.
+
+    `whiteout` says that the layer's tar holds a whiteout for exactly this path.
+    """
 
     path: bytes
     kind: Kind
@@ -80,12 +83,16 @@ class Touched(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The newest listing of a directory among the covered changes, and who made it."""
+    """The newest listing of a directory among the covered changes, and who made it.
+
+    `placed` says that the layer's tar holds it, at `offset`: because something below it is there, too.
+    """
 
     path: bytes
     node: Node
     by: Version
     offset: int = 0
+    placed: bool = False
 
 
 class Claim(NamedTuple):

@@ -62,6 +62,21 @@ class Ground(NamedTuple):
     stands: Version | None
 
 
+def live_claims(claims: Collection[Stated], ancestry: Ancestry) -> list[Stated]:
+    """Return the claims at one path that no other of them settles (design section 4)."""
+    if len(claims) < 2:
+        return list(claims)
+    return [claim for claim in claims if not any(_settles(later, claim.id, ancestry) for later in claims)]
+
+
+def _settles(later: Stated, earlier: str, ancestry: Ancestry) -> bool:
+    if later.seen == UNPULLED:
+        return False
+    if isinstance(later.seen, Version) and later.seen.id == earlier:
+        return True
+    return ancestry.precedes(earlier, later.id)
+
+
 class Disputes:
     """Collects conflicts while a merge goes through the paths."""
 
@@ -73,7 +88,7 @@ class Disputes:
 
     def judge(self, path: bytes, claims: Collection[Stated], ground: Ground) -> None:
         """Add the conflicts among `claims`, which are all that effective changes claim at `path`."""
-        live = self._live(claims)
+        live = live_claims(claims, self._ancestry)
         winner = ground.stands.id if ground.stands else None
         paired = set()
         for one, other in combinations(live, 2):
@@ -96,18 +111,6 @@ class Disputes:
         records = self._ancestry.records
         lanes = tuple(records[id_].lane if id_ in records else None for id_ in ids)
         return Conflict(path, kind, ids, lanes, self._winner[path, kind])
-
-    def _live(self, claims: Collection[Stated]) -> list[Stated]:
-        if len(claims) < 2:
-            return list(claims)
-        return [claim for claim in claims if not any(self._settles(later, claim.id) for later in claims)]
-
-    def _settles(self, later: Stated, earlier: str) -> bool:
-        if later.seen == UNPULLED:
-            return False
-        if isinstance(later.seen, Version) and later.seen.id == earlier:
-            return True
-        return self._ancestry.precedes(earlier, later.id)
 
     def _judge_hidden(self, path: bytes, claim: Stated, ground: Ground, paired: set[frozenset[str]]) -> None:
         is_directory = claim.value is not None and claim.value.kind is Kind.DIR

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.core.entry import Version
+
 Membership = tuple[int, int]
 """A link group of one source: (index of the source, its `group`)."""
 
@@ -9,12 +11,15 @@ Membership = tuple[int, int]
 class Links:
     """Joins the groups in which a visible path was recorded with its exact version.
 
-    Being one file is transitive, so two groups that share a visible path are one.
+    Being one file is transitive, so two groups that share a visible path are one. One file has one mtime: the one
+    that was said last of any of its names.
     """
 
     def __init__(self) -> None:
         self._joined: dict[Membership, Membership] = {}
         self._label: dict[Membership, int] = {}
+        self._said: dict[Membership, tuple[Version, int]] = {}
+        self._times: dict[Membership, tuple[Version, int]] = {}
 
     def join(self, memberships: list[Membership]) -> None:
         """Say that one path stands in all these groups."""
@@ -29,6 +34,20 @@ class Links:
         """Return the number of the group that `membership` came to be part of."""
         root = self._root(membership)
         return self._label.setdefault(root, len(self._label) + 1)
+
+    def say(self, membership: Membership, by: Version, mtime: int) -> None:
+        """Say that `by` gave a visible name of the group this mtime (ns)."""
+        self._said[membership] = max(self._said.get(membership, (by, mtime)), (by, mtime))
+
+    def mtime(self, membership: Membership) -> int | None:
+        """Return the mtime of the file that `membership` came to be a name of, None if nothing was said."""
+        root = self._root(membership)
+        if root not in self._times:
+            self._times = {}
+            for member, said in self._said.items():
+                at = self._root(member)
+                self._times[at] = max(self._times.get(at, said), said)
+        return self._times[root][1] if root in self._times else None
 
     def _root(self, membership: Membership) -> Membership:
         while membership in self._joined:

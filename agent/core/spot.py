@@ -58,7 +58,7 @@ class Spot:
         self.file: Row | None = None
         self.directory: Row | None = None
         self.listing: Row | None = None
-        self.dead: set[tuple[bool, Version]] = set()
+        self.dead: dict[tuple[bool, Version], Kind] = {}
         self.touches: list[tuple[Version, Version, int]] = []
         self.linked: list[tuple[Version, tuple[int, int]]] = []
         self.claims: dict[str, Stated] = {}
@@ -99,7 +99,7 @@ class Spot:
                     self._read_version(source, entry, source.version)
                     self.claims[source.id] = Stated(source.id, claim_value(entry.node), entry.seen)
                 case Delete():
-                    self.dead.add((entry.kind is _DIR, entry.seen))
+                    self.dead[entry.kind is _DIR, entry.seen] = entry.kind
                     self.claims.setdefault(source.id, Stated(source.id, None, entry.seen))
                 case Context():
                     self._read_context(source, entry)
@@ -108,7 +108,7 @@ class Spot:
                 case Kept():
                     self._read_version(source, entry, entry.version)
                 case Tombstone():
-                    self.dead.add((entry.kind is _DIR, entry.version))
+                    self.dead[entry.kind is _DIR, entry.version] = entry.kind
                     self._read_row((entry.version, "", 0, 0, Node(entry.kind, 0), source))
                 case Listed():
                     self._read_listing((entry.by, source.layer, entry.offset, 0, entry.node, source))

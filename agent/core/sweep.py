@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from agent.core.conflict import Disputes, Ground
-from agent.core.entry import Kind, Node, TreeEntry, Write
+from agent.core.entry import Kind, Node, TreeEntry, Version, Write
 from agent.core.links import Links
 from agent.core.spot import Item, Row, Slot, Source, Spot
 from agent.core.streams import grouped
@@ -43,9 +43,12 @@ def sweep(sources: Sequence[Source], links: Links, disputes: Disputes | None) ->
                 group = write.group
                 if group:
                     offset = source.homes.setdefault(group, write.offset)
+                    member = (source.index, group)
                     if disputes is None:
-                        label = links.label((source.index, group))
-                        yield TreeEntry(path, node, source.version, source.layer, offset, label)
+                        node = _at_time(node, links.mtime(member))
+                        yield TreeEntry(path, node, source.version, source.layer, offset, links.label(member))
+                    else:
+                        links.say(member, source.version, node.mtime)
                 elif disputes is None:
                     yield TreeEntry(path, node, source.version, source.layer, write.offset)
                 continue
@@ -140,19 +143,25 @@ class _Pass:
                     spot.slot.row = _needed_directory(spot)
 
     def _link(self, spot: Spot, row: Row) -> None:
-        version, _, _, group, _, source = row
+        version, _, _, group, node, source = row
         spot.linked = [member for member in spot.linked if member[0] == version]
         if group:
             spot.linked.append((version, (source.index, group)))
-        if self._disputes is not None and len(spot.linked) > 1:
+        if self._disputes is not None and spot.linked:
             self._links.join([member for _, member in spot.linked])
+            self._links.say(spot.linked[0][1], *_timed(spot, node, version))
 
     def _tree_entry(self, spot: Spot, row: Row) -> TreeEntry:
         version, layer, offset, group, node, source = row
         if group:
             offset = source.homes.get(group, offset)
-        label = self._links.label(spot.linked[0][1]) if spot.linked else None
-        return TreeEntry(spot.path, _timed(spot, node, version), version, layer, offset, label)
+        label, mtime = None, None
+        if spot.linked:
+            label = self._links.label(spot.linked[0][1])
+            mtime = self._links.mtime(spot.linked[0][1])
+        if mtime is None:
+            mtime = _timed(spot, node, version)[1]
+        return TreeEntry(spot.path, _at_time(node, mtime), version, layer, offset, label)
 
     def _judge(self, spot: Spot) -> None:
         claims = spot.claims
@@ -165,14 +174,16 @@ class _Pass:
         self._disputes.judge(spot.path, claims.values(), Ground(file, directory, above, spot.below, spot.standing))
 
 
-def _timed(spot: Spot, node: Node, version: object) -> Node:
-    """Return `node` with the mtime that was said of it last: by a touch, or by a directory's newest listing."""
+def _timed(spot: Spot, node: Node, version: Version) -> tuple[Version, int]:
+    """Return the mtime that a touch, or a directory's newest listing, said last of a visible node, and who did."""
     if node.kind is _DIR:
-        mtime = spot.listing[4].mtime if spot.listing is not None else node.mtime
-    else:
-        touches = [(by, mtime) for touched, by, mtime in spot.touches if touched == version]
-        mtime = max(touches)[1] if touches else node.mtime
-    return node if mtime == node.mtime else node._replace(mtime=mtime)
+        return (spot.listing[0], spot.listing[4].mtime) if spot.listing is not None else (version, node.mtime)
+    touches = [(by, mtime) for touched, by, mtime in spot.touches if touched == version]
+    return max(touches, default=(version, node.mtime))
+
+
+def _at_time(node: Node, mtime: int | None) -> Node:
+    return node if mtime is None or mtime == node.mtime else node._replace(mtime=mtime)
 
 
 def _needed_directory(spot: Spot) -> TreeEntry:
