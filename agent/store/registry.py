@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from agent.core.digest import Digest, digest_of
 from agent.core.reference import RegistryReference, is_tag
@@ -164,7 +164,7 @@ class RegistryStore:
             following = _NEXT.search(answer.headers.get("Link", ""))
             if following is None:
                 break
-            url = urljoin(url, following[1])
+            url = self._transport.join(url, following[1])
             if origin_of(url, self._name) != self.origin:
                 raise self._odd("its list of tags goes on at another host")
         return sorted((tag for tag in found if tag.startswith(prefix)), key=str.encode)
@@ -172,7 +172,7 @@ class RegistryStore:
     def has_blob(self, digest: Digest) -> bool:
         """See `port.Store`."""
         answer = self._transport.call(Request("HEAD", self._blob(digest)), self._pull)
-        answer.close()
+        answer.discard()
         if answer.status in (200, 204) or (answer.elsewhere and answer.status == 405):
             return True
         if answer.status == 404:

@@ -1,7 +1,8 @@
 """HTTP for registries: one exchange, made dependable. Redirects, retries, timeouts, trust; no knowledge of images.
 
-Redirects are followed by hand, so that credentials stay with the registry's origin. `.netrc` is not read: it would
-replace a bearer token. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`), except for this machine itself.
+Redirects are followed by hand, so that credentials stay with the registry's origin. `.netrc` is not read, since it
+would replace a bearer token, and no cookie is kept. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`),
+except for this machine itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -92,7 +92,8 @@ class Answer:
         What breaks here does no harm: distribution 2.8 gives a 416 the length of the blob, for one.
         """
         with suppress(UnavailableError, ValueError):
-            if int(self.headers.get("Content-Length") or 0) <= READ_MAX:
+            bodiless = self._response.request.method == "HEAD"  # its Content-Length is that of the body it has not
+            if bodiless or int(self.headers.get("Content-Length") or 0) <= READ_MAX:
                 self.body(READ_MAX)
         self.close()
 
@@ -137,9 +138,9 @@ class Transport:
         self._resolve = resolve
         self._allowed: set[str] = set()
         self._trust = trust
-        self._tls_ready = False
+        self._tls: HTTPAdapter | None = None
         self._tls_lock = threading.Lock()
-        self._session = _session()
+        self._plain = HTTPAdapter(pool_maxsize=_CONNECTIONS)
         self.authorizer: Authorizer | None = None
 
     def patience(self) -> Patience:
@@ -207,7 +208,7 @@ class Transport:
         Raises:
             RefusedError: it leads where we do not go.
         """
-        url = urljoin(base, location)
+        url = self.join(base, location)
         origin = origin_of(url, self._name)
         if origin == self._origin:
             return url
@@ -220,9 +221,24 @@ class Transport:
         self._check_reach(origin.host)
         return url
 
+    def join(self, base: str, location: str) -> str:
+        """Return the absolute address that `location` means, seen from `base`.
+
+        Raises:
+            RefusedError: it is none.
+        """
+        try:
+            return urljoin(base, location)
+        except ValueError as error:
+            raise RefusedError(
+                "the registry sends us to a malformed address", subject=self._name, remedy="check the registry's name"
+            ) from error
+
     def close(self) -> None:
         """End all connections."""
-        self._session.close()
+        for adapter in (self._plain, self._tls):
+            if adapter is not None:
+                adapter.close()
 
     def _insist(self, send: Callable[[], Answer], who: str = "the registry") -> Answer:
         patience = self.patience()
@@ -250,7 +266,7 @@ class Transport:
                 raise RefusedError(
                     "the registry redirects an upload", subject=self._name, remedy="use the address it redirects to"
                 )
-            url = urljoin(url, location)
+            url = self.join(url, location)
             target = origin_of(url, self._name)
             if target not in (trusted, self._origin):
                 if request.body is not None and target.scheme == "http" and origin.scheme == "https":
@@ -267,24 +283,23 @@ class Transport:
         body: Any = request.body if request.streamed is None else request.streamed
         self._meter.add(requests=1)
         try:
-            self._prepare_tls(url)
-            return self._session.send(
-                self._session.prepare_request(requests.Request(method, url, headers=headers, data=body)),
+            # No requests.Session: it reads .netrc, keeps cookies, and looks into redirects even where told not to.
+            return self._adapter(url).send(
+                requests.Request(method, url, headers=headers, data=body).prepare(),
                 stream=True,
-                allow_redirects=False,
                 timeout=request.seconds or (self.limits.connect, self.limits.read),
                 proxies={} if is_loopback(urlsplit(url).hostname or "") else get_environ_proxies(url),
             )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise broken(error, self._name) from error
 
-    def _prepare_tls(self, url: str) -> None:
-        if self._tls_ready or not url.lower().startswith("https:"):
-            return
+    def _adapter(self, url: str) -> HTTPAdapter:
+        if not url.lower().startswith("https:"):
+            return self._plain
         with self._tls_lock:
-            if not self._tls_ready:
-                self._session.mount("https://", _TrustingAdapter(self._trust()))
-                self._tls_ready = True
+            if self._tls is None:
+                self._tls = _TrustingAdapter(self._trust())
+            return self._tls
 
     def _check_reach(self, host: str) -> None:
         if host not in self._allowed:
@@ -307,11 +322,3 @@ class _TrustingAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         conn.cert_reqs = "CERT_REQUIRED"
-
-
-def _session() -> requests.Session:
-    session = requests.Session()
-    session.auth = lambda prepared: prepared  # an authentication of our own, so that .netrc is not asked
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.mount("http://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
-    return session

@@ -107,7 +107,7 @@ class Uploads:
 
     def session_of(self, answer: Answer) -> tuple[str, int]:
         """Return what the answer to a POST (202) says of its session."""
-        answer.close()
+        answer.discard()
         least = answer.headers.get("OCI-Chunk-Min-Length", "")
         return self._next(self._url, answer), min(int(least), _PIECE_MAX) if least.isdecimal() else 0
 
@@ -192,7 +192,7 @@ class Uploads:
 
     def _cancel(self, location: str) -> None:
         with suppress(AuthError, UnavailableError):
-            self._transport.once(Request("DELETE", location, seconds=(1.0, 5.0)), self._grants).close()
+            self._transport.once(Request("DELETE", location, seconds=(1.0, 5.0)), self._grants).discard()
 
 
 class _StreamRefusedError(RefusedError):

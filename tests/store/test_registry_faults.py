@@ -1,0 +1,496 @@
+"""What the network and the registry do wrong, and what the store makes of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from email.utils import formatdate
+
+import pytest
+
+from agent.core.digest import digest_of
+from agent.core.manifest import INDEX, MANIFEST
+from agent.errors import (
+    AuthError,
+    IntegrityError,
+    MissingBlobError,
+    RefusedError,
+    TagRefusedError,
+    UnavailableError,
+)
+from agent.store.registry import RegistryStore
+from agent.store.retrying import Limits
+from tests.fakes.proxy import Fault, FaultProxy
+from tests.store.conftest import Open, Patient, image
+
+BIG = os.urandom(5 << 20)
+
+
+def chunks_of(data: bytes, size: int = 1 << 18) -> Iterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def read(store: RegistryStore, digest: str, start: int = 0, length: int | None = None) -> bytes:
+    return b"".join(store.read_blob(digest, start, length))  # type: ignore[arg-type]
+
+
+# Statuses
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_passing_failure_is_tried_again(store: RegistryStore, proxy: FaultProxy, patient: Patient, status: int) -> None:
+    store.put_manifest("tag", image(store), MANIFEST)
+    proxy.on("GET", "/manifests/", Fault(status), times=3)
+    assert store.get_manifest("tag") is not None
+    assert patient.slept == [0.25, 0.5, 1.0]
+
+
+def test_lasting_failure_ends_after_a_bounded_number_of_tries(
+    store: RegistryStore, proxy: FaultProxy, patient: Patient
+) -> None:
+    proxy.on(
+        "GET", "/manifests/", Fault(503, body=b'{"errors":[{"code":"UNAVAILABLE","message":"gone home"}]}'), times=99
+    )
+    with pytest.raises(UnavailableError, match=r"503 \(gone home\)") as caught:
+        store.get_manifest("tag")
+    assert caught.value.exit_code == 21
+    assert proxy.count("GET") == 6
+    assert patient.slept == [0.25, 0.5, 1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("0", 0.0), (formatdate(1_700_000_033, usegmt=True), 33.0), ("soon", 0.25)]
+)
+def test_retry_after_is_honoured(
+    store: RegistryStore, proxy: FaultProxy, patient: Patient, header: str, seconds: float
+) -> None:
+    proxy.on("GET", "/tags/", Fault(429, {"Retry-After": header}))
+    assert store.tags() == []
+    assert patient.slept == [seconds]
+
+
+def test_retry_after_beyond_patience_is_an_error_that_says_so(
+    store: RegistryStore, proxy: FaultProxy, patient: Patient
+) -> None:
+    proxy.on("GET", "/tags/", Fault(429, {"Retry-After": "3600"}))
+    with pytest.raises(UnavailableError, match="3600 s"):
+        store.tags()
+    assert patient.slept == []
+
+
+def test_jitter_never_waits_longer_than_the_backoff(open_at: Open, proxy: FaultProxy, patient: Patient) -> None:
+    from dataclasses import replace
+
+    store = open_at(proxy.address, timing=replace(patient.timing, jitter=lambda: 0.0))
+    proxy.on("GET", "/tags/", Fault(500), times=2)
+    store.tags()
+    assert patient.slept == [0.125, 0.25]
+
+
+def test_put_of_a_manifest_whose_answer_is_lost_is_repeated(store: RegistryStore, proxy: FaultProxy) -> None:
+    data = image(store)
+    proxy.on("PUT", "/manifests/", Fault(lose_answer=True))
+    assert store.put_manifest("tag", data, MANIFEST) == digest_of(data)
+    assert proxy.count("PUT", "/manifests/") == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, b'{"errors":[{"code":"TAG_INVALID","message":"tag is immutable"}]}', TagRefusedError),
+        (403, b'{"errors":[{"code":"DENIED","message":"cannot be overwritten"}]}', TagRefusedError),
+        (403, b"", TagRefusedError),
+        (405, b'{"errors":[{"code":"UNSUPPORTED","message":"the operation is unsupported"}]}', TagRefusedError),
+        (409, b"<html>conflict</html>", TagRefusedError),
+        (412, b'{"errors":[{"code":"PRECONDITION","message":"configured as immutable"}]}', TagRefusedError),
+        (400, b'{"errors":[{"code":"MANIFEST_INVALID","message":"tag immutability is on"}]}', TagRefusedError),
+        (400, b'{"errors":[{"code":"MANIFEST_INVALID","message":"bad media type"}]}', RefusedError),
+        (400, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown"}]}', MissingBlobError),
+        (404, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}', MissingBlobError),
+        (404, b'{"errors":[{"code":"NAME_UNKNOWN","message":"make it first"}]}', RefusedError),
+        (403, b'{"errors":[{"code":"DENIED","message":"no rights"}]}', AuthError),
+        (400, b'{"errors":[{"code":"UNAUTHORIZED"}]}', AuthError),
+        (413, b"too large", RefusedError),
+    ],
+)
+def test_refused_manifest_gets_the_error_that_fits(
+    store: RegistryStore, proxy: FaultProxy, patient: Patient, status: int, body: bytes, error: type[Exception]
+) -> None:
+    proxy.on("PUT", "/manifests/", Fault(status, body=body), times=9)
+    with pytest.raises(error) as caught:
+        store.put_manifest("tag", image(store), MANIFEST)
+    assert type(caught.value) is error
+    assert patient.slept == []
+
+
+def test_manifest_refused_by_digest_is_not_about_the_tag(store: RegistryStore, proxy: FaultProxy) -> None:
+    data = image(store)
+    proxy.on("PUT", "/manifests/", Fault(403, body=b""))
+    with pytest.raises(AuthError):
+        store.put_manifest(digest_of(data), data, MANIFEST)
+
+
+def test_absent_tag_is_asked_for_once(store: RegistryStore, proxy: FaultProxy, patient: Patient) -> None:
+    assert store.get_manifest("absent") is None
+    assert (proxy.count(), patient.slept) == (1, [])
+
+
+@pytest.mark.parametrize("status", [400, 405, 501])
+def test_registry_that_offers_no_deletion_says_false(store: RegistryStore, proxy: FaultProxy, status: int) -> None:
+    digest = store.put_manifest("tag", image(store), MANIFEST)
+    proxy.on("DELETE", "/manifests/", Fault(status))
+    assert store.delete_manifest(digest) is False
+
+
+# What is said is not believed
+
+
+def test_manifest_with_another_digest_is_an_integrity_error(store: RegistryStore, proxy: FaultProxy) -> None:
+    digest = store.put_manifest("tag", image(store), MANIFEST)
+    other = image(store, "other")
+    proxy.on(
+        "GET", "/manifests/", Fault(200, {"Content-Type": MANIFEST, "Docker-Content-Digest": digest}, other), times=2
+    )
+    with pytest.raises(IntegrityError):
+        store.get_manifest(digest)
+    by_tag = store.get_manifest("tag")
+    assert by_tag is not None and by_tag.digest == digest_of(other)
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_oversized_manifest_is_not_read_whole(store: RegistryStore, proxy: FaultProxy, length: bool) -> None:
+    body = b" " * (9 << 20)
+    headers = {} if length else {"Transfer-Encoding": "identity", "Connection": "close"}
+    proxy.on("GET", "/manifests/", Fault(200, {"Content-Type": MANIFEST, **headers}, body))
+    with pytest.raises(IntegrityError, match="4 MiB"):
+        store.get_manifest("tag")
+    assert store.traffic.received < 5 << 20
+
+
+def test_content_type_unlike_media_type_is_an_integrity_error(store: RegistryStore, proxy: FaultProxy) -> None:
+    store.put_manifest("tag", image(store), MANIFEST)
+    proxy.on("GET", "/manifests/", Fault(add={"Content-Type": INDEX}))
+    with pytest.raises(IntegrityError, match="media type"):
+        store.get_manifest("tag")
+
+
+@pytest.mark.parametrize("kind", [None, "application/json", "text/plain; charset=utf-8"])
+def test_vague_content_type_gives_way_to_the_media_type(
+    store: RegistryStore, proxy: FaultProxy, kind: str | None
+) -> None:
+    store.put_manifest("tag", image(store), MANIFEST)
+    proxy.on("GET", "/manifests/", Fault(add={"Content-Type": kind}))
+    found = store.get_manifest("tag")
+    assert found is not None and found.media_type == MANIFEST
+
+
+def test_registry_that_keeps_another_manifest_is_noticed(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.on("PUT", "/manifests/", Fault(add={"Docker-Content-Digest": digest_of(b"reformatted")}))
+    with pytest.raises(IntegrityError):
+        store.put_manifest("tag", image(store), MANIFEST)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_web_page_is_no_registry(open_at: Open, web: FaultProxy, status: int) -> None:
+    web.on("*", "/", Fault(status, {"Content-Type": "text/html"}, b"<html>Welcome</html>"), times=9)
+    store = open_at(web.address)
+    for call in (lambda: store.get_manifest("tag"), store.tags):
+        with pytest.raises(RefusedError, match="no registry"):
+            call()
+
+
+def test_control_characters_of_a_registry_do_not_reach_the_terminal(store: RegistryStore, proxy: FaultProxy) -> None:
+    evil = b'{"errors":[{"code":"X","message":"a\\u001b[31m\\u0007\\r\\nb\\u202e' + b"c" * 5000 + b'"}]}'
+    proxy.on("GET", "/tags/", Fault(418, body=evil))
+    with pytest.raises(RefusedError) as caught:
+        store.tags()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_error_body_without_end_is_not_read_to_it(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.on("GET", "/tags/", Fault(418, body=b"x" * (20 << 20)))
+    with pytest.raises(RefusedError, match="418"):
+        store.tags()
+
+
+# Tags
+
+
+def test_pages_of_tags_are_followed_and_joined(open_at: Open, web: FaultProxy) -> None:
+    store = open_at(f"{web.address}/a/b")
+    link = {"Link": '</v2/a/b/tags/list?n=1000&last=b>; rel="next"'}
+    web.on("GET", "last=b", Fault(200, body=b'{"name":"a/b","tags":["b","c"]}'))
+    web.on("GET", "/v2/a/b/tags/list?n=1000", Fault(200, link, b'{"name":"a/b","tags":["b","a"]}'))
+    assert store.tags() == ["a", "b", "c"]
+    assert web.count() == 2
+
+
+def test_pages_of_tags_in_a_circle_end(open_at: Open, web: FaultProxy) -> None:
+    store = open_at(f"{web.address}/a/b")
+    link = {"Link": '<?n=1000>; rel="next"'}
+    web.on("GET", "", Fault(200, link, b'{"tags":["a"]}'), times=50)
+    assert store.tags() == ["a"]
+    assert web.count() <= 2
+
+
+def test_list_of_tags_that_goes_on_elsewhere_is_refused(open_at: Open, web: FaultProxy) -> None:
+    link = {"Link": '<http://127.0.0.1:1/v2/x>; rel="next"'}
+    web.on("GET", "", Fault(200, link, b'{"tags":["a"]}'))
+    with pytest.raises(RefusedError):
+        open_at(web.address).tags()
+
+
+@pytest.mark.parametrize("body", [b'{"tags":null}', b'{"name":"x"}', b'{"tags":[]}'])
+def test_repository_without_tags_has_none(open_at: Open, web: FaultProxy, body: bytes) -> None:
+    web.on("GET", "", Fault(200, body=body))
+    assert open_at(web.address).tags() == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"tags":5}', b'{"tags":[5]}', b"[" * 100_000])
+def test_unreadable_list_of_tags_is_an_error(open_at: Open, web: FaultProxy, body: bytes) -> None:
+    web.on("GET", "", Fault(200, body=body))
+    with pytest.raises(RefusedError, match="unreadable"):
+        open_at(web.address).tags()
+
+
+# Broken connections
+
+
+def test_read_goes_on_where_the_connection_broke(store: RegistryStore, proxy: FaultProxy, patient: Patient) -> None:
+    digest = store.put_blob(BIG)
+    proxy.on("GET", "/blobs/", Fault(cut_response=1_500_000), times=2)
+    received = store.traffic.received
+    assert read(store, digest) == BIG
+    ranges = [seen.headers.get("Range") for seen in proxy.seen if seen.method == "GET"]
+    assert ranges == [None, "bytes=1500000-", "bytes=3000000-"]
+    assert store.traffic.received - received == len(BIG)
+    assert len(patient.slept) == 2
+
+
+def test_ranged_read_goes_on_to_its_own_end(store: RegistryStore, proxy: FaultProxy) -> None:
+    digest = store.put_blob(BIG)
+    proxy.on("GET", "/blobs/", Fault(cut_response=1000))
+    assert read(store, digest, 5000, 100_000) == BIG[5000:105_000]
+    assert [seen.headers["Range"] for seen in proxy.seen if seen.method == "GET"] == [
+        "bytes=5000-104999",
+        "bytes=6000-104999",
+    ]
+
+
+def test_read_that_makes_progress_is_not_given_up(store: RegistryStore, proxy: FaultProxy) -> None:
+    digest = store.put_blob(BIG * 2)
+    proxy.on("GET", "/blobs/", Fault(cut_response=1_100_000), times=9)
+    assert read(store, digest) == BIG * 2
+
+
+def test_read_that_makes_none_is(store: RegistryStore, proxy: FaultProxy) -> None:
+    digest = store.put_blob(BIG)
+    proxy.on("GET", "/blobs/", Fault(cut_response=10), times=99)
+    with pytest.raises(UnavailableError):
+        read(store, digest)
+    assert proxy.count("GET") == 6
+
+
+def test_registry_that_ignores_ranges_is_read_from_the_start(open_at: Open, web: FaultProxy) -> None:
+    web.on("GET", "/blobs/", Fault(200, body=BIG), times=9)
+    store = open_at(web.address)
+    assert read(store, digest_of(BIG), 3_000_001, 1_000_000) == BIG[3_000_001:4_000_001]
+    assert read(store, digest_of(BIG), len(BIG) - 3) == BIG[-3:]
+    assert read(store, digest_of(BIG), len(BIG) + 3) == b""
+
+
+def test_another_range_than_asked_for_is_refused(open_at: Open, web: FaultProxy) -> None:
+    web.on("GET", "/blobs/", Fault(206, {"Content-Range": "bytes 0-9/100"}, b"0123456789"), times=9)
+    with pytest.raises(RefusedError, match="range"):
+        read(open_at(web.address), digest_of(b"x"), 5, 10)
+
+
+def test_more_than_asked_for_is_cut(open_at: Open, web: FaultProxy) -> None:
+    web.on("GET", "/blobs/", Fault(206, {"Content-Range": "bytes 5-99/100"}, b"x" * 95))
+    assert read(open_at(web.address), digest_of(b"x"), 5, 10) == b"x" * 10
+
+
+@pytest.mark.parametrize("cut", [0, 100, 2_000_000])
+def test_upload_begins_again_when_its_connection_breaks(
+    store: RegistryStore, proxy: FaultProxy, cut: int, patient: Patient
+) -> None:
+    proxy.on("PATCH", "", Fault(cut_request=cut), times=2)
+    runs = []
+
+    def chunks() -> Iterator[bytes]:
+        runs.append(1)
+        yield from chunks_of(BIG)
+
+    stored = store.upload(chunks)
+    assert (stored.digest, stored.size, len(runs)) == (digest_of(BIG), len(BIG), 3)
+    assert read(store, stored.digest) == BIG
+    sessions = {seen.path for seen in proxy.seen if seen.method == "PATCH"}
+    assert len(sessions) == 3
+
+
+def test_broken_upload_is_cancelled(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.on("PATCH", "", Fault(503))
+    store.upload(lambda: chunks_of(BIG))
+    assert proxy.count("DELETE", "/blobs/uploads/") == 1
+
+
+def test_upload_is_given_up_after_a_bounded_number_of_runs(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.on("PATCH", "", Fault(502), times=99)
+    runs = []
+
+    def chunks() -> Iterator[bytes]:
+        runs.append(1)
+        yield b"x"
+
+    with pytest.raises(UnavailableError, match="502"):
+        store.upload(chunks)
+    assert len(runs) == 6
+
+
+def test_upload_source_is_closed_when_its_run_breaks(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.on("PATCH", "", Fault(cut_request=1000))
+    state: list[str] = []
+
+    def chunks() -> Iterator[bytes]:
+        state.append("open")
+        try:
+            yield from chunks_of(BIG * 3)
+        finally:
+            state.append("closed")
+
+    store.upload(chunks)
+    assert state == ["open", "closed", "open", "closed"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_upload_survives_a_lost_answer(store: RegistryStore, proxy: FaultProxy, method: str) -> None:
+    proxy.on(method, "/blobs/uploads/", Fault(lose_answer=True))
+    stored = store.upload(lambda: chunks_of(BIG))
+    assert store.has_blob(stored.digest)
+    proxy.on(method, "/blobs/uploads/", Fault(lose_answer=True))
+    assert read(store, store.put_blob(b"small")) == b"small"
+
+
+def test_lost_upload_session_is_replaced(store: RegistryStore, proxy: FaultProxy) -> None:
+    unknown = b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"blob upload unknown"}]}'
+    proxy.on("PATCH", "", Fault(404, body=unknown))
+    proxy.on("PUT", "/blobs/", Fault(404, body=unknown))
+    stored = store.upload(lambda: chunks_of(BIG))
+    assert read(store, stored.digest) == BIG
+    assert proxy.count("PATCH") == 3
+
+
+@pytest.mark.parametrize("status", [400, 405, 411, 413, 501])
+def test_registry_that_refuses_streams_gets_pieces(store: RegistryStore, proxy: FaultProxy, status: int) -> None:
+    proxy.add_rule(lambda seen: Fault(status) if "chunked" in seen.headers.get("Transfer-Encoding", "") else None)
+    data = BIG * 2 + b"end"
+    for _ in range(2):
+        stored = store.upload(lambda: chunks_of(data))
+    assert (stored.digest, stored.size) == (digest_of(data), len(data))
+    ranges = [seen.headers["Content-Range"] for seen in proxy.seen if "Content-Range" in seen.headers]
+    assert ranges == ["0-4194303", "4194304-8388607", f"8388608-{len(data) - 1}"] * 2
+    assert proxy.count("PATCH") == 7  # the refusal is remembered
+    assert read(store, stored.digest) == data
+    assert store.has_blob(store.upload(lambda: iter(())).digest)
+
+
+def test_pieces_are_as_large_as_the_registry_wants(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.add_rule(lambda seen: Fault(411) if "chunked" in seen.headers.get("Transfer-Encoding", "") else None)
+    proxy.on("POST", "", Fault(add={"OCI-Chunk-Min-Length": str(6 << 20)}), times=9)
+    store.upload(lambda: chunks_of(BIG * 2))
+    ranges = [seen.headers["Content-Range"] for seen in proxy.seen if "Content-Range" in seen.headers]
+    assert ranges == [f"0-{(6 << 20) - 1}", f"{6 << 20}-{(10 << 20) - 1}"]
+
+
+def test_unreachable_registry_is_a_clear_error(open_at: Open, patient: Patient) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        store = open_at(f"127.0.0.1:{free.getsockname()[1]}")
+        with pytest.raises(UnavailableError, match="connection refused") as caught:
+            store.get_manifest("tag")
+    assert caught.value.exit_code == 21
+    assert len(patient.slept) == 5
+
+
+def test_unknown_host_is_a_clear_error(open_at: Open) -> None:
+    with pytest.raises(UnavailableError, match="name is not known"):
+        open_at("registry.invalid", plain_http=True).get_manifest("tag")
+
+
+def test_silent_registry_is_given_up(open_at: Open) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        store = open_at(address, limits=Limits(connect=0.2, read=0.2, attempts=2))
+        with pytest.raises(UnavailableError, match="in time"):
+            store.get_manifest("tag")
+
+
+def test_silence_in_the_middle_of_a_blob_is_overcome(open_at: Open, web: FaultProxy) -> None:
+    store = open_at(web.address, limits=Limits(read=0.3))
+    web.on("GET", "/blobs/", Fault(206, {"Content-Range": "bytes 0-19/20", "Content-Length": "20"}, b"0123456789"))
+    web.on("GET", "/blobs/", Fault(206, {"Content-Range": "bytes 0-19/20"}, b"0123456789abcdefghij"))
+    assert read(store, digest_of(b"x"), 0, 20) == b"0123456789abcdefghij"
+    assert web.count("GET") == 2
+
+
+def test_connection_that_the_registry_closed_meanwhile_is_replaced(open_at: Open, web: FaultProxy) -> None:
+    store = open_at(web.address)
+    web.on("GET", "", Fault(200, {"Connection": "close"}, b'{"tags":["a"]}'), times=5)
+    assert [store.tags() for _ in range(5)] == [["a"]] * 5
+
+
+def test_connections_are_used_again(store: RegistryStore, proxy: FaultProxy) -> None:
+    clients: set[int] = set()
+    proxy.add_rule(lambda seen: clients.add(threading.get_ident()))  # a thread serves one connection
+    digest = store.put_blob(BIG)
+    store.upload(lambda: chunks_of(BIG))
+    store.put_manifest("tag", image(store), MANIFEST)
+    for start in range(5):
+        read(store, digest, start, 1000)
+    with pytest.raises(IntegrityError):
+        read(store, digest_of(b"absent"))
+    store.get_manifest("absent")
+    assert len(clients) == 1
+
+
+def test_requests_are_counted(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.on("GET", "/tags/", Fault(500), times=2)
+    store.tags()
+    store.upload(lambda: chunks_of(BIG))
+    assert store.traffic.requests == len(proxy.seen) == 6
+    assert store.traffic.sent == len(BIG)
+
+
+# Mounting
+
+
+def test_blob_of_the_same_registry_is_mounted(open_at: Open, proxy: FaultProxy, repository: str) -> None:
+    source, target = open_at(f"{proxy.address}/{repository}/a"), open_at(f"{proxy.address}/{repository}/b")
+    digest = source.put_blob(BIG)
+    target.copy_blob(digest, len(BIG), source)
+    assert target.traffic.sent == 0
+    assert target.has_blob(digest)
+    assert proxy.count("PATCH") == 0
+
+
+@pytest.mark.parametrize("status", [202, 400, 404, 405])
+def test_blob_that_cannot_be_mounted_is_uploaded(
+    open_at: Open, proxy: FaultProxy, repository: str, status: int
+) -> None:
+    source, target = open_at(f"{proxy.address}/{repository}/a"), open_at(f"{proxy.address}/{repository}/b")
+    digest = source.put_blob(BIG)
+    if status == 202:  # a registry that does not mount begins an upload; so does this one for an absent source
+        begun = target._uploads.begin()[0]
+        proxy.on("POST", "mount=", Fault(202, {"Location": begun}))
+    else:
+        proxy.on("POST", "mount=", Fault(status))
+    posts = proxy.count("POST")
+    target.copy_blob(digest, len(BIG), source)
+    assert read(target, digest) == BIG
+    assert proxy.count("POST") - posts == (1 if status == 202 else 2)
