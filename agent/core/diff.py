@@ -234,7 +234,7 @@ def remembered(
     """Yield what to remember after a push, in bytes order.
 
     Args:
-        nodes: as for `diff`.
+        nodes: as for `diff`, of suspect paths.
         written: the change's writes, completed, by path.
         new: the change's version.
     """
@@ -244,16 +244,16 @@ def remembered(
     def known_now(path: bytes, node: Node, version: Version | None, now: Fingerprint) -> Known:
         return Known(path, node, version, now, numbers[group_of[path]] if path in group_of else 0)
 
-    fresh: dict[bytes, Known] = {}
-    for found in sifted.fresh:
-        fresh[found.path] = known_now(found.path, written[found.path].node, new, found.print)
-    for path, (old, found) in sifted.kept.items():
-        fresh[path] = known_now(path, old.node, old.version, found.print)
-    for old, found in sifted.suspects:
-        node = nodes[old.path]
-        fresh[old.path] = known_now(old.path, node, old.version, found.print)
-    for path, write in written.items():
-        fresh[path] = fresh[path]._replace(node=write.node, version=new)
-    gone = {old.path for old in sifted.gone}
-    rest = (row for row in known if row.path not in gone and row.path not in fresh)
-    return merge(rest, (fresh[path] for path in sorted(fresh)), key=lambda row: row.path)
+    # Rows are made as they are taken: a first push has as many as the workspace has paths.
+    arrived = (known_now(found.path, written[found.path].node, new, found.print) for found in sifted.fresh)
+    stood = {path: (old, old.node, found) for path, (old, found) in sifted.kept.items()}
+    stood |= {old.path: (old, nodes[old.path], found) for old, found in sifted.suspects}
+
+    def standing() -> Iterator[Known]:
+        for path, (old, node, found) in sorted(stood.items()):
+            write = written.get(path)
+            yield known_now(path, write.node if write else node, new if write else old.version, found.print)
+
+    passed = {old.path for old in sifted.gone} | stood.keys() | sifted.replaced.keys()
+    rest = (row for row in known if row.path not in passed)
+    return merge(rest, arrived, standing(), key=lambda row: row.path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, count
 
 from agent.archive.writer import LayerWriter, PackedLayer
 from agent.core.diff import recorded
@@ -32,7 +32,7 @@ class Packing:
     """One layer on its way: read, packed and uploaded in one pass.
 
     Attributes:
-        written: the writes that are packed, completed, by path.
+        entries: in toc order; each is replaced by its completed self once it is packed.
     """
 
     site: Site
@@ -40,7 +40,11 @@ class Packing:
     look: Survey
     entries: list[TocEntry]
     compression: Compression
-    written: dict[bytes, Write] = field(default_factory=dict)
+
+    @property
+    def written(self) -> dict[bytes, Write]:
+        """The writes, by path."""
+        return {entry.path: entry for entry in self.entries if type(entry) is Write}
 
     def upload(self, store: Store) -> tuple[PackedLayer, Stored]:
         """Pack the layer and store it.
@@ -75,32 +79,35 @@ class Packing:
         stored = store.upload(content)
         return writer.result, stored
 
-    def _writer(self, found: dict[bytes, tuple[Known | None, Found]]) -> LayerWriter:
-        self.written.clear()
+    def _writer(self, found: dict[bytes, Found]) -> LayerWriter:
+        done, known = count(), self._known()
         root, look, progress = self.root, self.look, self.site.progress
 
         def contents(entry: Write | Context) -> tuple[Node, Iterator[bytes]]:
-            old, here = found[entry.path]
+            here = found[entry.path]
             content = open_content(root, here)
-            node = recorded(old, here.print, content.node, privileged=look.privileged)
+            node = recorded(known.get(entry.path), here.print, content.node, privileged=look.privileged)
             progress.advance(node.size)
             return node, iter(content.chunks)
 
         def written(entry: TocEntry) -> None:
-            if type(entry) is Write:
-                self.written[entry.path] = entry
+            self.entries[next(done)] = entry
 
         whiteouts = [entry.path for entry in self.entries if type(entry) is Delete and entry.whiteout]
         return LayerWriter(self.entries, whiteouts, contents, self.compression, written=written)
 
-    def _found(self) -> dict[bytes, tuple[Known | None, Found]]:
+    def _found(self) -> dict[bytes, Found]:
         sifted = self.look.sifted
-        found: dict[bytes, tuple[Known | None, Found]] = {
-            here.path: (sifted.replaced.get(here.path, (None, here))[0], here) for here in sifted.fresh
-        }
-        found.update((old.path, (old, here)) for old, here in sifted.suspects)
-        found.update(sifted.kept)
+        found = {here.path: here for here in sifted.fresh}
+        found.update((old.path, here) for old, here in sifted.suspects)
+        found.update((path, here) for path, (_, here) in sifted.kept.items())
         return found
+
+    def _known(self) -> dict[bytes, Known]:
+        """Return what is remembered of the paths that may be packed."""
+        sifted = self.look.sifted
+        known = {path: old for path, (old, _) in (*sifted.replaced.items(), *sifted.kept.items())}
+        return known | {old.path: old for old, _ in sifted.suspects}
 
 
 def _size(entry: TocEntry) -> int:

@@ -22,7 +22,7 @@ class Survey:
     """What one look at a directory found.
 
     Attributes:
-        nodes: what to record of each fresh and each suspect path (see `diff`).
+        nodes: what to record of each suspect path (see `remembered`).
         entries: what a push would say, in toc order; new files without their content's digest.
         clean_before: what a fingerprint's ctime must be before, to be trusted the next time.
         leftovers: files of a pull that was killed.
@@ -66,7 +66,10 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int) ->
         nodes[found.path] = recorded(old, found.print, _fresh(root, found), privileged=privileged)
     for old, found in sifted.suspects:
         nodes[old.path] = recorded(old, found.print, _suspect(root, old, found, digests), privileged=privileged)
-    return Survey(sifted, nodes, diff(sifted, nodes), began - root.tick(), scan.leftovers, privileged)
+    entries = diff(sifted, nodes)
+    # What is fresh stands in the entries now; a first push has a hundred thousand of these.
+    nodes = {old.path: nodes[old.path] for old, _ in sifted.suspects}
+    return Survey(sifted, nodes, entries, began - root.tick(), scan.leftovers, privileged)
 
 
 def _fresh(root: Root, found: Found) -> Node:
