@@ -61,7 +61,9 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         goal = _goal(site, target, seen, options)
         if options.repair:
             repair(site, target, seen)
-        known = _trusted(site, directory, options)
+        known, memory = _trusted(site, directory, options), directory.memory
+        if memory and known is memory.known and _same(memory, target, goal, options):
+            return _unchanged(target, goal, memory)
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
         layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole)
         merged = merge(layers.changes(goal.union))
@@ -88,6 +90,23 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
         report.traffic = replace(target.store.traffic)
         return report
+
+
+def _same(memory: Memory, target: Target, goal: Goal, options: PullOptions) -> bool:
+    """Say whether a directory without local changes is what it shall be already."""
+    return (memory.target, memory.union.ids, memory.sparse) == (target.name, goal.union.ids, options.paths)
+
+
+def _unchanged(target: Target, goal: Goal, memory: Memory) -> PullReport:
+    report = _report(target, goal, Plan(), ())
+    for row in memory.known:
+        if row.print is None:
+            report.unselected += 1
+        else:
+            report.paths += 1
+    report.layers_skipped = len(goal.union.changes)
+    report.traffic = replace(target.store.traffic)
+    return report
 
 
 def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
