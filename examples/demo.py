@@ -1,7 +1,7 @@
 """Three tasks share a workspace through an image layout on disk: `make demo`.
 
-The workspace is this interpreter's standard library. Every command that is shown is run, as a user would run it. Whether
-the trees are equal is decided by a walker of this file's own, not by the agent.
+The workspace is this interpreter's standard library. Every command that is shown is run, as a user would run it.
+Whether the trees are equal is decided by a walker of this file's own, not by the agent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TARGET = "oci:registry:demo"
 BOLD, DIM, RESET = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """Something is not as it should be."""
 
 
@@ -35,7 +35,7 @@ def main() -> int:
         demo = Demo(Path(place), agent)
         try:
             demo.run()
-        except Failed as failure:
+        except FailedError as failure:
             print(f"\n{BOLD}FAILED{RESET}: {failure}", file=sys.stderr)
             return 1
         stored = sum(path.stat().st_size for path in (Path(place) / "registry").rglob("*") if path.is_file())
@@ -93,7 +93,7 @@ class Demo:
             if done.returncode or line.startswith(("agent: pulled", "agent: pushed", "agent: warning")):
                 print(f"  {line}", flush=True)
         if done.returncode:
-            raise Failed(f"agent {words[0]} ended with {done.returncode}")
+            raise FailedError(f"agent {words[0]} ended with {done.returncode}")
 
     def compare(self, ours: Path, theirs: Path) -> None:
         """Compare two trees, all attributes of all paths."""
@@ -101,7 +101,7 @@ class Demo:
         self.paths, self.size = len(right), sum(int(str(row["size"])) for row in right.values())
         for path in sorted(left.keys() | right.keys()):
             if left.get(path) != right.get(path):
-                raise Failed(
+                raise FailedError(
                     f"{ours.name} and {theirs.name} differ at {path!r}:\n  {left.get(path)}\n  {right.get(path)}"
                 )
         print(f"  {ours.name} and {theirs.name} are equal: {len(right):,} paths compared")

@@ -7,7 +7,8 @@ import os
 import click
 
 from agent.cli import options
-from agent.cli.context import Session, write
+from agent.cli.context import Session
+from agent.cli.output import write
 from agent.core.canonical import name_to_json
 from agent.core.path import check_path, show
 from agent.core.reference import Reference

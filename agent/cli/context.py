@@ -14,9 +14,10 @@ from typing import Any, cast
 
 import click
 
+from agent.cli.output import flush, write
 from agent.cli.progress import Closing, Display, choose_display
 from agent.core.reference import LayoutReference, Reference, parse_reference
-from agent.errors import DivergedError, WorkspaceError
+from agent.errors import DivergedError
 from agent.store import StoreOptions, open_store
 from agent.store.port import Store
 from agent.sync.site import Site
@@ -101,7 +102,7 @@ class Session:
     def pause(self, site: Site) -> None:
         """Take progress off the screen; the next stage brings it back."""
         cast(Display, site.progress).close()
-        sys.stdout.flush()
+        flush()
 
     def restart(self) -> None:
         """Begin the next of several reports: its seconds and notices are its own."""
@@ -119,6 +120,7 @@ class Session:
     def print_json(self, value: dict[str, Any]) -> None:
         """Print the command's one object."""
         write(json.dumps(value).encode() + b"\n")
+        flush()
 
     def print_lines(self, lines: Iterator[str] | list[str]) -> None:
         """Print lines of text."""
@@ -145,25 +147,6 @@ def absolute(reference: Reference) -> Reference:
     if isinstance(reference, LayoutReference):
         return replace(reference, path=os.path.abspath(reference.path))
     return reference
-
-
-def write(data: bytes) -> None:
-    """Write to standard output.
-
-    Raises:
-        BrokenPipeError: nobody reads it any more.
-        WorkspaceError: it cannot be written.
-    """
-    try:
-        sys.stdout.buffer.write(data)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise WorkspaceError(
-            f"cannot be written: {os.strerror(error.errno or 0)}",
-            subject="standard output",
-            remedy="write it somewhere with room",
-        ) from error
 
 
 def default_lane() -> str:

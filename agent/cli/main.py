@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -16,6 +17,7 @@ import click
 
 from agent.cli import exits
 from agent.cli.failure import Failure, describe, redact, write_failure
+from agent.cli.output import abandon, flush
 
 # What `agent --help` shows, so that it needs no command's module. The order is that of a day's work.
 COMMANDS = {
@@ -97,7 +99,7 @@ def run(args: Sequence[str]) -> int:
     try:
         return _invoke(list(args))  # click empties the list that it is given
     except BrokenPipeError:
-        _abandon_output()
+        abandon()
         return exits.SIGNALLED + signal.SIGPIPE
     except KeyboardInterrupt:
         return exits.SIGNALLED + signal.SIGINT
@@ -128,7 +130,7 @@ def _invoke(args: list[str]) -> int:
             result = agent.invoke(ctx)
     except click.exceptions.Exit as end:
         result = end.exit_code
-    sys.stdout.flush()
+    flush()
     return result if isinstance(result, int) else exits.DONE
 
 
@@ -146,13 +148,8 @@ def _show_origin(error: BaseException) -> None:
 def _report(failure: Failure, *, as_json: bool) -> None:
     try:
         sys.stdout.flush()
-        write_failure(failure, sys.stderr, as_json=as_json)
     except OSError:
-        _abandon_output()  # Nobody listens; the exit code still says it.
-
-
-def _abandon_output() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush does not complain."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.close(nothing)
+        abandon()
+    # Where nobody listens the exit code still says it.
+    with suppress(OSError):
+        write_failure(failure, sys.stderr, as_json=as_json)
