@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from agent.cli import exits, options
 from agent.cli.child import run_command
 from agent.cli.context import Session, default_lane
-from agent.cli.failure import describe, redact
+from agent.cli.failure import describe
 from agent.cli.finish import finish_pull, finish_push
 from agent.cli.progress import warn
 from agent.cli.render import to_json
@@ -107,58 +108,65 @@ def command(
         on_conflict=on_conflict,
         compression=compression,
     )
-    with session.site(target, directory, state) as site:
-        outcome = _exec(session, site, pulling, pushing, ctx.meta[_COMMAND], on_failure[1] if on_failure else None)
+    place = Place(session, target, directory, state)
+    outcome = Outcome(_pull(place, pulling))
+    outcome.exit_code = run_command(ctx.meta[_COMMAND], directory)
+    if outcome.exit_code == exits.DONE:
+        outcome.pushed = _push(place, pushing)
+    elif on_failure is not None:
+        outcome.kept = _keep(place, pushing, on_failure[1])
     if session.json:
         session.print_json({**outcome.to_json(), **session.remarks()})
     return outcome.exit_code
 
 
-def _exec(
-    session: Session,
-    site: Site,
-    pulling: PullOptions,
-    pushing: PushOptions,
-    words: list[str],
-    refuge: Reference | None,
-) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it all happens. Pull and push open it each for itself: CMD may run longer than connections and tokens."""
+
+    session: Session
+    target: Reference
+    directory: str
+    state: str | None
+
+    def open(self) -> AbstractContextManager[Site]:
+        """Open the site."""
+        return self.session.site(self.target, self.directory, self.state)
+
+
+def _pull(place: Place, wanted: PullOptions) -> PullReport:
     from agent.sync.pull import pull
+
+    with place.open() as site:
+        report = pull(site, wanted)
+    if not place.session.json:
+        finish_pull(place.session, report, place.session.took)
+    return report
+
+
+def _push(place: Place, wanted: PushOptions) -> PushReport:
     from agent.sync.push import push
 
-    outcome = Outcome(pull(site, pulling))
-    session.pause(site)
-    if not session.json:
-        finish_pull(session, outcome.pulled, session.took)
-    outcome.exit_code = run_command(words, site.directory)
-    if outcome.exit_code == exits.DONE:
-        began = session.took
-        outcome.pushed = push(site, pushing)
-        session.pause(site)
-        if not session.json:
-            finish_push(session, outcome.pushed, session.took - began)
-    elif refuge is not None:
-        outcome.kept = _keep(session, site, pushing, refuge)
-    return outcome
+    began = place.session.took
+    with place.open() as site:
+        report = push(site, wanted)
+    if not place.session.json:
+        finish_push(place.session, report, place.session.took - began)
+    return report
 
 
-def _keep(session: Session, site: Site, pushing: PushOptions, refuge: Reference) -> PushReport | None:
+def _keep(place: Place, wanted: PushOptions, refuge: Reference) -> PushReport | None:
     """Push a failed command's tree elsewhere. Whatever that meets, the command's exit code is what counts.
 
     What is remembered of the directory must go on speaking of the target, so the push works on a copy of it.
     """
-    from agent.sync.push import push
-
-    began = session.took
     with tempfile.TemporaryDirectory(prefix="instep-") as copy:
         try:
-            shutil.copytree(site.state, copy, dirs_exist_ok=True)
-            report = push(replace(site, target=refuge, state=copy), pushing)
+            with place.open() as site:
+                shutil.copytree(site.state, copy, dirs_exist_ok=True)
+            report = _push(replace(place, target=refuge, state=copy), wanted)
         except (AgentError, OSError) as error:
-            warn(f"the failed command's files were not kept: {redact(describe(error).text())}")
+            warn(f"the failed command's files were not kept: {describe(error).text()}")
             return None
-        finally:
-            session.pause(site)
-    if not session.json:
-        finish_push(session, report, session.took - began)
-        session.say(f"agent: the failed command's files are at {refuge}")
+    place.session.say(f"agent: the failed command's files are at {refuge}")
     return report

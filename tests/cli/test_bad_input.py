@@ -224,7 +224,7 @@ def test_a_push_that_is_ended_leaves_target_and_state_as_they_were(
 ) -> None:
     agent("push", layout, work)
     head = agent.json("log", layout)["changes"]
-    (work / "big").write_bytes(os.urandom(150_000_000))
+    (work / "big").write_bytes(os.urandom(60_000_000))
     process = agent.start("push", layout, work)
     assert process.stderr is not None
     assert process.stderr.readline().startswith("agent: scan: ")  # so the upload has begun
