@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,16 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     running = DockerRegistry(tmp_path_factory.mktemp("registry"))
     yield running.address
     running.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail, with INSTEP_REQUIRE_TOOLS set as in `.ci/run`, a test that is skipped as something "is not installed"."""
+    report = yield
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    if report.skipped and "is not installed" in reason and os.environ.get("INSTEP_REQUIRE_TOOLS"):
+        report.outcome = "failed"
+        report.longrepr = f"{reason}, and INSTEP_REQUIRE_TOOLS is set"
+    return report
