@@ -159,17 +159,17 @@ class Decoder:
         source = self._source
         parts, length = [], 0
         while True:
-            if (
-                len(extra) < 4
-                or int.from_bytes(extra[2:4], "little") != len(extra) - 4
-                or any(gzip.read_member(source))
-            ):
+            identifier, length_field = extra[:2], extra[2:4]
+            named = (
+                identifier in (trailer.PIECE, trailer.LAST) and int.from_bytes(length_field, "little") == len(extra) - 4
+            )
+            if not named or any(gzip.read_member(source)):
                 raise damaged("its table of contents is malformed")
             parts.append(extra[4:])
             length += len(extra)
             if length > self._limits.toc:
                 raise excessive(f"its table of contents is larger than {self._limits.toc} bytes")
-            if extra[:2] == trailer.LAST:
+            if identifier == trailer.LAST:
                 break
             extra = gzip.read_header(source)
         self.payload = b"".join(parts)

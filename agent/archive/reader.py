@@ -55,7 +55,6 @@ class LayerReader:
 
     Attributes:
         toc: the table of contents of a layer of ours, once the iterator is exhausted.
-        size: bytes of the uncompressed stream, once the iterator is exhausted.
         size: bytes of its tar, end of archive included, likewise.
 
     Args:
@@ -73,7 +72,6 @@ class LayerReader:
         self, chunks: Iterable[bytes], media_type: str, expected: Expected, limits: Limits = DEFAULT_LIMITS
     ) -> None:
         self.toc: Toc | None = None
-        self.size = 0
         self.size = 0
         self._chunks = chunks
         self._compression = compression_of(media_type)

@@ -79,7 +79,7 @@ def encode_header(path: bytes, node: Node, link_to: bytes | None = None) -> byte
         and gid <= _ID_MAX
         and size <= _SIZE_MAX
         and not xattrs
-        and SECOND <= seconds < 10 * SECOND
+        and SECOND <= seconds <= _SIZE_MAX
         and name.isascii()
         and target.isascii()
     ):

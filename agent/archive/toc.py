@@ -156,13 +156,14 @@ class Toc:
 
     def __iter__(self) -> Iterator[TocEntry]:
         rules = TocRules(self.whiteouts())
-        started = False
+        started, last = False, b""
         end = self.size - len(END)
         for count, line in enumerate(self._entry_lines()):
             entry = parse_line(line)
             if isinstance(entry, bytes):
-                if started:
-                    raise damaged("its table of contents holds a whiteout behind an entry")
+                if started or entry <= last:
+                    raise damaged("its table of contents holds a whiteout out of order")
+                last = entry
                 continue
             started = True
             if count >= self._limits.entries:

@@ -1,0 +1,497 @@
+"""Whole layers, ours and others': everything that is promised is checked, and nothing else is raised."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256, sha512
+
+import pytest
+import zstandard
+
+from agent.archive import trailer
+from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
+from agent.archive.frames import Frame, FramePacker
+from agent.archive.gzip import pack_extra, pack_member
+from agent.archive.limits import Limits
+from agent.archive.reader import Expected, LayerReader, read_layer
+from agent.archive.tar import END, encode_header, padded, whiteout_header
+from agent.archive.toc import Toc, TocWriter
+from agent.core.digest import Digest, digest_of
+from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Write
+from agent.core.item import Linked, Opaque, Placed, Whiteout
+from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
+from tests.archive.packing import BASE, TIME, Packed, digest, directory, file, pack, read, running, sample
+
+ZSTD, GZIP, NONE = (media_type_of(compression) for compression in COMPRESSIONS)
+PLAIN = Node(Kind.FILE, 0o644)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("chunk", [1, 1000, 1 << 20])
+def test_layer_reads_back_as_it_was_written(compression: Compression, chunk: int) -> None:
+    packed = sample(compression)
+    found = read(packed.blob, packed.layer.media_type, packed.expected, chunk=chunk)
+    assert [item for item, _ in found[:2]] == [Whiteout(b"d/dead", 0), Whiteout(b"z", 512)]
+    written = [entry for entry in packed.written if isinstance(entry, Write | Context)]
+    for (item, content), entry in zip(found[2:], written, strict=True):
+        assert (item.path, item.offset) == (entry.path, entry.offset)
+        if isinstance(item, Placed):
+            assert item.node == entry.node._replace(sha256=b"")
+            assert not entry.node.sha256 or digest(content) == entry.node.sha256
+    assert found[-4][0] == Linked(b"e/linked", b"d/linked", written[-4].offset)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_reader_gives_the_table_of_contents_at_the_end(compression: Compression) -> None:
+    packed = sample(compression)
+    reader = LayerReader([packed.blob], packed.layer.media_type, packed.expected)
+    for _ in reader:
+        assert reader.toc is None
+    assert reader.toc is not None
+    assert list(reader.toc) == packed.written
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_layer_of_ours_reads_as_anyones_when_no_table_is_promised(compression: Compression) -> None:
+    packed = sample(compression)
+    expected = replace(packed.expected, toc=None)
+    assert read(packed.blob, packed.layer.media_type, expected) == read(
+        packed.blob, packed.layer.media_type, packed.expected
+    )
+
+
+def test_large_contents_are_checked_whether_consumed_or_skipped() -> None:
+    data = bytes(range(256)) * 20_000
+    packed = pack([file(b"a"), file(b"b")], {b"a": data, b"b": data[::-1]})
+    assert [content for _, content in read(packed.blob, ZSTD, packed.expected)] == [data, data[::-1]]
+    assert sum(1 for _ in read_layer([packed.blob], ZSTD, packed.expected)) == 2
+    half = []
+    for _, content in read_layer([packed.blob], ZSTD, packed.expected):
+        half.append(next(content))
+    assert len(half) == 2
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_any_changed_byte_is_an_integrity_error(compression: Compression) -> None:
+    packed = sample(compression)
+    for position in range(0, len(packed.blob), max(1, len(packed.blob) // 500)):
+        changed = bytearray(packed.blob)
+        changed[position] ^= 0x41
+        with pytest.raises((IntegrityError, UnsafeArchiveError)):
+            read(bytes(changed), packed.layer.media_type, packed.expected)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_truncation_anywhere_is_an_integrity_error(compression: Compression) -> None:
+    packed = sample(compression)
+    for expected in (packed.expected, Expected(toc=packed.layer.toc_sha256)):
+        for length in range(0, len(packed.blob), max(1, len(packed.blob) // 150)):
+            with pytest.raises(IntegrityError):
+                read(packed.blob[:length], packed.layer.media_type, expected)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_truncated_layer_of_others_is_an_integrity_error(compression: Compression) -> None:
+    packed = sample(compression)
+    blob = packed.blob[: packed.layer.toc_offset]
+    for length in range(0, len(blob), max(1, len(blob) // 150)):
+        with pytest.raises(IntegrityError):
+            read(blob[:length], packed.layer.media_type)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("field", ["digest", "size", "diff_id", "toc"])
+def test_each_broken_promise_is_an_integrity_error(compression: Compression, field: str) -> None:
+    packed = sample(compression)
+    wrong = {"digest": digest_of(b""), "size": 5, "diff_id": digest_of(b""), "toc": "0" * 64}
+    with pytest.raises(IntegrityError):
+        read(packed.blob, packed.layer.media_type, replace(packed.expected, **{field: wrong[field]}))
+
+
+def test_blob_larger_than_promised_is_noticed_without_reading_it_all() -> None:
+    packed = sample()
+    given = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal given
+        yield packed.blob
+        while True:
+            given += 1
+            yield bytes(1 << 20)
+
+    with pytest.raises(IntegrityError, match="larger"):
+        list(read_layer(endless(), ZSTD, replace(packed.expected, toc=None)))
+    assert given < 3
+
+
+def test_sha512_digests_are_checked_too() -> None:
+    packed = sample()
+    digest_512 = Digest("sha512:" + sha512(packed.blob).hexdigest())
+    read(packed.blob, ZSTD, replace(packed.expected, digest=digest_512))
+    with pytest.raises(IntegrityError):
+        read(packed.blob, ZSTD, replace(packed.expected, digest=Digest("sha512:" + "0" * 128)))
+
+
+def forge(tar: bytes, toc: TocWriter, compression: Compression = "zstd", frames: list[Frame] | None = None) -> Packed:
+    """A layer of any tar and table, all digests right."""
+    packer = FramePacker(compression, threads=1)
+    blob = b"".join([*packer.add(tar), *packer.finish()])
+    packer.close()
+    table = toc.finish(frames or packer.frames)
+    blob += b"".join(trailer.wrap(compression, table.payload))
+    diff = digest_of(tar + (table.payload if compression == "none" else b""))
+    return Packed(blob, replace(sample(compression).layer, diff_id=diff, toc=table), [])
+
+
+DATA = b"content of the file"
+NODE = PLAIN._replace(size=len(DATA), sha256=sha256(DATA).digest(), mtime=TIME)
+
+
+def member(path: bytes, node: Node = NODE, data: bytes = DATA) -> bytes:
+    return encode_header(path, node) + data + bytes(padded(len(data)) - len(data))
+
+
+LENGTH = len(member(b"a"))
+HONEST = [Write(b"a", NODE, None, 0), Write(b"b", NODE, None, LENGTH)]
+LIES: dict[str, tuple[bytes, list[TocEntry], tuple[bytes, ...]]] = {
+    "missing from the table": (member(b"a") + member(b"b") + END, HONEST[:1], ()),
+    "missing from the tar": (member(b"a") + END, HONEST, ()),
+    "reordered in the tar": (member(b"b") + member(b"a") + END, HONEST, ()),
+    "other content": (member(b"a") + member(b"b", data=DATA[::-1]) + END, HONEST, ()),
+    "other mode": (member(b"a", NODE._replace(mode=0o4755)) + member(b"b") + END, HONEST, ()),
+    "other time": (member(b"a", NODE._replace(mtime=TIME + 1)) + member(b"b") + END, HONEST, ()),
+    "other path": (member(b"a") + member(b"c") + END, HONEST, ()),
+    "twice in the tar": (member(b"a") + member(b"a") + member(b"b") + END, HONEST, ()),
+    "whiteout not in the table": (whiteout_header(b"z") + member(b"a") + END, [HONEST[0]._replace(offset=512)], ()),
+    "whiteout not in the tar": (member(b"a") + END, HONEST[:1], (b"z",)),
+    "whiteout of another name": (
+        whiteout_header(b"y") + member(b"a") + END, [HONEST[0]._replace(offset=512)], (b"z",),
+    ),
+    "hidden extended header": (
+        member(b"a", NODE._replace(xattrs=((b"trusted.a", b"1"),))) + END, HONEST[:1], (),
+    ),
+    "hidden root": (encode_header(b".", Node(Kind.DIR, 0o755))[:512] + member(b"a") + END, HONEST[:1], ()),
+    "other end": (member(b"a") + member(b"b") + END + END, HONEST, ()),
+    "link instead of content": (
+        member(b"a") + encode_header(b"b", NODE, b"a") + END, HONEST, (),
+    ),
+    "content instead of link": (
+        member(b"a") + member(b"b") + END,
+        [HONEST[0]._replace(group=1), HONEST[1]._replace(group=1)],
+        (),
+    ),
+    "link to another": (
+        member(b"a") + member(b"b") + encode_header(b"c", NODE, b"b") + END,
+        [
+            HONEST[0]._replace(group=1),
+            HONEST[1],
+            Write(b"c", NODE, None, 2 * LENGTH, 1),
+        ],
+        (),
+    ),
+    "place moved": (member(b"a") + member(b"b") + END, [HONEST[0], HONEST[1]._replace(offset=LENGTH + 512)], ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("what", LIES)
+def test_table_unlike_the_tar_is_an_integrity_error_even_with_right_digests(
+    what: str, compression: Compression
+) -> None:
+    tar, entries, whiteouts = LIES[what]
+    toc = TocWriter(whiteouts, compression)
+    for entry in entries:
+        toc.add(entry)
+    packed = forge(tar, toc, compression)
+    with pytest.raises(IntegrityError):
+        read(packed.blob, media_type_of(compression), packed.expected)
+
+
+def honest(compression: Compression = "zstd", **options: list[Frame]) -> Packed:
+    toc = TocWriter((), compression)
+    for entry in HONEST:
+        toc.add(entry)
+    return forge(member(b"a") + member(b"b") + END, toc, compression, **options)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_forged_layer_without_a_lie_is_valid(compression: Compression) -> None:
+    packed = honest(compression)
+    assert len(read(packed.blob, media_type_of(compression), packed.expected)) == 2
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip"])
+def test_lies_about_frames_are_integrity_errors(compression: Compression) -> None:
+    (frame,) = honest(compression).layer.toc.frames
+    for lie in (
+        [frame._replace(sha256=bytes(32))],
+        [frame._replace(length=frame.length - 1)],
+        [frame._replace(size=frame.size + 512)],
+        [frame, frame],
+        [frame._replace(size=512), frame._replace(size=frame.size - 512)],
+    ):
+        packed = honest(compression, frames=lie)
+        with pytest.raises(IntegrityError):
+            read(packed.blob, media_type_of(compression), packed.expected)
+
+
+def skippable(data: bytes, magic: int = 0x184D2A50) -> bytes:
+    return magic.to_bytes(4, "little") + len(data).to_bytes(4, "little") + data
+
+
+def reshaped(change: Callable[[bytes, bytes], bytes], compression: Compression = "zstd") -> tuple[bytes, Expected]:
+    """Our layer, its frames and trailer rearranged, its digest right."""
+    packed = honest(compression)
+    end = packed.layer.toc.offset
+    blob = change(packed.blob[:end], packed.blob[end:])
+    return blob, replace(packed.expected, digest=digest_of(blob), size=len(blob))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frames, toc: toc + frames,
+        lambda frames, toc: frames + toc + toc,
+        lambda frames, toc: frames + toc + frames,
+        lambda frames, toc: skippable(b"") + frames + toc,
+        lambda frames, toc: frames + skippable(b"x") + toc,
+        lambda frames, toc: frames + toc + skippable(b"x"),
+        lambda frames, toc: frames,
+        lambda frames, toc: frames + zstandard.compress(b"") + toc,
+        lambda frames, toc: frames + toc[:4] + (len(toc) - 9).to_bytes(4, "little") + toc[8:-1],
+    ],
+    ids=["first", "twice", "middle", "leading", "between", "behind", "none", "empty frame", "short"],
+)
+def test_shape_of_our_zstd_layer_is_exact(change: Callable[[bytes, bytes], bytes]) -> None:
+    blob, expected = reshaped(change)
+    with pytest.raises(IntegrityError):
+        read(blob, ZSTD, expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frames, toc: frames + toc + toc,
+        lambda frames, toc: frames + toc + frames,
+        lambda frames, toc: frames + pack_extra(b"XX", b"") + toc,
+        lambda frames, toc: frames,
+        lambda frames, toc: frames + pack_member(b"", 1) + toc,
+        lambda frames, toc: frames + toc[:-74],
+    ],
+    ids=["twice", "middle", "foreign", "none", "empty member", "no footer"],
+)
+def test_shape_of_our_gzip_layer_is_exact(change: Callable[[bytes, bytes], bytes]) -> None:
+    blob, expected = reshaped(change, "gzip")
+    with pytest.raises(IntegrityError):
+        read(blob, GZIP, expected)
+
+
+TAR = b"".join([member(b"a"), member(b"b"), END])
+
+
+def one_frame(**options: int) -> bytes:
+    return zstandard.ZstdCompressor(**options).compress(TAR)
+
+
+@pytest.mark.parametrize(
+    ("blob", "media_type"),
+    [
+        (TAR, NONE),
+        (TAR + bytes(10240), NONE),
+        (one_frame(), ZSTD),
+        (one_frame(write_checksum=True), ZSTD),
+        (one_frame(write_content_size=False), ZSTD),
+        (zstandard.ZstdCompressor().compress(TAR[:700]) + zstandard.ZstdCompressor().compress(TAR[700:]), ZSTD),
+        (skippable(b"x" * 99) + one_frame() + skippable(b"") + skippable(b"y", 0x184D2A5B), ZSTD),
+        (zstandard.compress(b"") + one_frame(), ZSTD),
+        (gzip.compress(TAR), GZIP),
+        (gzip.compress(TAR[:700]) + gzip.compress(b"") + gzip.compress(TAR[700:]), GZIP),
+        (gzip.compress(TAR), "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+        (gzip.compress(TAR), "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+    ],
+)
+def test_layers_of_others_are_read(blob: bytes, media_type: str) -> None:
+    expected = Expected(digest_of(blob), len(blob))
+    found = read(blob, media_type, expected)
+    assert [(item.path, content) for item, content in found] == [(b"a", DATA), (b"b", DATA)]
+    assert read(blob, media_type, expected, chunk=1) == found
+
+
+def test_gzip_with_name_comment_and_header_checksum_is_read() -> None:
+    inner = gzip.compress(TAR)[10:]
+    flags = 2 | 4 | 8 | 16
+    header = b"\x1f\x8b\x08" + bytes([flags]) + bytes(6) + b"\x02\x00ab" + b"name\0" + b"comment\0"
+    crc = (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little")
+    assert len(read(header + crc + inner, GZIP)) == 2
+
+
+def test_large_foreign_frames_are_streamed() -> None:
+    content = bytes(range(256)) * 70_000
+    tar = member(b"a", PLAIN._replace(size=len(content)), content) + END
+    for options in ({"write_content_size": False}, {"write_checksum": True}):
+        blob = zstandard.ZstdCompressor(**options).compress(tar)
+        ((_, found),) = read(blob, ZSTD)
+        assert found == content
+
+
+def test_opaque_directories_of_others_are_told() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("d/.wh..wh..opq"))
+    assert [item for item, _ in read(gzip.compress(buffer.getvalue()), GZIP)] == [Opaque(b"d")]
+
+
+@pytest.mark.parametrize("tar", [b"", bytes(512), bytes(1024)])
+def test_empty_layers_of_others_are_empty(tar: bytes) -> None:
+    blob = gzip.compress(tar)
+    assert read(blob, GZIP, Expected(digest_of(blob))) == []
+
+
+@pytest.mark.parametrize(
+    ("blob", "media_type"),
+    [
+        (b"not zstd at all", ZSTD),
+        (b"not gzip at all", GZIP),
+        (one_frame() + b"garbage", ZSTD),
+        (gzip.compress(TAR) + b"garbage garbage", GZIP),
+        (one_frame()[:4] + b"\xff" + one_frame()[5:], ZSTD),
+        (gzip.compress(TAR)[:-8] + bytes(8), GZIP),
+        (one_frame(write_checksum=True)[:-4] + bytes(4), ZSTD),
+        (zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(TAR * 3)).compress(TAR), ZSTD),
+        (b"\x28\xb5\x2f\xfd\x00\x58\x07\x00\x00", ZSTD),
+        (gzip.compress(TAR), ZSTD),
+        (one_frame(), GZIP),
+        (b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * 70_000, GZIP),
+        (b"\x1f\x8b\x08\xe0" + bytes(20), GZIP),
+    ],
+)
+def test_damaged_layers_of_others_are_integrity_errors(blob: bytes, media_type: str) -> None:
+    with pytest.raises(IntegrityError):
+        read(blob, media_type)
+
+
+@pytest.mark.parametrize("media_type", ["", "application/vnd.oci.image.config.v1+json", ZSTD + "+encrypted"])
+def test_unknown_media_type_is_an_integrity_error(media_type: str) -> None:
+    with pytest.raises(IntegrityError):
+        read(TAR, media_type)
+
+
+def test_window_of_2_gib_is_refused() -> None:
+    descriptor = (31 - 10) << 3
+    blob = b"\x28\xb5\x2f\xfd\x00" + bytes([descriptor]) + b"\x01\x00\x00"
+    with pytest.raises(UnsafeArchiveError, match="window"):
+        read(blob, ZSTD)
+
+
+def test_window_above_8_mib_is_refused_in_ours() -> None:
+    packed = honest()
+    header = zstandard.ZstdCompressionParameters(window_log=24)
+    compressor = zstandard.ZstdCompressor(compression_params=header).compressobj(size=9 << 20)
+    frame = compressor.compress(bytes(9 << 20)) + compressor.flush()
+    assert zstandard.get_frame_parameters(frame).window_size > 8 << 20
+    with pytest.raises(IntegrityError, match="memory"):
+        read(frame, ZSTD, Expected(toc=packed.layer.toc_sha256))
+
+
+def test_frame_larger_than_allowed_is_refused_in_ours() -> None:
+    toc = sample().layer.toc_sha256
+    for frame in (
+        zstandard.compress(bytes(17 << 20)),
+        zstandard.ZstdCompressor(write_content_size=False).compress(TAR),
+    ):
+        with pytest.raises(IntegrityError, match="frame"):
+            read(frame, ZSTD, Expected(toc=toc))
+    with pytest.raises(IntegrityError, match="frame"):
+        read(gzip.compress(bytes(17 << 20)), GZIP, Expected(toc=toc))
+
+
+def test_frame_that_lies_about_its_size_is_refused() -> None:
+    honest_frame = zstandard.compress(TAR)
+    size = zstandard.get_frame_parameters(honest_frame).content_size
+    at = honest_frame.index((size - 256).to_bytes(2, "little"), 4)
+    for lie in (size - 1, size + 1, 65_000):
+        blob = honest_frame[:at] + (lie - 256).to_bytes(2, "little") + honest_frame[at + 2 :]
+        with pytest.raises(IntegrityError):
+            read(blob, ZSTD)
+
+
+@pytest.mark.parametrize("compress", [zstandard.compress, gzip.compress])
+def test_bombs_of_others_are_refused(compress: Callable[[bytes], bytes]) -> None:
+    media_type = ZSTD if compress is zstandard.compress else GZIP
+    zeros = compress(END + bytes(64 << 20))
+    with pytest.raises(UnsafeArchiveError, match="end of archive"):
+        read(zeros, media_type, limits=Limits(padding=1 << 20))
+    with pytest.raises(UnsafeArchiveError, match="expands"):
+        read(zeros, media_type, limits=Limits(expanded=32 << 20))
+    with pytest.raises(UnsafeArchiveError, match="times"):
+        read(zeros, media_type, limits=Limits(free=1 << 20, ratio=100))
+
+
+def test_endless_frame_of_empty_blocks_is_refused() -> None:
+    blob = b"\x28\xb5\x2f\xfd\x60\x00\x00" + b"\x00\x00\x00" * 100_000
+    with pytest.raises(IntegrityError, match="longer"):
+        read(blob, ZSTD)
+
+
+def test_huge_table_of_contents_is_refused() -> None:
+    packed = honest()
+    with pytest.raises(UnsafeArchiveError):
+        read(packed.blob, ZSTD, packed.expected, Limits(toc=100))
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_iterator_closed_early_ends_all_threads(compression: Compression) -> None:
+    contents = {b"f%d" % number: bytes(3_000_000) for number in range(20)}
+    packed = pack([file(path) for path in contents], contents, (), compression)
+    chunks = (packed.blob[at : at + 1000] for at in range(0, len(packed.blob), 1000))
+    items = read_layer(chunks, packed.layer.media_type, packed.expected)
+    next(items)
+    assert len(running()) == 1
+    items.close()
+    assert running() == []
+
+
+def test_error_of_the_store_comes_through_and_ends_all_threads() -> None:
+    def broken() -> Iterator[bytes]:
+        yield sample().blob[:100]
+        raise AgentError("gone", subject="registry", remedy="wait")
+
+    with pytest.raises(AgentError, match="registry"):
+        list(read_layer(broken(), ZSTD, Expected()))
+    assert running() == []
+
+
+def test_reader_keeps_few_frames_when_the_consumer_is_slow() -> None:
+    contents = {b"f%03d" % number: bytes(1 << 20) for number in range(100)}
+    packed = pack([file(path) for path in contents], contents, (), "none")
+    given = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal given
+        for at in range(0, len(packed.blob), 1 << 20):
+            given += 1
+            yield packed.blob[at : at + (1 << 20)]
+
+    items = read_layer(chunks(), NONE, packed.expected)
+    next(items)
+    assert given <= 12
+    items.close()
+
+
+def test_size_of_the_tar_is_known_at_the_end() -> None:
+    reader = LayerReader([TAR + bytes(512)], NONE, Expected())
+    assert sum(1 for _ in reader) == 2
+    assert reader.size == len(TAR)
+
+
+def test_table_of_contents_comes_from_the_blob_read() -> None:
+    packed = pack([Delete(b"a", Kind.DIR, BASE, True), directory(b"b")], {}, (b"a",))
+    reader = LayerReader([packed.blob], ZSTD, packed.expected)
+    list(reader)
+    assert isinstance(reader.toc, Toc)
+    assert [entry.whiteout for entry in reader.toc if isinstance(entry, Delete)] == [True]
