@@ -12,7 +12,7 @@ from agent.core.path import show
 from agent.errors import IntegrityError
 
 HOLE: Final = 64 << 10
-"""A run of zeros this long, at a multiple of its length, becomes a hole."""
+"""Blocks of this length, at multiples of it, become holes where all that is written to them is zeros."""
 
 SPARSE_FROM: Final = 1 << 20
 """Files below this size are written as they are."""
@@ -49,12 +49,16 @@ def write_content(fd: int, path: bytes, node: Node, chunks: Iterable[bytes]) -> 
 
 
 def _write_sparse(fd: int, chunk: bytes, at: int) -> None:
-    view = memoryview(chunk)
-    begin = 0
-    for place in range(-at % HOLE, len(chunk) - HOLE + 1, HOLE):
-        if chunk.startswith(_ZEROS, place):
+    """Write a chunk but for its zeros: block by block of the file, of which a chunk may hold a part at either end."""
+    view, size = memoryview(chunk), len(chunk)
+    begin = place = 0
+    while place < size:
+        end = min(place + HOLE - (at + place) % HOLE, size)
+        length = end - place
+        if chunk.startswith(_ZEROS if length == HOLE else _ZEROS[:length], place):
             _write_at(fd, view[begin:place], at + begin)
-            begin = place + HOLE
+            begin = end
+        place = end
     _write_at(fd, view[begin:], at + begin)
 
 

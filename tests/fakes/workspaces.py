@@ -1,0 +1,102 @@
+"""Workspaces that share one target: what a test of pull and push needs, and nothing faked but the waiting."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from agent.core.reference import Reference, parse_reference
+from agent.store import StoreOptions, open_store
+from agent.store.port import Store
+from agent.sync.options import PullOptions, PushOptions
+from agent.sync.pull import pull
+from agent.sync.push import push
+from agent.sync.report import PullReport, PushReport, StatusReport
+from agent.sync.site import Site
+from agent.sync.status import status
+
+
+@dataclass
+class Notices:
+    """Progress that remembers what the user was told."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def stage(self, name: str, total: int | None = None, unit: str = "paths") -> None:
+        """Nothing to show."""
+
+    def advance(self, amount: int) -> None:
+        """Nothing to show."""
+
+    def notice(self, text: str) -> None:
+        self.texts.append(text)
+
+
+class Workspaces:
+    """Directories below `place`, by name, each with a state of its own, kept at one target.
+
+    Args:
+        target: by default a layout in `place`.
+
+    Attributes:
+        notices: what the last operation told the user.
+    """
+
+    def __init__(self, place: Path, target: str | None = None) -> None:
+        self.place = place
+        self.target = target or f"oci:{place}/layout:ws"
+        self.notices: list[str] = []
+        self._stores: dict[Reference, Store] = {}
+        self._random = random.Random(0)
+
+    def at(self, name: str) -> bytes:
+        """Return the path of the directory `name`, made if it is not there."""
+        path = self.place / name
+        path.mkdir(exist_ok=True)
+        return os.fsencode(path)
+
+    def site(self, name: str, target: str | None = None) -> Site:
+        told = Notices()
+        self.notices = told.texts
+        return Site(
+            target=parse_reference(target or self.target),
+            directory=os.fsdecode(self.at(name)),
+            state=str(self.place / f".state-{name}"),
+            open_store=self.open_store,
+            progress=told,
+            clock=time.time_ns,
+            sleep=time.sleep,
+            random=self._random.random,
+        )
+
+    def open_store(self, reference: Reference) -> Store:
+        repository = replace(reference, tag=None, digest=None)
+        if repository not in self._stores:
+            self._stores[repository] = open_store(reference, StoreOptions())
+        return self._stores[repository]
+
+    def close(self) -> None:
+        for store in self._stores.values():
+            store.close()
+
+    def push(self, name: str, *, to: str | None = None, lane: str | None = None, **options: Any) -> PushReport:
+        return push(self.site(name, to), PushOptions(lane=lane or name, **options))
+
+    def pull(self, name: str, *, target: str | None = None, **options: Any) -> PullReport:
+        return pull(self.site(name, target), PullOptions(**options))
+
+    def status(self, name: str) -> StatusReport:
+        return status(self.site(name))
+
+    def changed(self, name: str) -> list[tuple[str, bytes]]:
+        """Return what `status` says of a directory."""
+        return [(difference.mark, difference.path) for difference in self.status(name).differences]
+
+
+def let_the_clock_tick(seconds: float = 0.05) -> None:
+    """Wait until what was written before counts as older than now, on any local file system."""
+    time.sleep(seconds)

@@ -1,0 +1,18 @@
+"""What the tests of pull and push share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.workspaces import Workspaces
+
+
+@pytest.fixture
+def workspaces(tmp_path: Path) -> Iterator[Workspaces]:
+    """Directories that share a target in a layout."""
+    made = Workspaces(tmp_path)
+    yield made
+    made.close()
