@@ -23,10 +23,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from agent.core.digest import Digest, digest_of, parse_digest
-from agent.core.reference import is_tag
 from agent.errors import IntegrityError, MissingBlobError, UsageError
 from agent.store.copying import copy_through
 from agent.store.directory import CHUNK, LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep, write_all
+from agent.store.layout_index import EMPTY, find_tag, parse_index, tags_in, with_tag, without_digest
 from agent.store.manifest import (
     MANIFEST_MAX,
     check_reference,
@@ -39,8 +39,6 @@ from agent.store.manifest import (
 from agent.store.meter import Meter
 from agent.store.port import Manifest, Store, Stored
 
-REF_NAME = "org.opencontainers.image.ref.name"
-_INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _INDEX_MAX = 64 << 20
 
 
@@ -70,12 +68,12 @@ class LayoutStore:
             if data is None or not is_manifest(data):
                 return None
             return self._received(manifest_of(data, "", reference, self._subject(reference)))
-        entry = self._find(reference)
+        entry = find_tag(self._index(), reference)
         while entry is not None:
             data = self._read_small(entry[0])
             if data is not None:
                 return self._received(manifest_of(data, entry[1], entry[0], self._subject(reference)))
-            again = self._find(reference)
+            again = find_tag(self._index(), reference)
             if again == entry:
                 raise IntegrityError(
                     f"the layout's index names {entry[0]}, which is not there",
@@ -99,7 +97,8 @@ class LayoutStore:
         with self._locked():
             self._store(data, digest)  # under the lock, so that no deletion comes between blob and entry
             if not is_digest(reference):
-                self._move_tag(reference, {"mediaType": media_type, "digest": digest, "size": len(data)})
+                descriptor = {"mediaType": media_type, "digest": digest, "size": len(data)}
+                self._write_index(with_tag(self._index(), reference, descriptor))
         self._meter.add(sent=len(data))
         return digest
 
@@ -110,9 +109,9 @@ class LayoutStore:
         self._prepare()
         with self._locked():
             index = self._index()
-            entries = [entry for entry in index["manifests"] if entry.get("digest") != digest]
-            if len(entries) < len(index["manifests"]):
-                self._write_index({**index, "manifests": entries})
+            left = without_digest(index, digest)
+            if left != index:
+                self._write_index(left)
             with reporting(self._path):
                 try:
                     os.unlink(self._blob(digest))
@@ -122,8 +121,7 @@ class LayoutStore:
 
     def tags(self, prefix: str = "") -> list[str]:
         """See `port.Store`."""
-        names = {_ref_name(entry) for entry in self._index()["manifests"]}
-        return sorted((name for name in names if is_tag(name) and name.startswith(prefix)), key=str.encode)
+        return sorted((tag for tag in tags_in(self._index()) if tag.startswith(prefix)), key=str.encode)
 
     def has_blob(self, digest: Digest) -> bool:
         """See `port.Store`."""
@@ -272,7 +270,8 @@ class LayoutStore:
             with suppress(FileNotFoundError):
                 if os.lstat(path).st_size == len(data):
                     return False
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path))  # of another algorithm; never the layout, should someone delete it
             with TemporaryFile(self._path) as temporary:
                 write_all(temporary.descriptor, data)
                 temporary.become(path)
@@ -285,29 +284,8 @@ class LayoutStore:
                 with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
                     data = file.read(_INDEX_MAX + 1)
             except (FileNotFoundError, NotADirectoryError):
-                return {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": []}
-        try:
-            index = json.loads(data)
-            entries = index.get("manifests") or []
-            if len(data) > _INDEX_MAX or not all(isinstance(entry, dict) for entry in entries):
-                raise ValueError("not an index")
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise IntegrityError(
-                "not an image index", subject=path, remedy="the layout is damaged; restore it"
-            ) from error
-        return {**index, "manifests": entries}
-
-    def _find(self, tag: str) -> tuple[Digest, str] | None:
-        for entry in reversed(self._index()["manifests"]):
-            if _ref_name(entry) == tag:
-                return parse_digest(entry.get("digest")), str(entry.get("mediaType", ""))
-        return None
-
-    def _move_tag(self, tag: str, descriptor: dict[str, Any]) -> None:
-        index = self._index()
-        entries = [entry for entry in index["manifests"] if _ref_name(entry) != tag]
-        entries.append({**descriptor, "annotations": {REF_NAME: tag}})
-        self._write_index({**index, "manifests": entries})
+                return EMPTY
+        return parse_index(data if len(data) <= _INDEX_MAX else b"", path)
 
     def _write_index(self, index: dict[str, Any]) -> None:
         with reporting(self._path):
@@ -317,9 +295,3 @@ class LayoutStore:
         with TemporaryFile(self._path) as temporary:
             write_all(temporary.descriptor, data)
             temporary.become(os.path.join(self._path, name))
-
-
-def _ref_name(entry: dict[str, Any]) -> str:
-    annotations = entry.get("annotations")
-    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
-    return name if isinstance(name, str) else ""

@@ -132,11 +132,7 @@ class Uploads:
         # stops reading for long.
         seconds = (self._transport.limits.commit, self._transport.limits.commit)
         request = Request("PATCH", location, _OCTETS, streamed=iter(source), seconds=seconds)
-        try:
-            answer = self._transport.once(request, self._grants)
-        except UnavailableError:
-            source.check()
-            raise
+        answer = self._transport.once(request, self._grants)
         if answer.status in _REFUSES_STREAMS:
             answer.close()
             raise _StreamRefusedError(
@@ -192,7 +188,7 @@ class Uploads:
 
     def _cancel(self, location: str) -> None:
         with suppress(AuthError, UnavailableError):
-            self._transport.once(Request("DELETE", location, seconds=(1.0, 5.0)), self._grants).discard()
+            self._transport.once(Request("DELETE", location, seconds=(1.0, 2.0)), self._grants).discard()
 
 
 class _StreamRefusedError(RefusedError):

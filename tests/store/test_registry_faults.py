@@ -371,6 +371,7 @@ def test_upload_survives_a_lost_answer(store: RegistryStore, proxy: FaultProxy, 
     proxy.on(method, "/blobs/uploads/", Fault(lose_answer=True))
     stored = store.upload(lambda: chunks_of(BIG))
     assert store.has_blob(stored.digest)
+    assert proxy.count("PATCH") == 1, "what arrived is not sent again"
     proxy.on(method, "/blobs/uploads/", Fault(lose_answer=True))
     assert read(store, store.put_blob(b"small")) == b"small"
 
@@ -398,6 +399,23 @@ def test_registry_that_refuses_streams_gets_pieces(store: RegistryStore, proxy: 
     assert store.has_blob(store.upload(lambda: iter(())).digest)
 
 
+def test_source_that_fails_between_pieces_is_not_tried_again(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.add_rule(lambda seen: Fault(411) if "chunked" in seen.headers.get("Transfer-Encoding", "") else None)
+    store.upload(lambda: iter([b"so that it is known"]))
+    failing = UnavailableError("the source is away", subject="source", remedy="wait")
+    runs = []
+
+    def chunks() -> Iterator[bytes]:
+        runs.append(1)
+        yield from chunks_of(BIG)
+        raise failing
+
+    with pytest.raises(UnavailableError) as caught:
+        store.upload(chunks)
+    assert caught.value is failing
+    assert len(runs) == 1
+
+
 def test_pieces_are_as_large_as_the_registry_wants(store: RegistryStore, proxy: FaultProxy) -> None:
     proxy.add_rule(lambda seen: Fault(411) if "chunked" in seen.headers.get("Transfer-Encoding", "") else None)
     proxy.on("POST", "", Fault(add={"OCI-Chunk-Min-Length": str(6 << 20)}), times=9)
@@ -416,7 +434,11 @@ def test_unreachable_registry_is_a_clear_error(open_at: Open, patient: Patient) 
     assert len(patient.slept) == 5
 
 
-def test_unknown_host_is_a_clear_error(open_at: Open) -> None:
+def test_unknown_host_is_a_clear_error(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # no test asks a name server
     with pytest.raises(UnavailableError, match="name is not known"):
         open_at("registry.invalid", plain_http=True).get_manifest("tag")
 
@@ -449,6 +471,7 @@ def test_connections_are_used_again(store: RegistryStore, proxy: FaultProxy) -> 
     clients: set[int] = set()
     proxy.add_rule(lambda seen: clients.add(threading.get_ident()))  # a thread serves one connection
     digest = store.put_blob(BIG)
+    assert store.has_blob(digest)
     store.upload(lambda: chunks_of(BIG))
     store.put_manifest("tag", image(store), MANIFEST)
     for start in range(5):

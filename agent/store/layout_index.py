@@ -1,0 +1,68 @@
+"""The `index.json` of an image layout: which tag stands for which manifest (image-spec, image-layout.md). Pure.
+
+What is not understood survives a change: other entries, their fields, those of the index.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+from agent.core.digest import Digest, parse_digest
+from agent.core.manifest import INDEX
+from agent.core.reference import is_tag
+from agent.errors import IntegrityError
+
+REF_NAME = "org.opencontainers.image.ref.name"
+Index: TypeAlias = dict[str, Any]
+EMPTY: Index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+
+
+def parse_index(data: bytes, subject: str) -> Index:
+    """Return the index that `data` holds.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    try:
+        index = json.loads(data)
+        entries = index.get("manifests") or []
+        if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+            return {**index, "manifests": entries}
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise IntegrityError("not an image index", subject=subject, remedy="the layout is damaged; restore it")
+
+
+def find_tag(index: Index, tag: str) -> tuple[Digest, str] | None:
+    """Return digest and media type of the last entry named `tag`.
+
+    Raises:
+        IntegrityError: the entry holds no digest.
+    """
+    for entry in reversed(index["manifests"]):
+        if _ref_name(entry) == tag:
+            return parse_digest(entry.get("digest")), str(entry.get("mediaType", ""))
+    return None
+
+
+def tags_in(index: Index) -> set[str]:
+    """Return the names of all entries that can be tags."""
+    return {name for entry in index["manifests"] if is_tag(name := _ref_name(entry))}
+
+
+def with_tag(index: Index, tag: str, descriptor: dict[str, Any]) -> Index:
+    """Return the index in which `tag` stands for `descriptor`, and for nothing else."""
+    others = [entry for entry in index["manifests"] if _ref_name(entry) != tag]
+    return {**index, "manifests": [*others, {**descriptor, "annotations": {REF_NAME: tag}}]}
+
+
+def without_digest(index: Index, digest: str) -> Index:
+    """Return the index without the entries for one manifest."""
+    return {**index, "manifests": [entry for entry in index["manifests"] if entry.get("digest") != digest]}
+
+
+def _ref_name(entry: dict[str, Any]) -> str:
+    annotations = entry.get("annotations")
+    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,257 @@
+"""Where credentials are found, in files and by helpers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.store.credentials import Credentials, find_credentials
+
+REGISTRY = "registry.example:5000"
+
+
+def auth(user: str, password: str = "pass") -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def write(path: Path, **config: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(config))
+    return path
+
+
+def find(repository: str = "team/app", registry: str = REGISTRY, seconds: float = 10, **environ: Any) -> Credentials:
+    variables = {key: str(value) for key, value in environ.items()}
+    return find_credentials(variables, registry, repository, helper_seconds=seconds)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    path = tmp_path / "home"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def helper(tmp_path: Path) -> Callable[[str, str], str]:
+    """Puts a shell script as docker-credential-NAME on a PATH of its own; returns that PATH."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+
+    def make(name: str, script: str) -> str:
+        path = directory / f"docker-credential-{name}"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return f"{directory}:{os.defpath}"
+
+    return make
+
+
+def answer(user: str, secret: str) -> str:
+    return f"""cat > "$0.asked"; echo "$1" > "$0.verb"; echo '{json.dumps({"Username": user, "Secret": secret})}'"""
+
+
+def test_no_file_means_nobody(home: Path) -> None:
+    for environ in ({}, {"HOME": home}, {"HOME": "/nowhere"}):
+        assert find(**environ) == Credentials()
+
+
+def test_every_usual_place_is_looked_at_in_order(home: Path, tmp_path: Path) -> None:
+    environ = {
+        "DOCKER_CONFIG": tmp_path / "docker",
+        "REGISTRY_AUTH_FILE": tmp_path / "auth.json",
+        "HOME": home,
+    }
+    write(tmp_path / "docker" / "config.json", auths={REGISTRY: auth("docker-config")})
+    write(tmp_path / "auth.json", auths={REGISTRY: auth("auth-file")})
+    write(tmp_path / "run" / "containers" / "auth.json", auths={REGISTRY: auth("runtime")})
+    write(home / ".docker" / "config.json", auths={REGISTRY: auth("docker-home")})
+    write(home / ".config" / "containers" / "auth.json", auths={REGISTRY: auth("config-home")})
+    write(tmp_path / "xdg" / "containers" / "auth.json", auths={REGISTRY: auth("xdg-config")})
+    assert find(**environ).username == "docker-config"
+    del environ["DOCKER_CONFIG"]
+    assert find(**environ).username == "auth-file"
+    del environ["REGISTRY_AUTH_FILE"]
+    assert find(**environ, XDG_RUNTIME_DIR=tmp_path / "run").username == "runtime"
+    assert find(**environ).username == "docker-home"
+    (home / ".docker" / "config.json").unlink()
+    assert find(**environ).username == "config-home"
+    assert find(**environ, XDG_CONFIG_HOME=tmp_path / "xdg").username == "xdg-config"
+
+
+def test_file_that_does_not_know_the_registry_is_passed_over(home: Path, tmp_path: Path) -> None:
+    write(tmp_path / "docker" / "config.json", auths={"other.example": auth("other")}, HttpHeaders={})
+    write(tmp_path / "auth.json", auths={REGISTRY: auth("right")})
+    found = find(DOCKER_CONFIG=tmp_path / "docker", REGISTRY_AUTH_FILE=tmp_path / "auth.json")
+    assert found == Credentials("right", "pass")
+
+
+def test_docker_config_replaces_the_one_at_home(home: Path, tmp_path: Path) -> None:
+    write(home / ".docker" / "config.json", auths={REGISTRY: auth("home")})
+    assert not find(HOME=home, DOCKER_CONFIG=tmp_path / "elsewhere").known
+
+
+@pytest.mark.parametrize(
+    "key",
+    [REGISTRY, f"https://{REGISTRY}", f"http://{REGISTRY}/", f"https://{REGISTRY}/v1/", f"https://{REGISTRY}/v2/"],
+)
+def test_registry_may_be_spelled_as_an_address(home: Path, key: str) -> None:
+    write(home / ".docker" / "config.json", auths={key: auth("user")})
+    assert find(HOME=home).username == "user"
+
+
+@pytest.mark.parametrize("key", ["registry.example", f"x{REGISTRY}", f"{REGISTRY}0", f"{REGISTRY}/other", ""])
+def test_another_registry_is_not_taken_for_this_one(home: Path, key: str) -> None:
+    write(home / ".docker" / "config.json", auths={key: auth("user")})
+    assert not find(HOME=home).known
+
+
+@pytest.mark.parametrize(
+    ("repository", "user"),
+    [("team/app", "app"), ("team/app/sub", "app"), ("team/apple", "team"), ("team", "team"), ("teams/x", "all")],
+)
+def test_longest_path_counts(home: Path, repository: str, user: str) -> None:
+    write(
+        home / ".config" / "containers" / "auth.json",
+        auths={REGISTRY: auth("all"), f"{REGISTRY}/team": auth("team"), f"{REGISTRY}/team/app": auth("app")},
+    )
+    assert find(repository, HOME=home).username == user
+
+
+@pytest.mark.parametrize("registry", ["docker.io", "index.docker.io"])
+@pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io/v1/"])
+def test_docker_hub_has_several_names(home: Path, registry: str, key: str) -> None:
+    write(home / ".docker" / "config.json", auths={key: auth("hub")})
+    assert find(registry=registry, HOME=home).username == "hub"
+    assert not find(HOME=home).known
+
+
+def test_password_may_hold_colons_and_any_letter(home: Path) -> None:
+    write(home / ".docker" / "config.json", auths={REGISTRY: auth("user", "a:b:ü€")})
+    assert find(HOME=home).password == "a:b:ü€"
+
+
+def test_identity_token_is_taken(home: Path) -> None:
+    write(home / ".docker" / "config.json", auths={REGISTRY: {**auth("0000", ""), "identitytoken": "refresh"}})
+    assert find(HOME=home).identity_token == "refresh"
+
+
+def test_user_and_password_may_stand_in_the_clear(home: Path) -> None:
+    write(home / ".docker" / "config.json", auths={REGISTRY: {"username": "user", "password": "pass"}})
+    assert find(HOME=home) == Credentials("user", "pass")
+
+
+@pytest.mark.parametrize("value", [{"auth": "%%%"}, {"auth": "bm9jb2xvbg=="}, {"auth": "/w=="}, {"username": 7}])
+def test_unreadable_entry_is_noted(home: Path, value: Any) -> None:
+    write(home / ".docker" / "config.json", auths={REGISTRY: value})
+    found = find(HOME=home)
+    assert not found.known
+    assert "unreadable entry" in found.notes[0]
+
+
+@pytest.mark.parametrize("value", [{}, None, [], "text", {"auth": ""}, {"email": "a@b"}])
+def test_empty_entry_is_nobody(home: Path, value: Any) -> None:
+    write(home / ".docker" / "config.json", auths={REGISTRY: value})
+    assert find(HOME=home) == Credentials()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\0\1", '{"auths": 5, "credHelpers": [], "credsStore": {}}'])
+def test_damaged_file_does_not_stop_anonymous_users(home: Path, text: str) -> None:
+    path = write(home / ".docker" / "config.json")
+    path.write_text(text)
+    assert not find(HOME=home).known
+
+
+def test_damaged_file_is_noted_by_name(home: Path) -> None:
+    path = write(home / ".docker" / "config.json")
+    path.write_text("{")
+    assert find(HOME=home).notes == (f"{path} is not JSON",)
+
+
+def test_directory_in_place_of_a_file_is_noted(home: Path) -> None:
+    (home / ".docker" / "config.json").mkdir(parents=True)
+    assert "cannot be read" in find(HOME=home).notes[0]
+
+
+# Helpers
+
+
+def test_helper_of_the_registry_is_asked(home: Path, helper: Callable[[str, str], str]) -> None:
+    path = helper("mine", answer("helped", "secret"))
+    write(
+        home / ".docker" / "config.json",
+        auths={REGISTRY: auth("listed")},
+        credHelpers={"other.example": "wrong", REGISTRY: "mine"},
+        credsStore="store",
+    )
+    assert find(HOME=home, PATH=path) == Credentials("helped", "secret")
+    program = path.partition(":")[0] + "/docker-credential-mine"
+    assert Path(program + ".asked").read_text().strip() == REGISTRY
+    assert Path(program + ".verb").read_text().strip() == "get"
+
+
+def test_store_is_asked_for_every_registry(home: Path, helper: Callable[[str, str], str]) -> None:
+    path = helper("store", answer("stored", "secret"))
+    write(home / ".docker" / "config.json", auths={REGISTRY: {}}, credsStore="store")
+    assert find(HOME=home, PATH=path).username == "stored"
+
+
+def test_helper_is_asked_for_docker_hub_by_its_old_address(home: Path, helper: Callable[[str, str], str]) -> None:
+    path = helper("store", answer("hub", "secret"))
+    write(home / ".docker" / "config.json", credsStore="store")
+    assert find(registry="docker.io", HOME=home, PATH=path).username == "hub"
+    asked = Path(path.partition(":")[0] + "/docker-credential-store.asked")
+    assert asked.read_text().strip() == "https://index.docker.io/v1/"
+
+
+def test_helper_may_give_an_identity_token(home: Path, helper: Callable[[str, str], str]) -> None:
+    path = helper("store", answer("<token>", "refresh"))
+    write(home / ".docker" / "config.json", credsStore="store")
+    assert find(HOME=home, PATH=path) == Credentials(identity_token="refresh")
+
+
+def test_helper_that_has_nothing_gives_way_to_the_file(home: Path, helper: Callable[[str, str], str]) -> None:
+    path = helper("store", "echo 'credentials not found in native keychain'; exit 1")
+    write(home / ".docker" / "config.json", auths={REGISTRY: auth("listed")}, credsStore="store")
+    assert find(HOME=home, PATH=path) == Credentials("listed", "pass")
+
+
+@pytest.mark.parametrize(
+    ("script", "note"),
+    [
+        ("echo top-secret >&2; exit 3", "exit code 3"),
+        ("echo top-secret", "no credentials"),
+        ('echo \'{"Username": 5, "Secret": "top-secret"}\'', "no credentials"),
+        ("sleep 60", "no answer within"),
+    ],
+)
+def test_helper_that_fails_is_noted_without_what_it_said(
+    home: Path, helper: Callable[[str, str], str], script: str, note: str
+) -> None:
+    path = helper("store", f"exec {script}" if script.startswith("sleep") else script)
+    write(home / ".docker" / "config.json", credsStore="store")
+    found = find(HOME=home, PATH=path, seconds=0.3)
+    assert not found.known
+    assert note in found.notes[0]
+    assert "top-secret" not in str(found)
+
+
+@pytest.mark.parametrize("suffix", ["../evil", "a/b", "-x", "a b", "absent"])
+def test_helper_is_found_on_the_path_only(home: Path, helper: Callable[[str, str], str], suffix: str) -> None:
+    path = helper("store", answer("x", "y"))
+    write(home / ".docker" / "config.json", credsStore=suffix)
+    found = find(HOME=home, PATH=path)
+    assert not found.known
+    assert "not on the PATH" in found.notes[0]
+
+
+def test_secrets_are_not_part_of_what_is_printed() -> None:
+    found = Credentials("user", "top-secret", "refresh-secret")
+    assert "secret" not in repr(found)
+    assert {"top-secret", "refresh-secret"} < set(found.secrets)
