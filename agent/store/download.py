@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 from agent.core.digest import Digest
 from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableError
+from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
 from agent.store.meter import Meter
-from agent.store.transport import Answer, Request, Transport
+from agent.store.transport import Transport
 
 _PROGRESS = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-")

@@ -11,6 +11,7 @@ from agent.core.digest import Digest, digest_of
 from agent.core.reference import RegistryReference, is_tag
 from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
 from agent.store.address import Resolve, is_loopback, origin_of, resolve_host
+from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
 from agent.store.copying import copy_through
 from agent.store.credentials import find_credentials
@@ -20,7 +21,7 @@ from agent.store.meter import Meter
 from agent.store.port import Manifest, Store, Stored
 from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
 from agent.store.retrying import Limits, Timing
-from agent.store.transport import Answer, Request, Transport
+from agent.store.transport import Transport
 from agent.store.trust import make_trust
 from agent.store.upload import Uploads
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -22,92 +20,15 @@ from requests.utils import get_environ_proxies
 
 from agent.errors import RefusedError, UnavailableError
 from agent.store.address import Origin, Resolve, check_reach, is_loopback, origin_of
+from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
 from agent.store.meter import Meter
-from agent.store.problem import READ_MAX, Problem, parse_problem
 from agent.store.retrying import RETRYABLE, Limits, Patience, Timing, retry_after
 from agent.store.trouble import broken
 
-CHUNK = 1 << 18
 _HOPS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request. `streamed` is a body that can be read only once; `seconds` (connect, silence) limit it."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    streamed: Iterator[bytes] | None = None
-    seconds: tuple[float, float] | None = None
-
-
-class Answer:
-    """A response whose body is still to be read. `elsewhere` tells that a host other than the registry gave it."""
-
-    def __init__(self, response: requests.Response, elsewhere: bool, authorizer: Authorizer | None, name: str) -> None:
-        self._response = response
-        self._authorizer = authorizer
-        self._name = name
-        self.elsewhere = elsewhere
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self.url = response.url or ""
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it was sent, undecoded.
-
-        Raises:
-            UnavailableError: the connection broke before its end.
-        """
-        try:
-            yield from self._response.raw.stream(CHUNK, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise broken(error, self._name) from error
-        finally:
-            self._response.close()
-
-    def body(self, limit: int) -> bytes:
-        """Return the body, or its first `limit` + 1 bytes if it is longer.
-
-        Raises:
-            UnavailableError: the connection broke.
-        """
-        found = bytearray()
-        reader = self.chunks()
-        for chunk in reader:
-            found += chunk
-            if len(found) > limit:
-                break
-        self.close()
-        return bytes(found[: limit + 1])
-
-    def discard(self) -> None:
-        """Drop the body, reading it if it is short, so that the connection can be used again.
-
-        What breaks here does no harm: distribution 2.8 gives a 416 the length of the blob, for one.
-        """
-        with suppress(UnavailableError, ValueError):
-            bodiless = self._response.request.method == "HEAD"  # its Content-Length is that of the body it has not
-            if bodiless or int(self.headers.get("Content-Length") or 0) <= READ_MAX:
-                self.body(READ_MAX)
-        self.close()
-
-    def problem(self) -> Problem:
-        """Return what a refusal says, without secrets."""
-        try:
-            body = self.body(READ_MAX)
-        except UnavailableError:
-            body = b""
-        return parse_problem(self.status, body, self._authorizer.secrets() if self._authorizer else ())
-
-    def close(self) -> None:
-        """Give the connection back if the body was read to its end, else end it."""
-        self._response.close()
 
 
 class Transport:

@@ -16,10 +16,11 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from agent.core.digest import Digest
 from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
+from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
 from agent.store.meter import Meter
 from agent.store.port import Stored
-from agent.store.transport import Answer, Request, Transport
+from agent.store.transport import Transport
 
 PIECE = 4 << 20
 _PIECE_MAX = 64 << 20
