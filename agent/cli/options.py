@@ -171,7 +171,7 @@ publishing = apply(
         "--compression",
         type=click.Choice(["zstd", "gzip", "none"]),
         default="zstd",
-        help="How the layer is packed; gzip for tools from before 2020.",
+        help="How the layer is packed; gzip for tools that know no zstd.",
     ),
     click.option(
         "--annotation",

@@ -1,0 +1,60 @@
+"""Every command that the pages show exists, and README's five lines work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from agent import errors
+from agent.cli.main import COMMANDS
+from agent.cli.main import agent as group
+from agent.errors import AgentError
+from tests.cli.conftest import Agent
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def _shown(page: Path) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    return [line[2:].partition("  #")[0] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_shown_commands_parse(page: Path) -> None:
+    for line in _shown(page):
+        words = shlex.split(line)
+        if words[0] == "agent" and words[1] in COMMANDS:
+            parent = group.make_context("agent", [words[1]])
+            import_module(f"agent.cli.{words[1]}").command.make_context(words[1], words[2:], parent=parent)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+def test_the_five_lines_of_the_readme_work(agent: Agent, registry: str, work: Path) -> None:
+    lines = [line for line in _shown(ROOT / "README.md") if "registry.example.com" in line or "greeting" in line]
+    assert len(lines) == 5
+    script = "set -e\n" + "\n".join(lines).replace("registry.example.com", f"{registry}/readme")
+    script = re.sub(r"^agent ", f"{sys.executable} -m agent ", script, flags=re.MULTILINE)
+    done = subprocess.run(["bash", "-c", script], cwd=agent.place, env=agent.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("  ")[-1] for line in done.stdout.splitlines()] == ["say hello", "first"]
+    assert agent("cat", f"{registry}/readme/team/ws:main", "greeting").stdout == "hello\n"
+
+
+def test_the_table_of_exit_codes_has_every_code() -> None:
+    table = (ROOT / "docs" / "cli.md").read_text().partition("## Exit codes")[2]
+    documented = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for code in row.split(",")}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AgentError)]
+    assert documented == {0, 126, 127, 130, 141, 143} | {kind.exit_code for kind in kinds}
