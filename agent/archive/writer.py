@@ -14,11 +14,12 @@ from typing import Protocol
 from agent.archive import trailer
 from agent.archive.compression import Compression, media_type_of
 from agent.archive.frames import FRAME, FRAME_FULL, Frame, FramePacker
+from agent.archive.limits import damaged
 from agent.archive.tar import BLOCK, END, encode_header, padded, whiteout_header
 from agent.archive.toc import Toc, TocWriter
 from agent.archive.toc_rules import TocRules
 from agent.core.digest import Digest
-from agent.core.entry import Context, Kind, Node, TocEntry, Write
+from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Write
 from agent.core.path import show
 from agent.errors import AgentError, FileChangedError
 
@@ -88,7 +89,7 @@ class LayerWriter:
 
     Raises (while iterating):
         FileChangedError: a content is longer or shorter than its node says.
-        IntegrityError: the entries break a rule of `TocRules`.
+        IntegrityError: the entries break a rule of `TocRules`, or a deletion's `whiteout` is not what `whiteouts` says.
     """
 
     def __init__(
@@ -153,10 +154,14 @@ class LayerWriter:
             if isinstance(entry, Write | Context):
                 complete = yield from self._place(entry, groups, cutter)
             rules.admit(complete)
+            if isinstance(complete, Delete) and complete.whiteout != rules.has_whiteout(complete.path):
+                raise damaged("a deletion and the list of whiteouts disagree", show(complete.path))
             toc.add(complete)
             if self._written is not None:
                 self._written(complete)
-        yield from cutter.add(END)
+        if cutter.room < len(END):
+            yield cutter.cut()
+        cutter.append(END)
         yield cutter.cut()
 
     def _place(

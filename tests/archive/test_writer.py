@@ -206,6 +206,8 @@ def test_iterator_closed_early_ends_all_threads() -> None:
         ([file(b"d/a")], ()),
         ([file(b"a")], (b"a",)),
         ([], (b"b", b"a")),
+        ([Delete(b"a", Kind.FILE, BASE, True)], ()),
+        ([Delete(b"a", Kind.FILE, BASE, False)], (b"a",)),
         ([Write(b"a", Node(Kind.DIR, 0o755), group=1)], ()),
     ],
 )
@@ -239,3 +241,11 @@ def test_writer_reads_lazily_and_keeps_few_frames() -> None:
 def test_directory_and_file_replace_each_other_in_one_layer() -> None:
     packed = pack([Delete(b"d", Kind.FILE, BASE), directory(b"d"), file(b"d/f")], {b"d/f": b""})
     assert [entry.path for entry in packed.layer.toc] == [b"d", b"d", b"d/f"]
+
+
+@pytest.mark.parametrize("room", [0, 512, 1024])
+def test_end_of_archive_is_not_cut_in_two(room: int) -> None:
+    size = FRAME - room - 3 * 512
+    packed = pack([file(b"a")], {b"a": bytes(size)}, (), "none")
+    sizes = [frame.size for frame in packed.layer.frames]
+    assert sizes == ([FRAME] if room == 1024 else [FRAME - room, 1024])

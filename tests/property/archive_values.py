@@ -63,7 +63,8 @@ groups = st.integers(0, 3)
 entries = st.one_of(
     st.builds(Write, paths, described(), st.one_of(st.none(), st.just(UNPULLED), versions), offsets, groups),
     st.builds(Context, paths, described(), st.one_of(st.none(), versions), offsets, groups),
-    st.builds(Delete, paths, st.sampled_from(Kind), versions),
+    # `whiteout` is told by the list of whiteouts, not by the deletion's line.
+    st.builds(Delete, paths, st.sampled_from(Kind), versions, st.just(False)),
     st.builds(Touch, paths, versions, times),
 )
 
