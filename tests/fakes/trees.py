@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -54,10 +55,8 @@ def make_path(top: str | bytes, path: bytes) -> int:
     """Make the directory `path` below `top` step by step, however long it is; return a descriptor of it."""
     fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
     for name in path.split(b"/"):
-        try:
+        with contextlib.suppress(FileExistsError):
             os.mkdir(name, dir_fd=fd)
-        except FileExistsError:
-            pass
         below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
         os.close(fd)
         fd = below

@@ -60,6 +60,7 @@ class Workspaces:
         return os.fsencode(path)
 
     def site(self, name: str, target: str | None = None) -> Site:
+        self.close()  # each operation's traffic is its own
         told = Notices()
         self.notices = told.texts
         return Site(
@@ -82,6 +83,7 @@ class Workspaces:
     def close(self) -> None:
         for store in self._stores.values():
             store.close()
+        self._stores.clear()
 
     def push(self, name: str, *, to: str | None = None, lane: str | None = None, **options: Any) -> PushReport:
         return push(self.site(name, to), PushOptions(lane=lane or name, **options))

@@ -1,0 +1,69 @@
+"""The command line as a user id without a name, a home or any privilege: what many clusters run containers as."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# The agent is imported before the privilege goes, because the checkout may lie where others cannot read. A process
+# that changed its user may not look into /proc/self until it says so, other than one that was started by that user.
+_RUN = """
+import ctypes, importlib, os, pkgutil, sys
+import agent
+for module in pkgutil.walk_packages(agent.__path__, "agent."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+import watchdog.observers.inotify_c, oras.provider
+uid = int(sys.argv.pop(1))
+os.setgroups([])
+os.setresgid(uid, uid, uid)
+os.setresuid(uid, uid, uid)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+from agent.__main__ import main
+sys.exit(main())
+"""
+
+
+class Stranger:
+    """A user id that nobody has. `place` is a directory of its own; its home is not."""
+
+    def __init__(self) -> None:
+        self.uid = 500_000 + os.getpid()
+        self.place = Path(tempfile.mkdtemp(prefix="stranger-"))
+        self.state = Path(f"/tmp/instep-{self.uid}")
+        self.own(self.place)
+
+    def own(self, path: Path) -> None:
+        """Give a directory and all below it to the stranger."""
+        for _, directories, files, fd in os.fwalk(path):
+            for name in [".", *directories, *files]:
+                about = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                os.chown(name, self.uid, self.uid, dir_fd=fd, follow_symlinks=False)
+                if not stat.S_ISLNK(about.st_mode):
+                    os.chmod(name, about.st_mode & 0o7777, dir_fd=fd)  # giving it away cleared setuid and setgid
+                os.utime(name, ns=(about.st_atime_ns, about.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
+
+    def agent(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN, str(self.uid), *map(str, words)],
+            cwd="/",
+            env={"PATH": os.environ["PATH"], "HOME": "/nowhere", "LANG": "C.UTF-8", "PYTHONPATH": _checkout()},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{words} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def close(self) -> None:
+        shutil.rmtree(self.place)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+def _checkout() -> str:
+    return str(Path(__file__).parent.parent.parent)
