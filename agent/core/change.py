@@ -52,13 +52,26 @@ class Change:
 
 
 class Kept(NamedTuple):
-    """A squash holds the content of `version` at `path`. `offset` and `group` as in `Write`, in the squash's layer."""
+    """A squash holds the content of `version` at `path`.
+
+    `offset` and `group` as in `Write`, but the group says only what the layer's tar holds once: what is one file in
+    a merge is for `Grouped` to say.
+    """
 
     path: bytes
     node: Node
     version: Version
     offset: int = 0
     group: int = 0
+
+
+class Grouped(NamedTuple):
+    """The covered change `of` recorded `version` at `path` in its link group `group`."""
+
+    path: bytes
+    version: Version
+    of: str
+    group: int
 
 
 class Tombstone(NamedTuple):
@@ -104,17 +117,17 @@ class Claim(NamedTuple):
     seen: Seen
 
 
-SquashEntry: TypeAlias = Kept | Tombstone | Touched | Listed | Claim
-_RANK: dict[type, int] = {Tombstone: 0, Kept: 2, Touched: 3}
+SquashEntry: TypeAlias = Kept | Grouped | Tombstone | Touched | Listed | Claim
+_RANK: dict[type, int] = {Tombstone: 0, Kept: 2, Grouped: 3, Touched: 4}
 
 
 def squash_order(entry: SquashEntry) -> tuple[bytes, int, Version, str]:
     """Sort key of a squash's table of contents: bytes order of paths, then one fixed order of the rest."""
     if isinstance(entry, Claim):
-        return entry.path, 4, _NONE, entry.of
+        return entry.path, 5, _NONE, entry.of
     if isinstance(entry, Listed):
         return entry.path, 1, entry.by, ""
-    return entry.path, _RANK[type(entry)], entry.version, ""
+    return entry.path, _RANK[type(entry)], entry.version, entry.of if isinstance(entry, Grouped) else ""
 
 
 _NONE = Version(0, "")

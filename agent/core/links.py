@@ -1,17 +1,20 @@
-"""Which visible paths are one file, across changes that each recorded link groups of their own (design section 4)."""
+"""Which paths are one file, across changes that each recorded link groups of their own (design section 4)."""
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from agent.core.entry import Version
 
-Membership = tuple[int, int]
-"""A link group of one source: (index of the source, its `group`)."""
+Membership: TypeAlias = tuple[str, int]
+"""A link group of one change: (the change's id, `group`)."""
 
 
 class Links:
-    """Joins the groups in which a visible path was recorded with its exact version.
+    """Joins the groups in which a path was recorded with one version.
 
-    Being one file is transitive, so two groups that share a visible path are one. One file has one mtime: the one
+    Being one file is transitive, so two groups that share a version of a path are one, visible or not: whoever had
+    all names on the disk still has one file when the name that tied them is gone. One file has one mtime: the one
     that was said last of any of its names.
     """
 

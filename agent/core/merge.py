@@ -35,7 +35,7 @@ class Merged:
         effective = every.keys() - self.covered - self.superseded
         self.changes = tuple(sorted((every[id_] for id_ in effective), key=lambda change: change.version))
         origins: tuple[Change | Squash, ...] = (*self.changes, *self.squashes)
-        self._sources = tuple(Source(index, origin) for index, origin in enumerate(origins))
+        self._sources = tuple(Source(origin) for origin in origins)
         self._conflicts: tuple[Conflict, ...] | None = None
         self._links = Links()
 
@@ -56,9 +56,9 @@ class Merged:
     def _survey(self) -> tuple[Conflict, ...]:
         """Go through the set once for what no single path can tell: conflicts, and links that several changes made.
 
-        One change alone disagrees with nobody.
+        One change alone disagrees with nobody; a squash holds the claims of many.
         """
-        if self._conflicts is None and len(self._sources) < 2:
+        if self._conflicts is None and len(self._sources) < 2 and not self.squashes:
             self._conflicts = ()
         if self._conflicts is None:
             disputes = Disputes(self.ancestry, self.superseded)

@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from agent.core.change import Kept, Listed, SquashEntry, Tombstone
 from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Write, toc_order
 from agent.core.item import Item, Linked, Placed, Whiteout
 from agent.core.known import Known
+from agent.core.path import ancestors
 
 
 def mark_whiteouts(entries: Iterable[TocEntry], known: Iterable[Known]) -> list[TocEntry]:
     """Return a change's entries with each deletion marked that gets a whiteout in the tar.
 
     One whiteout stands for a whole directory only if it is gone and nothing of it was left unpulled; a directory
-    that was removed and made again gets whiteouts path by path, and what a file replaced gets none. Where a
-    directory is gone from the disk but has paths that were not pulled, it is listed, as it goes on standing.
+    that was removed and made again gets whiteouts path by path, and what a file replaced gets none. A directory
+    above a whiteout is listed even if it is gone from the disk: because it holds paths that were not pulled, or
+    because it had no version that could be deleted.
 
     Args:
         entries: in `toc_order`, whiteouts not yet marked.
         known: what the writer remembered before the change; `print` None means not pulled.
     """
     entries = list(entries)
-    if not any(type(entry) is Delete for entry in entries):
+    removed = {entry.path for entry in entries if type(entry) is Delete}
+    if not removed:
         return entries
+    removed.update([above for path in removed for above in ancestors(path)])
     unpulled: list[bytes] = []
     nodes: dict[bytes, Node] = {}
-    removed = {entry.path for entry in entries if type(entry) is Delete and entry.kind is Kind.DIR}
     for row in known:
         if row.print is None:
             unpulled.append(row.path)
-        if row.path in removed:
+        if row.node.kind is Kind.DIR and row.path in removed:
             nodes[row.path] = row.node
     placed = {entry.path: entry.node for entry in entries if isinstance(entry, Write | Context)}
-    kept = {path: nodes[path] for path in removed if path in nodes and _any_below(unpulled, path)}
-    contexts = [Context(path, node) for path, node in kept.items() if path not in placed]
-    marked = _mark(entries, placed, kept)
-    return sorted([*marked, *contexts], key=toc_order) if contexts else list(marked)
+    kept = {path for path in nodes if _any_below(unpulled, path)}
+    marked = list(_mark(entries, placed, kept))
+    listed = {above for path in whiteouts(marked) for above in ancestors(path)} - placed.keys()
+    if listed:
+        marked.extend(Context(path, nodes[path]) for path in listed if path in nodes)
+        marked.sort(key=toc_order)
+    return marked
 
 
 def whiteouts(entries: Iterable[TocEntry | SquashEntry]) -> Iterator[bytes]:
@@ -73,7 +79,7 @@ def _any_below(paths: list[bytes], directory: bytes) -> bool:
     return at < len(paths) and paths[at].startswith(prefix)
 
 
-def _mark(entries: list[TocEntry], placed: dict[bytes, Node], kept: dict[bytes, Node]) -> Iterator[TocEntry]:
+def _mark(entries: list[TocEntry], placed: Mapping[bytes, Node], kept: Collection[bytes]) -> Iterator[TocEntry]:
     covered = _Covered()
     for entry in entries:
         if covered.holds(entry.path):

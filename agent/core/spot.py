@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from agent.core.change import Change, Claim, Kept, Listed, Squash, SquashEntry, Tombstone, Touched, claim_value
+from agent.core.change import Change, Claim, Grouped, Kept, Listed, Squash, SquashEntry, Tombstone, Touched, claim_value
 from agent.core.conflict import Stated
 from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, TreeEntry, Version, Write
+from agent.core.links import Membership
 
 ABSENT = Version(-1, "")
 """Smaller than every version."""
@@ -19,10 +20,9 @@ class Source:
     `homes` maps a link group to where the content of its first name lies in the layer.
     """
 
-    __slots__ = ("homes", "id", "index", "layer", "origin", "version")
+    __slots__ = ("homes", "id", "layer", "origin", "version")
 
-    def __init__(self, index: int, origin: Change | Squash) -> None:
-        self.index = index
+    def __init__(self, origin: Change | Squash) -> None:
         self.origin = origin
         self.id = origin.id
         self.layer = origin.layer
@@ -60,7 +60,7 @@ class Spot:
         self.listing: Row | None = None
         self.dead: dict[tuple[bool, Version], Kind] = {}
         self.touches: list[tuple[Version, Version, int]] = []
-        self.linked: list[tuple[Version, tuple[int, int]]] = []
+        self.linked: list[tuple[Version, Membership]] = []
         self.claims: dict[str, Stated] = {}
         self.floor = ABSENT
         """Largest version of a non-directory above the path."""
@@ -96,8 +96,7 @@ class Spot:
         for source, entry in items:
             match entry:
                 case Write():
-                    self._read_version(source, entry, source.version)
-                    self.claims[source.id] = Stated(source.id, claim_value(entry.node), entry.seen)
+                    self._read_write(source, entry)
                 case Delete():
                     self.dead[entry.kind is _DIR, entry.seen] = entry.kind
                     self.claims.setdefault(source.id, Stated(source.id, None, entry.seen))
@@ -105,21 +104,35 @@ class Spot:
                     self._read_context(source, entry)
                 case Touch():
                     self.touches.append((entry.version, source.version, entry.mtime))
-                case Kept():
-                    self._read_version(source, entry, entry.version)
-                case Tombstone():
-                    self.dead[entry.kind is _DIR, entry.version] = entry.kind
-                    self._read_row((entry.version, "", 0, 0, Node(entry.kind, 0), source))
-                case Listed():
-                    self._read_listing((entry.by, source.layer, entry.offset, 0, entry.node, source))
-                case Touched():
-                    self.touches.append((entry.version, entry.by, entry.mtime))
-                case Claim():
-                    self.claims[entry.of] = Stated(entry.of, entry.value, entry.seen)
+                case _:
+                    self._read_squashed(source, entry)
+
+    def _read_write(self, source: Source, entry: Write) -> None:
+        self._read_version(source, entry, source.version)
+        self.claims[source.id] = Stated(source.id, claim_value(entry.node), entry.seen)
+        if entry.group:
+            self.linked.append((source.version, (source.id, entry.group)))
+
+    def _read_squashed(self, source: Source, entry: SquashEntry) -> None:
+        match entry:
+            case Kept():
+                self._read_version(source, entry, entry.version)
+            case Grouped():
+                self.linked.append((entry.version, (entry.of, entry.group)))
+            case Tombstone():
+                self.dead[entry.kind is _DIR, entry.version] = entry.kind
+                self._read_row((entry.version, "", 0, 0, Node(entry.kind, 0), source))
+            case Listed():
+                self._read_listing((entry.by, source.layer, entry.offset, 0, entry.node, source))
+            case Touched():
+                self.touches.append((entry.version, entry.by, entry.mtime))
+            case Claim():
+                self.claims[entry.of] = Stated(entry.of, entry.value, entry.seen)
 
     def _read_version(self, source: Source, entry: Write | Kept, version: Version) -> None:
         if entry.group:
             source.homes.setdefault(entry.group, entry.offset)
+            self.touches.append((version, version, entry.node.mtime))
         row = (version, source.layer, entry.offset, entry.group, entry.node, source)
         self._read_row(row)
         if entry.node.kind is _DIR:
@@ -141,4 +154,4 @@ class Spot:
             self._read_listing((source.version, source.layer, entry.offset, 0, entry.node, source))
         elif entry.group and entry.version is not None:
             source.homes.setdefault(entry.group, entry.offset)
-            self.linked.append((entry.version, (source.index, entry.group)))
+            self.linked.append((entry.version, (source.id, entry.group)))

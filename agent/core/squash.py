@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from agent.core.change import Ancestor, Change, Claim, Kept, Listed, Squash, SquashEntry, Tombstone, Touched
+from agent.core.change import Ancestor, Change, Claim, Grouped, Kept, Listed, Squash, SquashEntry, Tombstone, Touched
 from agent.core.conflict import live_claims
-from agent.core.entry import Kind, TreeEntry
+from agent.core.entry import Kind, TreeEntry, Version
 from agent.core.merge import Merged
 from agent.core.path import ancestors, parent
 from agent.core.spot import Source, Spot
@@ -49,7 +49,7 @@ class SquashPlan:
             if (r := records.get(id_)) is not None
         )
         origins: list[Change | Squash] = [*changes, *squashes]
-        self._sources = [Source(index, origin) for index, origin in enumerate(origins)]
+        self._sources = [Source(origin) for origin in origins]
         self._whiteouts: set[bytes] = set()
         self._placed: set[bytes] = set()
         self._look_ahead()
@@ -67,15 +67,18 @@ class SquashPlan:
     def _look_ahead(self) -> None:
         """Find which tombstones need a whiteout, and which directories the tar has to list."""
         gone: set[bytes] = set()
+        listed: set[bytes] = {b""}
         for spot, row in self._joined():
             kept = any(isinstance(entry, Kept) for entry, _ in self._versions(spot, row))
             if kept:
                 self._placed.update(ancestors(spot.path))
             elif row is None:
                 gone.add(spot.path)
+            if spot.listing is not None:
+                listed.add(spot.path)
         if self._reaches_down or not gone:
             return
-        above = {parent(path) for path in gone}
+        above = {parent(path) for path in gone} & listed
         living = {row.path for row in self._settled.tree() if row.path in above and row.node.kind is Kind.DIR} | {b""}
         self._whiteouts = {path for path in gone if parent(path) in living}
         self._placed.update(ancestor for path in self._whiteouts for ancestor in ancestors(path))
@@ -104,11 +107,9 @@ class SquashPlan:
             placed = kept is None and path in self._placed
             yield Piece(Listed(path, spot.listing[4], spot.listing[0], placed=placed))
         yield from (piece for piece in pieces if piece.entry is kept)
-        if row is not None and row.version is not None:
-            touches = [(by, mtime) for version, by, mtime in spot.touches if version == row.version]
-            if touches:
-                by, mtime = max(touches)
-                yield Piece(Touched(path, row.version, mtime, by))
+        for version, (of, group) in sorted(set(spot.linked)):
+            yield Piece(Grouped(path, version, of, group))
+        yield from _touches(spot, row)
         live = live_claims(spot.claims.values(), self._settled.ancestry)
         for claim in sorted(live, key=lambda claim: claim.id):
             yield Piece(Claim(path, claim.id, claim.value, claim.seen))
@@ -135,6 +136,20 @@ class SquashPlan:
             own = spot.directory if row.node.kind is Kind.DIR else spot.file
             node = row.node if own is None or row.group is not None or own[0] != row.version else own[4]
             yield Piece(Kept(spot.path, node, row.version, group=row.group or 0), row)
+
+
+def _touches(spot: Spot, row: TreeEntry | None) -> Iterator[Piece]:
+    """Yield the last touch of what stands, and of every name of a link group: these have one mtime, whatever stands."""
+    counting = {version for version, _ in spot.linked}
+    if row is not None and row.version is not None:
+        counting.add(row.version)
+    last: dict[Version, tuple[Version, int]] = {}
+    for version, by, mtime in spot.touches:
+        if version in counting:
+            last[version] = max(last.get(version, (by, mtime)), (by, mtime))
+    for version in sorted(last):
+        by, mtime = last[version]
+        yield Piece(Touched(spot.path, version, mtime, by))
 
 
 def squash(settled: Merged, covers: Iterable[str] | None = None) -> SquashPlan:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from agent.core.conflict import Disputes, Ground
 from agent.core.entry import Kind, Node, TreeEntry, Version, Write
-from agent.core.links import Links
+from agent.core.links import Links, Membership
 from agent.core.spot import Item, Row, Slot, Source, Spot
 from agent.core.streams import grouped
 
@@ -43,7 +43,7 @@ def sweep(sources: Sequence[Source], links: Links, disputes: Disputes | None) ->
                 group = write.group
                 if group:
                     offset = source.homes.setdefault(group, write.offset)
-                    member = (source.index, group)
+                    member = (source.id, group)
                     if disputes is None:
                         node = _at_time(node, links.mtime(member))
                         yield TreeEntry(path, node, source.version, source.layer, offset, links.label(member))
@@ -79,6 +79,8 @@ class _Pass:
         """Decide what a path comes to; `beyond` says that something below it may follow."""
         spot = Spot(path)
         spot.read(items)
+        if self._disputes is not None and spot.linked:
+            self._join(spot)
         self._look_up(spot)
         slot = spot.slot
         if spot.directory is not None and spot.directory_stands:
@@ -126,7 +128,7 @@ class _Pass:
         spot.standing = row[0]
         spot.slot.decided = True
         spot.needed = True
-        self._link(spot, row)
+        spot.linked = [member for member in spot.linked if member[0] == row[0]]
         if self._disputes is None:
             spot.slot.row = self._tree_entry(spot, row)
         self._need(spot.path)
@@ -142,14 +144,16 @@ class _Pass:
                 if self._disputes is None:
                     spot.slot.row = _needed_directory(spot)
 
-    def _link(self, spot: Spot, row: Row) -> None:
-        version, _, _, group, node, source = row
-        spot.linked = [member for member in spot.linked if member[0] == version]
-        if group:
-            spot.linked.append((version, (source.index, group)))
-        if self._disputes is not None and spot.linked:
-            self._links.join([member for _, member in spot.linked])
-            self._links.say(spot.linked[0][1], *_timed(spot, node, version))
+    def _join(self, spot: Spot) -> None:
+        """Join the groups of each version, visible or not: a file stays one when the name that tied it goes."""
+        groups: dict[Version, list[Membership]] = {}
+        for version, membership in spot.linked:
+            groups.setdefault(version, []).append(membership)
+        for version, memberships in groups.items():
+            self._links.join(memberships)
+            said = [(by, mtime) for touched, by, mtime in spot.touches if touched == version]
+            if said:
+                self._links.say(memberships[0], *max(said))
 
     def _tree_entry(self, spot: Spot, row: Row) -> TreeEntry:
         version, layer, offset, group, node, source = row
@@ -160,7 +164,7 @@ class _Pass:
             label = self._links.label(spot.linked[0][1])
             mtime = self._links.mtime(spot.linked[0][1])
         if mtime is None:
-            mtime = _timed(spot, node, version)[1]
+            mtime = _mtime(spot, node, version)
         return TreeEntry(spot.path, _at_time(node, mtime), version, layer, offset, label)
 
     def _judge(self, spot: Spot) -> None:
@@ -174,12 +178,12 @@ class _Pass:
         self._disputes.judge(spot.path, claims.values(), Ground(file, directory, above, spot.below, spot.standing))
 
 
-def _timed(spot: Spot, node: Node, version: Version) -> tuple[Version, int]:
-    """Return the mtime that a touch, or a directory's newest listing, said last of a visible node, and who did."""
+def _mtime(spot: Spot, node: Node, version: Version) -> int:
+    """Return the mtime that a touch, or a directory's newest listing, said last of a visible node."""
     if node.kind is _DIR:
-        return (spot.listing[0], spot.listing[4].mtime) if spot.listing is not None else (version, node.mtime)
+        return spot.listing[4].mtime if spot.listing is not None else node.mtime
     touches = [(by, mtime) for touched, by, mtime in spot.touches if touched == version]
-    return max(touches, default=(version, node.mtime))
+    return max(touches, default=(version, node.mtime))[1]
 
 
 def _at_time(node: Node, mtime: int | None) -> Node:

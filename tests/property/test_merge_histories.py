@@ -1,0 +1,157 @@
+"""The laws of merging, on larger random histories: many paths, lanes and attempts, sparse writers, squashes."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.core.ancestry import Ancestry
+from agent.core.entry import Kind
+from agent.core.merge import merge
+from agent.core.path import parent
+from tests.property.histories import (
+    History,
+    check_layers,
+    check_order,
+    check_own_disk,
+    check_squash,
+    check_tree,
+    packed,
+    same,
+)
+from tests.property.writer import directory, file, link
+
+EXAMPLES = 2000 if os.environ.get("INSTEP_EVERY_HISTORY") else 60
+pytestmark = pytest.mark.timeout(3600 if EXAMPLES > 1000 else 120)
+LAWS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+PATHS = [b"a", b"a-b", b"a/b", b"a/b/c", b"a/b-c", b"a/b/c/d", b"z", b"a.x"]
+paths = st.sampled_from(PATHS)
+texts = st.sampled_from(["1", "2", "3"])
+nodes = st.one_of(
+    st.builds(file, texts, st.sampled_from([0o644, 0o755]), st.integers(1, 3)),
+    st.builds(directory, st.sampled_from([0o755, 0o700])),
+    st.builds(link, texts),
+)
+edits = st.one_of(
+    st.tuples(st.just("put"), paths, nodes),
+    st.tuples(st.just("put"), paths, nodes),
+    st.tuples(st.just("edit"), paths, st.builds(file, texts)),
+    st.tuples(st.just("remove"), paths),
+    st.tuples(st.just("hard_link"), paths, st.sampled_from([b"a/b/c", b"a/b-c", b"z"])),
+    st.tuples(st.just("hard_link"), paths, paths),
+    st.tuples(st.just("touch"), paths, st.integers(10, 99)),
+)
+steps = st.tuples(
+    st.lists(st.integers(0, 7), max_size=3),
+    st.lists(edits, max_size=4),
+    st.one_of(st.none(), st.none(), st.tuples(st.sampled_from(["m", "n"]), st.integers(0, 2))),
+    st.one_of(st.just(()), st.just(()), st.just(()), st.tuples(paths)),
+)
+histories = st.tuples(st.lists(edits, max_size=6), st.lists(steps, min_size=1, max_size=7))
+
+
+def _base(disk):
+    """Leave something to change: a directory in a directory, a link group across both."""
+    disk.put(b"a/b/c", file("base"))
+    disk.hard_link(b"a/b-c", b"a/b/c")
+    disk.put(b"z", file("z"))
+
+
+def _edit(what):
+    def run(disk):
+        for method, *arguments in what:
+            if not _collides(disk, method, *arguments):
+                getattr(disk, method)(*arguments)
+
+    return run
+
+
+def _collides(disk, method, path, *arguments):
+    """Say whether a sparse writer's edit would need what it did not pull; it may only write files over files."""
+    if path in disk.unpulled:
+        node = disk.unpulled[path][0]
+        return method != "put" or Kind.DIR in (node.kind, arguments[0].kind) or parent(path) in disk.unpulled
+    return any(
+        other.startswith(path + b"/") or path.startswith(other + b"/") or arguments[:1] == (other,)
+        for other in disk.unpulled
+    )
+
+
+def _history(value, *, attempts=True, sparse=True):
+    base, rest = value
+    history = History(lambda disk: (_base(disk), _edit(base)(disk)))
+    for seen, what, lane, leave_out in rest:
+        lane, attempt = lane if attempts and lane else (None, None)
+        wanted = {history.changes[one % len(history.changes)].id for one in seen} | {history.changes[0].id}
+        ancestry = Ancestry(history.changes)
+        past = ancestry.past(wanted)
+        if lane is not None:
+            later = {c.id for c in history.changes if c.lane == lane and c.attempt is not None and c.attempt > attempt}
+            after = {id_ for id_ in past if later & ancestry.past([id_])}
+            past = past - ancestry.outdated(lane, attempt) - after
+        gone = Ancestry([change for change in history.changes if change.id in past]).superseded()
+        parents = history.frontier(past - gone)
+        history.push(parents, _edit(what), lane=lane, attempt=attempt, leave_out=leave_out if sparse else ())
+    return history
+
+
+@LAWS
+@given(histories)
+def test_each_writer_gets_back_exactly_its_own_disk(value):
+    history = _history(value)
+    for change in history.changes:
+        check_own_disk(history, change)
+
+
+@LAWS
+@given(histories)
+def test_order_and_duplicates_mean_nothing_and_the_tree_is_valid(value):
+    history = _history(value)
+    check_tree(check_order(history.changes))
+
+
+@LAWS
+@given(histories)
+def test_layers_with_the_fix_up_give_the_merged_tree_plainly_and_as_a_union(value):
+    history = _history(value)
+    check_layers(merge(history.changes))
+    for change in history.changes:
+        check_layers(merge(history.past([change.id])))
+
+
+@LAWS
+@given(histories, st.data())
+def test_squashes_change_nothing(value, data):
+    history = _history(value)
+    ancestry = Ancestry(history.changes)
+    writers = data.draw(st.lists(st.sampled_from(history.changes), min_size=1, max_size=2), label="writers")
+    taken = []
+    for number, writer in enumerate(writers):
+        settled_ids = ancestry.settled(after=[writer.id]) & ancestry.past([writer.id])
+        settled = [change for change in history.changes if change.id in settled_ids]
+        ids = [change.id for change in settled if change.id not in merge(settled).superseded]
+        covers = data.draw(st.sets(st.sampled_from(ids), min_size=1), label="covers")
+        if merge(history.changes).superseded & set(ids):
+            continue  # What was settled cannot be superseded any more; this writer was told wrong.
+        check_squash(history.changes, settled, covers)
+        taken.append(packed(merge(settled), covers, f"s{number}"))
+    if len(taken) == 2:
+        one = check_order(history.changes, taken)
+        assert same(one) == same(merge(history.changes))
+        check_layers(one)
+        again = packed(one, ancestry.records, "joined")
+        assert same(merge([], [again])) == same(merge(history.changes))
+
+
+@LAWS
+@given(histories)
+def test_merging_in_any_grouping_gives_the_same(value):
+    history = _history(value, attempts=False)
+    whole = same(merge(history.changes))
+    for split in range(1, len(history.changes)):
+        part = history.past([change.id for change in history.changes[:split]])
+        squash = packed(merge(part), [change.id for change in part])
+        rest = [change for change in history.changes if change.id not in squash.covers]
+        assert same(merge(rest, [squash])) == whole
