@@ -124,6 +124,7 @@ def log_lines(entries: list[LogEntry]) -> list[str]:
 
 def _log_row(entry: LogEntry) -> tuple[str, str, str, str, str, str]:
     lane = printable(entry.lane) + ("" if entry.attempt is None else f" #{entry.attempt}")
+    lane += " (superseded)" if entry.superseded else ""
     counts = f"+{entry.written} -{entry.deleted}" + (f" ~{entry.touched}" if entry.touched else "")
     message = printable(entry.message.split("\n", 1)[0])
     return short(entry.id), moment(entry.stamp), lane, counts, size(entry.size), message

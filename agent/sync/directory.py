@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from agent.core.advance import advance
 from agent.core.record import Record, parse_record
-from agent.core.tags import entry_tag
 from agent.core.union import Union, unite
 from agent.errors import DivergedError, IntegrityError
 from agent.sync.layers import Layers
 from agent.sync.memory import Memory, parse_memory
 from agent.sync.options import PushOptions
 from agent.sync.site import Site
-from agent.sync.target import Target
+from agent.sync.target import Located, Target
 from agent.workspace.durable import read_json, remove_file, write_json
 from agent.workspace.home import lock, make_state_home
 from agent.workspace.root import Root, open_root
@@ -27,9 +26,14 @@ from agent.workspace.state import State, StateDamagedError, read_state, write_st
 class Intent:
     """A push that has begun: what a rerun after a crash must know to give the same id (design section 2).
 
-    `record` is the text of the record, once the layer is uploaded.
+    Attributes:
+        target: the reference it pushes to.
+        root: (st_dev, st_ino) of the directory.
+        record: the text of the change's record, once the layer is uploaded.
     """
 
+    target: str
+    root: tuple[int, int]
     stamp: int
     parents: tuple[str, ...]
     lane: str
@@ -102,17 +106,18 @@ class Directory:
         """Say that the directory is what is remembered."""
         remove_file(self._path("pulling"))
 
-    def begin(self, union: Union, options: PushOptions, now: int) -> Intent:
+    def begin(self, target: Target, union: Union, options: PushOptions, now: int) -> Intent:
         """Return the intent of a push, that of one that crashed on the same parents if there is one.
 
         The stamp is a hybrid logical clock: above every change that was pulled, whatever this machine's clock says.
         """
+        stamp = max(now, union.newest_stamp + 1)
+        new = Intent(target.name, self.root.identity, stamp, union.frontier, options.lane, options.attempt)
         old = self._intent()
-        if old and (old.parents, old.lane, old.attempt) == (union.frontier, options.lane, options.attempt):
+        if old is not None and old.stamp > union.newest_stamp and replace(old, stamp=stamp, record=None) == new:
             return old
-        intent = Intent(max(now, union.newest_stamp + 1), union.frontier, options.lane, options.attempt)
-        self._write_intent(intent)
-        return intent
+        self._write_intent(new)
+        return new
 
     def confirm(self, intent: Intent, record: Record, now: int) -> Record:
         """Return the record to publish, after remembering it.
@@ -122,51 +127,55 @@ class Directory:
         """
         if intent.record is not None and intent.record != record.text:
             record = record.at(max(now, intent.stamp + 1))
-        self._write_intent(Intent(record.stamp, intent.parents, intent.lane, intent.attempt, record.text))
+        self._write_intent(replace(intent, stamp=record.stamp, record=record.text))
         return record
 
     def forget_intent(self) -> None:
         """Say that no push is under way."""
         remove_file(self._path("intent"))
 
-    def adopt(self, target: Target) -> Memory:
-        """Return what is remembered, after a push that published its entry but could not remember it."""
-        assert self.memory is not None
+    def published(self, target: Target) -> tuple[Record, Located] | None:
+        """Return the entry of a push from this directory that was killed after it had published it, before its end."""
         intent = self._intent()
-        if intent is None or intent.record is None:
-            return self.memory
+        if intent is None or intent.record is None or (intent.target, intent.root) != (target.name, self.root.identity):
+            return None
         record = parse_record(intent.record)
-        if record.parents != self.memory.union.frontier:
-            return self.memory
-        published = target.image(entry_tag(target.tag, record.lane, record.id))
-        if published is None or record.id not in published.image.records:
-            return self.memory
-        union = unite([self.memory.union.image(target.tag), published.image])
+        union = self.memory.union if self.memory else Union()
+        if record.id not in union.changes and record.parents != union.frontier:
+            return None
+        entry = target.entry(record)
+        return (record, entry) if entry else None
+
+    def adopted(self, target: Target, record: Record, entry: Located) -> Memory:
+        """Return what is to be remembered once `entry`, which this directory's own push published, lies on it."""
+        memory = self.memory or Memory(target.name, self.root.identity, 0, Union())
+        if record.id in memory.union.changes:
+            return memory.now(target=target.name)
+        union = unite([memory.union.image(target.tag), entry.image])
         entries = Layers(target.store, union).toc(union.changes[record.id])
-        self.remember(self.memory.now(union=union, known=advance(self.memory.known, entries, record.version)))
-        return self.memory
+        known = list(advance(memory.known, entries, record.version))
+        return memory.now(target=target.name, union=union, known=known)
 
     def _intent(self) -> Intent | None:
         value = read_json(self._path("intent"))
+        if value is None:
+            return None
         try:
-            return (
-                value
-                and Intent(
-                    int(value["stamp"]), tuple(value["parents"]), value["lane"], value["attempt"], value["record"]
-                )
-            ) or None
+            device, inode = value["root"]
+            return Intent(
+                target=str(value["target"]),
+                root=(int(device), int(inode)),
+                stamp=int(value["stamp"]),
+                parents=tuple(value["parents"]),
+                lane=value["lane"],
+                attempt=value["attempt"],
+                record=value["record"],
+            )
         except (KeyError, TypeError, ValueError):
             return None
 
     def _write_intent(self, intent: Intent) -> None:
-        value = {
-            "stamp": intent.stamp,
-            "parents": list(intent.parents),
-            "lane": intent.lane,
-            "attempt": intent.attempt,
-            "record": intent.record,
-        }
-        write_json(self._path("intent"), value)
+        write_json(self._path("intent"), asdict(intent))
 
     def _path(self, name: str) -> str:
         return os.path.join(self._site.state, name)

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from agent.core.conflict import Conflict
 from agent.core.image import Image
 from agent.core.manifest import MANIFEST, format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
 from agent.errors import ConflictError, TagRefusedError
-from agent.sync.merging import merged_image
+from agent.sync.merging import disagreements, merged_image
 from agent.sync.site import Site
 from agent.sync.target import Seen, Target
 
-LOOKS = 8
+LOOKS = 16
 WAIT_EACH = 0.03
 WAIT_MAX = 2.0
 
 
-def move_head(site: Site, target: Target, own: Image) -> bool:
-    """Bring head up to date with `own` and with every entry that is listed; say whether that came to pass.
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of head.
+
+    Attributes:
+        complete: whether head holds every change that was seen.
+        conflicts: where all changes that were seen disagree.
+    """
+
+    complete: bool
+    conflicts: Sequence[Conflict]
+
+
+def move_head(site: Site, target: Target, own: Image) -> Moved:
+    """Bring head up to date with the entry `own` and with every other that is listed.
 
     There is no compare-and-swap on a tag, so it looks again after each write, a bounded number of times; running
     out is a warning, because the entry is durable and readers merge.
@@ -26,23 +43,30 @@ def move_head(site: Site, target: Target, own: Image) -> bool:
         ConflictError: head is an image of someone else.
     """
     mine = unite([own])
+    # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
+    image, merged = replace(own, lane="", attempt=None, change=None), mine.ids
+    conflicts: Sequence[Conflict] = ()
+    has_waited = False
     seen = target.look()
     for _ in range(LOOKS):
         _refuse_foreign(target, seen, mine)
         whole = everything(seen, own)
         lacking = whole.ids - head_ids(seen)
         if not lacking:
-            return True
-        if others := len(lacking - mine.ids):
+            return Moved(True, conflicts if whole.ids == merged else disagreements(target, whole))
+        others = len(lacking - mine.ids)
+        if others and not has_waited:
             # Whoever else is at work will look, too: let one of us find that the other did it already.
             site.sleep(min(WAIT_EACH * others, WAIT_MAX) * site.random())
-            seen = target.look()
-            whole = everything(seen, own)
-        if not put_head(site, target, seen, own if whole.ids == mine.ids else merged_image(site, target, whole)):
-            return False
+        else:
+            if whole.ids != merged:
+                (image, conflicts), merged = merged_image(target, whole), whole.ids
+            if not put_head(site, target, seen, image):
+                return Moved(False, conflicts)
+        has_waited = bool(others) and not has_waited
         seen = target.look()
     site.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
-    return False
+    return Moved(False, conflicts)
 
 
 def everything(seen: Seen, *own: Image) -> Union:
@@ -87,4 +111,5 @@ def repair(site: Site, target: Target, seen: Seen) -> bool:
     whole = everything(seen)
     if not whole.ids - head_ids(seen):
         return False
-    return put_head(site, target, seen, merged_image(site, target, whole))
+    image, _ = merged_image(target, whole)
+    return put_head(site, target, seen, image)

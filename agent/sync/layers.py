@@ -75,7 +75,12 @@ class Layers:
             AuthError, UnavailableError: see `agent.errors`.
         """
         bases = [base_change(base, self._base_items(layers)) for base, layers in sorted(union.bases.items())]
-        return bases + [self._change(layer) for layer in union.order]
+        # A superseded change has no effect, but its record tells who descends from whom.
+        dropped = [
+            Change(record.id, record.stamp, record.parents, (), "", record.lane, record.attempt)
+            for record in union.dropped.values()
+        ]
+        return [*bases, *dropped, *(self._change(layer) for layer in union.order)]
 
     def _change(self, layer: Layer) -> Change:
         record = layer.record

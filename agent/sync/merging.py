@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent.archive.compression import media_type_of
 from agent.archive.plain import plain_tar
-from agent.core.conflict import Conflict
+from agent.core.conflict import Conflict, ConflictKind
 from agent.core.entry import TreeEntry
 from agent.core.image import Image, Layer
 from agent.core.linearise import FixUp, fix_up
 from agent.core.merge import merge
 from agent.core.path import show
+from agent.core.record import Record
 from agent.core.union import Union
 from agent.store.port import Store
 from agent.sync.layers import Layers
 from agent.sync.report import ConflictReport
-from agent.sync.site import Site
 from agent.sync.target import Target
 
 
-def conflict_reports(conflicts: Sequence[Conflict]) -> list[ConflictReport]:
+def conflict_reports(conflicts: Iterable[Conflict]) -> list[ConflictReport]:
     """Return conflicts as people and machines are told of them."""
     return [
         ConflictReport(
@@ -34,19 +34,39 @@ def conflict_reports(conflicts: Sequence[Conflict]) -> list[ConflictReport]:
     ]
 
 
-def merged_image(site: Site, target: Target, whole: Union) -> Image:
-    """Return the image that holds `whole`: its layers in order and, where they alone would give another tree, a fix-up.
+def involving(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:
+    """Return the conflicts that a change takes part in: what others disagree about is not its writer's business.
 
-    The fix-up's layer is stored in the target's repository.
+    Two bases are said to differ by the change that brought one of them.
+    """
+    starts = record.base is not None and record.parents == (record.base,)
+    return [
+        conflict
+        for conflict in conflicts
+        if record.id in conflict.ids
+        or (conflict.kind is ConflictKind.BASE and starts and str(record.base) in conflict.ids)
+    ]
+
+
+def disagreements(target: Target, whole: Union) -> Sequence[Conflict]:
+    """Return where the changes of a set disagree."""
+    return () if whole.is_chain else merge(Layers(target.store, whole).changes(whole)).conflicts
+
+
+def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict]]:
+    """Return the image that holds `whole`, and what in it disagrees.
+
+    Its layers come in order, of superseded changes only the records; where those layers alone would give another tree,
+    a fix-up comes last, which is stored in the target's repository (design section 5).
     """
     if whole.is_chain:
-        return whole.image(target.tag)
+        return whole.image(target.tag), ()
+    whole = target.complete(whole)
     layers = Layers(target.store, whole)
     merged = merge(layers.changes(whole))
-    for conflict in merged.conflicts:
-        site.progress.notice(f"conflict: {show(conflict.path)}: {conflict.kind} ({', '.join(conflict.ids)})")
     fix = fix_up(merged)
-    return whole.image(target.tag, _store_fix_up(target.store, layers, fix) if fix else None)
+    stack = whole.without_layers(merged.superseded)
+    return stack.image(target.tag, _store_fix_up(target.store, layers, fix) if fix else None), merged.conflicts
 
 
 def _store_fix_up(store: Store, layers: Layers, fix: FixUp) -> Layer:

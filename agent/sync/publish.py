@@ -15,7 +15,8 @@ from agent.core.known import Found, Known
 from agent.core.manifest import INLINE_MAX, MANIFEST, format_image
 from agent.core.record import Record
 from agent.core.tags import entry_tag, pointer_tag
-from agent.store.port import Store, Stored
+from agent.errors import IntegrityError, TagRefusedError
+from agent.store.port import Manifest, Store, Stored
 from agent.sync.options import Compression
 from agent.sync.site import Site
 from agent.sync.survey import Survey
@@ -123,21 +124,45 @@ def describe(record: Record, packed: PackedLayer, stored: Stored) -> Layer:
     )
 
 
-def publish_entry(target: Target, image: Image, record: Record) -> Digest:
+def publish_entry(site: Site, target: Target, image: Image, record: Record) -> Digest:
     """Store config, entry and pointer; what is there already is left alone.
 
     The entry's tag is written once: if it is there, this push was published before and its answer was lost.
+
+    Raises:
+        IntegrityError: something else stands at the entry's tag.
+        TagRefusedError: the registry takes no new tags.
     """
     config, manifest = format_image(image)
-    tag = entry_tag(target.tag, record.lane, record.id)
-    there = target.store.get_manifest(tag)
-    digest = there.digest if there else None
-    if digest is None:
+    there = target.entry(record)
+    if there is None:
         target.store.put_blob(config)
-        digest = target.store.put_manifest(tag, manifest, MANIFEST)
+        digest = target.store.put_manifest(entry_tag(target.tag, record.lane, record.id), manifest, MANIFEST)
+    else:
+        digest = there.digest
+        manifest = _must_be_there(target.store.get_manifest(digest), digest)
     # An earlier attempt that published nothing would leave a gap that readers, who count up, do not look behind.
     gaps = (pointer_tag(target.tag, record.lane, earlier) for earlier in range(record.attempt or 0))
     for pointer in [gap for gap in gaps if target.store.get_manifest(gap) is None]:
         target.store.put_manifest(pointer, manifest, MANIFEST)
-    target.store.put_manifest(pointer_tag(target.tag, record.lane, record.attempt), manifest, MANIFEST)
+    _put_pointer(site, target, record, manifest, digest)
     return digest
+
+
+def _put_pointer(site: Site, target: Target, record: Record, manifest: bytes, digest: Digest) -> None:
+    pointer = pointer_tag(target.tag, record.lane, record.attempt)
+    try:
+        target.store.put_manifest(pointer, manifest, MANIFEST)
+    except TagRefusedError as error:
+        # A registry whose tags never move: a rerun finds what it put there, and a laptop's second push finds its first.
+        there = target.store.get_manifest(pointer)
+        if there is None or (there.digest != digest and record.attempt is not None):
+            raise
+        if there.digest != digest:
+            site.progress.notice(f"{error.subject}: {error.what}; the lane's newest change is found by the list alone")
+
+
+def _must_be_there(manifest: Manifest | None, digest: Digest) -> bytes:
+    if manifest is None:
+        raise IntegrityError("the entry's manifest is gone again", subject=digest, remedy="push again")
+    return manifest.data

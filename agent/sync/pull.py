@@ -23,7 +23,7 @@ from agent.sync.layers import Layers
 from agent.sync.memory import Memory
 from agent.sync.merging import conflict_reports
 from agent.sync.options import PullOptions
-from agent.sync.report import PullReport
+from agent.sync.report import PullReport, since
 from agent.sync.site import Site
 from agent.sync.survey import is_empty, survey
 from agent.sync.target import Seen, Target, as_base, read_image, resolve, this_platform
@@ -56,6 +56,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
     """
     with open_directory(site, create=True) as directory:
         target = Target(site.store, site.target, this_platform(options.platform))
+        began = replace(target.store.traffic)
         seen = target.look(options.after)
         _warn_of_foreign(site, target, seen)
         goal = _goal(site, target, seen, options)
@@ -63,7 +64,9 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             repair(site, target, seen)
         known, memory = _trusted(site, directory, options), directory.memory
         if memory and known is memory.known and _same(memory, target, goal, options):
-            return _unchanged(target, goal, memory)
+            report = _unchanged(target, goal, memory)
+            report.traffic = since(target.store.traffic, began)
+            return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
         layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole)
         merged = merge(layers.changes(goal.union))
@@ -88,7 +91,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         )
         directory.unmark_pulling()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
-        report.traffic = replace(target.store.traffic)
+        report.traffic = since(target.store.traffic, began)
         return report
 
 
@@ -105,7 +108,6 @@ def _unchanged(target: Target, goal: Goal, memory: Memory) -> PullReport:
         else:
             report.paths += 1
     report.layers_skipped = len(goal.union.changes)
-    report.traffic = replace(target.store.traffic)
     return report
 
 
@@ -117,8 +119,9 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
         union = union.past([resolve(union, options.at, target.name)])
     elif options.lane is not None and options.attempt is not None:
         union = union.before_attempt(options.lane, options.attempt)
+    union = target.complete(union)
     if seen.head and not union.changes and union.bases:
-        return Goal(union, f"{_repository(target.name)}@{seen.head.digest}", digest)
+        return Goal(union, str(replace(site.target, tag=None, digest=seen.head.digest)), digest)
     if union.ids:
         return Goal(union, None, digest)
     if options.base is None:
@@ -130,7 +133,7 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
     located = read_image(site.open_store(base), base.digest or base.tag or "latest", wanted, name)
     if located is None:
         raise UsageError("there is no such image to start from", subject=name, remedy="name another with --base")
-    return Goal(unite([as_base(located)]), f"{_repository(name)}@{located.digest}", None)
+    return Goal(unite([as_base(located)]), str(replace(base, tag=None, digest=located.digest)), None)
 
 
 def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
@@ -139,16 +142,6 @@ def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
             f"{target.name}@{seen.head.digest}: an image that someone else put there; its layers are left out, "
             "what was pushed to the target is merged without it"
         )
-
-
-def _repository(reference: str) -> str:
-    name, _, last = reference.partition("@")[0].rpartition("/")
-    return f"{name}/{last.partition(':')[0]}" if not reference.startswith("oci:") else _layout(reference)
-
-
-def _layout(reference: str) -> str:
-    head, _, tag = reference.partition("@")[0].rpartition(":")
-    return head if "/" not in tag else reference.partition("@")[0]
 
 
 def _trusted(site: Site, directory: Directory, options: PullOptions) -> Iterable[Known] | None:

@@ -5,108 +5,193 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.archive.writer import PackedLayer
+from agent.core.conflict import Conflict
 from agent.core.diff import remembered
 from agent.core.entry import Delete, Touch, Version, Write
 from agent.core.image import Image
 from agent.core.pack import mark_whiteouts
+from agent.core.path import show
 from agent.core.record import Record
 from agent.core.union import Union, unite
-from agent.errors import DivergedError, FileChangedError
+from agent.errors import ConflictError, DivergedError, FileChangedError, UsageError
 from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent, open_directory
-from agent.sync.head import move_head
+from agent.sync.head import everything, move_head
 from agent.sync.memory import Memory
-from agent.sync.merging import merged_image
+from agent.sync.merging import conflict_reports, disagreements, involving, merged_image
 from agent.sync.options import PushOptions
 from agent.sync.publish import Packing, describe, publish_entry
-from agent.sync.report import PushReport
+from agent.sync.report import PushReport, since
 from agent.sync.site import Site
 from agent.sync.survey import Survey, survey
-from agent.sync.target import Target, this_platform
+from agent.sync.target import Located, Target, this_platform
 
 TRIES = 3
+SHOWN = 5
 
 
 def push(site: Site, options: PushOptions) -> PushReport:
     """Publish what changed in the directory since it was pulled or pushed.
 
     Raises:
+        UsageError: the target is a digest.
         DivergedError: the directory is not the one that was pulled, or everything in it is gone.
         ConflictError: another change disagrees and `on_conflict` is `fail`, or head is an image of someone else.
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     with open_directory(site) as directory:
         target = Target(site.store, site.target, this_platform(None))
-        memory = _memory_for(site, directory, target)
+        if target.digest:
+            raise UsageError("a digest never changes", subject=target.name, remedy="name a tag to push to")
+        began = replace(target.store.traffic)
+        memory, done = _start(site, directory, target, options)
         for tries in range(TRIES):
             try:
-                return _push(site, directory, target, memory, options)
+                report = _push(site, directory, target, memory, options, done)
+                break
             except FileChangedError as error:
                 if tries + 1 == TRIES:
                     raise
                 site.progress.notice(f"{error}")
-        raise AssertionError("unreachable")
+        report.traffic = since(target.store.traffic, began)
+        return report
 
 
-def _memory_for(site: Site, directory: Directory, target: Target) -> Memory:
-    """Return what is remembered of the directory; nothing, for one that starts a new target.
+def _start(site: Site, directory: Directory, target: Target, options: PushOptions) -> tuple[Memory, PushReport | None]:
+    """Return what is remembered of the directory, and what an earlier push of it, which was killed, has done by now.
+
+    Nothing is remembered of a directory that starts a new target.
 
     Raises:
         DivergedError: the target holds a workspace that this directory was never pulled from.
     """
-    memory = directory.memory
     directory.check_identity()
     if directory.is_pulling:
         raise DivergedError(
             "a pull into this directory was interrupted", subject=site.directory, remedy="pull again, then push"
         )
-    if memory is not None and memory.target == target.name:
-        return directory.adopt(target)
+    published = directory.published(target)
+    if published is not None:
+        adopted = directory.adopted(target, *published)
+        if options.dry_run:
+            return adopted, None
+        directory.remember(adopted)
+        assert directory.memory is not None
+        done, record = _finish(site, directory, target, *published, options), published[0]
+        mine = options.attempt is None or (record.lane, record.attempt) == (options.lane, options.attempt)
+        return directory.memory, done if mine else None
+    memory = directory.memory
+    if memory is None or memory.target != target.name:
+        _refuse_stranger(site, directory, target)
+    return memory or Memory(target.name, directory.root.identity, 0, Union()), None
+
+
+def _refuse_stranger(site: Site, directory: Directory, target: Target) -> None:
     seen = target.look()
-    if seen.head or seen.entries:
+    if not (seen.head or seen.entries):
+        return
+    if directory.damage is not None:
         raise DivergedError(
-            f"the target already holds a workspace, and {site.directory} was not pulled from it",
-            subject=target.name,
-            remedy="pull it into an empty directory, or push to another tag",
+            f"{directory.damage.what}, so that it cannot be told what changed",
+            subject=site.directory,
+            remedy="pull, which rebuilds it if the directory is as the target; else copy what you need out of it",
         )
-    return memory or Memory(target.name, directory.root.identity, 0, Union())
+    raise DivergedError(
+        f"the target already holds a workspace, and {site.directory} was not pulled from it",
+        subject=target.name,
+        remedy="pull it into an empty directory, or push to another tag",
+    )
 
 
-def _push(site: Site, directory: Directory, target: Target, memory: Memory, options: PushOptions) -> PushReport:
+def _finish(
+    site: Site, directory: Directory, target: Target, record: Record, entry: Located, options: PushOptions
+) -> PushReport:
+    """Do what remains of a push whose entry is published: pointer and head."""
+    report = PushReport(target.name, record.id, publish_entry(site, target, entry.image, record))
+    report.layer_size = next(layer.size for layer in entry.image.layers if layer.record == record)
+    try:
+        _show(site, target, entry.image, record, options, report)
+    except ConflictError:
+        directory.forget_intent()
+        raise
+    directory.forget_intent()
+    return report
+
+
+def _push(
+    site: Site, directory: Directory, target: Target, memory: Memory, options: PushOptions, done: PushReport | None
+) -> PushReport:
     look = survey(site, directory.root, memory.known, memory.clean_before)
     report = _report(target, look, options)
     _refuse_emptiness(site, look, options)
     moves = memory.target != target.name
     if options.dry_run:
         return report
-    if not look.entries and options.attempt is None and not moves:
+    if not look.entries and (done or options.attempt is None) and not moves:
         if look.is_refreshed:
             directory.remember(_later(memory, directory, target, look, memory.union, {}, Version(0, "")))
         directory.forget_intent()
-        return report
+        if done is not None:
+            done.paths = report.paths
+        return done or report
     bring_layers(site, target, memory)
-    intent = directory.begin(memory.union, options, site.clock())
+    intent = directory.begin(target, memory.union, options, site.clock())
     entries = mark_whiteouts(look.entries, memory.known)
     packing = Packing(site, directory.root, look, entries, options.compression)
     packed, stored = packing.upload(target.store)
     record = directory.confirm(intent, _record(target, memory, options, intent, packed), site.clock())
-    layer = describe(record, packed, stored)
-    own = unite([memory.union.image(target.tag), Image((layer,), target.tag)])
-    entry = replace(
-        own.image(target.tag) if own.is_chain else merged_image(site, target, own),
-        lane=options.lane,
-        attempt=options.attempt,
-        change=record.id,
-        annotations=options.annotations,
-    )
-    report.id, report.digest = record.id, publish_entry(target, entry, record)
+    # Exactly what stood on the writer's disk: a superseded change did not.
+    past = memory.union.past(intent.parents)
+    own = unite([past.image(target.tag), Image((describe(record, packed, stored),), target.tag)])
+    image, _ = merged_image(target, own)
+    entry = replace(image, lane=options.lane, attempt=options.attempt, change=record.id)
+    if options.on_conflict == "fail":
+        _refuse_conflicts(directory, target, entry, record)
+    report.id, report.digest = record.id, publish_entry(site, target, entry, record)
     report.layer_size = stored.size
-    report.head_moved = move_head(site, target, entry)
-    written = packing.written
-    directory.remember(_later(memory, directory, target, look, own, written, record.version))
+    later = _later(memory, directory, target, look, own, packing.written, record.version)
+    try:
+        _show(site, target, entry, record, options, report)
+    except ConflictError:
+        # The change counts; that its writer is told so does not make it undone.
+        directory.remember(later)
+        directory.forget_intent()
+        raise
+    directory.remember(later)
     directory.forget_intent()
-    report.traffic = replace(target.store.traffic)
     return report
+
+
+def _show(site: Site, target: Target, entry: Image, record: Record, options: PushOptions, report: PushReport) -> None:
+    """Bring head up to date with an entry, and report it.
+
+    Raises:
+        ConflictError: head is an image of someone else, or there are conflicts and `on_conflict` is `fail`.
+    """
+    moved = move_head(site, target, entry)
+    conflicts = involving(record, moved.conflicts)
+    report.head_moved, report.conflicts = moved.complete, conflict_reports(conflicts)
+    if conflicts and options.on_conflict == "fail":
+        raise _conflict(
+            target, conflicts, f"they were found after change {record.id[:12]} was published, and it counts"
+        )
+
+
+def _refuse_conflicts(directory: Directory, target: Target, entry: Image, record: Record) -> None:
+    conflicts = involving(record, disagreements(target, everything(target.look(), entry)))
+    if conflicts:
+        directory.forget_intent()
+        raise _conflict(target, conflicts, "nothing was published")
+
+
+def _conflict(target: Target, conflicts: list[Conflict], outcome: str) -> ConflictError:
+    named = ", ".join(f"{show(conflict.path) or 'base'} ({conflict.kind})" for conflict in conflicts[:SHOWN])
+    more = f" and {len(conflicts) - SHOWN} more" if len(conflicts) > SHOWN else ""
+    return ConflictError(
+        f"parallel changes disagree about {named}{more}; {outcome}",
+        subject=target.name,
+        remedy="let the newest stand with --on-conflict last, or pull with --force and change it again",
+    )
 
 
 def _report(target: Target, look: Survey, options: PushOptions) -> PushReport:

@@ -14,7 +14,7 @@ from agent.core.merge import merge
 from agent.core.path import check_path, show
 from agent.core.reference import Reference
 from agent.core.select import selection
-from agent.core.union import Union
+from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store
 from agent.sync.layers import Layers
@@ -30,9 +30,12 @@ def log(store: Store, reference: Reference) -> list[LogEntry]:
         UsageError: there is no such image.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    union, layers = _open(store, reference)
+    target, union = _open(store, reference)
+    layers = Layers(store, union)
+    superseded = union.superseded
+    old = [entry.image for record in union.dropped.values() if (entry := target.entry(record))]
     entries = []
-    for layer in reversed(union.order):
+    for layer in reversed(unite([union.image(target.tag), *old]).order):
         record = layer.record
         assert record is not None
         kinds = [type(entry) for entry in layers.toc(layer)]
@@ -51,6 +54,7 @@ def log(store: Store, reference: Reference) -> list[LogEntry]:
                 deleted=kinds.count(Delete),
                 touched=kinds.count(Touch),
                 annotations=dict(record.annotations),
+                superseded=record.id in superseded,
             )
         )
     for base, parts in sorted(union.bases.items()):
@@ -66,9 +70,9 @@ def ls(store: Store, reference: Reference, paths: tuple[bytes, ...], *, at: str 
         UsageError: there is no such image or change.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    union, layers = _open(store, reference, at)
+    _, union = _open(store, reference, at)
     selected = selection(paths)
-    for entry in merge(layers.changes(union)).tree():
+    for entry in merge(Layers(store, union).changes(union)).tree():
         if selected(entry.path):
             node = entry.node
             yield ListedPath(
@@ -92,7 +96,8 @@ def cat(store: Store, reference: Reference, path: bytes, *, at: str | None = Non
         UsageError: there is no such image, change or file.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    union, layers = _open(store, reference, at)
+    _, union = _open(store, reference, at)
+    layers = Layers(store, union)
     wanted = check_path(path.strip(b"/"))
     for entry in merge(layers.changes(union)).tree():
         if entry.path == wanted:
@@ -116,13 +121,14 @@ def diff(store: Store, reference: Reference, old: str | None, new: str | None) -
         UsageError: there is no such image or change.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    union, layers = _open(store, reference)
+    target, union = _open(store, reference)
+    layers = Layers(store, union)
     name = str(reference)
     ends = [resolve(union, new, name)] if new else list(union.frontier)
     records = union.records
     begins = [resolve(union, old, name)] if old else [p for end in ends if end in records for p in records[end].parents]
-    before = list(merge(layers.changes(union.past(begins))).tree())
-    after = list(merge(layers.changes(union.past(ends))).tree())
+    before = list(merge(layers.changes(target.complete(union.past(begins)))).tree())
+    after = list(merge(layers.changes(target.complete(union.past(ends)))).tree())
     return list(_differences(before, after))
 
 
@@ -140,7 +146,7 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
             yield Difference(mark, new.path, new.node.kind, new.node.size, details)
 
 
-def _open(store: Store, reference: Reference, at: str | None = None) -> tuple[Union, Layers]:
+def _open(store: Store, reference: Reference, at: str | None = None) -> tuple[Target, Union]:
     target = Target(store, reference, this_platform(None))
     seen = target.look()
     union = seen.union
@@ -148,4 +154,4 @@ def _open(store: Store, reference: Reference, at: str | None = None) -> tuple[Un
         raise UsageError("there is no such image", subject=str(reference), remedy="check the name and the tag")
     if at is not None:
         union = union.past([resolve(union, at, str(reference))])
-    return union, Layers(store, union)
+    return target, target.complete(union)

@@ -8,6 +8,11 @@ from typing import Literal
 from agent.store.port import Traffic
 
 
+def since(now: Traffic, began: Traffic) -> Traffic:
+    """Return what moved between two counts."""
+    return Traffic(now.requests - began.requests, now.received - began.received, now.sent - began.sent)
+
+
 @dataclass(slots=True)
 class ConflictReport:
     """Two changes that disagree about a path. `won` is the id of the change whose version stands."""
@@ -85,7 +90,10 @@ class StatusReport:
 
 @dataclass(slots=True)
 class LogEntry:
-    """One change of a workspace. `stamp` is ns since 1970; sizes in bytes."""
+    """One change of a workspace. `stamp` is ns since 1970; sizes in bytes.
+
+    `superseded` says that a later attempt of its lane replaces it, so that it has no effect.
+    """
 
     id: str
     stamp: int
@@ -100,6 +108,7 @@ class LogEntry:
     deleted: int = 0
     touched: int = 0
     annotations: dict[str, str] = field(default_factory=dict)
+    superseded: bool = False
 
 
 @dataclass(slots=True)

@@ -17,8 +17,9 @@ from agent.core.manifest import (
     needs_config,
     parse_image,
 )
+from agent.core.record import Record
 from agent.core.reference import Reference
-from agent.core.tags import check_target_tag, derived_prefix, entry_ids, pointer_tag
+from agent.core.tags import check_target_tag, derived_prefix, entry_ids, entry_tag, pointer_tag
 from agent.core.union import Union, unite
 from agent.errors import IntegrityError, UsageError
 from agent.store.port import Manifest, Store
@@ -169,6 +170,18 @@ class Target:
         """Return the image at a tag or digest of the repository, None if there is none."""
         return read_image(self.store, reference, self._wanted, f"{self.name} ({reference})")
 
+    def entry(self, record: Record) -> Located | None:
+        """Return the entry of a change, None if there is none.
+
+        Raises:
+            IntegrityError: something else stands at its tag.
+        """
+        tag = entry_tag(record.target, record.lane, record.id)
+        located = self.image(tag)
+        if located and record.id not in located.image.records:
+            raise damaged(f"{self.name} ({tag})", "is not the entry that its tag promises")
+        return located
+
     def pointer(self, lane: str) -> Located | None:
         """Return what a lane's newest attempt published, None if it published nothing.
 
@@ -191,18 +204,41 @@ class Target:
         if self.digest:
             return seen  # An image that cannot move has no entries beside it.
         tags = self.store.tags(derived_prefix(self.tag))
-        held = {change[:26] for change in seen.union.ids}
+        held = {change[:26] for change in _readable(seen.union)}
         # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
         entries: list[Located] = []
         for short, tag in sorted(entry_ids(self.tag, tags).items()):
             if short in held:
                 continue
             located = self.image(tag)
-            if located is None or located.image.target != self.tag:
-                continue  # A listing may be ahead of what it lists, or tell of what was pruned since.
+            if located is None or located.image.target != self.tag or (located.image.change or "")[:26] != short:
+                continue  # Not ours; or a listing is ahead of what it lists, or tells of what was pruned since.
             entries.append(located)
             held.update(change[:26] for change in located.image.records)
         return replace(seen, entries=tuple(entries))
+
+    def complete(self, union: Union) -> Union:
+        """Return a part of what was seen, with every layer that it needs.
+
+        An image drops the layers of superseded changes; without the later attempt they are not superseded.
+
+        Raises:
+            IntegrityError: the entry that has such a layer is gone.
+        """
+        lost = union.dropped.keys() - union.superseded if union.dropped else set()
+        if not lost:
+            return union
+        entries = {change: self.entry(union.dropped[change]) for change in sorted(lost)}
+        for change, entry in entries.items():
+            if entry is None:
+                raise damaged(f"{self.name}, change {change}", "lost its entry, and no other image has its layer")
+        images = [entry.image for entry in entries.values() if entry]
+        return self.complete(unite([union.image(self.tag), *images]).only(union.ids))
+
+
+def _readable(union: Union) -> set[str]:
+    """Return the ids of what need not be looked for elsewhere: a layer that a tool encoded anew may lack its table."""
+    return union.ids - {change for change, layer in union.changes.items() if layer.encoding is None}
 
 
 def resolve(union: Union, prefix: str, name: str) -> str:
