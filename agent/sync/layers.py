@@ -11,7 +11,7 @@ from agent.archive.ranged import read_entries, read_toc
 from agent.archive.reader import Expected, LayerReader
 from agent.archive.toc import Toc
 from agent.core.change import Change
-from agent.core.entry import Delete, Kind, TocEntry, TreeEntry
+from agent.core.entry import Kind, TocEntry, TreeEntry
 from agent.core.flatten import base_change
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
@@ -23,21 +23,6 @@ WHOLE_BELOW = 256 << 10
 WHOLE_SHARE = 0.5
 """A layer is read whole if more than this share of its tar is wanted."""
 _HEADER = 1024
-
-
-class Entries:
-    """The entries of a layer's table of contents, each deletion with its whiteout; read anew each time."""
-
-    def __init__(self, toc: Toc) -> None:
-        self.toc = toc
-
-    def __iter__(self) -> Iterator[TocEntry]:
-        whiteouts = set(self.toc.whiteouts())
-        for entry in self.toc:
-            if type(entry) is Delete and entry.path in whiteouts:
-                yield entry._replace(whiteout=True)
-            else:
-                yield entry
 
 
 class Layers:
@@ -95,7 +80,7 @@ class Layers:
         Raises:
             IntegrityError: the table of contents is damaged, or was lost when another tool encoded the layer anew.
         """
-        return Entries(self._toc(layer))
+        return self._toc(layer)
 
     def _toc(self, layer: Layer) -> Toc:
         if layer.diff_id not in self._tocs:
