@@ -20,11 +20,11 @@ _ROOM = 4 << 30
 _HEAD = """# Benchmarks
 
 `make bench` measures, on one machine and in one run, the agent beside tools that do comparable work. Times are of whole
-processes, the fastest of {repeat}; they are no promise, and the ratios say more than the seconds. The registry is
-Debian's `docker-registry` on loopback. Peak memory is that of the largest single process.
+processes, the fastest of {repeat}; they are no promise, and the ratios say more than the seconds. The registry is Debian's
+`docker-registry` on loopback. Peak memory is that of the largest single process.
 
-Tree: {files:,} files, {size:.0f} MiB of source text, on {where}. Machine: {cores} cores, Linux {kernel}, Python
-{python}.
+Tree: {files:,} files, {size:.0f} MiB of source text, on {where}. Machine: {cores} cores, Linux {kernel},
+Python {python}.
 
 """
 
