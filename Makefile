@@ -8,7 +8,7 @@ JOBS   ?= 2
 .PHONY: demo test lint types layers unit bench clean
 
 demo: $(VENV)/.runtime
-	$(BIN)/python examples/demo.py
+	@$(BIN)/python examples/demo.py
 
 test: lint types layers unit
 
