@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.workspaces import Workspaces
 
 
@@ -14,5 +15,13 @@ from tests.fakes.workspaces import Workspaces
 def workspaces(tmp_path: Path) -> Iterator[Workspaces]:
     """Directories that share a target in a layout."""
     made = Workspaces(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[MemoryWorkspaces]:
+    """Directories that share a target in memory."""
+    made = MemoryWorkspaces(tmp_path)
     yield made
     made.close()

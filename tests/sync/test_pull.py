@@ -1,0 +1,280 @@
+"""What a pull makes of a directory (design sections 2, 5 and 6)."""
+
+from __future__ import annotations
+
+import gzip
+import os
+
+import pytest
+
+from agent.core.tags import pointer_tag
+from agent.errors import DivergedError, IntegrityError, UsageError
+from tests.fakes.contents import noise, write
+from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
+from tests.fakes.plain import applied, on_disk, unpacked
+from tests.fakes.trees import snapshot, unlike
+
+
+def history(memory: MemoryWorkspaces, *contents: bytes) -> list[str]:
+    """Push `f` once with each content from `a`; return the ids."""
+    ids = []
+    for content in contents:
+        write(memory.at("a"), b"f", content)
+        ids.append(str(memory.push("a").id))
+    return ids
+
+
+def content(memory: MemoryWorkspaces, name: str, path: str = "f") -> bytes | None:
+    found = on_disk(memory.at(name)).get(path)
+    return found[2] if found else None
+
+
+def test_a_target_that_is_not_there_yet_starts_empty(memory: MemoryWorkspaces) -> None:
+    report = memory.pull("a")
+    assert (report.digest, report.frontier, report.paths) == (None, [], 0)
+    assert any("starts empty" in text for text in memory.notices)
+    write(memory.at("a"), b"f", b"1")
+    assert memory.push("a").id
+    assert memory.pull("b").written == 1
+
+
+def test_a_pull_writes_nothing_to_the_target(memory: MemoryWorkspaces) -> None:
+    history(memory, b"1", b"2")
+    before, _ = memory.frozen()
+    memory.pull("b")
+    assert memory.frozen()[0] == before
+
+
+@pytest.mark.parametrize("length", [64, 8])
+def test_at_gives_the_workspace_as_that_changes_writer_had_it(memory: MemoryWorkspaces, length: int) -> None:
+    ids = history(memory, b"one", b"two", b"three")
+    for name, change, expected in zip("bcd", ids, (b"one", b"two", b"three"), strict=True):
+        report = memory.pull(name, at=change[:length])
+        assert (content(memory, name), report.frontier) == (expected, [change])
+    # And back again.
+    memory.pull("b")
+    assert content(memory, "b") == b"three"
+    memory.pull("b", at=ids[0])
+    assert content(memory, "b") == b"one"
+
+
+@pytest.mark.parametrize("at", ["f00d" * 16, ""])
+def test_at_something_that_is_no_change_or_several_is_refused(memory: MemoryWorkspaces, at: str) -> None:
+    history(memory, b"one", b"two")
+    before = memory.frozen("b")
+    with pytest.raises(UsageError, match=r"no change has this id|2 changes have ids that start so"):
+        memory.pull("b", at=at)
+    assert memory.frozen("b") == before
+    assert on_disk(memory.at("b")) == {}
+
+
+def test_a_lane_that_published_nothing_is_no_error(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    assert memory.pull("b", after=("never/ran", "a")).written == 1
+
+
+def test_what_a_named_lane_pushed_is_there_though_head_and_the_list_lag(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    memory.pull("b")
+    head = memory.store.pointers["main"]
+    for attempt in (0, 1, 2):
+        write(memory.at("b"), b"g%d" % attempt, b"b")
+        memory.push("b", lane="run/b", attempt=attempt)
+    memory.store.pointers["main"] = head
+    for tag in entries_of(memory.store):  # as long as no list tells of them
+        memory.store.pointers["hidden-" + tag] = memory.store.pointers.pop(tag)
+    assert "g0" not in on_disk(memory.at("c"))
+    memory.pull("c")
+    assert sorted(on_disk(memory.at("c"))) == ["f"]
+    memory.pull("c", after=("run/b",))
+    assert unlike(snapshot(memory.at("b")), snapshot(memory.at("c"))) == {}
+
+
+def test_an_attempt_that_published_nothing_hides_no_later_one(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    memory.pull("b")
+    write(memory.at("b"), b"g", b"b")
+    memory.push("b", lane="x", attempt=3)
+    for tag in entries_of(memory.store):
+        del memory.store.pointers[tag]
+    del memory.store.pointers["main"]
+    memory.pull("c", after=("x",))
+    assert unlike(snapshot(memory.at("b")), snapshot(memory.at("c"))) == {}
+
+
+def test_a_pointer_to_another_lanes_entry_is_an_error(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    memory.store.pointers[pointer_tag("main", "x", None)] = memory.store.pointers[pointer_tag("main", "a", None)]
+    with pytest.raises(IntegrityError, match="pointer that belongs to another lane"):
+        memory.pull("b", after=("x",))
+
+
+def attempts(memory: MemoryWorkspaces) -> None:
+    """Lane `x` pushes from `b`, is tried again in `c`, where it writes less, after `d` built on the first try."""
+    history(memory, b"one")
+    for name in "bc":
+        memory.pull(name)
+    write(memory.at("b"), b"f", b"first try")
+    write(memory.at("b"), b"only-first", b"x")
+    memory.push("b", lane="x", attempt=0)
+    memory.pull("d")
+    write(memory.at("d"), b"built-on-it", b"d")
+    memory.push("d", lane="d", attempt=0)
+    memory.pull("c", lane="x", attempt=1)
+
+
+def test_an_attempt_does_not_see_earlier_ones_nor_what_was_built_on_them(memory: MemoryWorkspaces) -> None:
+    attempts(memory)
+    assert sorted(on_disk(memory.at("c"))) == ["f"]
+    assert content(memory, "c") == b"one"
+    memory.pull("e", lane="x", attempt=0)
+    memory.pull("g", lane="y", attempt=5)
+    for name in "eg":
+        assert sorted(on_disk(memory.at(name))) == ["built-on-it", "f", "only-first"]
+
+
+def test_a_later_attempt_replaces_the_earlier_and_what_was_built_on_it_stays(memory: MemoryWorkspaces) -> None:
+    attempts(memory)
+    write(memory.at("c"), b"second", b"c")
+    memory.push("c", lane="x", attempt=1)
+    for name in "eb":
+        memory.pull(name)
+        assert sorted(on_disk(memory.at(name))) == ["built-on-it", "f", "second"]
+        assert content(memory, name) == b"one"
+    assert applied(memory.store, "main") == on_disk(memory.at("e"))
+    assert [(entry.lane, entry.attempt) for entry in memory.log() if entry.superseded] == [("x", 0)]
+    assert len(memory.log()) == 4
+
+
+def test_a_superseded_change_is_no_ones_parent(memory: MemoryWorkspaces) -> None:
+    attempts(memory)
+    write(memory.at("c"), b"second", b"c")
+    memory.push("c", lane="x", attempt=1)
+    superseded = next(entry.id for entry in memory.log() if entry.superseded)
+    memory.pull("e")
+    write(memory.at("e"), b"last", b"e")
+    report = memory.push("e")
+    assert superseded not in next(entry.parents for entry in memory.log() if entry.id == report.id)
+    assert applied(memory.store, str(report.digest)) == on_disk(memory.at("e"))
+
+
+def test_at_a_change_that_was_built_on_a_superseded_one_gives_all_that_its_writer_had(
+    memory: MemoryWorkspaces,
+) -> None:
+    attempts(memory)
+    built = next(entry.id for entry in memory.log() if entry.lane == "d")
+    write(memory.at("c"), b"second", b"c")
+    memory.push("c", lane="x", attempt=1)
+    memory.pull("e", at=built)
+    assert unlike(snapshot(memory.at("d")), snapshot(memory.at("e"))) == {}
+
+
+@pytest.mark.parametrize("what", ["deleted", "moved back"])
+def test_a_head_that_is_behind_costs_no_reader_anything_and_the_next_push_mends_it(
+    memory: MemoryWorkspaces, what: str
+) -> None:
+    history(memory, b"one")
+    old = memory.store.pointers["main"]
+    history(memory, b"two", b"three")
+    if what == "deleted":
+        del memory.store.pointers["main"]
+    else:
+        memory.store.pointers["main"] = old
+    memory.pull("b")
+    assert content(memory, "b") == b"three"
+    memory.pull("c", repair=True)
+    assert applied(memory.store, "main") == on_disk(memory.at("c")) == on_disk(memory.at("a"))
+    if what == "deleted":
+        del memory.store.pointers["main"]
+    else:
+        memory.store.pointers["main"] = old
+    write(memory.at("b"), b"g", b"b")
+    memory.push("b")
+    assert applied(memory.store, "main") == on_disk(memory.at("b"))
+    assert len(memory.log()) == 4
+
+
+def test_repair_leaves_a_head_alone_that_lacks_nothing(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one", b"two")
+    before, _ = memory.frozen()
+    memory.pull("b", repair=True)
+    assert memory.frozen()[0] == before
+
+
+def test_a_layer_that_a_tool_encoded_anew_is_read_from_the_entry(memory: MemoryWorkspaces) -> None:
+    """As a copy that asks for gzip does: the tables of contents are gone, diff_ids and history stay."""
+    top = memory.at("a")
+    write(top, b"big", noise(10_000))
+    memory.push("a")
+    history(memory, b"one")
+    manifest = memory.manifest("main")
+    for layer in manifest["layers"]:
+        data = gzip.compress(unpacked(memory.store.blobs[layer["digest"]]), mtime=0)
+        layer |= {"digest": memory.store.put_blob(data), "size": len(data)}
+        layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
+        del layer["annotations"]
+    memory.put("main", manifest)
+    memory.pull("b")
+    assert unlike(snapshot(top), snapshot(memory.at("b"))) == {}
+
+
+def test_what_is_not_there_any_more_is_said(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one", b"two")
+    digest = memory.manifest("main")["layers"][0]["digest"]
+    ids = [entry.id for entry in memory.log()]
+    del memory.store.blobs[digest]
+    with pytest.raises(IntegrityError, match="no such blob"):
+        memory.pull("b", at=ids[-1])
+
+
+def test_a_pull_of_an_image_by_digest_is_that_image(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    digest = memory.store.pointers["main"]
+    history(memory, b"two")
+    memory.pull("b", target=f"memory.test/team/ws@{digest}")
+    assert content(memory, "b") == b"one"
+
+
+def test_sparse_pulls_grow_and_shrink(memory: MemoryWorkspaces) -> None:
+    top = memory.at("a")
+    for path in (b"src/a.c", b"src/deep/b.c", b"doc/x", b"f"):
+        write(top, path, path)
+    memory.push("a")
+    memory.pull("b", paths=(b"src/deep",))
+    assert sorted(on_disk(memory.at("b"))) == ["src", "src/deep", "src/deep/b.c"]
+    assert memory.status("b").sparse == ["src/deep"]
+    memory.pull("b", paths=(b"src/*.c", b"doc"))
+    assert sorted(on_disk(memory.at("b"))) == ["doc", "doc/x", "src", "src/a.c"]
+    memory.pull("b")
+    assert unlike(snapshot(top), snapshot(memory.at("b"))) == {}
+    assert memory.push("b").id is None
+
+
+def test_local_changes_are_named_and_only_force_discards_them(memory: MemoryWorkspaces) -> None:
+    top = memory.at("a")
+    for number in range(9):
+        write(top, b"f%d" % number, b"%d" % number)
+    memory.push("a")
+    memory.pull("b")
+    for number in range(8):
+        write(memory.at("b"), b"f%d" % number, b"changed")
+    write(top, b"f0", b"a's")
+    memory.push("a")
+    before, disk = memory.frozen("b"), snapshot(memory.at("b"))
+    with pytest.raises(DivergedError, match=r"local changes \(f0, f1, f2, f3, f4 and 3 more\).*--force"):
+        memory.pull("b")
+    assert memory.frozen("b") == before
+    assert unlike(disk, snapshot(memory.at("b"))) == {}
+    os.mkdir(memory.at("b") + b"/mine")
+    write(memory.at("b"), b"mine/too", b"x")
+    memory.pull("b", force=True)
+    assert unlike(snapshot(top), snapshot(memory.at("b"))) == {}
+    assert memory.changed("b") == []
+
+
+def test_a_directory_that_someone_emptied_is_filled_again(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    memory.pull("b")
+    os.unlink(memory.at("b") + b"/f")
+    memory.pull("b")
+    assert content(memory, "b") == b"one"
