@@ -83,9 +83,10 @@ class Layers:
         return self._toc(layer)
 
     def _toc(self, layer: Layer) -> Toc:
-        if layer.diff_id not in self._tocs:
-            self._tocs[layer.diff_id] = self._inline(layer) or self._fetch_toc(layer)
-        return self._tocs[layer.diff_id]
+        # Not by diff_id: changes that put nothing into the tar, such as touches, all have that of the empty tar.
+        if layer.digest not in self._tocs:
+            self._tocs[layer.digest] = self._inline(layer) or self._fetch_toc(layer)
+        return self._tocs[layer.digest]
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""

@@ -15,6 +15,7 @@ from agent.store.port import Store
 from agent.sync.options import PullOptions, PushOptions
 from agent.sync.pull import pull
 from agent.sync.push import push
+from agent.sync.read import log
 from agent.sync.report import PullReport, PushReport, StatusReport
 from agent.sync.site import Site
 from agent.sync.status import status
@@ -97,6 +98,11 @@ class Workspaces:
     def changed(self, name: str) -> list[tuple[str, bytes]]:
         """Return what `status` says of a directory."""
         return [(difference.mark, difference.path) for difference in self.status(name).differences]
+
+    def ids(self) -> list[str]:
+        """Return the ids of the target's changes, oldest first."""
+        reference = parse_reference(self.target)
+        return [entry.id for entry in reversed(log(self.open_store(reference), reference))]
 
 
 def let_the_clock_tick(seconds: float = 0.05) -> None:

@@ -120,6 +120,18 @@ def test_a_touch_moves_no_content(workspaces: Workspaces, opened: list[str]) -> 
     assert unlike(snapshot(workspaces.at("a")), snapshot(workspaces.at("b"))) == {}
 
 
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
+def test_changes_whose_tars_are_equal_stay_apart(workspaces: Workspaces, compression: str) -> None:
+    for name in (b"one", b"two"):
+        write(workspaces.at("a"), name, name)
+    workspaces.push("a")
+    for name in (b"/one", b"/two"):
+        os.utime(workspaces.at("a") + name, ns=(1, 5_000_000_005))
+        assert workspaces.push("a", compression=compression).touched == 1
+    workspaces.pull("b")
+    assert unlike(snapshot(workspaces.at("a")), snapshot(workspaces.at("b"))) == {}
+
+
 def test_mode_and_owner_alone_of_a_large_file_arrive_with_its_content(workspaces: Workspaces) -> None:
     write(workspaces.at("a"), b"file-big", noise(2 << 20))
     workspaces.push("a")
@@ -174,7 +186,18 @@ def test_the_kernel_agrees_that_only_what_changed_is_opened(pulled: Workspaces, 
     log = tmp_path / "trace"
     command = [sys.executable, "-m", "agent", "push", pulled.target, str(tmp_path / "b")]
     subprocess.run(
-        ["strace", "-f", "-qq", "-e", "trace=open,openat,openat2", "-o", str(log), *command, "--state", str(tmp_path / ".state-b")],
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=open,openat,openat2",
+            "-o",
+            str(log),
+            *command,
+            "--state",
+            str(tmp_path / ".state-b"),
+        ],
         check=True,
         capture_output=True,
         cwd=Path(__file__).parent.parent.parent,

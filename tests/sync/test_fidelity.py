@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.errors import WorkspaceError
-from tests.fakes.contents import CASES, DEEP, ROOT_ONLY, make_all, write
+from tests.fakes.contents import CASES, ROOT_ONLY, make_all, write
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces, let_the_clock_tick
 
