@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from agent.core.ancestry import Ancestry
 from agent.core.change import Change, Squash
@@ -21,16 +21,16 @@ class Merged:
         superseded: ids of the changes that a later attempt replaced; their effect is left out.
         covered: ids of the changes whose effect a squash holds.
         changes: the changes that have an effect of their own, in (stamp, id) order.
-        squashes: the squashes, by id.
+        squashes: the squashes, by id, without those of which another covers everything.
     """
 
     def __init__(self, changes: Iterable[Change], squashes: Iterable[Squash]) -> None:
         every = {change.id: change for change in changes}
         found = {squash.id: squash for squash in squashes}
-        self.squashes = tuple(found[id_] for id_ in sorted(found))
-        self.ancestry = Ancestry([*every.values(), *(record for squash in self.squashes for record in squash.records)])
-        self.covered = frozenset(id_ for squash in self.squashes for id_ in squash.covers)
-        dropped = frozenset(id_ for squash in self.squashes for id_ in squash.dropped)
+        self.squashes = tuple(found[id_] for id_ in sorted(found) if not _is_within_another(found[id_], found.values()))
+        self.ancestry = Ancestry([*every.values(), *(record for squash in found.values() for record in squash.records)])
+        self.covered = frozenset(id_ for squash in found.values() for id_ in squash.covers)
+        dropped = frozenset(id_ for squash in found.values() for id_ in squash.dropped)
         self.superseded = self.ancestry.superseded(self.covered, dropped)
         effective = every.keys() - self.covered - self.superseded
         self.changes = tuple(sorted((every[id_] for id_ in effective), key=lambda change: change.version))
@@ -66,6 +66,12 @@ class Merged:
                 pass
             self._conflicts = disputes.found()
         return self._conflicts
+
+
+def _is_within_another(squash: Squash, among: Collection[Squash]) -> bool:
+    return any(
+        squash.covers < other.covers or (squash.covers == other.covers and other.id < squash.id) for other in among
+    )
 
 
 def merge(changes: Iterable[Change], squashes: Iterable[Squash] = ()) -> Merged:
