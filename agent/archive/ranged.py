@@ -18,7 +18,7 @@ from agent.archive.ahead import ahead
 from agent.archive.compression import Compression
 from agent.archive.decode import decompress_frame
 from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.reader import Hashing
+from agent.archive.reader import Hashing, check_content
 from agent.archive.source import Source
 from agent.archive.tar import encode_header
 from agent.archive.toc import Toc
@@ -175,20 +175,13 @@ def _read_content(part: _Part, source: Source) -> Iterator[tuple[Write | Context
         return
     if size <= len(source.chunk) - source.at:
         data = source.take(size)
-        _check(entry, sha256(data).digest())
+        check_content(entry.node.sha256, sha256(data).digest(), entry.path)
         yield entry, iter((data,) if data else ())
         return
-    digest = sha256()
-    content = Hashing(source.stream(size), digest)
+    content = Hashing(source.stream(size), sha256(), entry.node.sha256, entry.path)
     yield entry, content
     for _ in content:
         pass
-    _check(entry, digest.digest())
-
-
-def _check(entry: Write | Context, digest: bytes) -> None:
-    if digest != entry.node.sha256:
-        raise damaged("its content is not the one that the table of contents describes", show(entry.path))
 
 
 def _tar_pieces(toc: Toc, fetch: Fetch, needed: list[int], limits: Limits) -> Generator[bytes, None, None]:

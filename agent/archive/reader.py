@@ -7,7 +7,7 @@ in the consumer's.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,6 +24,7 @@ from agent.archive.untar import TarReader
 from agent.core.digest import Digest
 from agent.core.entry import Kind
 from agent.core.item import Item, Placed
+from agent.core.path import show
 
 _AHEAD = 4
 
@@ -62,6 +63,8 @@ class LayerReader:
         media_type: OCI's or Docker's.
         expected: what was promised.
         limits: what to refuse.
+        contents: for entries of a layer of ours, by offset, the raw sha256 that the content must have: what is wrong is
+            then noticed before its end is told, not only at the layer's end.
 
     Raises (while iterating):
         IntegrityError: something is not what was promised, or is damaged or truncated.
@@ -69,11 +72,17 @@ class LayerReader:
     """
 
     def __init__(
-        self, chunks: Iterable[bytes], media_type: str, expected: Expected, limits: Limits = DEFAULT_LIMITS
+        self,
+        chunks: Iterable[bytes],
+        media_type: str,
+        expected: Expected,
+        limits: Limits = DEFAULT_LIMITS,
+        contents: Mapping[int, bytes] | None = None,
     ) -> None:
         self.toc: Toc | None = None
         self.size = 0
         self._chunks = chunks
+        self._promised = contents or {}
         self._compression = compression_of(media_type)
         self._expected = expected
         self._limits = limits
@@ -101,11 +110,13 @@ class LayerReader:
             seal.update(b"%d %d\n%b" % (item.offset, len(tar.header), tar.header))
             if data is not None:
                 if is_file:
-                    seal.update(sha256(data).digest())
+                    seen = sha256(data).digest()
+                    check_content(self._promised.get(item.offset), seen, item.path)
+                    seal.update(seen)
                 yield item, iter((data,) if data else ())
             else:
                 digest = sha256()
-                content = Hashing(tar.stream(), digest)
+                content = Hashing(tar.stream(), digest, self._promised.get(item.offset), item.path)
                 yield item, content
                 for _ in content:
                     pass
@@ -176,18 +187,40 @@ def read_layer(
 
 
 class Hashing(Iterator[bytes]):
-    """Gives a content on, and hashes what it gives."""
+    """Gives a content on, and hashes what it gives.
 
-    __slots__ = ("_content", "_digest")
+    Args:
+        content: in chunks.
+        digest: what to hash with.
+        promised: the raw sha256 that it must have; checked before the content's end is told, so that whoever writes
+            it does not keep it otherwise. None: not checked here.
+        subject: what to call it in an error.
+    """
 
-    def __init__(self, content: Iterator[bytes], digest: hashlib._Hash) -> None:
+    __slots__ = ("_content", "_digest", "_promised", "_subject")
+
+    def __init__(
+        self, content: Iterator[bytes], digest: hashlib._Hash, promised: bytes | None = None, subject: bytes = b""
+    ) -> None:
         self._content = content
         self._digest = digest
+        self._promised = promised
+        self._subject = subject
 
     def __next__(self) -> bytes:
-        data = next(self._content)
+        try:
+            data = next(self._content)
+        except StopIteration:
+            check_content(self._promised, self._digest.digest(), self._subject)
+            raise
         self._digest.update(data)
         return data
+
+
+def check_content(promised: bytes | None, digest: bytes, path: bytes) -> None:
+    """Raise IntegrityError if a content has another raw sha256 than promised; `path` names it."""
+    if promised is not None and digest != promised:
+        raise damaged("its content is not the one that the table of contents describes", show(path))
 
 
 def _hash_for(digest: Digest | None) -> hashlib._Hash:

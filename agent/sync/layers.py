@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 from agent.archive.compression import compression_of
 from agent.archive.ranged import read_entries, read_toc
-from agent.archive.reader import Expected, LayerReader
+from agent.archive.reader import Expected, Hashing, LayerReader
 from agent.archive.toc import Toc
 from agent.core.change import Change
 from agent.core.entry import Kind, TocEntry, TreeEntry
@@ -45,6 +45,7 @@ class Layers:
         self._union = union
         self._base_store = base_store or store
         self._tocs: dict[str, Toc] = {}
+        self._sizes: dict[str, int] = {}
 
     @property
     def skipped(self) -> int:
@@ -130,7 +131,8 @@ class Layers:
         toc = self._toc(here)
         size = sum(entry.node.size + _HEADER for entry in wanted.values())
         if self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
-            for item, content in self._whole(here):
+            promised = {offset: entry.node.sha256 for offset, entry in wanted.items()}
+            for item, content in self._reader(here, promised):
                 if item.offset in wanted and type(item) is Placed:
                     yield wanted[item.offset], content
             return
@@ -142,32 +144,29 @@ class Layers:
     def _read_base(
         self, layers: tuple[Layer, ...], wanted: dict[int, TreeEntry]
     ) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
-        start = 0
+        end = 0
         for layer in layers:
-            reader = self._reader(layer)
-            used = False
-            for item, content in reader:
+            start, end = end, end + self._sizes[layer.digest]
+            if not any(start <= offset < end for offset in wanted):
+                continue
+            self.fetched += 1
+            for item, content in self._reader(layer):
                 if type(item) is Placed and (entry := wanted.get(start + item.offset)):
-                    used = True
-                    yield entry, content
-            start += reader.size
-            self.fetched += used
+                    yield entry, Hashing(content, sha256(), entry.node.sha256, entry.path)
 
     def _base_items(self, layers: tuple[Layer, ...]) -> Iterator[tuple[int, Iterable[Item]]]:
         start = 0
         for layer in layers:
             reader = self._reader(layer)
             yield start, map(_digested, reader)
+            self._sizes[layer.digest] = reader.size
             start += reader.size
 
-    def _whole(self, layer: Layer) -> Iterator[tuple[Item, Iterator[bytes]]]:
-        return iter(self._reader(layer))
-
-    def _reader(self, layer: Layer) -> LayerReader:
+    def _reader(self, layer: Layer, promised: Mapping[int, bytes] | None = None) -> LayerReader:
         toc = layer.record.toc if layer.record and layer.encoding else None
         store = self._base_store if layer.kind == "base" else self._store
         expected = Expected(layer.digest, layer.size, layer.diff_id, toc)
-        return LayerReader(store.read_blob(layer.digest), layer.media_type, expected)
+        return LayerReader(store.read_blob(layer.digest), layer.media_type, expected, contents=promised)
 
 
 def _digested(found: tuple[Item, Iterator[bytes]]) -> Item:

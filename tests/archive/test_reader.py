@@ -495,3 +495,15 @@ def test_table_of_contents_comes_from_the_blob_read() -> None:
     list(reader)
     assert isinstance(reader.toc, Toc)
     assert [entry.whiteout for entry in reader.toc if isinstance(entry, Delete)] == [True]
+
+
+@pytest.mark.parametrize("size", [100, 3 << 20])
+def test_content_that_is_not_the_promised_one_fails_before_its_end_is_told(size: int) -> None:
+    packed = pack([file(b"a"), file(b"b")], {b"a": bytes(size), b"b": b"b"}, compression="none")
+    at = next(entry.offset for entry in packed.written if entry.path == b"a")
+    promised = {at: sha256(b"something else").digest()}
+    given: list[bytes] = []
+    with pytest.raises(IntegrityError, match="content is not the one"):
+        for _, content in LayerReader([packed.blob], NONE, packed.expected, contents=promised):
+            given.append(b"".join(content))
+    assert given == []
