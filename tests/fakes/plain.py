@@ -45,12 +45,15 @@ def applied(store: Store, reference: str) -> Plain:
 
 def _apply(tree: Plain, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     above, _, name = member.name.rpartition("/")
+    if name == ".wh..wh..opq":
+        _remove(tree, above, at=False)
+        return
     if name.startswith(".wh."):
         gone = f"{above}/{name[4:]}".lstrip("/")
-        _remove(tree, gone, below=True)
+        _remove(tree, gone)
         return
     if not member.isdir() or (member.name in tree and tree[member.name][0] != "dir"):
-        _remove(tree, member.name, below=True)
+        _remove(tree, member.name)
     if member.isdir():
         tree[member.name] = ("dir", member.mode, None)
     elif member.issym():
@@ -65,8 +68,8 @@ def _apply(tree: Plain, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         tree[member.name] = (member.type, member.mode, None)
 
 
-def _remove(tree: Plain, path: str, *, below: bool) -> None:
-    for there in [there for there in tree if there == path or (below and there.startswith(path + "/"))]:
+def _remove(tree: Plain, path: str, *, at: bool = True) -> None:
+    for there in [there for there in tree if (at and there == path) or there.startswith(path + "/")]:
         del tree[there]
 
 
