@@ -22,8 +22,8 @@ from agent.archive.reader import Hashing, check_content
 from agent.archive.source import Source
 from agent.archive.tar import encode_header
 from agent.archive.toc import Toc
-from agent.archive.toc_rules import placed
-from agent.core.entry import Context, Kind, Write
+from agent.archive.toc_rules import InTar, group_of
+from agent.core.entry import Kind
 from agent.core.path import show
 
 _AHEAD = 4
@@ -88,13 +88,13 @@ class _Part(NamedTuple):
 
     offset: int
     header: bytes
-    entry: Write | Context
+    entry: InTar
     size: int
 
 
 def read_entries(
     toc: Toc, fetch: Fetch, wanted: Iterable[int], limits: Limits = DEFAULT_LIMITS
-) -> Iterator[tuple[Write | Context, Iterator[bytes]]]:
+) -> Iterator[tuple[InTar, Iterator[bytes]]]:
     """Yield entries with their contents, reading no more of the blob than the frames that hold them.
 
     Neighbouring frames are one request. The entries come in the tar's order. A hard link comes with the content of its
@@ -123,11 +123,11 @@ def read_entries(
 
 
 def _find_parts(toc: Toc, wanted: frozenset[int]) -> list[_Part]:
-    firsts: dict[bytes, Write | Context] = {}
+    firsts: dict[bytes, InTar] = {}
     parts = []
     missing = set(wanted)
-    for entry, link_to in placed(toc):
-        if entry.group and link_to is None:
+    for entry, link_to in toc.placed():
+        if group_of(entry) and link_to is None:
             firsts[entry.path] = entry
         if entry.offset in wanted:
             missing.discard(entry.offset)
@@ -139,9 +139,7 @@ def _find_parts(toc: Toc, wanted: frozenset[int]) -> list[_Part]:
     return sorted(parts, key=lambda part: part.offset)
 
 
-def _read_parts(
-    toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits
-) -> Iterator[tuple[Write | Context, Iterator[bytes]]]:
+def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> Iterator[tuple[InTar, Iterator[bytes]]]:
     starts = list(accumulate((frame.size for frame in toc.frames), initial=0))
     needed: list[int] = []
     places = []
@@ -168,7 +166,7 @@ def _read_parts(
             yield from _read_content(part, source)
 
 
-def _read_content(part: _Part, source: Source) -> Iterator[tuple[Write | Context, Iterator[bytes]]]:
+def _read_content(part: _Part, source: Source) -> Iterator[tuple[InTar, Iterator[bytes]]]:
     entry, size = part.entry, part.size
     if entry.node.kind is not Kind.FILE:
         yield entry, iter(())

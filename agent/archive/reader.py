@@ -18,7 +18,6 @@ from agent.archive.decode import Decoder
 from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.tar import END, encode_header, padded, whiteout_header
 from agent.archive.toc import Toc
-from agent.archive.toc_rules import placed
 from agent.archive.trailer import missing_toc
 from agent.archive.untar import TarReader
 from agent.core.digest import Digest
@@ -235,7 +234,7 @@ def _seal_of(toc: Toc, size: int) -> bytes | None:
         header = whiteout_header(path)
         seal.update(b"%d %d\n%b" % (at, len(header), header))
         at += len(header)
-    for entry, link_to in placed(toc):
+    for entry, link_to in toc.placed():
         header = encode_header(entry.path, entry.node, link_to)
         if entry.offset != at:
             return None

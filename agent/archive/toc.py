@@ -7,10 +7,10 @@ unless a caller makes one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import zstandard
 
@@ -19,17 +19,20 @@ from agent.archive.compression import COMPRESSIONS, Compression
 from agent.archive.frames import Frame
 from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.source import Source
+from agent.archive.squash_line import format_squashed, parse_squashed
 from agent.archive.tar import END
-from agent.archive.toc_line import HEADER, format_entry, format_whiteout, parse_line
-from agent.archive.toc_rules import TocRules, increasing
+from agent.archive.toc_line import HEADER, SQUASH_HEADER, format_entry, format_whiteout, parse_line
+from agent.archive.toc_rules import InTar, SquashRules, TocRules, increasing, is_in_tar, placed
 from agent.archive.zstd import read_blocks, read_header
 from agent.core.canonical import canonical
-from agent.core.entry import Context, Delete, TocEntry, Write
+from agent.core.change import SquashEntry, Tombstone
+from agent.core.entry import Delete, TocEntry
 
 _LEVEL: Final = 3
 _BATCH: Final = 256 << 10
 _LINE_MAX: Final = 8 << 20
 _SIZE_MAX: Final = 1 << 62
+_Entry = TypeVar("_Entry", TocEntry, SquashEntry)
 
 
 class TocWriter:
@@ -38,14 +41,15 @@ class TocWriter:
     Args:
         whiteouts: the layer's whiteouts, in bytes order.
         compression: the layer's. Without compression the payload is stored plain.
+        squash: whether the layer is a squash.
     """
 
-    def __init__(self, whiteouts: Sequence[bytes], compression: Compression) -> None:
+    def __init__(self, whiteouts: Sequence[bytes], compression: Compression, *, squash: bool = False) -> None:
         self._compression: Compression = compression
         self._deflate = None if compression == "none" else zstandard.ZstdCompressor(level=_LEVEL).compressobj()
         self._hash = sha256()
-        self._lines = [HEADER]
-        self._pending = len(HEADER)
+        self._lines = [SQUASH_HEADER if squash else HEADER]
+        self._pending = len(self._lines[0])
         self._size = 0
         self._parts: list[bytes] = []
         for path in increasing(iter(whiteouts)):
@@ -54,6 +58,10 @@ class TocWriter:
     def add(self, entry: TocEntry) -> None:
         """Append a complete entry."""
         self._add(format_entry(entry))
+
+    def add_squashed(self, entry: SquashEntry) -> None:
+        """Append a complete entry of a squash."""
+        self._add(format_squashed(entry))
 
     def finish(self, frames: Iterable[Frame]) -> Toc:
         """Return the table of contents, `frames` being what the layer consists of."""
@@ -85,7 +93,7 @@ class TocWriter:
 class Toc:
     """A table of contents. Iterating gives its entries, `whiteouts` the tar's whiteouts; both read it anew each time.
 
-    A deletion's `whiteout` is told by the list of whiteouts.
+    Of a squash `squashed` gives the entries. A deletion's or tombstone's `whiteout` is told by the list of whiteouts.
 
     Attributes:
         payload: what stands in the layer behind its frames, unwrapped.
@@ -154,12 +162,51 @@ class Toc:
         """Yield the paths of the tar's whiteouts, which are its first entries, in their order."""
         return increasing(self._whiteouts())
 
+    @cached_property
+    def is_squash(self) -> bool:
+        """Whether the layer is a squash."""
+        return next(_lines(self._entry_pieces()), b"") + b"\n" == SQUASH_HEADER
+
     def __iter__(self) -> Iterator[TocEntry]:
-        rules = TocRules(self.whiteouts())
+        if self.is_squash:
+            raise damaged("it is a squash, not a change")
+        rules, end = TocRules(self.whiteouts()), self.size - len(END)
+        entries: Iterator[TocEntry] = self._parsed(parse_line)
+        for entry in entries:
+            link_to = rules.admit(entry)
+            if is_in_tar(entry):
+                _check_place(rules, entry, link_to, end)
+            elif isinstance(entry, Delete) and rules.has_whiteout(entry.path):
+                entry = entry._replace(whiteout=True)
+            yield entry
+
+    def squashed(self) -> Iterator[SquashEntry]:
+        """Yield the entries of a squash.
+
+        Raises:
+            IntegrityError: it is none, or malformed.
+        """
+        if not self.is_squash:
+            raise damaged("it is a change, not a squash")
+        rules, marked, end = SquashRules(self.whiteouts()), b"", self.size - len(END)
+        entries: Iterator[SquashEntry] = self._parsed(parse_squashed)
+        for entry in entries:
+            link_to = rules.admit_squashed(entry)
+            if is_in_tar(entry):
+                _check_place(rules, entry, link_to, end)
+            elif isinstance(entry, Tombstone) and entry.path != marked and rules.has_whiteout(entry.path):
+                # Of a path's two registers the first one says that there is a whiteout.
+                entry, marked = entry._replace(whiteout=True), entry.path
+            yield entry
+
+    def placed(self) -> Iterator[tuple[InTar, bytes | None]]:
+        """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
+        return placed(self.squashed() if self.is_squash else self)
+
+    def _parsed(self, parse: Callable[[bytes], _Entry | bytes]) -> Iterator[_Entry]:
         started, last = False, b""
-        end = self.size - len(END)
         for count, line in enumerate(self._entry_lines()):
-            entry = parse_line(line)
+            entry = parse(line)
             if isinstance(entry, bytes):
                 if started or entry <= last:
                     raise damaged("its table of contents holds a whiteout out of order")
@@ -168,25 +215,19 @@ class Toc:
             started = True
             if count >= self._limits.entries:
                 raise excessive(f"its table of contents holds more than {self._limits.entries} entries")
-            link_to = rules.admit(entry)
-            if isinstance(entry, Write | Context):
-                rules.place(entry.path, entry.node, entry.offset, link_to is not None)
-                if entry.offset >= end:
-                    raise damaged("its table of contents goes beyond the tar")
-            elif isinstance(entry, Delete) and rules.has_whiteout(entry.path):
-                entry = entry._replace(whiteout=True)
             yield entry
 
     def _whiteouts(self) -> Iterator[bytes]:
+        parse: Callable[[bytes], TocEntry | SquashEntry | bytes] = parse_squashed if self.is_squash else parse_line
         for line in self._entry_lines():
-            path = parse_line(line)
+            path = parse(line)
             if not isinstance(path, bytes):
                 return
             yield path
 
     def _entry_lines(self) -> Iterator[bytes]:
         lines = _lines(self._entry_pieces())
-        if next(lines, b"") + b"\n" != HEADER:
+        if next(lines, b"") + b"\n" not in (HEADER, SQUASH_HEADER):
             raise damaged("its table of contents is of another format")
         return lines
 
@@ -196,6 +237,12 @@ class Toc:
 
     def _part(self, start: int, length: int) -> memoryview:
         return memoryview(self.payload)[start : start + length]
+
+
+def _check_place(rules: TocRules, entry: InTar, link_to: bytes | None, end: int) -> None:
+    rules.place(entry.path, entry.node, entry.offset, link_to is not None)
+    if entry.offset >= end:
+        raise damaged("its table of contents goes beyond the tar")
 
 
 def _pieces(part: memoryview, size: int, method: int) -> Iterator[bytes]:

@@ -20,9 +20,10 @@ from agent.core.path import NAME_MAX, WHITEOUT, check_path, show
 from agent.errors import IntegrityError, UnsafeArchiveError
 
 HEADER: Final = b'{"format":1}\n'
+SQUASH_HEADER: Final = b'{"format":1,"kind":"squash"}\n'
 
 _FILE = Kind.FILE
-_KINDS = {str(kind): kind for kind in Kind}
+KINDS = {str(kind): kind for kind in Kind}
 _KIND_TEXT = {kind: f'"kind":"{kind}",' for kind in Kind}
 _ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -75,7 +76,7 @@ def parse_line(line: bytes) -> TocEntry | bytes:
             return _file_write(*match.groups())
         return _any(line)
     except (ValueError, KeyError, TypeError, RecursionError, UnsafeArchiveError) as error:
-        raise _malformed(line) from error
+        raise malformed(line) from error
 
 
 def _placed(op: str, path: bytes, node: Node, seen: str, version: str, offset: int, group: int) -> bytes:
@@ -126,13 +127,14 @@ def _version(version: Version) -> str:
 
 @lru_cache(maxsize=4096)
 def _parse_version(text: bytes) -> Version:
-    version = _as_version(json.loads(text))
+    version = version_from_json(json.loads(text))
     if _version(version).encode() != text:
         raise ValueError("a version is not canonical")
     return version
 
 
-def _as_version(value: Any) -> Version:
+def version_from_json(value: Any) -> Version:
+    """Return the version that `[stamp, id]` spells. This and what follows raise ValueError, KeyError or TypeError."""
     stamp, ident = value
     if type(stamp) is not int or type(ident) is not str:
         raise TypeError("a version is not [stamp, id]")
@@ -157,22 +159,24 @@ def _file_write(
     )
     place = int(offset or 0)
     _check_numbers(node, place)
-    return Write(_checked(path), node, _parse_version(seen) if seen else None, place)
+    return Write(checked(path), node, _parse_version(seen) if seen else None, place)
 
 
 def _any(line: bytes) -> TocEntry | bytes:
     value = json.loads(line)
-    op, path = value["op"], _checked(name_from_json(value["path"]))
+    op, path = value["op"], checked(name_from_json(value["path"]))
     entry: TocEntry | bytes
     if op == "write":
-        entry = Write(path, _node(value), _as_seen(value.get("seen")), *_place(value))
+        entry = Write(path, node_from_json(value), seen_from_json(value.get("seen")), *place_from_json(value))
     elif op == "context":
-        version = _as_version(value["version"]) if "version" in value else None
-        entry = Context(path, _node(value), version, *_place(value))
+        version = version_from_json(value["version"]) if "version" in value else None
+        entry = Context(path, node_from_json(value), version, *place_from_json(value))
     elif op == "delete":
-        entry = Delete(path, _KINDS[value["kind"]], _as_version(value["seen"]))
+        entry = Delete(path, KINDS[value["kind"]], version_from_json(value["seen"]))
     elif op == "touch":
-        entry = Touch(path, _as_version(value["version"]), _integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1))
+        entry = Touch(
+            path, version_from_json(value["version"]), integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1)
+        )
     elif op == "whiteout":
         entry = path
     else:
@@ -182,19 +186,22 @@ def _any(line: bytes) -> TocEntry | bytes:
     return entry
 
 
-def _as_seen(value: Any) -> Seen:
-    return value if value is None or value == UNPULLED else _as_version(value)
+def seen_from_json(value: Any) -> Seen:
+    """Return what stood on a writer's disk."""
+    return value if value is None or value == UNPULLED else version_from_json(value)
 
 
-def _place(value: dict[str, Any]) -> tuple[int, int]:
-    offset = _integer(value.get("offset", 0), 0, _SIZE_MAX)
+def place_from_json(value: dict[str, Any]) -> tuple[int, int]:
+    """Return the offset and the link group of an entry."""
+    offset = integer(value.get("offset", 0), 0, _SIZE_MAX)
     if offset % 512:
         raise ValueError("an offset is not a multiple of 512")
-    return offset, _integer(value.get("group", 0), 0, _SIZE_MAX)
+    return offset, integer(value.get("group", 0), 0, _SIZE_MAX)
 
 
-def _node(value: dict[str, Any]) -> Node:
-    kind = _KINDS[value["kind"]]
+def node_from_json(value: dict[str, Any]) -> Node:
+    """Return the attributes of an entry."""
+    kind = KINDS[value["kind"]]
     digest = value.get("sha256", "")
     if (kind is _FILE) != bool(digest and _HEX.fullmatch(digest)):
         raise ValueError("a file has no sha256, or another kind has one")
@@ -202,14 +209,14 @@ def _node(value: dict[str, Any]) -> Node:
     major, minor = value.get("device", (0, 0))
     node = Node(
         kind,
-        _integer(value["mode"], 0, 0o7777),
-        _integer(value.get("uid", 0), 0, _ID_MAX),
-        _integer(value.get("gid", 0), 0, _ID_MAX),
-        _integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1),
-        _integer(value.get("size", 0), 0, _SIZE_MAX if kind is _FILE else 0),
+        integer(value["mode"], 0, 0o7777),
+        integer(value.get("uid", 0), 0, _ID_MAX),
+        integer(value.get("gid", 0), 0, _ID_MAX),
+        integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1),
+        integer(value.get("size", 0), 0, _SIZE_MAX if kind is _FILE else 0),
         bytes.fromhex(digest),
         target,
-        (_integer(major, 0, _DEVICE_MAX), _integer(minor, 0, _DEVICE_MAX)),
+        (integer(major, 0, _DEVICE_MAX), integer(minor, 0, _DEVICE_MAX)),
         _xattrs(value.get("xattrs", [])),
     )
     if (kind is Kind.LINK) != bool(target) or b"\0" in target or (kind is Kind.LINK and node.mode != 0o777):
@@ -244,13 +251,14 @@ def _check_numbers(node: Node, offset: int) -> None:
         raise ValueError("a number is out of range")
 
 
-def _integer(value: Any, least: int, most: int) -> int:
+def integer(value: Any, least: int, most: int) -> int:
+    """Return a number that lies in a range."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError("a number is none or out of range")
     return value
 
 
-def _checked(path: bytes) -> bytes:
+def checked(path: bytes) -> bytes:
     """Check a path; its directory only once, since hundreds of paths share it."""
     directory, slash, name = path.rpartition(b"/")
     if directory:
@@ -272,5 +280,6 @@ def _check_directory(path: bytes) -> None:
         raise ValueError("a directory has a name that only whiteouts have")
 
 
-def _malformed(line: bytes) -> IntegrityError:
+def malformed(line: bytes) -> IntegrityError:
+    """Return the error for a line."""
     return damaged("its table of contents holds a malformed line", show(line[:200]))

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias, TypeGuard
 
 from agent.archive.limits import damaged
 from agent.archive.tar import BLOCK, padded
+from agent.core.change import Kept, Listed, SquashEntry, Tombstone, squash_order
 from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.path import show
 from agent.errors import IntegrityError
 
 _DIR = Kind.DIR
 _RANKS: dict[type[TocEntry], int] = {Delete: 0, Context: 1, Write: 2, Touch: 3}
+
+InTar: TypeAlias = Write | Context | Kept | Listed
+"""What has an entry in the tar; a listing only if it is placed."""
+
+
+def is_in_tar(entry: TocEntry | SquashEntry) -> TypeGuard[InTar]:
+    """Say whether the tar has an entry for this one."""
+    return isinstance(entry, Write | Context | Kept) or (isinstance(entry, Listed) and entry.placed)
+
+
+def group_of(entry: InTar) -> int:
+    """Return the number of an entry's link group, 0 for none."""
+    return 0 if isinstance(entry, Listed) else entry.group
 
 
 class TocRules:
@@ -47,11 +62,13 @@ class TocRules:
         if path <= self._path and (path != self._path or rank <= self._rank or (rank == 2 and self._rank == 1)):
             raise _broken("its entries are not in order", path)
         self._path, self._rank = path, rank
+        return self._admit(entry)
+
+    def _admit(self, entry: TocEntry | SquashEntry) -> bytes | None:
+        path = entry.path
         while self._whiteout is not None and self._whiteout < path:
             self._whiteout = next(self._whiteouts, None)
-        if isinstance(entry, Write | Context):
-            return self._admit_placed(path, entry.node, entry.group)
-        return None
+        return self._admit_placed(path, entry.node, group_of(entry)) if is_in_tar(entry) else None
 
     def has_whiteout(self, path: bytes) -> bool:
         """Say whether the last admitted path has a whiteout."""
@@ -99,6 +116,47 @@ class TocRules:
         return first[0]
 
 
+class SquashRules(TocRules):
+    """Likewise for a squash, whose order is `squash_order`; at one path
+
+    - a file's and a directory's register have one largest version each: kept, or a tombstone;
+    - there is one listing, which lies in the tar only if nothing is kept;
+    - nothing is claimed twice by one change.
+    """
+
+    def __init__(self, whiteouts: Iterator[bytes]) -> None:
+        super().__init__(whiteouts)
+        self._last: SquashEntry | None = None
+        self._registers: set[bool] = set()
+        self._listing: Listed | None = None
+
+    def admit_squashed(self, entry: SquashEntry) -> bytes | None:
+        """Check the next entry, and return the path that it is a hard link to, if it is one.
+
+        Raises:
+            IntegrityError: it breaks a rule.
+        """
+        last, path = self._last, entry.path
+        if last is None or last.path != path:
+            self._registers.clear()
+            self._listing = None
+        if last is not None and squash_order(last) >= squash_order(entry):
+            raise _broken("its entries are not in order", path)
+        self._last = entry
+        if isinstance(entry, Tombstone | Kept):
+            kind = entry.kind if isinstance(entry, Tombstone) else entry.node.kind
+            if (kind is _DIR) in self._registers:
+                raise _broken("it holds two versions of one path", path)
+            self._registers.add(kind is _DIR)
+        if isinstance(entry, Kept) and self._listing is not None and self._listing.placed:
+            raise _broken("it holds two entries of one path", path)
+        if isinstance(entry, Listed):
+            if self._listing is not None:
+                raise _broken("it holds two listings of one directory", path)
+            self._listing = entry
+        return self._admit(entry)
+
+
 def increasing(paths: Iterator[bytes]) -> Iterator[bytes]:
     """Yield whiteouts, checking that they are in bytes order, none twice.
 
@@ -113,15 +171,13 @@ def increasing(paths: Iterator[bytes]) -> Iterator[bytes]:
         yield path
 
 
-def placed(entries: Iterable[TocEntry]) -> Iterator[tuple[Write | Context, bytes | None]]:
+def placed(entries: Iterable[TocEntry | SquashEntry]) -> Iterator[tuple[InTar, bytes | None]]:
     """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
     firsts: dict[int, bytes] = {}
     for entry in entries:
-        if isinstance(entry, Write | Context):
-            if not entry.group:
-                yield entry, None
-                continue
-            first = firsts.setdefault(entry.group, entry.path)
+        if is_in_tar(entry):
+            group = group_of(entry)
+            first = firsts.setdefault(group, entry.path) if group else entry.path
             yield entry, first if first is not entry.path else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from agent.archive import trailer
 from agent.archive.compression import Compression, media_type_of
@@ -17,7 +17,8 @@ from agent.archive.frames import FRAME, FRAME_FULL, Frame, FramePacker
 from agent.archive.limits import damaged
 from agent.archive.tar import BLOCK, END, encode_header, padded, whiteout_header
 from agent.archive.toc import Toc, TocWriter
-from agent.archive.toc_rules import TocRules
+from agent.archive.toc_rules import InTar, SquashRules, TocRules, group_of, is_in_tar
+from agent.core.change import Kept, Listed, SquashEntry, Tombstone
 from agent.core.digest import Digest
 from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Write
 from agent.core.path import show
@@ -26,11 +27,14 @@ from agent.errors import AgentError, FileChangedError
 _FILE = Kind.FILE
 _PADDING = [bytes(length) for length in range(BLOCK)]
 
+Groups: TypeAlias = dict[int, tuple[int, bytes, Node]]
+"""Link groups that were met: the writer's number for each, its first path and its attributes."""
+
 
 class Contents(Protocol):
     """Opens a file: returns its attributes as of now (`size` counts, `sha256` does not) and its content in chunks."""
 
-    def __call__(self, entry: Write | Context, /) -> tuple[Node, Iterator[bytes]]: ...  # noqa: D102
+    def __call__(self, entry: InTar, /) -> tuple[Node, Iterator[bytes]]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,8 @@ class LayerWriter:
         IntegrityError: the entries break a rule of `TocRules`, or a deletion's `whiteout` is not what `whiteouts` says.
     """
 
+    _squash = False
+
     def __init__(
         self,
         entries: Iterable[TocEntry],
@@ -124,7 +130,7 @@ class LayerWriter:
         return self._result
 
     def __iter__(self) -> Iterator[bytes]:
-        toc = TocWriter(self._whiteouts, self._compression)
+        toc = TocWriter(self._whiteouts, self._compression, squash=self._squash)
         packer = FramePacker(self._compression, self._level, self._threads)
         try:
             for data in self._tar(toc):
@@ -144,35 +150,38 @@ class LayerWriter:
 
     def _tar(self, toc: TocWriter) -> Iterator[bytes]:
         """Yield the tar, frame by frame."""
-        cutter = _Cutter()
+        cutter = Cutter()
         for path in self._whiteouts:
             yield from cutter.add(whiteout_header(path))
+        yield from self._body(toc, cutter)
+        if cutter.room < len(END):
+            yield cutter.cut()
+        cutter.append(END)
+        yield cutter.cut()
+
+    def _body(self, toc: TocWriter, cutter: Cutter) -> Iterator[bytes]:
+        """Yield the frames that the entries fill."""
         rules = TocRules(iter(self._whiteouts))
-        groups: dict[int, tuple[int, bytes, Node]] = {}
+        groups: Groups = {}
         for entry in self._entries:
             complete = entry
             if isinstance(entry, Write | Context):
-                complete = yield from self._place(entry, groups, cutter)
+                node, offset, group = yield from self._place(entry, groups, cutter)
+                complete = entry._replace(node=node, offset=offset, group=group)
             rules.admit(complete)
             if isinstance(complete, Delete) and complete.whiteout != rules.has_whiteout(complete.path):
                 raise damaged("a deletion and the list of whiteouts disagree", show(complete.path))
             toc.add(complete)
             if self._written is not None:
                 self._written(complete)
-        if cutter.room < len(END):
-            yield cutter.cut()
-        cutter.append(END)
-        yield cutter.cut()
 
-    def _place(
-        self, entry: Write | Context, groups: dict[int, tuple[int, bytes, Node]], cutter: _Cutter
-    ) -> Generator[bytes, None, TocEntry]:
-        """Put one entry into the tar, and return it complete."""
-        path, node, group = entry.path, entry.node, entry.group
+    def _place(self, entry: InTar, groups: Groups, cutter: Cutter) -> Generator[bytes, None, tuple[Node, int, int]]:
+        """Put one entry into the tar, and return its node, offset and group as they came to be."""
+        path, node, group = entry.path, entry.node, group_of(entry)
         if group and group in groups:
             number, first, node = groups[group]
             offset = yield from cutter.begin(encode_header(path, node, first), 0)
-            return entry._replace(node=node, offset=offset, group=number)
+            return node, offset, number
         if node.kind is _FILE:
             node, chunks = self._contents(entry)
             if node.kind is not _FILE:
@@ -186,10 +195,49 @@ class LayerWriter:
             number = len(groups) + 1
             groups[group] = number, path, node
             group = number
-        return entry._replace(node=node, offset=offset, group=group)
+        return node, offset, group
 
 
-def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: _Cutter) -> Generator[bytes, None, bytes]:
+class SquashWriter(LayerWriter):
+    """Likewise for a squash.
+
+    Args:
+        entries: in `squash_order`.
+        whiteouts: paths of the tombstones that say so, in bytes order.
+        contents: opens the file of what is kept.
+    """
+
+    _squash = True
+
+    def __init__(
+        self,
+        entries: Iterable[SquashEntry],
+        whiteouts: Sequence[bytes],
+        contents: Contents,
+        compression: Compression = "zstd",
+        *,
+        level: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__((), whiteouts, contents, compression, level=level, threads=threads)
+        self._squashed = entries
+
+    def _body(self, toc: TocWriter, cutter: Cutter) -> Iterator[bytes]:
+        rules = SquashRules(iter(self._whiteouts))
+        groups: Groups = {}
+        for entry in self._squashed:
+            complete = entry
+            if is_in_tar(entry):
+                node, offset, group = yield from self._place(entry, groups, cutter)
+                complete = Kept(entry.path, node, entry.version, offset, group) if isinstance(entry, Kept) else complete
+                complete = entry._replace(node=node, offset=offset) if isinstance(entry, Listed) else complete
+            rules.admit_squashed(complete)
+            if isinstance(complete, Tombstone) and complete.whiteout and not rules.has_whiteout(complete.path):
+                raise damaged("a tombstone and the list of whiteouts disagree", show(complete.path))
+            toc.add_squashed(complete)
+
+
+def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: Cutter) -> Generator[bytes, None, bytes]:
     """Put a content into the tar, and return its sha256."""
     digest = sha256()
     left = size
@@ -209,7 +257,7 @@ def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: _Cutter) -> G
     return digest.digest()
 
 
-class _Cutter:
+class Cutter:
     """Collects the tar and cuts it into frames.
 
     Attributes:

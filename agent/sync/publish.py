@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, count
 
+from agent.archive.toc_rules import InTar
 from agent.archive.writer import LayerWriter, PackedLayer
 from agent.core.diff import recorded
 from agent.core.digest import Digest
@@ -84,7 +85,7 @@ class Packing:
         done, known = count(), self._known()
         root, look, progress = self.root, self.look, self.site.progress
 
-        def contents(entry: Write | Context) -> tuple[Node, Iterator[bytes]]:
+        def contents(entry: InTar) -> tuple[Node, Iterator[bytes]]:
             here = found[entry.path]
             content = open_content(root, here)
             node = recorded(known.get(entry.path), here.print, content.node, privileged=look.privileged)
