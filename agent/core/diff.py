@@ -11,8 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
+from itertools import count
 from typing import Protocol, TypeAlias, TypeVar
 
+from agent.core.advance import UNKNOWN, lies_below
 from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Version, Write, toc_order
 from agent.core.known import Fingerprint, Found, Known
 from agent.core.path import ancestors
@@ -41,9 +43,10 @@ class Sifted:
         fresh: what was found where nothing was remembered or pulled, or something of another kind.
         suspects: what stands at both, of one kind, with another fingerprint or a racily clean one.
         replaced: what is remembered at a path of `fresh`, and that path, by path.
-        kept: every directory and every name of a link group that is remembered and still stands.
+        kept: what is remembered and still stands, if it is a directory or is or was one of several names of a file.
         names: the names on disk of each file that has several, by inode.
         partners: the names remembered of each link group, by group.
+        unpulled: the groups, 0 for none, of what was not pulled and is not on disk.
         total: how many paths were found.
         standing: how many remembered paths still stand.
     """
@@ -55,6 +58,7 @@ class Sifted:
     kept: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
     names: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     partners: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    unpulled: set[int] = field(default_factory=set)
     total: int = 0
     standing: int = 0
 
@@ -78,13 +82,15 @@ def sift(known: Iterable[Known], found: Iterable[Found], clean_before: int) -> S
             assert old is not None
             if old.print is not None:
                 sifted.gone.append(old)
+            else:
+                sifted.unpulled.add(old.group)
         elif old is None or old.print is None or old.node.kind is not kind_of(new.print.mode):
             sifted.fresh.append(new)
             if old is not None:
                 sifted.replaced[old.path] = (old, new)
         else:
             sifted.standing += 1
-            if old.group or old.node.kind is Kind.DIR:
+            if old.group or new.nlink > 1 or old.node.kind is Kind.DIR:
                 sifted.kept[old.path] = (old, new)
             if old.print != new.print or old.print.ctime >= clean_before:
                 sifted.suspects.append((old, new))
@@ -120,18 +126,22 @@ def recorded(old: Known | None, now: Fingerprint, seen: Node, *, privileged: boo
 
     An attribute that the disk still shows as it did when the path was pulled or pushed keeps its recorded value:
     the disk may not have been able to hold it. An unprivileged agent records 0:0 for what is new, as every
-    owner it could see is its own.
+    owner it could see is its own. Where it is not known what the disk showed, what it shows now counts, save for
+    what an unprivileged agent could not have set.
     """
     if old is None or old.print is None or old.node.kind is not seen.kind:
         return seen if privileged else seen._replace(uid=0, gid=0)
     was, node = old.print, old.node
+    unknown = was == UNKNOWN
+    unset = unknown and not privileged
     xattrs = seen.xattrs
-    if not privileged and was.mtime == now.mtime:
-        xattrs = tuple(sorted({*xattrs, *(x for x in node.xattrs if x[0].startswith(b"security."))}))
+    if unset or (not privileged and was.mtime == now.mtime):
+        lost = {name: value for name, value in node.xattrs if name.startswith(b"security.")}
+        xattrs = tuple(sorted((lost | dict(xattrs)).items()))
     return seen._replace(
-        mode=node.mode if stat.S_IMODE(was.mode) == stat.S_IMODE(now.mode) else seen.mode,
-        uid=node.uid if was.uid == now.uid else (seen.uid if privileged else 0),
-        gid=node.gid if was.gid == now.gid else (seen.gid if privileged else 0),
+        mode=node.mode if not unknown and stat.S_IMODE(was.mode) == stat.S_IMODE(now.mode) else seen.mode,
+        uid=node.uid if unset or was.uid == now.uid else (seen.uid if privileged else 0),
+        gid=node.gid if unset or was.gid == now.gid else (seen.gid if privileged else 0),
         mtime=node.mtime if was.mtime == now.mtime else seen.mtime,
         xattrs=xattrs,
     )
@@ -196,18 +206,36 @@ def _relinked(sifted: Sifted, standing: _Standing, old: Known, new: Found) -> bo
 def _groups(
     sifted: Sifted, standing: _Standing, nodes: Mapping[bytes, Node], writes: dict[bytes, Write]
 ) -> dict[bytes, Context]:
-    """Write every link group of which a name is written whole: number its writes, return its other names."""
+    """Write every link group of which a name is written whole: number its writes, return its other names.
+
+    All names of one group get one node, which is what a layer can hold.
+    """
     changed = sorted(names for names in sifted.names.values() if len(names) > 1 and any(n in writes for n in names))
     context = {}
     for group, names in enumerate(changed, start=1):
-        node = next(writes[name].node for name in names if name in writes)
+        node = _node_of_group(standing, nodes, writes, names)
         for name in names:
             if name in writes:
                 writes[name] = writes[name]._replace(node=node, group=group)
             else:
                 old, _ = standing[name]
-                context[name] = Context(name, nodes.get(name, old.node), old.version, group=group)
+                context[name] = Context(name, node, old.version, group=group)
     return context
+
+
+def _node_of_group(
+    standing: _Standing, nodes: Mapping[bytes, Node], writes: Mapping[bytes, Write], names: list[bytes]
+) -> Node:
+    """Return the node of a file with several names: as a name knows it that was one of its before, if there is any.
+
+    A name that is new to the file does not know what is recorded of it beyond what this disk can hold.
+    """
+    for name in names:
+        if name in standing:
+            old, new = standing[name]
+            if old.print is not None and old.print.ino == new.print.ino:
+                return nodes.get(name, old.node)
+    return next(writes[name].node for name in names if name in writes)
 
 
 def _directories(
@@ -239,7 +267,8 @@ def remembered(
         new: the change's version.
     """
     group_of = {name: names[0] for names in sifted.names.values() if len(names) > 1 for name in names}
-    numbers = {first: number for number, first in enumerate(sorted(set(group_of.values())), start=1)}
+    free = (number for number in count(1) if number not in sifted.unpulled)
+    numbers = {first: next(free) for first in sorted(set(group_of.values()))}
 
     def known_now(path: bytes, node: Node, version: Version | None, now: Fingerprint) -> Known:
         return Known(path, node, version, now, numbers[group_of[path]] if path in group_of else 0)
@@ -255,5 +284,7 @@ def remembered(
             yield known_now(path, write.node if write else node, new if write else old.version, found.print)
 
     passed = {old.path for old in sifted.gone} | stood.keys() | sifted.replaced.keys()
-    rest = (row for row in known if row.path not in passed)
+    fresh = sifted.fresh if sifted.unpulled else ()
+    files = {found.path for found in fresh if not stat.S_ISDIR(found.print.mode)}
+    rest = (row for row in known if row.path not in passed and not (row.print is None and lies_below(row.path, files)))
     return merge(rest, arrived, standing(), key=lambda row: row.path)

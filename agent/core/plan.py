@@ -68,8 +68,9 @@ def plan(known: Iterable[Known], tree: Sequence[TreeEntry], selected: Select) ->
             groups[new.group].append((new, here))
         else:
             _place(steps, new, here, stirred)
+    standing: set[int] = set()
     for names in groups.values():
-        _place_group(steps, names, stirred)
+        _place_group(steps, names, stirred, standing)
     for new, here in reversed(directories):
         _place_directory(steps, new, here, stirred)
     steps.directories.reverse()
@@ -92,7 +93,7 @@ def _place(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes])
         steps.rows.append((new, here))
         return
     steps.rows.append((new, None))
-    if here is not None and not here.group and _same_content(here.node, new.node):
+    if here is not None and not here.group and _same_content(here, new.node):
         steps.attributes.append(new)
         return
     stirred.add(parent(new.path))
@@ -102,23 +103,33 @@ def _place(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes])
         steps.make.append(new)
 
 
-def _same_content(old: Node, new: Node) -> bool:
+def _same_content(here: Known, new: Node) -> bool:
+    # Without a version it is not known what stands there, how many names it has, nor which device it is.
+    old = here.node
     return (
-        old.kind is new.kind
+        here.version is not None
+        and old.kind is new.kind
         and (old.size, old.sha256, old.target, old.device) == (new.size, new.sha256, new.target, new.device)
         and (new.kind is not Kind.FILE or bool(new.sha256))
     )
 
 
-def _place_group(steps: Plan, names: list[tuple[TreeEntry, Known | None]], stirred: set[bytes]) -> None:
-    """Keep a link group that stands as it shall; else make its first name anew and link the others to it."""
+def _place_group(
+    steps: Plan, names: list[tuple[TreeEntry, Known | None]], stirred: set[bytes], standing: set[int]
+) -> None:
+    """Keep a link group that stands as it shall; else make its first name anew and link the others to it.
+
+    `standing` are the groups on disk that were kept: of one that shall be several, the first alone can be.
+    """
     disk_groups = {here.group if here is not None else 0 for _, here in names}
     if (
         len(disk_groups) == 1
+        and not disk_groups <= standing
         and 0 not in disk_groups
         and all(here is not None and (here.version, here.node) == (new.version, new.node) for new, here in names)
     ):
         steps.rows.extend(names)
+        standing.update(disk_groups)
         return
     if len(names) == 1:
         new, here = names[0]
