@@ -14,7 +14,11 @@ _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", 
 
 
 def canonical(value: Any) -> bytes:
-    """Return the canonical JSON of `value` (dicts, lists, str, int, bool, None)."""
+    """Return the canonical JSON of `value` (dicts, lists, str, int, bool, None).
+
+    Raises:
+        ValueError: a string in it holds a lone surrogate, which UTF-8 cannot write, or a number is no number.
+    """
     return _encode(value).encode()
 
 
@@ -39,6 +43,6 @@ def name_from_json(value: Any) -> bytes:
             name = base64.b64decode(value["b64"], validate=True)
         except binascii.Error as error:
             raise ValueError("a name is not base64") from error
-        if isinstance(name_to_json(name), dict):
+        if name_to_json(name) == value:
             return name
     raise ValueError("a name is neither a string nor b64")

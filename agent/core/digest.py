@@ -22,7 +22,9 @@ def parse_digest(text: object) -> Digest:
     if isinstance(text, str) and _FORMAT.fullmatch(text):
         return Digest(text)
     raise IntegrityError(
-        "not a digest of a known algorithm", subject=repr(text)[:120], remedy="the image is damaged or not OCI"
+        "not a digest of a known algorithm",
+        subject=repr(text)[:120] if isinstance(text, str) else f"a value of type {type(text).__name__}",
+        remedy="the image is damaged or not OCI",
     )
 
 

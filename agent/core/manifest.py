@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from agent.core.canonical import canonical
 from agent.core.digest import Digest, digest_of, parse_digest
 from agent.core.image import Encoding, Image, Layer, LayerKind, Platform
 from agent.core.record import FORMAT, Record, parse_record
+from agent.core.rfc3339 import format_time
 from agent.errors import IntegrityError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -28,7 +29,7 @@ PREFIX = "dev.instep."
 INLINE_MAX = 2 << 10
 INLINE_TOTAL_MAX = 512 << 10
 
-_KINDS: dict[str, LayerKind] = {"base": "base", "change": "change", "fixup": "fixup"}
+_MARKED: dict[str, LayerKind] = {"base": "base", "fixup": "fixup"}
 
 
 def format_image(image: Image) -> tuple[bytes, bytes]:
@@ -39,7 +40,7 @@ def format_image(image: Image) -> tuple[bytes, bytes]:
         {
             "architecture": architecture,
             "config": {},
-            "created": _rfc3339(newest),
+            "created": format_time(newest),
             "history": [_history(layer) for layer in image.layers] + [_dropped(record) for record in image.dropped],
             "os": system,
             "rootfs": {"diff_ids": [layer.diff_id for layer in image.layers], "type": "layers"},
@@ -55,7 +56,7 @@ def format_image(image: Image) -> tuple[bytes, bytes]:
         descriptors.append(_descriptor(layer, inline))
     manifest = canonical(
         {
-            "annotations": dict(image.annotations) | _own_annotations(image),
+            "annotations": {k: v for k, v in image.annotations if not k.startswith(PREFIX)} | _own_annotations(image),
             "config": {"digest": digest_of(config), "mediaType": CONFIG, "size": len(config)},
             "layers": descriptors[::-1],
             "mediaType": MANIFEST,
@@ -83,7 +84,7 @@ def _history(layer: Layer) -> dict[str, Any]:
     if layer.record:
         return {
             "comment": layer.record.text,
-            "created": _rfc3339(layer.record.stamp),
+            "created": format_time(layer.record.stamp),
             "created_by": f"agent push --lane {layer.record.lane}",
         }
     marker = {"format": FORMAT, "kind": layer.kind, **({"base": layer.base} if layer.base else {})}
@@ -123,20 +124,6 @@ def _format_encoding(encoding: Encoding) -> str:
     ).decode()
 
 
-def _rfc3339(stamp: int) -> str:
-    """Format ns since 1970 in UTC without a clock or a time zone (days to civil date, proleptic Gregorian)."""
-    days, seconds = divmod(stamp // 1_000_000_000, 86_400)
-    era, day = divmod(days + 719_468, 146_097)
-    year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
-    day -= 365 * year + year // 4 - year // 100
-    month = (5 * day + 2) // 153
-    day -= (153 * month + 2) // 5 - 1
-    year += era * 400 + (month >= 10)
-    month += 3 if month < 10 else -9
-    hours, seconds = divmod(seconds, 3600)
-    return f"{year:04}-{month:02}-{day:02}T{hours:02}:{seconds // 60:02}:{seconds % 60:02}Z"
-
-
 def load_json(data: bytes, subject: str) -> dict[str, Any]:
     """Return the JSON object in `data`.
 
@@ -154,8 +141,11 @@ def load_json(data: bytes, subject: str) -> dict[str, Any]:
 
 def needs_config(manifest: Mapping[str, Any]) -> bool:
     """Say whether the descriptors lost what only the config still has."""
-    view = _annotations(manifest).get(PREFIX + "view")
-    return view is None or any(PREFIX + "diff-id" not in _annotations(layer) for layer in manifest.get("layers", []))
+    try:
+        view = _annotations(manifest).get(PREFIX + "view")
+        return view is None or any(PREFIX + "diff-id" not in _annotations(layer) for layer in manifest["layers"])
+    except (KeyError, TypeError, AttributeError):
+        return True  # Whoever parses it will say what is wrong with it.
 
 
 def parse_image(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subject: str) -> Image:
@@ -185,14 +175,17 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
         _layer(descriptor, diff_id, comments[i] if comments else None)
         for i, (descriptor, diff_id) in enumerate(zip(descriptors, diff_ids, strict=True))
     )
-    dropped = tuple(parse_record(text) for text in json.loads(own.get("dropped", "[]")))
+    if "view" in own or config is None:
+        dropped = json.loads(own.get("dropped", "[]"))
+    else:
+        dropped = [comment for comment in _history_comments(config, empty=True) if _is_record(comment)]
     image = Image(
         layers=layers,
         target=own.get("target", ""),
         lane=own.get("lane", ""),
         attempt=int(own["attempt"]) if "attempt" in own else None,
         change=own.get("change"),
-        dropped=dropped,
+        dropped=tuple(parse_record(text) for text in dropped),
         format=int(own.get("format", "0")),
         platform=_platform(own.get("platform"), config),
         annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
@@ -208,12 +201,12 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | No
     if type(size) is not int or size < 0:
         raise ValueError("size")
     diff_id = parse_digest(diff_id or said[PREFIX + "diff-id"])
-    text = said.get(PREFIX + "record") or (comment if comment and '"diff_id"' in comment else None)
+    text = said.get(PREFIX + "record") or (comment if comment and _is_record(comment) else None)
     record = parse_record(text) if text else None
     if record and record.diff_id != diff_id:
         record = None
     marker = {} if record else _marker(said, comment)
-    kind = "change" if record else marker.get("kind", "foreign")
+    kind = "change" if record else _MARKED.get(marker.get("kind", ""), "foreign")
     encoding = _parse_encoding(said.get(PREFIX + "encoding"))
     if encoding and (encoding.digest != digest or encoding.diff_id != diff_id):
         encoding = None
@@ -222,7 +215,7 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | No
         digest=digest,
         size=size,
         diff_id=diff_id,
-        kind=_KINDS.get(kind, "foreign"),
+        kind=kind,
         record=record,
         base=str(parse_digest(marker["base"])) if kind == "base" else None,
         encoding=encoding,
@@ -242,8 +235,17 @@ def _marker(said: Mapping[str, str], comment: str | None) -> dict[str, Any]:
 
 def _comments(config: Mapping[str, Any], count: int) -> list[str] | None:
     """Return the comment of each layer's history, None where the history does not tell which layer is which."""
-    history = [item for item in config.get("history") or [] if not item.get("empty_layer")]
-    return [str(item.get("comment") or "") for item in history] if len(history) == count else None
+    comments = _history_comments(config, empty=False)
+    return comments if len(comments) == count else None
+
+
+def _history_comments(config: Mapping[str, Any], *, empty: bool) -> list[str]:
+    history = config.get("history") or []
+    return [str(item.get("comment") or "") for item in history if bool(item.get("empty_layer")) is empty]
+
+
+def _is_record(comment: str) -> bool:
+    return '"diff_id"' in comment
 
 
 def _platform(said: str | None, config: Mapping[str, Any] | None) -> Platform:
@@ -289,22 +291,30 @@ def choose_platform(index: Mapping[str, Any], wanted: Platform, subject: str) ->
     Raises:
         IntegrityError: none fits; the text names those there are.
     """
-    there: Sequence[Any] = index.get("manifests") or []
-    offered = [item for item in there if isinstance(item, dict)]
-    for item in offered:
-        platform = item.get("platform") or {}
-        if (platform.get("os"), platform.get("architecture")) == wanted[:2] and (
-            not wanted[2] or platform.get("variant", wanted[2]) == wanted[2]
-        ):
-            return parse_digest(item.get("digest"))
+    there = index.get("manifests")
+    offered = [item for item in there if isinstance(item, dict)] if isinstance(there, list) else []
+    platforms = [_offered_platform(item) for item in offered]
+    variants = (wanted[2], "") if wanted[2] else {variant: None for _, _, variant in platforms}
+    for variant in variants:
+        for item, platform in zip(offered, platforms, strict=True):
+            if platform == (*wanted[:2], variant):
+                return parse_digest(item.get("digest"))
     if len(offered) == 1 and not offered[0].get("platform"):
         return parse_digest(offered[0].get("digest"))
-    names = ", ".join(sorted({"/".join(map(str, (item.get("platform") or {}).values())) for item in offered})) or "none"
+    names = ", ".join(sorted({"/".join(filter(None, platform)) for platform in platforms})) or "none"
     raise IntegrityError(
         f"an index without an image for {'/'.join(filter(None, wanted))} (it has {names})"[:300],
         subject=subject,
         remedy="name another image, or its digest",
     )
+
+
+def _offered_platform(item: Mapping[str, Any]) -> Platform:
+    platform = item.get("platform")
+    said = platform if isinstance(platform, dict) else {}
+    named = (said.get(key) for key in ("os", "architecture", "variant"))
+    system, architecture, variant = (name if isinstance(name, str) else "" for name in named)
+    return system, architecture, variant
 
 
 def damaged(subject: str, what: str) -> IntegrityError:

@@ -16,7 +16,8 @@ from agent.errors import IntegrityError
 
 FORMAT = 1
 _T = TypeVar("_T")
-_ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}")
+_ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+"""A change's id, or a base's: the digest that its manifest was asked for."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,10 @@ def parse_record(text: str) -> Record:
                 for key, item in _typed(value.get("annotations", {}), dict).items()
             ),
         )
+        is_canonical = record.text == text
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _not_ours(f"unreadable ({type(error).__name__})", text) from error
-    if record.text != text:
+    if not is_canonical:
         raise _not_ours("not in canonical form", text)
     if record.stamp < 1:
         raise _not_ours("its stamp is not positive", text)

@@ -39,7 +39,9 @@ class LayoutReference:
     digest: Digest | None = None
 
     def __str__(self) -> str:
-        return f"oci:{self.path}:{self.tag}" if self.tag else f"oci:{self.path}@{self.digest}"
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"oci:{self.path}{tag}{digest}"
 
 
 Reference = RegistryReference | LayoutReference
@@ -79,12 +81,12 @@ def _parse_layout(text: str) -> LayoutReference:
     rest, digest = _split_digest(text.removeprefix("oci:"))
     path, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
-        path, tag = rest, ""
+        path, colon, tag = rest, "", ""
     if not path or "\0" in path:
         raise _invalid(text, "it names no directory")
-    if tag and not _TAG.fullmatch(tag):
+    if colon and not _TAG.fullmatch(tag):
         raise _invalid(text, "its tag is not of [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-    return LayoutReference(path, tag or (None if digest else "latest"), digest)
+    return LayoutReference(path, tag if colon else (None if digest else "latest"), digest)
 
 
 def _split_digest(text: str) -> tuple[str, Digest | None]:
