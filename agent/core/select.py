@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 from agent.core.path import ancestors
 
+_BRACKET = re.compile(rb"\[([!^]?+)(\][^\]]*|[^\]]+)\]", re.DOTALL)
+
 Select = Callable[[bytes], bool]
 
 
@@ -42,9 +44,23 @@ def _translate(glob: bytes) -> bytes:
             out, at = out + b"[^/]*", at + 1
         elif glob[at : at + 1] == b"?":
             out, at = out + b"[^/]", at + 1
-        elif glob[at : at + 1] == b"[" and (end := glob.find(b"]", at + 2)) > 0:
-            inner = glob[at + 1 : end].replace(b"\\", b"\\\\")
-            out, at = out + b"(?!/)[" + (b"^" + inner[1:] if inner[:1] == b"!" else inner) + b"]", end + 1
+        elif glob[at : at + 1] == b"[" and (bracket := _BRACKET.match(glob, at)):
+            out, at = out + _class(bracket[1], bracket[2]), bracket.end()
         else:
             out, at = out + re.escape(glob[at : at + 1]), at + 1
     return b"(?:" + out + b")"
+
+
+def _class(negation: bytes, inner: bytes) -> bytes:
+    """Return the regular expression for one byte of a bracket expression; a range whose ends are swapped is empty."""
+    parts = [b"/"] if negation else []
+    while inner:
+        first, last, length = inner[0], inner[0], 1
+        if len(inner) > 2 and inner[1:2] == b"-":
+            last, length = inner[2], 3
+        if first <= last:
+            parts.append(b"\\x%02x-\\x%02x" % (first, last))
+        inner = inner[length:]
+    if not parts:
+        return b"(?!)"
+    return b"(?!/)[" + (b"^" if negation else b"") + b"".join(parts) + b"]"

@@ -12,9 +12,9 @@ from hashlib import sha256
 from agent.errors import InvalidReferenceError
 
 SLUG_MAX = 30
-_DERIVED = re.compile(r"\._(?:e[a-z2-7]{10}[0-9a-f]{26}|p[a-z2-7]{26}(?:-[0-9]+)?|c[a-z2-7]{10}[0-9a-f]{26})$")
-_ENTRY = re.compile(r"\._e([a-z2-7]{10})([0-9a-f]{26})$")
-_CHECKPOINT = re.compile(r"\._c([a-z2-7]{10})([0-9a-f]{26})$")
+_DERIVED = re.compile(r"\._(?:e[a-z2-7]{10}[0-9a-f]{26}|p[a-z2-7]{26}(?:-[0-9]+)?|c[a-z2-7]{10}[0-9a-f]{26})\Z")
+_ENTRY = re.compile(r"\._e([a-z2-7]{10})([0-9a-f]{26})\Z")
+_CHECKPOINT = re.compile(r"\._c([a-z2-7]{10})([0-9a-f]{26})\Z")
 
 
 def slug(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from agent.core.ancestry import Ancestry
+from agent.core.digest import Digest
 from agent.core.image import DEFAULT_PLATFORM, Image, Layer, Platform
 from agent.core.record import Record
 
@@ -37,8 +38,14 @@ class Union:
 
     @property
     def frontier(self) -> tuple[str, ...]:
-        """The newest changes: those that lie in no other's past, sorted."""
-        return Ancestry(self.records.values()).frontier(self.ids)
+        """The newest changes: those that lie in no other's past, sorted. A superseded change is no one's parent."""
+        ancestry = Ancestry(self.records.values())
+        return ancestry.frontier(self.ids - ancestry.superseded())
+
+    @property
+    def superseded(self) -> frozenset[str]:
+        """The ids of the changes that a later attempt of their lane replaces."""
+        return Ancestry(self.records.values()).superseded()
 
     @property
     def newest_stamp(self) -> int:
@@ -83,39 +90,58 @@ class Union:
             self.platform,
         )
 
+    def without_layers(self, ids: Collection[str]) -> Union:
+        """Return the set with nothing but the records of the changes `ids`."""
+        records = {change: layer.record for change, layer in self.changes.items() if change in ids and layer.record}
+        changes = {change: layer for change, layer in self.changes.items() if change not in ids}
+        return Union(self.bases, changes, self.dropped | records, self.platform)
+
     def image(self, target: str, fixup: Layer | None = None) -> Image:
-        """Return the image of the whole set for the target tag `target`."""
+        """Return the image of the whole set for the target tag `target`; it carries the newest change's annotations."""
+        order = self.order
+        newest = order[-1].record if order else None
         base = [layer for name in sorted(self.bases) for layer in self.bases[name]]
         return Image(
-            layers=(*base, *self.order, *([fixup] if fixup else [])),
+            layers=(*base, *order, *([fixup] if fixup else [])),
             target=target,
             dropped=tuple(sorted(self.dropped.values(), key=lambda record: record.version)),
             platform=self.platform,
+            annotations=newest.annotations if newest else (),
         )
 
 
 def unite(images: Iterable[Image]) -> Union:
     """Return what `images` hold together; fix-ups of others are left out, they are computed anew.
 
-    Of two encodings of one change the one whose table of contents can be read by itself is kept.
+    The order of `images` means nothing. Of two encodings of one layer the one is kept whose table of contents can be
+    read by itself, best from the manifest; else digests decide.
     """
-    united = Union()
+    bases: dict[str, tuple[Layer, ...]] = {}
+    changes: dict[str, Layer] = {}
+    dropped: dict[str, Record] = {}
+    platforms = [(False, False, DEFAULT_PLATFORM)]
     for image in images:
-        bases: dict[str, tuple[Layer, ...]] = {}
+        stacks: dict[str, tuple[Layer, ...]] = {}
         for layer in image.layers:
             if layer.kind == "base" and layer.base:
-                bases[layer.base] = (*bases.get(layer.base, ()), layer)
+                stacks[layer.base] = (*stacks.get(layer.base, ()), layer)
             elif layer.record:
-                kept = united.changes.get(layer.record.id)
-                if kept is None or (kept.encoding is None and layer.encoding):
-                    united.changes[layer.record.id] = layer
-        united.bases.update({name: layers for name, layers in bases.items() if name not in united.bases})
-        united.dropped.update({record.id: record for record in image.dropped})
-        if bases or image.platform != DEFAULT_PLATFORM:
-            united = Union(united.bases, united.changes, united.dropped, image.platform)
-    for change in united.changes.keys() & united.dropped.keys():
-        del united.dropped[change]
-    return united
+                change = layer.record.id
+                changes[change] = max(changes.get(change, layer), layer, key=_readiness)
+        for name, stack in stacks.items():
+            bases[name] = max(bases.get(name, stack), stack, key=_completeness)
+        dropped.update({record.id: record for record in image.dropped})
+        platforms.append((bool(stacks), image.platform != DEFAULT_PLATFORM, image.platform))
+    dropped = {change: record for change, record in dropped.items() if change not in changes}
+    return Union(bases, changes, dropped, max(platforms)[2])
+
+
+def _readiness(layer: Layer) -> tuple[bool, bool, Digest]:
+    return layer.encoding is not None, layer.toc is not None, layer.digest
+
+
+def _completeness(stack: tuple[Layer, ...]) -> tuple[int, tuple[Digest, ...]]:
+    return len(stack), tuple(layer.digest for layer in stack)
 
 
 def _version(layer: Layer) -> tuple[int, str]:
