@@ -159,6 +159,14 @@ def test_a_broken_link_is_a_write_of_the_name_that_left_though_content_is_the_sa
     assert groups(entries(disk, known)) == [("Write", b"b", 0)]
 
 
+def test_a_name_that_stays_alone_on_another_inode_is_no_change(disk):
+    known = linked(disk, b"a", b"b")
+    disk.remove(b"a")
+    disk.copy_over(b"b")
+    assert disk.print(b"b").ino != known[1].print.ino
+    assert said(entries(disk, known)) == [("Delete", b"a", V1)]
+
+
 def test_two_files_that_become_one_are_a_group(disk):
     disk.write(b"a", b"one")
     disk.write(b"b", b"one")

@@ -135,6 +135,10 @@ def test_what_lacks_its_beginning_is_no_chain():
     assert not unite([image_of(two, three)]).is_chain
 
 
+def test_a_set_with_a_superseded_record_is_no_chain():
+    assert not unite([image_of(*chain(2), dropped=(record_of(9, lane="b"),))]).is_chain
+
+
 def test_two_bases_are_no_chain():
     other = digest(8)
     assert not unite([image_of(base_layer(1, BASE)), image_of(base_layer(2, other))]).is_chain
