@@ -81,3 +81,20 @@ def test_superseded_changes_are_named_as_dropped_with_their_records():
 def test_a_plan_can_be_read_twice():
     plan = squash(merge([BASE]))
     assert list(plan) == list(plan) != []
+
+
+def test_the_deletion_of_a_superseded_version_leaves_no_tombstone():
+    one = change("x", 1, "b", Write(b"f", file("1"), B), lane="m", attempt=0)
+    gone = change("g", 2, "x", Delete(b"f", Kind.FILE, one.version, whiteout=True))
+    two = change("y", 3, "b", lane="m", attempt=1)
+    found = entries(squash(merge([BASE, one, gone, two])))
+    assert Kept(b"f", file("f"), B) in found
+    assert not any(isinstance(entry, Tombstone) for entry in found)
+
+
+def test_no_whiteout_lies_below_a_directory_that_the_covered_changes_do_not_list():
+    over = change("n", 1, "b", Write(b"d", file("d"), B), Delete(b"d", Kind.DIR, B), Delete(b"d/x", Kind.FILE, B))
+    back = change("o", 2, "n", Delete(b"d", Kind.FILE, over.version), Write(b"d", DIR, over.version))
+    found = entries(squash(merge([BASE, over, back]), ["n"]))
+    assert Tombstone(b"d/x", Kind.FILE, B) in found
+    assert not any(isinstance(entry, Tombstone) and entry.whiteout for entry in found)

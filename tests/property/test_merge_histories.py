@@ -20,7 +20,8 @@ from tests.property.histories import (
     packed,
     same,
 )
-from tests.property.writer import directory, file, link
+from tests.property.reference_merge import Reference
+from tests.property.writer import directory, file, link, plain
 
 EXAMPLES = 2000 if os.environ.get("INSTEP_EVERY_HISTORY") else 60
 pytestmark = pytest.mark.timeout(3600 if EXAMPLES > 1000 else 120)
@@ -155,3 +156,24 @@ def test_merging_in_any_grouping_gives_the_same(value):
         squash = packed(merge(part), [change.id for change in part])
         rest = [change for change in history.changes if change.id not in squash.covers]
         assert same(merge(rest, [squash])) == whole
+
+
+@LAWS
+@given(histories)
+def test_the_sweep_agrees_with_the_rules_written_down_naively(value):
+    history = _history(value)
+    merged, reference = merge(history.changes), Reference(history.changes)
+    linked = {path for change in history.changes for path in _grouped(change)}
+    # The one file of a link group has one mtime, which the reference does not know.
+    rows = {row.path: (plain(row.node), row.version) for row in merged.tree()}
+    assert _timeless(rows, linked) == _timeless({p: (plain(n), v) for p, (n, v) in reference.tree.items()}, linked)
+    assert [(c.path, c.kind, c.ids) for c in merged.conflicts] == reference.conflicts
+    assert merged.superseded == reference.superseded
+
+
+def _grouped(change):
+    return [entry.path for entry in change.entries if getattr(entry, "group", 0)]
+
+
+def _timeless(rows, linked):
+    return {path: (node._replace(mtime=0) if path in linked else node, v) for path, (node, v) in rows.items()}

@@ -1,0 +1,56 @@
+import pytest
+
+from agent.core.select import everything, selection
+
+
+@pytest.mark.parametrize(
+    ("glob", "taken", "left"),
+    [
+        (b"a", [b"a", b"a/b", b"a/b/c"], [b"b", b"aa", b"b/a"]),
+        (b"/a/", [b"a", b"a/b"], [b"b/a"]),
+        (b"*", [b"a", b"a/b", b".x"], []),
+        (b"*.c", [b"x.c", b".c", b"x.c/y"], [b"d/x.c", b"x.cc"]),
+        (b"d/*", [b"d/a", b"d/a/b"], [b"d", b"e/a"]),
+        (b"d/?", [b"d/a", b"d/a/b"], [b"d/ab", b"d/"]),
+        (b"**/x", [b"x", b"a/x", b"a/b/x", b"a/x/y"], [b"ax", b"a/bx"]),
+        (b"a/**", [b"a/b", b"a/b/c"], [b"a", b"ab"]),
+        (b"a/**/x", [b"a/x", b"a/b/x"], [b"ax", b"a/bx"]),
+        (b"a**z", [b"az", b"a/b/z"], [b"a", b"z"]),
+        (b"[ab]", [b"a", b"b/c"], [b"c", b"ab"]),
+        (b"[a-c]x", [b"bx"], [b"dx", b"-x"]),
+        (b"[!a-c]x", [b"dx", b"-x"], [b"bx", b"/x"]),
+        (b"[^a]", [b"b"], [b"a"]),
+        (b"[]a]", [b"]", b"a"], [b"b"]),
+        (b"[!]a]", [b"b"], [b"]", b"a"]),
+        (b"[a-]", [b"a", b"-"], [b"b"]),
+        (b"[z-a]", [], [b"a", b"z", b"-"]),
+        (b"[!z-a]", [b"a"], []),
+        (b"a[!b]c", [b"axc"], [b"a/c", b"abc"]),
+        (b"a[./]c", [b"a.c"], [b"a/c"]),
+        (b"[[a]", [b"[", b"a"], [b"b"]),
+        (b"[a&&b]", [b"&", b"a"], [b"c"]),
+        (b"[\\d]", [b"\\", b"d"], [b"1"]),
+        (b"[a", [b"[a"], [b"a"]),
+        (b"[]", [b"[]"], [b"a"]),
+        (b"[!]", [b"[!]"], [b"a"]),
+        (b"a.b+(c)$", [b"a.b+(c)$"], [b"axb+(c)$"]),
+        (b"a\nb", [b"a\nb"], [b"a"]),
+        (b"?", [b"\n", b"\xff"], [b"ab"]),
+        (b"\xff*", [b"\xff\xfe"], [b"\xfe"]),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_globs_take_what_they_match_and_all_below(glob, taken, left):
+    selected = selection([glob])
+    assert [path for path in taken if not selected(path)] == []
+    assert [path for path in left if selected(path)] == []
+
+
+def test_several_globs_take_what_any_of_them_takes():
+    selected = selection([b"a", b"b/c"])
+    assert [path for path in (b"a", b"b", b"b/c", b"c") if selected(path)] == [b"a", b"b/c"]
+
+
+def test_no_glob_takes_everything():
+    assert selection([]) is everything
+    assert everything(b"any")
