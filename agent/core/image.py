@@ -9,8 +9,9 @@ from typing import Literal
 from agent.core.canonical import canonical
 from agent.core.digest import Digest
 from agent.core.record import FORMAT, Record
+from agent.core.squash_record import SquashRecord
 
-LayerKind = Literal["base", "change", "fixup", "foreign"]
+LayerKind = Literal["base", "change", "squash", "fixup", "foreign"]
 Platform = tuple[str, str, str]
 """os, architecture, variant."""
 
@@ -30,7 +31,10 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer of an image. `record` is set for changes, `base` (an id) for the base's own layers."""
+    """One layer of an image.
+
+    `record` is set for changes, `squash` for squashes, `base` (an id) for the base's own layers.
+    """
 
     media_type: str
     digest: Digest
@@ -41,6 +45,13 @@ class Layer:
     base: str | None = None
     encoding: Encoding | None = None
     toc: bytes | None = None
+    squash: SquashRecord | None = None
+
+    @property
+    def entries_sha256(self) -> str | None:
+        """What the sha256 (hex) of the entry part of its table of contents must be; None for layers of others."""
+        described = self.record or self.squash
+        return described.toc if described else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,8 @@ class Image:
     def records(self) -> dict[str, Record]:
         """Every change the image knows of, by id."""
         kept = (layer.record for layer in self.layers if layer.record)
-        return {record.id: record for record in (*kept, *self.dropped)}
+        squashed = (record for layer in self.layers if layer.squash for record in layer.squash.records)
+        return {record.id: record for record in (*kept, *squashed, *self.dropped)}
 
     @property
     def base(self) -> str | None:
@@ -75,5 +87,10 @@ class Image:
     @property
     def view(self) -> str:
         """sha256 over the ordered (diff_id, id) pairs: what makes a manifest ours."""
-        pairs = [[layer.diff_id, layer.record.id if layer.record else layer.base or ""] for layer in self.layers]
+        pairs = [[layer.diff_id, _id_of(layer)] for layer in self.layers]
         return sha256(canonical([*pairs, *([record.text, ""] for record in self.dropped)])).hexdigest()
+
+
+def _id_of(layer: Layer) -> str:
+    described = layer.record or layer.squash
+    return described.id if described else layer.base or ""

@@ -17,6 +17,7 @@ from agent.core.digest import Digest, digest_of, parse_digest
 from agent.core.image import Encoding, Image, Layer, LayerKind, Platform
 from agent.core.record import FORMAT, Record, parse_record
 from agent.core.rfc3339 import format_time
+from agent.core.squash_record import SquashRecord, is_squash_text, parse_squash
 from agent.errors import IntegrityError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -87,6 +88,12 @@ def _history(layer: Layer) -> dict[str, Any]:
             "created": format_time(layer.record.stamp),
             "created_by": f"agent push --lane {layer.record.lane}",
         }
+    if layer.squash:
+        return {
+            "comment": layer.squash.text,
+            "created": format_time(layer.squash.version.stamp),
+            "created_by": "agent squash",
+        }
     marker = {"format": FORMAT, "kind": layer.kind, **({"base": layer.base} if layer.base else {})}
     return {"comment": canonical(marker).decode(), "created_by": f"instep {layer.kind}"}
 
@@ -99,6 +106,7 @@ def _descriptor(layer: Layer, inline: bool) -> dict[str, Any]:
     said = {
         "kind": layer.kind,
         "record": layer.record.text if layer.record else None,
+        "squash": layer.squash.text if layer.squash else None,
         "base": layer.base,
         "diff-id": layer.diff_id,
         "encoding": _format_encoding(layer.encoding) if layer.encoding else None,
@@ -201,12 +209,9 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | No
     if type(size) is not int or size < 0:
         raise ValueError("size")
     diff_id = parse_digest(diff_id or said[PREFIX + "diff-id"])
-    text = said.get(PREFIX + "record") or (comment if comment and _is_record(comment) else None)
-    record = parse_record(text) if text else None
-    if record and record.diff_id != diff_id:
-        record = None
-    marker = {} if record else _marker(said, comment)
-    kind = "change" if record else _MARKED.get(marker.get("kind", ""), "foreign")
+    record, squash = _described(said, comment, diff_id)
+    marker = {} if record or squash else _marker(said, comment)
+    kind = "change" if record else "squash" if squash else _MARKED.get(marker.get("kind", ""), "foreign")
     encoding = _parse_encoding(said.get(PREFIX + "encoding"))
     if encoding and (encoding.digest != digest or encoding.diff_id != diff_id):
         encoding = None
@@ -220,7 +225,21 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | No
         base=str(parse_digest(marker["base"])) if kind == "base" else None,
         encoding=encoding,
         toc=_parse_inline(said.get(PREFIX + "toc")) if encoding else None,
+        squash=squash,
     )
+
+
+def _described(
+    said: Mapping[str, str], comment: str | None, diff_id: Digest
+) -> tuple[Record | None, SquashRecord | None]:
+    """Return what a layer's descriptor, else its history, says that it is, if that is about its tar."""
+    text = said.get(PREFIX + "squash") or (comment if comment and is_squash_text(comment) else None)
+    if text:
+        squash = parse_squash(text)
+        return None, squash if squash.diff_id == diff_id else None
+    text = said.get(PREFIX + "record") or (comment if comment and _is_record(comment) else None)
+    record = parse_record(text) if text else None
+    return record if record and record.diff_id == diff_id else None, None
 
 
 def _marker(said: Mapping[str, str], comment: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from agent.core.change import Ancestor, Change, Claim, Grouped, Kept, Listed, Squash, SquashEntry, Tombstone, Touched
 from agent.core.conflict import live_claims
-from agent.core.entry import Kind, TreeEntry, Version
+from agent.core.entry import Context, Kind, TocEntry, TreeEntry, Version, Write
 from agent.core.merge import Merged
 from agent.core.path import ancestors, parent
 from agent.core.spot import Source, Spot
@@ -50,6 +50,9 @@ class SquashPlan:
         )
         origins: list[Change | Squash] = [*changes, *squashes]
         self._sources = [Source(origin) for origin in origins]
+        taken = {origin.id for origin in origins}
+        every: list[Change | Squash] = [*settled.changes, *settled.squashes]
+        self._others = [origin for origin in every if origin.id not in taken]
         self._whiteouts: set[bytes] = set()
         self._placed: set[bytes] = set()
         self._look_ahead()
@@ -76,12 +79,23 @@ class SquashPlan:
                 gone.add(spot.path)
             if spot.listing is not None:
                 listed.add(spot.path)
-        if self._reaches_down or not gone:
+        gone = set() if self._reaches_down else self._placed_elsewhere(gone)
+        if not gone:
             return
         above = {parent(path) for path in gone} & listed
         living = {row.path for row in self._settled.tree() if row.path in above and row.node.kind is Kind.DIR} | {b""}
         self._whiteouts = {path for path in gone if parent(path) in living}
         self._placed.update(ancestor for path in self._whiteouts for ancestor in ancestors(path))
+
+    def _placed_elsewhere(self, paths: set[bytes]) -> set[bytes]:
+        """Return which of `paths` another layer has: only these need a whiteout, which else shows as a dead name."""
+        found = set()
+        if paths:
+            for origin in self._others:
+                for entry in origin.entries:
+                    if entry.path in paths and _is_placed(entry):
+                        found.add(entry.path)
+        return found
 
     def _joined(self) -> Iterator[tuple[Spot, TreeEntry | None]]:
         """Yield what the covered changes say of each path, and what stands there among the settled ones."""
@@ -136,6 +150,10 @@ class SquashPlan:
             own = spot.directory if row.node.kind is Kind.DIR else spot.file
             node = row.node if own is None or row.group is not None or own[0] != row.version else own[4]
             yield Piece(Kept(spot.path, node, row.version, group=row.group or 0), row)
+
+
+def _is_placed(entry: TocEntry | SquashEntry) -> bool:
+    return isinstance(entry, Write | Context | Kept) or (isinstance(entry, Listed) and entry.placed)
 
 
 def _touches(spot: Spot, row: TreeEntry | None) -> Iterator[Piece]:

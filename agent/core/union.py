@@ -6,9 +6,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from agent.core.ancestry import Ancestry
+from agent.core.change import Ancestor
 from agent.core.digest import Digest
+from agent.core.entry import Version
 from agent.core.image import DEFAULT_PLATFORM, Image, Layer, Platform
 from agent.core.record import Record
+from agent.core.squash_record import SquashRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,33 +22,56 @@ class Union:
         bases: the layers of each base, by its id.
         changes: the layer that holds each change, by its id.
         dropped: records without a layer, by id.
+        squashes: the layers that stand for several changes each, by the squash's id; none is within another. No change
+            that one of them covers is in `changes` or `dropped`.
     """
 
     bases: dict[str, tuple[Layer, ...]] = field(default_factory=dict)
     changes: dict[str, Layer] = field(default_factory=dict)
     dropped: dict[str, Record] = field(default_factory=dict)
     platform: Platform = DEFAULT_PLATFORM
+    squashes: dict[str, Layer] = field(default_factory=dict)
 
     @property
     def records(self) -> dict[str, Record]:
         """Every record, by id."""
-        return self.dropped | {layer.record.id: layer.record for layer in self.changes.values() if layer.record}
+        squashed = {record.id: record for squash in self._squashes for record in squash.records}
+        own = {layer.record.id: layer.record for layer in self.changes.values() if layer.record}
+        return self.dropped | squashed | own
 
     @property
     def ids(self) -> set[str]:
-        """The ids of all changes, bases too."""
-        return {*self.bases, *self.changes, *self.dropped}
+        """The ids of all changes, bases and squashed ones too."""
+        return {*self.bases, *self.changes, *self.dropped, *(id_ for squash in self._squashes for id_ in squash.ids)}
+
+    @property
+    def covered(self) -> frozenset[str]:
+        """The ids of the changes that squashes stand for."""
+        return frozenset(id_ for squash in self._squashes for id_ in squash.ids)
+
+    @property
+    def layer_count(self) -> int:
+        """How many layers an image of the set has, without a fix-up."""
+        return len(self.changes) + len(self.squashes) + sum(map(len, self.bases.values()))
+
+    @property
+    def _squashes(self) -> list[SquashRecord]:
+        return [layer.squash for layer in self.squashes.values() if layer.squash]
+
+    def ancestry(self) -> Ancestry:
+        """Return who descends from whom, bases too."""
+        return Ancestry([*self.records.values(), *(Ancestor(base, 0, ()) for base in self.bases)])
 
     @property
     def frontier(self) -> tuple[str, ...]:
         """The newest changes: those that lie in no other's past, sorted. A superseded change is no one's parent."""
-        ancestry = Ancestry(self.records.values())
-        return ancestry.frontier(self.ids - ancestry.superseded())
+        return self.ancestry().frontier(self.ids - self.superseded)
 
     @property
     def superseded(self) -> frozenset[str]:
         """The ids of the changes that a later attempt of their lane replaces."""
-        return Ancestry(self.records.values()).superseded()
+        dropped = {id_ for squash in self._squashes for id_ in squash.dropped_ids}
+        return self.ancestry().superseded(self.covered, dropped)
 
     @property
     def newest_stamp(self) -> int:
@@ -54,52 +80,63 @@ class Union:
 
     @property
     def order(self) -> list[Layer]:
-        """The layers of the changes, in (stamp, id) order."""
-        return sorted(self.changes.values(), key=_version)
+        """The layers of changes and squashes, in (stamp, id) order; a squash at its largest covered change."""
+        return sorted((*self.changes.values(), *self.squashes.values()), key=_position)
 
     @property
     def is_chain(self) -> bool:
         """Whether each change was made on top of exactly the one before it.
 
-        Then plain application of the layers gives the merged tree, because each layer is its writer's own diff.
+        Then plain application of the layers gives the merged tree, because each layer is its writer's own diff; of a
+        squash its record says so.
         """
         if len(self.bases) > 1 or self.dropped:
             return False
         before = tuple(self.bases)
         for layer in self.order:
-            assert layer.record is not None
-            if layer.record.parents != before:
+            if layer.squash and not layer.squash.plain:
                 return False
-            before = (layer.record.id,)
+            for record in _records_in_order(layer):
+                if record.parents != before:
+                    return False
+                before = (record.id,)
         return True
 
     def past(self, ids: Iterable[str]) -> Union:
         """Return the changes in `ids` and everything below them."""
-        return self.only(Ancestry(self.records.values()).past(ids))
+        return self.only(self.ancestry().past(ids))
 
     def before_attempt(self, lane: str, attempt: int) -> Union:
         """Return what an attempt of a lane starts from: nothing of, and nothing on, an earlier attempt."""
-        return self.only(self.ids - Ancestry(self.records.values()).outdated(lane, attempt))
+        return self.only(self.ids - self.ancestry().outdated(lane, attempt, self.covered))
 
     def only(self, ids: Collection[str]) -> Union:
-        """Return the changes that are in `ids`."""
+        """Return the changes that are in `ids`.
+
+        A squash is taken whole or not at all: of one that covers more, only records remain.
+        """
+        whole = {name: layer for name, layer in self.squashes.items() if layer.squash and layer.squash.ids <= set(ids)}
+        changes = {change: layer for change, layer in self.changes.items() if change in ids}
+        rest = {change for layer in whole.values() if layer.squash for change in layer.squash.ids}.union(changes)
         return Union(
             {base: layers for base, layers in self.bases.items() if base in ids},
-            {change: layer for change, layer in self.changes.items() if change in ids},
-            {change: record for change, record in self.dropped.items() if change in ids},
+            changes,
+            {change: record for change, record in self.records.items() if change in ids and change not in rest},
             self.platform,
+            whole,
         )
 
     def without_layers(self, ids: Collection[str]) -> Union:
         """Return the set with nothing but the records of the changes `ids`."""
         records = {change: layer.record for change, layer in self.changes.items() if change in ids and layer.record}
         changes = {change: layer for change, layer in self.changes.items() if change not in ids}
-        return Union(self.bases, changes, self.dropped | records, self.platform)
+        return Union(self.bases, changes, self.dropped | records, self.platform, self.squashes)
 
     def image(self, target: str, fixup: Layer | None = None) -> Image:
         """Return the image of the whole set for the target tag `target`; it carries the newest change's annotations."""
         order = self.order
-        newest = order[-1].record if order else None
+        effective = (record for layer in order for record in _records_in_order(layer))
+        newest = max(effective, key=lambda record: record.version, default=None)
         base = [layer for name in sorted(self.bases) for layer in self.bases[name]]
         return Image(
             layers=(*base, *order, *([fixup] if fixup else [])),
@@ -119,12 +156,17 @@ def unite(images: Iterable[Image]) -> Union:
     bases: dict[str, tuple[Layer, ...]] = {}
     changes: dict[str, Layer] = {}
     dropped: dict[str, Record] = {}
+    squashes: dict[str, Layer] = {}
     platforms = [(False, False, DEFAULT_PLATFORM)]
     for image in images:
         stacks: dict[str, tuple[Layer, ...]] = {}
         for layer in image.layers:
             if layer.kind == "base" and layer.base:
                 stacks[layer.base] = (*stacks.get(layer.base, ()), layer)
+            elif layer.squash:
+                squash = layer.squash.id
+                squashes[squash] = max(squashes.get(squash, layer), layer, key=_readiness)
+                dropped.update({record.id: record for record in layer.squash.dropped})
             elif layer.record:
                 change = layer.record.id
                 changes[change] = max(changes.get(change, layer), layer, key=_readiness)
@@ -132,8 +174,30 @@ def unite(images: Iterable[Image]) -> Union:
             bases[name] = max(bases.get(name, stack), stack, key=_completeness)
         dropped.update({record.id: record for record in image.dropped})
         platforms.append((bool(stacks), image.platform != DEFAULT_PLATFORM, image.platform))
-    dropped = {change: record for change, record in dropped.items() if change not in changes}
-    return Union(bases, changes, dropped, max(platforms)[2])
+    squashes = _without_needless(squashes, changes)
+    covered = {change for layer in squashes.values() if layer.squash for change in layer.squash.ids}
+    changes = {change: layer for change, layer in changes.items() if change not in covered}
+    dropped = {change: record for change, record in dropped.items() if change not in changes.keys() | covered}
+    return Union(bases, changes, dropped, max(platforms)[2], squashes)
+
+
+def _without_needless(squashes: dict[str, Layer], changes: dict[str, Layer]) -> dict[str, Layer]:
+    """Return the squashes without those of which another covers everything, ties by digest (design section 4).
+
+    One that another tool encoded anew, so that nobody can read it by itself, is left out where the changes are there.
+    """
+    readable = {
+        name: layer.squash
+        for name, layer in squashes.items()
+        if layer.squash and (layer.encoding is not None or not layer.squash.ids <= changes.keys())
+    }
+    return {
+        name: squashes[name]
+        for name, squash in readable.items()
+        if not any(
+            squash.ids < other.ids or (squash.ids == other.ids and other.id < squash.id) for other in readable.values()
+        )
+    }
 
 
 def _readiness(layer: Layer) -> tuple[bool, bool, Digest]:
@@ -144,6 +208,14 @@ def _completeness(stack: tuple[Layer, ...]) -> tuple[int, tuple[Digest, ...]]:
     return len(stack), tuple(layer.digest for layer in stack)
 
 
-def _version(layer: Layer) -> tuple[int, str]:
-    assert layer.record is not None
-    return layer.record.version
+def _position(layer: Layer) -> tuple[Version, str]:
+    described = layer.record or layer.squash
+    assert described is not None
+    return described.version, described.id
+
+
+def _records_in_order(layer: Layer) -> list[Record]:
+    """Return the records of the changes in a layer, in (stamp, id) order."""
+    if layer.squash:
+        return sorted(layer.squash.covers, key=lambda record: record.version)
+    return [layer.record] if layer.record else []

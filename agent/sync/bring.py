@@ -17,14 +17,14 @@ def bring_layers(site: Site, target: Target, memory: Memory) -> None:
     """
     union = memory.union
     moved = memory.target != target.name
-    if memory.base and (moved or not union.changes):
+    if memory.base and (moved or not union.order):
         base = site.open_store(parse_reference(memory.base))
         for layers in union.bases.values():
             for layer in layers:
                 _bring(target.store, base, layer.digest, layer.size)
-    if moved and union.changes:
+    if moved and union.order:
         source = site.open_store(parse_reference(memory.target))
-        for layer in union.changes.values():
+        for layer in union.order:
             _bring(target.store, source, layer.digest, layer.size)
 
 

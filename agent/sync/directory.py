@@ -143,7 +143,7 @@ class Directory:
             return None
         record = parse_record(intent.record)
         union = self.memory.union if self.memory else Union()
-        if record.id not in union.changes and record.parents != union.frontier:
+        if record.id not in union.ids and record.parents != union.frontier:
             return None
         entry = target.entry(record)
         return (record, entry) if entry else None
@@ -151,7 +151,7 @@ class Directory:
     def adopted(self, target: Target, record: Record, entry: Located) -> Memory:
         """Return what is to be remembered once `entry`, which this directory's own push published, lies on it."""
         memory = self.memory or Memory(target.name, self.root.identity, 0, Union())
-        if record.id in memory.union.changes:
+        if record.id in memory.union.ids:
             return memory.now(target=target.name)
         union = unite([memory.union.image(target.tag), entry.image])
         entries = Layers(target.store, union).toc(union.changes[record.id])

@@ -10,11 +10,12 @@ from agent.archive.compression import compression_of
 from agent.archive.ranged import read_entries, read_toc
 from agent.archive.reader import Expected, Hashing, LayerReader
 from agent.archive.toc import Toc
-from agent.core.change import Change
+from agent.core.change import Ancestor, Change, Squash, SquashEntry
 from agent.core.entry import Kind, TocEntry, TreeEntry
 from agent.core.flatten import base_change
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
+from agent.core.merge import Merged, merge
 from agent.core.union import Union
 from agent.store.port import Store
 
@@ -51,7 +52,7 @@ class Layers:
     def skipped(self) -> int:
         """How many layers nothing was needed from."""
         union = self._union
-        return len(union.changes) + sum(map(len, union.bases.values())) - self.fetched
+        return union.layer_count - self.fetched
 
     def changes(self, union: Union) -> list[Change]:
         """Return the changes of a union, bases flattened, with their tables of contents.
@@ -66,7 +67,25 @@ class Layers:
             Change(record.id, record.stamp, record.parents, (), "", record.lane, record.attempt)
             for record in union.dropped.values()
         ]
-        return [*bases, *dropped, *(self._change(layer) for layer in union.order)]
+        return [*bases, *dropped, *(self._change(layer) for layer in union.order if layer.record)]
+
+    def squashes(self, union: Union) -> list[Squash]:
+        """Return the squashes of a union, with their tables of contents.
+
+        Raises:
+            IntegrityError, UnsafeArchiveError: a layer is not what it promises.
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        return [self._squash(layer) for _, layer in sorted(union.squashes.items())]
+
+    def merged(self, union: Union) -> Merged:
+        """Return the merge of a union.
+
+        Raises:
+            IntegrityError, UnsafeArchiveError: a layer is not what it promises.
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        return merge(self.changes(union), self.squashes(union))
 
     def _change(self, layer: Layer) -> Change:
         record = layer.record
@@ -74,6 +93,13 @@ class Layers:
         return Change(
             record.id, record.stamp, record.parents, self.toc(layer), layer.diff_id, record.lane, record.attempt
         )
+
+    def _squash(self, layer: Layer) -> Squash:
+        squash = layer.squash
+        assert squash is not None
+        records = tuple(Ancestor(r.id, r.stamp, r.parents, r.lane, r.attempt) for r in squash.records)
+        entries = _Squashed(self._toc(layer))
+        return Squash(squash.id, squash.ids, squash.dropped_ids, records, entries, layer.diff_id)
 
     def toc(self, layer: Layer) -> Iterable[TocEntry]:
         """Return the entries of a change's layer.
@@ -91,20 +117,20 @@ class Layers:
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""
-        if layer.toc is None or layer.record is None:
+        if layer.toc is None:
             return None
         toc = Toc(layer.toc)
-        return toc if toc.sha256 == layer.record.toc else None
+        return toc if toc.sha256 == layer.entries_sha256 else None
 
     def _fetch_toc(self, layer: Layer) -> Toc:
-        record, encoding = layer.record, layer.encoding
-        assert record is not None
+        encoding, entries = layer.encoding, layer.entries_sha256
+        assert entries is not None
         place = (encoding.toc_offset, encoding.toc_length, encoding.toc_sha256) if encoding else None
 
         def fetch(start: int, length: int) -> bytes:
             return b"".join(self._store.read_blob(layer.digest, start, length))
 
-        return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=record.toc, place=place)
+        return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=entries, place=place)
 
     def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
         """Yield files with their contents, each verified by the time it is exhausted; in any order.
@@ -126,7 +152,7 @@ class Layers:
         if layer in self._union.bases:
             yield from self._read_base(self._union.bases[layer], wanted)
             return
-        here = next(found for found in self._union.changes.values() if found.diff_id == layer)
+        here = next(found for found in self._union.order if found.diff_id == layer)
         self.fetched += 1
         toc = self._toc(here)
         size = sum(entry.node.size + _HEADER for entry in wanted.values())
@@ -163,10 +189,20 @@ class Layers:
             start += reader.size
 
     def _reader(self, layer: Layer, promised: Mapping[int, bytes] | None = None) -> LayerReader:
-        toc = layer.record.toc if layer.record and layer.encoding else None
+        toc = layer.entries_sha256 if layer.encoding else None
         store = self._base_store if layer.kind == "base" else self._store
         expected = Expected(layer.digest, layer.size, layer.diff_id, toc)
         return LayerReader(store.read_blob(layer.digest), layer.media_type, expected, contents=promised)
+
+
+class _Squashed(Iterable[SquashEntry]):
+    """The entries of a squash, read anew each time."""
+
+    def __init__(self, toc: Toc) -> None:
+        self._toc = toc
+
+    def __iter__(self) -> Iterator[SquashEntry]:
+        return self._toc.squashed()
 
 
 def _digested(found: tuple[Item, Iterator[bytes]]) -> Item:

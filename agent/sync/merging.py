@@ -10,7 +10,6 @@ from agent.core.conflict import Conflict, ConflictKind
 from agent.core.entry import TreeEntry
 from agent.core.image import Image, Layer
 from agent.core.linearise import FixUp, fix_up
-from agent.core.merge import merge
 from agent.core.path import show
 from agent.core.record import Record
 from agent.core.union import Union
@@ -50,7 +49,7 @@ def involving(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:
 
 def disagreements(target: Target, whole: Union) -> Sequence[Conflict]:
     """Return where the changes of a set disagree."""
-    return () if whole.is_chain else merge(Layers(target.store, whole).changes(whole)).conflicts
+    return () if whole.is_chain else Layers(target.store, whole).merged(whole).conflicts
 
 
 def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict]]:
@@ -63,7 +62,7 @@ def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict
         return whole.image(target.tag), ()
     whole = target.complete(whole)
     layers = Layers(target.store, whole)
-    merged = merge(layers.changes(whole))
+    merged = layers.merged(whole)
     fix = fix_up(merged)
     stack = whole.without_layers(merged.superseded)
     return stack.image(target.tag, _store_fix_up(target.store, layers, fix) if fix else None), merged.conflicts

@@ -9,7 +9,6 @@ from agent.core.advance import unexamined
 from agent.core.conflict import Conflict
 from agent.core.entry import Kind, TreeEntry
 from agent.core.known import Fingerprint, Known
-from agent.core.merge import merge
 from agent.core.path import show
 from agent.core.plan import Plan, plan
 from agent.core.reference import parse_reference
@@ -69,7 +68,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
         layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole)
-        merged = merge(layers.changes(goal.union))
+        merged = layers.merged(goal.union)
         tree = list(merged.tree())
         if known is None:
             known = _rebuilt(site, directory, tree)
@@ -107,7 +106,7 @@ def _unchanged(target: Target, goal: Goal, memory: Memory) -> PullReport:
             report.unselected += 1
         else:
             report.paths += 1
-    report.layers_skipped = len(goal.union.changes)
+    report.layers_skipped = len(goal.union.order)
     return report
 
 
@@ -120,7 +119,7 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
     elif options.lane is not None and options.attempt is not None:
         union = union.before_attempt(options.lane, options.attempt)
     union = target.complete(union)
-    if seen.head and not union.changes and union.bases:
+    if seen.head and not union.order and union.bases:
         return Goal(union, str(replace(site.target, tag=None, digest=seen.head.digest)), digest)
     if union.ids:
         return Goal(union, None, digest)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from agent.core.diff import join
 from agent.core.entry import Delete, Kind, Touch, TreeEntry, Write
 from agent.core.known import Fingerprint, Known
-from agent.core.merge import merge
 from agent.core.path import check_path, show
 from agent.core.reference import Reference
 from agent.core.select import selection
@@ -72,7 +71,7 @@ def ls(store: Store, reference: Reference, paths: tuple[bytes, ...], *, at: str 
     """
     _, union = _open(store, reference, at)
     selected = selection(paths)
-    for entry in merge(Layers(store, union).changes(union)).tree():
+    for entry in Layers(store, union).merged(union).tree():
         if selected(entry.path):
             node = entry.node
             yield ListedPath(
@@ -99,7 +98,7 @@ def cat(store: Store, reference: Reference, path: bytes, *, at: str | None = Non
     _, union = _open(store, reference, at)
     layers = Layers(store, union)
     wanted = check_path(path.strip(b"/"))
-    for entry in merge(layers.changes(union)).tree():
+    for entry in layers.merged(union).tree():
         if entry.path == wanted:
             break
     else:
@@ -127,8 +126,8 @@ def diff(store: Store, reference: Reference, old: str | None, new: str | None) -
     ends = [resolve(union, new, name)] if new else list(union.frontier)
     records = union.records
     begins = [resolve(union, old, name)] if old else [p for end in ends if end in records for p in records[end].parents]
-    before = list(merge(layers.changes(target.complete(union.past(begins)))).tree())
-    after = list(merge(layers.changes(target.complete(union.past(ends)))).tree())
+    before = list(layers.merged(target.complete(union.past(begins))).tree())
+    after = list(layers.merged(target.complete(union.past(ends))).tree())
     return list(_differences(before, after))
 
 
