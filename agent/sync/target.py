@@ -23,6 +23,7 @@ from agent.core.tags import check_target_tag, derived_prefix, entry_ids, entry_t
 from agent.core.union import Union, unite
 from agent.errors import IntegrityError, UsageError
 from agent.store.port import Manifest, Store
+from agent.sync.layers import Layers
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
 _OCI_TYPES = {
@@ -80,7 +81,7 @@ def _read_config(store: Store, manifest: dict[str, object], subject: str) -> byt
     digest = config.get("digest") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(digest, str):
         raise damaged(subject, "is no image manifest")
-    if not isinstance(config.get("size"), int) or config["size"] > CONFIG_MAX:
+    if not 0 <= _integer(config.get("size")) <= CONFIG_MAX:
         raise damaged(subject, f"has a config of more than {CONFIG_MAX >> 20} MiB, or of no size")
     return read_small_blob(store, parse_digest(digest), config["size"])
 
@@ -125,11 +126,14 @@ class Seen:
         head: the image at the target's tag.
         entries: images that hold changes which head lacks.
         pointers: what each lane that was asked for points at; None for one that published nothing.
+        is_encoded_anew: head is a copy whose layers lost their tables of contents: what they hold can be read, who
+            changed it can not.
     """
 
     head: Located | None
     entries: tuple[Located, ...] = ()
     pointers: dict[str, Located | None] = field(default_factory=dict)
+    is_encoded_anew: bool = False
 
     @property
     def union(self) -> Union:
@@ -202,7 +206,7 @@ class Target:
         pointers = {lane: self.pointer(lane) for lane in after}
         seen = Seen(head, (), pointers)
         if self.digest:
-            return seen  # An image that cannot move has no entries beside it.
+            return self._judged(seen)  # An image that cannot move has no entries beside it.
         tags = self.store.tags(derived_prefix(self.tag))
         held = {change[:26] for change in _readable(seen.union)}
         # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
@@ -215,7 +219,19 @@ class Target:
                 continue  # Not ours; or a listing is ahead of what it lists, or tells of what was pruned since.
             entries.append(located)
             held.update(change[:26] for change in located.image.records)
-        return replace(seen, entries=tuple(entries))
+        return self._judged(replace(seen, entries=tuple(entries)))
+
+    def _judged(self, seen: Seen) -> Seen:
+        """Return what was seen, head as an image of someone else if it is a copy that a tool encoded anew."""
+        if seen.head is None or not seen.is_ours:
+            return seen
+        layers = Layers(self.store, seen.union)
+        unsure = [layer for layer in seen.union.changes.values() if layer.encoding is None]
+        if all(map(layers.has_toc, unsure)):
+            return seen
+        foreign = tuple(replace(layer, kind="foreign", record=None, base=None) for layer in seen.head.image.layers)
+        image = replace(seen.head.image, layers=foreign, dropped=())
+        return replace(seen, head=replace(seen.head, image=image), is_encoded_anew=True)
 
     def complete(self, union: Union) -> Union:
         """Return a part of what was seen, with every layer that it needs.
