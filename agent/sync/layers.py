@@ -10,6 +10,7 @@ from agent.archive.compression import compression_of
 from agent.archive.ranged import read_entries, read_toc
 from agent.archive.reader import Expected, Hashing, LayerReader
 from agent.archive.toc import Toc
+from agent.archive.trailer import MissingTocError
 from agent.core.change import Ancestor, Change, Squash, SquashEntry
 from agent.core.entry import Kind, TocEntry, TreeEntry
 from agent.core.flatten import base_change
@@ -108,6 +109,19 @@ class Layers:
             IntegrityError: the table of contents is damaged, or was lost when another tool encoded the layer anew.
         """
         return self._toc(layer)
+
+    def has_toc(self, layer: Layer) -> bool:
+        """Say whether a change's layer has its table of contents, which is lost when a tool encodes the layer anew.
+
+        Raises:
+            IntegrityError, UnsafeArchiveError: it has one, but a damaged one.
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        try:
+            self._toc(layer)
+        except MissingTocError:
+            return False
+        return True
 
     def _toc(self, layer: Layer) -> Toc:
         # Not by diff_id: changes that put nothing into the tar, such as touches, all have that of the empty tar.

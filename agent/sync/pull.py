@@ -136,6 +136,10 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
 
 
 def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
+    if seen.is_encoded_anew:
+        site.progress.notice(
+            f"{target.name}: another tool encoded the image's layers anew; the workspace is whole, its history is lost"
+        )
     if seen.head and not seen.is_ours and seen.others and str(seen.head.digest) not in seen.union.bases:
         site.progress.notice(
             f"{target.name}@{seen.head.digest}: an image that someone else put there; its layers are left out, "

@@ -23,6 +23,7 @@ from agent.core.tags import check_target_tag, derived_prefix, entry_ids, entry_t
 from agent.core.union import Union, unite
 from agent.errors import IntegrityError, UsageError
 from agent.store.port import Manifest, Store
+from agent.sync.layers import Layers
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
 _OCI_TYPES = {
@@ -80,9 +81,10 @@ def _read_config(store: Store, manifest: dict[str, object], subject: str) -> byt
     digest = config.get("digest") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(digest, str):
         raise damaged(subject, "is no image manifest")
-    if not isinstance(config.get("size"), int) or config["size"] > CONFIG_MAX:
+    size = config.get("size")
+    if type(size) is not int or not 0 <= size <= CONFIG_MAX:
         raise damaged(subject, f"has a config of more than {CONFIG_MAX >> 20} MiB, or of no size")
-    return read_small_blob(store, parse_digest(digest), config["size"])
+    return read_small_blob(store, parse_digest(digest), size)
 
 
 def read_small_blob(store: Store, digest: Digest, size: int) -> bytes:
@@ -125,11 +127,14 @@ class Seen:
         head: the image at the target's tag.
         entries: images that hold changes which head lacks.
         pointers: what each lane that was asked for points at; None for one that published nothing.
+        is_encoded_anew: head is a copy whose layers lost their tables of contents: what they hold can be read, who
+            changed it can not.
     """
 
     head: Located | None
     entries: tuple[Located, ...] = ()
     pointers: dict[str, Located | None] = field(default_factory=dict)
+    is_encoded_anew: bool = False
 
     @property
     def union(self) -> Union:
@@ -202,7 +207,7 @@ class Target:
         pointers = {lane: self.pointer(lane) for lane in after}
         seen = Seen(head, (), pointers)
         if self.digest:
-            return seen  # An image that cannot move has no entries beside it.
+            return self._judged(seen)  # An image that cannot move has no entries beside it.
         tags = self.store.tags(derived_prefix(self.tag))
         held = {change[:26] for change in _readable(seen.union)}
         # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
@@ -215,7 +220,19 @@ class Target:
                 continue  # Not ours; or a listing is ahead of what it lists, or tells of what was pruned since.
             entries.append(located)
             held.update(change[:26] for change in located.image.records)
-        return replace(seen, entries=tuple(entries))
+        return self._judged(replace(seen, entries=tuple(entries)))
+
+    def _judged(self, seen: Seen) -> Seen:
+        """Return what was seen, head as an image of someone else if it is a copy that a tool encoded anew."""
+        if seen.head is None or not seen.is_ours:
+            return seen
+        layers = Layers(self.store, seen.union)
+        unsure = [layer for layer in seen.union.order if layer.encoding is None]
+        if all(map(layers.has_toc, unsure)):
+            return seen
+        foreign = tuple(replace(layer, kind="foreign", record=None, base=None) for layer in seen.head.image.layers)
+        image = replace(seen.head.image, layers=foreign, dropped=())
+        return replace(seen, head=replace(seen.head, image=image), is_encoded_anew=True)
 
     def complete(self, union: Union) -> Union:
         """Return a part of what was seen, with every layer that it needs.
@@ -225,20 +242,27 @@ class Target:
         Raises:
             IntegrityError: the entry that has such a layer is gone.
         """
-        lost = union.dropped.keys() - union.superseded if union.dropped else set()
-        if not lost:
-            return union
-        entries = {change: self.entry(union.dropped[change]) for change in sorted(lost)}
-        for change, entry in entries.items():
+        asked: set[str] = set()
+        while lost := (union.dropped.keys() - union.superseded if union.dropped else set()):
+            # The newest first: its entry has what lies below it, too.
+            record = max((union.dropped[change] for change in lost), key=lambda record: record.version)
+            entry = None if record.id in asked else self.entry(record)
             if entry is None:
-                raise damaged(f"{self.name}, change {change}", "lost its entry, and no other image has its layer")
-        images = [entry.image for entry in entries.values() if entry]
-        return self.complete(unite([union.image(self.tag), *images]).only(union.ids))
+                raise damaged(
+                    f"{self.name}, change {record.id}", "lost its entry, and no other image has its layer alone"
+                )
+            asked.add(record.id)
+            union = unite([union.image(self.tag), entry.image]).only(union.ids)
+        return union
 
 
 def _readable(union: Union) -> set[str]:
     """Return the ids of what need not be looked for elsewhere: a layer that a tool encoded anew may lack its table."""
-    return union.ids - {change for change, layer in union.changes.items() if layer.encoding is None}
+    lost = {change for change, layer in union.changes.items() if layer.encoding is None}
+    for layer in union.squashes.values():
+        if layer.squash and layer.encoding is None:
+            lost |= layer.squash.ids
+    return union.ids - lost
 
 
 def resolve(union: Union, prefix: str, name: str) -> str:
