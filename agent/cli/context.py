@@ -83,6 +83,21 @@ class Session:
             )
 
     @contextmanager
+    def target_site(self, target: Reference) -> Iterator[Site]:
+        """Give the site of a target alone, for what touches no directory."""
+        with self.stores() as open_once, Closing(self.display()) as progress:
+            yield Site(
+                target=target,
+                directory="",
+                state="",
+                open_store=open_once,
+                progress=progress,
+                clock=time.time_ns,
+                sleep=time.sleep,
+                random=random.random,
+            )
+
+    @contextmanager
     def remembered_site(self, directory: str, state: str | None) -> Iterator[Site]:
         """Give the site of a directory and the target that it was pulled from or pushed to last.
 

@@ -30,6 +30,8 @@ COMMANDS = {
     "ls": "List the paths of a workspace without pulling it.",
     "cat": "Print files of a workspace without pulling it.",
     "watch": "Push whenever a directory has come to rest after changes.",
+    "squash": "Put one layer in place of many.",
+    "prune": "Delete what a workspace does not need any more, or all of it.",
     "completion": "Print the shell's completion script.",
 }
 COMPLETE_VARIABLE = "_AGENT_COMPLETE"

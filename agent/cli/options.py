@@ -90,7 +90,22 @@ class AnnotationType(TextType):
         return str(value)
 
 
+class DurationType(click.ParamType):  # type: ignore[type-arg]
+    """A duration, as 90s, 30m, 1h or 2d; in ns."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return how many ns the words mean."""
+        match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", str(value))
+        if not match:
+            self.fail(f"{show(os.fsencode(str(value)))} is no duration, such as 90s, 30m, 1h or 2d", param, ctx)
+        return int(match[1]) * _UNITS[match[2]] * 10**9
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 REFERENCE = ReferenceType()
+DURATION = DurationType()
 TARGET = TargetType()
 TEXT = TextType()
 LANE = TextType(needed=True)
@@ -140,6 +155,13 @@ state = click.option("--state", metavar="DIR", help="Where to remember what was 
 after = click.option(
     "--after", metavar="LANE", multiple=True, type=LANE, help="A lane whose changes must be in it. Repeatable."
 )
+after_finished = click.option(
+    "--after",
+    metavar="LANE",
+    multiple=True,
+    type=LANE,
+    help="A lane that is finished, so that nothing of it is retried. Repeatable.",
+)
 base = click.option(
     "--base", metavar="IMAGE", type=REFERENCE, help="The image to start from where the target does not exist yet."
 )
@@ -159,6 +181,12 @@ writer = apply(
     click.option("--lane", metavar="NAME", type=LANE, help="The writer, instead of user@host."),
     click.option("--attempt", metavar="N", type=click.IntRange(min=0), help="Which try of the lane this is."),
 )
+compression = click.option(
+    "--compression",
+    type=click.Choice(["zstd", "gzip", "none"]),
+    default="zstd",
+    help="How the layer is packed; gzip for tools that know no zstd.",
+)
 publishing = apply(
     click.option("--message", "-m", default="", metavar="TEXT", type=TEXT, help="What to say about the change."),
     click.option(
@@ -167,12 +195,7 @@ publishing = apply(
         default="last",
         help="What happens when parallel changes disagree: the last one stands, or nothing is published.",
     ),
-    click.option(
-        "--compression",
-        type=click.Choice(["zstd", "gzip", "none"]),
-        default="zstd",
-        help="How the layer is packed; gzip for tools that know no zstd.",
-    ),
+    compression,
     click.option(
         "--annotation",
         "annotations",

@@ -16,8 +16,10 @@ from agent.sync.report import (
     Difference,
     ListedPath,
     LogEntry,
+    PruneReport,
     PullReport,
     PushReport,
+    SquashReport,
     StatusReport,
 )
 
@@ -93,6 +95,30 @@ def push_summary(report: PushReport, took: float) -> str:
     )
 
 
+def squash_summary(report: SquashReport, took: float) -> str:
+    """Return the last line of a squash."""
+    if report.id is None:
+        return f"agent: nothing to squash: {counted(report.layers, 'layer')}, {seconds(took)}"
+    return (
+        f"agent: squashed {counted(report.covered, 'change')} into {short(report.id)}, "
+        f"layer {size(report.layer_size)}; "
+        f"{counted(report.layers_before, 'layer')} became {report.layers:,}, {seconds(took)}"
+    )
+
+
+def prune_summary(report: PruneReport, took: float) -> str:
+    """Return the last line of a prune."""
+    done = "would delete" if report.dry_run else "deleted"
+    plural = "entry" if report.entries == 1 else "entries"
+    parts = [f"{done} {report.entries:,} {plural} and {counted(report.checkpoints, 'checkpoint')}"]
+    if report.head:
+        parts.append("and head")
+    if report.refused:
+        parts.append(f"{report.refused:,} refused by the registry")
+    parts.append(f"{report.kept:,} kept")
+    return f"agent: {', '.join(parts)}, {seconds(took)}"
+
+
 def _moved(verb: str, count: int, requests: int) -> str:
     return f"{size(count)} {verb}" + (f" in {counted(requests, 'request')}" if requests else "")
 
@@ -126,8 +152,10 @@ def _log_row(entry: LogEntry) -> tuple[str, str, str, str, str, str]:
     lane = printable(entry.lane) + ("" if entry.attempt is None else f" #{entry.attempt}")
     lane += " (superseded)" if entry.superseded else ""
     counts = f"+{entry.written} -{entry.deleted}" + (f" ~{entry.touched}" if entry.touched else "")
+    if entry.squash is not None:
+        counts = "(squashed)"
     message = printable(entry.message.split("\n", 1)[0])
-    return short(entry.id), moment(entry.stamp), lane, counts, size(entry.size), message
+    return short(entry.id), moment(entry.stamp), lane, counts, "-" if entry.squash else size(entry.size), message
 
 
 def listed_line(listed: ListedPath, *, long: bool) -> str:
@@ -142,7 +170,9 @@ def listed_line(listed: ListedPath, *, long: bool) -> str:
     return f"{mode} {owner} {listed.size:>12} {moment(listed.mtime)} {change:<{ID_DIGITS}} {name}{arrow}"
 
 
-def to_json(report: PullReport | PushReport | LogEntry | Difference | ListedPath | StatusReport) -> dict[str, Any]:
+def to_json(
+    report: PullReport | PushReport | SquashReport | PruneReport | LogEntry | Difference | ListedPath | StatusReport,
+) -> dict[str, Any]:
     """Return a report's fields as JSON values; names are strings, or `{"b64": …}` where they are not UTF-8."""
     if isinstance(report, StatusReport):
         value = {field.name: getattr(report, field.name) for field in fields(report)}

@@ -15,6 +15,7 @@ SLUG_MAX = 30
 _DERIVED = re.compile(r"\._(?:e[a-z2-7]{10}[0-9a-f]{26}|p[a-z2-7]{26}(?:-[0-9]+)?|c[a-z2-7]{10}[0-9a-f]{26})\Z")
 _ENTRY = re.compile(r"\._e([a-z2-7]{10})([0-9a-f]{26})\Z")
 _CHECKPOINT = re.compile(r"\._c([a-z2-7]{10})([0-9a-f]{26})\Z")
+_POINTER = re.compile(r"\._p([a-z2-7]{10})[a-z2-7]{16}(?:-[0-9]+)?\Z")
 
 
 def slug(text: str) -> str:
@@ -69,6 +70,13 @@ def check_target_tag(tag: str) -> str:
             remedy="name the target itself, without the part that starts with ._",
         )
     return tag
+
+
+def pointers(tag: str, tags: list[str]) -> list[str]:
+    """Return a target's pointers among `tags`."""
+    ours = _hash(tag, 10)
+    matches = ((_POINTER.search(found), found) for found in tags)
+    return [found for match, found in matches if match and match[1] == ours]
 
 
 def _ids(pattern: re.Pattern[str], tag: str, tags: list[str]) -> dict[str, str]:

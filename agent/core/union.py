@@ -106,6 +106,14 @@ class Union:
         """Return the changes in `ids` and everything below them."""
         return self.only(self.ancestry().past(ids))
 
+    def reaching(self, ids: Iterable[str]) -> Union:
+        """Return the changes in `ids`, everything below them, and what else the squashes hold that these lie in."""
+        ancestry = self.ancestry()
+        wanted = ancestry.past(ids)
+        while more := {id_ for squash in self._squashes if squash.ids & wanted for id_ in squash.ids} - wanted:
+            wanted = ancestry.past(wanted | more)
+        return self.only(wanted)
+
     def before_attempt(self, lane: str, attempt: int) -> Union:
         """Return what an attempt of a lane starts from: nothing of, and nothing on, an earlier attempt."""
         return self.only(self.ids - self.ancestry().outdated(lane, attempt, self.covered))

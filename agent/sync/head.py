@@ -10,9 +10,11 @@ from agent.core.image import Image
 from agent.core.manifest import MANIFEST, format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
-from agent.errors import ConflictError, TagRefusedError
+from agent.errors import ConflictError, MissingBlobError, TagRefusedError
 from agent.sync.merging import disagreements, merged_image
+from agent.sync.options import Compression
 from agent.sync.site import Site
+from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Seen, Target
 
 LOOKS = 16
@@ -33,7 +35,7 @@ class Moved:
     conflicts: Sequence[Conflict]
 
 
-def move_head(site: Site, target: Target, own: Image) -> Moved:
+def move_head(site: Site, target: Target, own: Image, compression: Compression = "zstd") -> Moved:
     """Bring head up to date with the entry `own` and with every other that is listed.
 
     There is no compare-and-swap on a tag, so it looks again after each write, a bounded number of times; running
@@ -49,7 +51,7 @@ def move_head(site: Site, target: Target, own: Image) -> Moved:
     has_waited = False
     seen = target.look()
     for _ in range(LOOKS):
-        _refuse_foreign(target, seen, mine)
+        refuse_foreign(target, seen, mine)
         whole = everything(seen, own)
         lacking = whole.ids - head_ids(seen)
         if not lacking:
@@ -60,9 +62,15 @@ def move_head(site: Site, target: Target, own: Image) -> Moved:
             site.sleep(min(WAIT_EACH * others, WAIT_MAX) * site.random())
         else:
             if whole.ids != merged:
+                whole = compact(site, target, whole, HEAD_LAYERS, compression)
                 (image, conflicts), merged = merged_image(target, whole), whole.ids
-            if not put_head(site, target, seen, image):
-                return Moved(False, conflicts)
+            try:
+                if not put_head(site, target, seen, image):
+                    return Moved(False, conflicts)
+            except MissingBlobError:
+                # Pruned and collected since it was seen; what replaced it is in a checkpoint.
+                target.forget()
+                merged = set()
         has_waited = bool(others) and not has_waited
         seen = target.look()
     site.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
@@ -94,7 +102,8 @@ def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
     return True
 
 
-def _refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
+def refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
+    """Raise ConflictError if head is an image of someone else, and no base of `mine`."""
     if seen.head is None or seen.is_ours or str(seen.head.digest) in mine.bases:
         return
     raise ConflictError(
@@ -111,5 +120,5 @@ def repair(site: Site, target: Target, seen: Seen) -> bool:
     whole = everything(seen)
     if not whole.ids - head_ids(seen):
         return False
-    image, _ = merged_image(target, whole)
+    image, _ = merged_image(target, compact(site, target, whole, HEAD_LAYERS, "zstd"))
     return put_head(site, target, seen, image)

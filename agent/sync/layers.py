@@ -99,7 +99,7 @@ class Layers:
         squash = layer.squash
         assert squash is not None
         records = tuple(Ancestor(r.id, r.stamp, r.parents, r.lane, r.attempt) for r in squash.records)
-        entries = _Squashed(self._toc(layer))
+        entries = SquashEntries(self._toc(layer))
         return Squash(squash.id, squash.ids, squash.dropped_ids, records, entries, layer.diff_id)
 
     def toc(self, layer: Layer) -> Iterable[TocEntry]:
@@ -209,7 +209,7 @@ class Layers:
         return LayerReader(store.read_blob(layer.digest), layer.media_type, expected, contents=promised)
 
 
-class _Squashed(Iterable[SquashEntry]):
+class SquashEntries(Iterable[SquashEntry]):
     """The entries of a squash, read anew each time."""
 
     def __init__(self, toc: Toc) -> None:

@@ -10,9 +10,9 @@ from agent.archive.toc_rules import InTar
 from agent.archive.writer import LayerWriter, PackedLayer
 from agent.core.digest import Digest
 from agent.core.entry import Context, Delete, Node, TocEntry, Write
-from agent.core.image import Encoding, Image, Layer
+from agent.core.image import Image
 from agent.core.known import Found
-from agent.core.manifest import INLINE_MAX, MANIFEST, format_image
+from agent.core.manifest import MANIFEST, format_image
 from agent.core.record import Record
 from agent.core.tags import entry_tag, pointer_tag
 from agent.errors import IntegrityError, TagRefusedError
@@ -109,15 +109,6 @@ class Packing:
 
 def _size(entry: TocEntry) -> int:
     return entry.node.size if isinstance(entry, Write | Context) else 0
-
-
-def describe(record: Record, packed: PackedLayer, stored: Stored) -> Layer:
-    """Return the layer of a change as an image lists it."""
-    encoding = Encoding(stored.digest, packed.diff_id, packed.toc_offset, packed.toc_length, packed.toc_payload_sha256)
-    inline = packed.toc_payload if packed.toc_length <= INLINE_MAX else None
-    return Layer(
-        packed.media_type, stored.digest, stored.size, packed.diff_id, "change", record, None, encoding, inline
-    )
 
 
 def publish_entry(site: Site, target: Target, image: Image, record: Record) -> Digest:

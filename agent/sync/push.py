@@ -8,21 +8,30 @@ from agent.archive.writer import PackedLayer
 from agent.core.conflict import Conflict
 from agent.core.diff import remembered
 from agent.core.entry import Delete, Touch, Version, Write
-from agent.core.image import Image
+from agent.core.image import Image, Layer
 from agent.core.pack import mark_whiteouts
 from agent.core.path import show
 from agent.core.record import Record
 from agent.core.union import Union, unite
-from agent.errors import ConflictError, DivergedError, FileChangedError, UsageError
+from agent.errors import (
+    ConflictError,
+    DivergedError,
+    FileChangedError,
+    IntegrityError,
+    MissingBlobError,
+    UsageError,
+)
 from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent, open_directory
 from agent.sync.head import everything, move_head
 from agent.sync.memory import Memory
 from agent.sync.merging import conflict_reports, disagreements, involving, merged_image
 from agent.sync.options import PushOptions
-from agent.sync.publish import Packing, describe, publish_entry
+from agent.sync.packed import describe
+from agent.sync.publish import Packing, publish_entry
 from agent.sync.report import PushReport, since
 from agent.sync.site import Site
+from agent.sync.squash import ENTRY_LAYERS, compact
 from agent.sync.survey import Survey, survey
 from agent.sync.target import Located, Target, this_platform
 
@@ -142,12 +151,14 @@ def _push(
     record = directory.confirm(intent, _record(target, memory, options, intent, packed), site.clock())
     # Exactly what stood on the writer's disk: a superseded change did not.
     past = memory.union.past(intent.parents)
-    own = unite([past.image(target.tag), Image((describe(record, packed, stored),), target.tag)])
-    image, _ = merged_image(target, own)
-    entry = replace(image, lane=options.lane, attempt=options.attempt, change=record.id)
-    if options.on_conflict == "fail":
-        _refuse_conflicts(directory, target, entry, record)
-    report.id, report.digest = record.id, publish_entry(site, target, entry, record)
+    try:
+        entry, own = _entry(site, target, past, describe(record, packed, stored), options)
+        if options.on_conflict == "fail":
+            _refuse_conflicts(directory, target, entry, record)
+        report.id, report.digest = record.id, publish_entry(site, target, entry, record)
+    except (MissingBlobError, IntegrityError) as error:
+        entry, own = _rebuilt(site, target, packing, past, record, options, error)
+        report.id, report.digest = record.id, publish_entry(site, target, entry, record)
     report.layer_size = stored.size
     later = _later(memory, directory, target, look, own, packing.written, record.version)
     try:
@@ -162,13 +173,54 @@ def _push(
     return report
 
 
+def _entry(site: Site, target: Target, past: Union, layer: Layer, options: PushOptions) -> tuple[Image, Union]:
+    """Return the image of a push, and the changes in it."""
+    past = compact(site, target, past, ENTRY_LAYERS - 1, options.compression)
+    own = unite([past.image(target.tag), Image((layer,), target.tag)])
+    image, _ = merged_image(target, own)
+    change = layer.record.id if layer.record else None
+    return replace(image, lane=options.lane, attempt=options.attempt, change=change), own
+
+
+def _rebuilt(
+    site: Site,
+    target: Target,
+    packing: Packing,
+    past: Union,
+    record: Record,
+    options: PushOptions,
+    error: MissingBlobError | IntegrityError,
+) -> tuple[Image, Union]:
+    """Return the image of a push again, after layers below it were pruned and collected: from what there is now.
+
+    Of what others squashed together with the past of this change, all is in the image then; the record says what
+    stood on the writer's disk.
+
+    Raises:
+        MissingBlobError, IntegrityError: `error`, if the target has not the changes that the push builds on.
+        FileChangedError: a file changed since it was packed.
+    """
+    target.forget()
+    now = everything(target.look()).reaching(past.ids)
+    if not past.ids or not past.ids <= now.ids:
+        raise error
+    packed, stored = packing.upload(target.store)
+    if packed.diff_id != record.diff_id or packed.toc_sha256 != record.toc:
+        raise FileChangedError(
+            "something changed while it was pushed",
+            subject=site.directory,
+            remedy="push again when nothing writes to it",
+        )
+    return _entry(site, target, now, describe(record, packed, stored), options)
+
+
 def _show(site: Site, target: Target, entry: Image, record: Record, options: PushOptions, report: PushReport) -> None:
     """Bring head up to date with an entry, and report it.
 
     Raises:
         ConflictError: head is an image of someone else, or there are conflicts and `on_conflict` is `fail`.
     """
-    moved = move_head(site, target, entry)
+    moved = move_head(site, target, entry, options.compression)
     conflicts = involving(record, moved.conflicts)
     report.head_moved, report.conflicts = moved.complete, conflict_reports(conflicts)
     if conflicts and options.on_conflict == "fail":

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.core.diff import join
-from agent.core.entry import Delete, Kind, Touch, TreeEntry, Write
+from agent.core.entry import Delete, Kind, Touch, TreeEntry, Version, Write
+from agent.core.image import Layer
 from agent.core.known import Fingerprint, Known
 from agent.core.path import check_path, show
+from agent.core.record import Record
 from agent.core.reference import Reference
 from agent.core.select import selection
 from agent.core.union import Union, unite
@@ -35,31 +37,41 @@ def log(store: Store, reference: Reference) -> list[LogEntry]:
     old = [entry.image for record in union.dropped.values() if (entry := target.entry(record))]
     entries = []
     for layer in reversed(unite([union.image(target.tag), *old]).order):
-        record = layer.record
-        assert record is not None
-        kinds = [type(entry) for entry in layers.toc(layer)]
-        entries.append(
-            LogEntry(
-                id=record.id,
-                stamp=record.stamp,
-                lane=record.lane,
-                attempt=record.attempt,
-                parents=list(record.parents),
-                message=record.message,
-                base=record.base,
-                layer=layer.digest,
-                size=layer.size,
-                written=kinds.count(Write),
-                deleted=kinds.count(Delete),
-                touched=kinds.count(Touch),
-                annotations=dict(record.annotations),
-                superseded=record.id in superseded,
-            )
+        described = (
+            [layer.record] if layer.record else sorted(layer.squash.covers, key=_version) if layer.squash else []
         )
+        kinds = [type(entry) for entry in layers.toc(layer)] if layer.record else None
+        entries += [_entry(record, layer, kinds, record.id in superseded) for record in reversed(described)]
+    entries.sort(key=lambda entry: (entry.stamp, entry.id), reverse=True)
     for base, parts in sorted(union.bases.items()):
         digest = parts[-1].digest if parts else ""
         entries.append(LogEntry(base, 0, "base", None, [], "", base, digest, sum(part.size for part in parts)))
     return entries
+
+
+def _version(record: Record) -> Version:
+    return record.version
+
+
+def _entry(record: Record, layer: Layer, kinds: list[type] | None, superseded: bool) -> LogEntry:
+    """Return what the log says of a change; of a squashed one, whose layer is gone, no counts."""
+    return LogEntry(
+        id=record.id,
+        stamp=record.stamp,
+        lane=record.lane,
+        attempt=record.attempt,
+        parents=list(record.parents),
+        message=record.message,
+        base=record.base,
+        layer=layer.digest,
+        size=layer.size,
+        written=kinds.count(Write) if kinds is not None else None,
+        deleted=kinds.count(Delete) if kinds is not None else None,
+        touched=kinds.count(Touch) if kinds is not None else None,
+        annotations=dict(record.annotations),
+        superseded=superseded,
+        squash=layer.squash.id if layer.squash else None,
+    )
 
 
 def ls(store: Store, reference: Reference, paths: tuple[bytes, ...], *, at: str | None = None) -> Iterator[ListedPath]:

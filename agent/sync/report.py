@@ -92,6 +92,9 @@ class StatusReport:
 class LogEntry:
     """One change of a workspace. `stamp` is ns since 1970; sizes in bytes.
 
+    `squash` is the id of the squash that stands for it: `layer` and `size` are those of the squash then, and what the
+    change alone did is not counted.
+
     `superseded` says that a later attempt of its lane replaces it, so that it has no effect.
     """
 
@@ -104,11 +107,12 @@ class LogEntry:
     base: str | None
     layer: str
     size: int
-    written: int = 0
-    deleted: int = 0
-    touched: int = 0
+    written: int | None = 0
+    deleted: int | None = 0
+    touched: int | None = 0
     annotations: dict[str, str] = field(default_factory=dict)
     superseded: bool = False
+    squash: str | None = None
 
 
 @dataclass(slots=True)
@@ -125,3 +129,36 @@ class ListedPath:
     target: bytes
     change: str | None
     group: int | None
+
+
+@dataclass(slots=True)
+class SquashReport:
+    """What a squash did. `id` is None where there was nothing to squash; `layers` counts head's, base included."""
+
+    target: str
+    id: str | None
+    covered: int = 0
+    layers_before: int = 0
+    layers: int = 0
+    layer_size: int = 0
+    checkpoint: str | None = None
+    head_moved: bool = False
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+@dataclass(slots=True)
+class PruneReport:
+    """What a prune did: how many tags were deleted, or would be. `kept` counts entries that are still needed or young.
+
+    `refused` counts what the registry did not delete.
+    """
+
+    target: str
+    dry_run: bool = False
+    checkpoint: str | None = None
+    entries: int = 0
+    checkpoints: int = 0
+    head: bool = False
+    kept: int = 0
+    refused: int = 0
+    traffic: Traffic = field(default_factory=Traffic)

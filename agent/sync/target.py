@@ -19,7 +19,15 @@ from agent.core.manifest import (
 )
 from agent.core.record import Record
 from agent.core.reference import Reference
-from agent.core.tags import check_target_tag, derived_prefix, entry_ids, entry_tag, pointer_tag
+from agent.core.tags import (
+    check_target_tag,
+    checkpoint_ids,
+    checkpoint_tag,
+    derived_prefix,
+    entry_ids,
+    entry_tag,
+    pointer_tag,
+)
 from agent.core.union import Union, unite
 from agent.errors import IntegrityError, UsageError
 from agent.store.port import Manifest, Store
@@ -32,6 +40,8 @@ _OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
 CONFIG_MAX = 8 << 20
+LISTS = 4
+"""How often the list is read if what it names is gone when it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,7 @@ class Seen:
 
     Attributes:
         head: the image at the target's tag.
-        entries: images that hold changes which head lacks.
+        entries: images that hold changes which head lacks, and checkpoints.
         pointers: what each lane that was asked for points at; None for one that published nothing.
         is_encoded_anew: head is a copy whose layers lost their tables of contents: what they hold can be read, who
             changed it can not.
@@ -166,6 +176,8 @@ class Target:
         self.digest = reference.digest
         self.name = str(reference)
         self._wanted = wanted
+        self._checkpoints: dict[str, Located] = {}
+        self._strange: set[str] = set()
 
     def head(self) -> Located | None:
         """Return the image at the target's own tag (or digest, if it names one), None if there is none."""
@@ -208,19 +220,56 @@ class Target:
         seen = Seen(head, (), pointers)
         if self.digest:
             return self._judged(seen)  # An image that cannot move has no entries beside it.
-        tags = self.store.tags(derived_prefix(self.tag))
-        held = {change[:26] for change in _readable(seen.union)}
-        # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
-        entries: list[Located] = []
-        for short, tag in sorted(entry_ids(self.tag, tags).items()):
-            if short in held:
-                continue
-            located = self.image(tag)
-            if located is None or located.image.target != self.tag or (located.image.change or "")[:26] != short:
-                continue  # Not ours; or a listing is ahead of what it lists, or tells of what was pruned since.
-            entries.append(located)
-            held.update(change[:26] for change in located.image.records)
-        return self._judged(replace(seen, entries=tuple(entries)))
+        return self._judged(replace(seen, entries=self._listed(seen)))
+
+    def _listed(self, seen: Seen) -> tuple[Located, ...]:
+        """Read the list, and of what it names that which `seen` lacks.
+
+        What is listed and then gone may have been pruned between: the checkpoint that holds it was there before, so
+        another list has it.
+        """
+        for _ in range(LISTS):
+            tags = self.store.tags(derived_prefix(self.tag))
+            held = {change[:26] for change in _readable(seen.union)}
+            # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
+            entries: list[Located] = []
+            is_whole = True
+            for short, tag in (
+                *sorted(checkpoint_ids(self.tag, tags).items()),
+                *sorted(entry_ids(self.tag, tags).items()),
+            ):
+                if short in held:
+                    continue
+                located = self._named(tag, short)
+                is_whole = is_whole and (located is not None or tag in self._strange)
+                if located is not None:
+                    entries.append(located)
+                    held.update(change[:26] for change in located.image.records)
+            if is_whole:
+                break
+        return tuple(entries)
+
+    def _named(self, tag: str, short: str) -> Located | None:
+        """Return the entry or checkpoint at a tag that is written once; None if it is gone, or something else."""
+        if tag in self._strange:
+            return None
+        located = self._checkpoints.get(tag) or self.image(tag)
+        if located is None:
+            return None
+        if located.image.target != self.tag or (located.image.change or "")[:26] != short:
+            self._strange.add(tag)
+            return None
+        if tag == checkpoint_tag(self.tag, located.image.change or ""):
+            self._checkpoints[tag] = located
+        return located
+
+    def forget(self) -> None:
+        """Forget what was read, so that it is read again."""
+        self._checkpoints.clear()
+
+    def tags(self) -> list[str]:
+        """Return the tags that may be derived from this target's."""
+        return self.store.tags(derived_prefix(self.tag))
 
     def _judged(self, seen: Seen) -> Seen:
         """Return what was seen, head as an image of someone else if it is a copy that a tool encoded anew."""

@@ -1,0 +1,40 @@
+"""`agent prune`: delete what is not needed any more."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session
+from agent.cli.render import prune_summary, to_json
+from agent.core.reference import Reference
+
+
+@click.command("prune", epilog="Example: agent prune --older-than 2h reg.example.com/team/ws:main")
+@options.target
+@click.option(
+    "--older-than",
+    metavar="DURATION",
+    default="1h",
+    type=options.DURATION,
+    show_default=True,
+    help="Keep younger ones: 90s, 30m, 1h, 2d; never less than the registry's list of tags may lag.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@click.option("--all", "everything", is_flag=True, help="Delete the whole workspace, whatever its age.")
+@options.session(quiet=True)
+def command(session: Session, target: Reference, older_than: int, dry_run: bool, everything: bool) -> None:
+    """Delete the entries of the workspace at TARGET that a checkpoint makes needless.
+
+    First it publishes a checkpoint, which holds the whole workspace; then the image of each single push goes if every
+    change in it is in that checkpoint. The workspace stays as it is. The registry frees the space when it next collects
+    garbage.
+    """
+    from agent.sync.prune import PruneOptions, prune
+
+    with session.target_site(target) as site:
+        report = prune(site, PruneOptions(older_than, dry_run, everything))
+    if session.json:
+        session.print_json({**to_json(report), **session.remarks()})
+        return
+    session.say(prune_summary(report, session.took))

@@ -1,0 +1,32 @@
+"""`agent squash`: put one layer in place of many."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session
+from agent.cli.render import squash_summary, to_json
+from agent.core.reference import Reference
+from agent.sync.options import Compression
+
+
+@click.command("squash", epilog="Example: agent squash --after run-7/build reg.example.com/team/ws:main")
+@options.target
+@options.after_finished
+@options.compression
+@options.session(quiet=True)
+def command(session: Session, target: Reference, after: tuple[str, ...], compression: Compression) -> None:
+    """Put one layer in place of all layers of the workspace at TARGET that no retry can take back.
+
+    The base stays as it is, and so does the history: `agent log` still shows every change. A push does the same by
+    itself when the image has more than 64 layers.
+    """
+    from agent.sync.squashing import SquashOptions, squash_target
+
+    with session.target_site(target) as site:
+        report = squash_target(site, SquashOptions(after, compression))
+    if session.json:
+        session.print_json({**to_json(report), **session.remarks()})
+        return
+    session.say(squash_summary(report, session.took))

@@ -1,0 +1,153 @@
+"""One layer in place of many: made of ranges of the old layers, in bounded memory (design section 4, squash)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+
+from agent.archive.toc_rules import InTar
+from agent.archive.writer import SquashWriter
+from agent.core.change import Kept, Squash
+from agent.core.compact import LEAST, has_room, ids_in, newest_layers, settled
+from agent.core.entry import Kind, Node, TreeEntry
+from agent.core.image import Image
+from agent.core.linearise import fix_up
+from agent.core.merge import Merged, merge
+from agent.core.pack import whiteouts
+from agent.core.squash import SquashPlan, squash
+from agent.core.squash_record import SquashRecord
+from agent.core.union import Union, unite
+from agent.store.port import Stored
+from agent.sync.layers import Layers, SquashEntries
+from agent.sync.options import Compression
+from agent.sync.packed import describe
+from agent.sync.site import Site
+from agent.sync.target import Target
+
+ENTRY_LAYERS = 64
+"""An entry with more layers than this, base and own one included, is squashed by its push."""
+HEAD_LAYERS = 96
+"""Head with more layers than this, base included, is squashed by whoever moves it; consumers stop at 127."""
+BATCH = 32 << 20
+"""Bytes of small files that are read ahead at once."""
+SMALL = 4 << 20
+
+
+def compact(site: Site, target: Target, union: Union, most: int, compression: Compression) -> Union:
+    """Return a union whose image has at most `most` layers, as far as settled changes allow it.
+
+    Raises:
+        IntegrityError, UnsafeArchiveError: a layer is not what it promises.
+        AuthError, UnavailableError: see `agent.errors`.
+    """
+    if union.layer_count <= most:
+        return union
+    free = settled(union)
+    chosen = newest_layers(free.order)
+    if len(chosen) < LEAST:
+        return union
+    if not has_room(union):
+        site.progress.notice(
+            f"{target.name}: the records of {len(union.ids):,} changes leave no room for a squash in a manifest; "
+            "layers pile up, push to a new target"
+        )
+        return union
+    return squashed(site, target, union, free, ids_in(chosen), compression)
+
+
+def squashed(
+    site: Site, target: Target, union: Union, free: Union, covers: Collection[str], compression: Compression
+) -> Union:
+    """Return `union` with one squash of `covers`, whose layer is in the target's repository then.
+
+    Args:
+        free: the settled part of `union`.
+        covers: ids of changes in it, the newest ones of `free`.
+    """
+    free = target.complete(free)
+    layers = Layers(target.store, free)
+    changes, squashes = layers.changes(free), layers.squashes(free)
+    merged = merge(changes, squashes)
+    plan = squash(merged, covers)
+    site.progress.stage("squash")
+    writer, stored = _store(target, layers, plan, compression)
+    packed = writer.result
+    made = Squash("", plan.covers, plan.dropped, plan.records, SquashEntries(packed.toc), packed.diff_id)
+    records = free.records
+    record = SquashRecord(
+        target=target.tag,
+        covers=tuple(records[id_] for id_ in sorted(plan.covers)),
+        dropped=tuple(records[id_] for id_ in sorted(plan.dropped - plan.covers) if id_ in records),
+        diff_id=packed.diff_id,
+        toc=packed.toc_sha256,
+        plain=free.is_chain and _is_plain(merge(changes, [*squashes, made])),
+    )
+    return unite([union.image(target.tag), Image((describe(record, packed, stored),), target.tag)])
+
+
+def _is_plain(merged: Merged) -> bool:
+    return fix_up(merged) is None
+
+
+def _store(target: Target, layers: Layers, plan: SquashPlan, compression: Compression) -> tuple[SquashWriter, Stored]:
+    gone = list(whiteouts(piece.entry for piece in plan))
+    writers: list[SquashWriter] = []
+
+    def content() -> Iterator[bytes]:
+        entries = (piece.entry for piece in plan)
+        writers.append(SquashWriter(entries, gone, _Contents(layers, plan), compression))
+        return iter(writers[-1])
+
+    stored = target.store.upload(content)
+    return writers[-1], stored
+
+
+class _Contents:
+    """Opens what a squash keeps, in the order of the plan, from wherever it lies.
+
+    Small files are read a batch at a time, so that each old layer is asked for a few ranges and not for every file.
+    """
+
+    def __init__(self, layers: Layers, plan: SquashPlan) -> None:
+        self._layers = layers
+        self._rows = _files(plan)
+        self._read: dict[bytes, bytes] = {}
+        self._large: dict[bytes, TreeEntry] = {}
+
+    def __call__(self, entry: InTar) -> tuple[Node, Iterator[bytes]]:
+        if entry.path not in self._read and entry.path not in self._large:
+            self._fill()
+        if entry.path in self._large:
+            return entry.node, self._stream(self._large.pop(entry.path))
+        data = self._read.pop(entry.path)
+        return entry.node, iter((data,) if data else ())
+
+    def _stream(self, row: TreeEntry) -> Iterator[bytes]:
+        for _, chunks in self._layers.contents(row.layer, [row]):
+            yield from chunks
+
+    def _fill(self) -> None:
+        wanted: dict[str, list[TreeEntry]] = defaultdict(list)
+        size = 0
+        for row in self._rows:
+            if row.node.size > SMALL:
+                self._large[row.path] = row
+            else:
+                wanted[row.layer].append(row)
+                size += row.node.size
+            if size >= BATCH or row.node.size > SMALL:
+                break
+        for layer, rows in wanted.items():
+            for row, chunks in self._layers.contents(layer, rows):
+                self._read[row.path] = b"".join(chunks)
+
+
+def _files(plan: SquashPlan) -> Iterator[TreeEntry]:
+    """Yield the files whose content a squash holds, of a link group the first."""
+    groups: set[int] = set()
+    for entry, row in plan:
+        if isinstance(entry, Kept) and row is not None and entry.node.kind is Kind.FILE:
+            if entry.group and entry.group in groups:
+                continue
+            groups.add(entry.group)
+            yield row

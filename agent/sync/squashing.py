@@ -1,0 +1,75 @@
+"""Squash a target by hand: one layer for all that is settled, kept by a checkpoint and shown by head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agent.core.compact import has_room, ids_in, settled
+from agent.core.union import unite
+from agent.errors import UsageError
+from agent.sync.checkpoint import publish_checkpoint
+from agent.sync.head import everything, move_head, put_head, refuse_foreign
+from agent.sync.options import Compression
+from agent.sync.report import SquashReport, since
+from agent.sync.site import Site
+from agent.sync.squash import squashed
+from agent.sync.target import Seen, Target, this_platform
+
+
+@dataclass(frozen=True, slots=True)
+class SquashOptions:
+    """How to squash.
+
+    Attributes:
+        after: lanes that are finished, so that no retry takes their changes back.
+        compression: of the layer.
+    """
+
+    after: tuple[str, ...] = ()
+    compression: Compression = "zstd"
+
+
+def squash_target(site: Site, options: SquashOptions) -> SquashReport:
+    """Put one layer in place of all layers of settled changes; the base stays as it is.
+
+    Raises:
+        UsageError: there is no workspace, or its records leave no room in a manifest.
+        ConflictError: head is an image of someone else.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
+    """
+    target = Target(site.store, site.target, this_platform(None))
+    began = replace(target.store.traffic)
+    seen = target.look(options.after)
+    whole = everything(seen)
+    refuse_foreign(target, seen, whole)
+    if not whole.ids:
+        raise UsageError("there is no workspace to squash", subject=target.name, remedy="check the name and the tag")
+    free = settled(whole, _finished(site, seen))
+    report = SquashReport(target.name, None, layers_before=whole.layer_count, layers=whole.layer_count)
+    if len(free.order) > 1:
+        if not has_room(whole):
+            raise UsageError(
+                f"the records of {len(whole.ids):,} changes do not fit into one manifest",
+                subject=target.name,
+                remedy="push the workspace to a new target",
+            )
+        made = squashed(site, target, whole, free, ids_in(free.order), options.compression)
+        checkpoint = publish_checkpoint(target, made)
+        seen = target.look()
+        put_head(site, target, seen, checkpoint.image)
+        report.head_moved = move_head(site, target, checkpoint.image, options.compression).complete
+        (new,) = made.squashes.keys() - whole.squashes.keys() or {next(iter(made.squashes))}
+        layer = made.squashes[new]
+        report.id, report.layer_size, report.layers = new, layer.size, len(checkpoint.image.layers)
+        report.covered = len(layer.squash.ids) if layer.squash else 0
+        report.checkpoint = checkpoint.tag
+    report.traffic = since(target.store.traffic, began)
+    return report
+
+
+def _finished(site: Site, seen: Seen) -> set[str]:
+    """Return the changes of the lanes that were named."""
+    for lane, pointer in seen.pointers.items():
+        if pointer is None:
+            site.progress.notice(f"lane {lane}: it published nothing, or was pruned")
+    return unite([pointer.image for pointer in seen.pointers.values() if pointer]).ids
