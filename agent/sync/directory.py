@@ -65,7 +65,7 @@ class Directory:
                 self.memory = parse_memory(self._state.header, self._state)
         except StateDamagedError as error:
             self.damage = error
-        except (KeyError, TypeError, ValueError, IntegrityError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IntegrityError) as error:
             self.damage = StateDamagedError(
                 "the state has a header that makes no sense", subject=self._path("state"), remedy="pull again"
             )
