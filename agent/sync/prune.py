@@ -10,10 +10,11 @@ from agent.core.union import Union, unite
 from agent.errors import MissingBlobError
 from agent.sync.checkpoint import Checkpoint, publish_checkpoint
 from agent.sync.head import everything
+from agent.sync.located import Located, this_platform
 from agent.sync.report import PruneReport, since
 from agent.sync.site import Site
 from agent.sync.squash import HEAD_LAYERS, compact
-from agent.sync.target import Located, Target, this_platform
+from agent.sync.target import Target
 
 TRIES = 3
 HOUR = 3600 * 10**9
@@ -40,7 +41,7 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
     Raises:
         AuthError, UnavailableError, IntegrityError: see `agent.errors`. What was deleted by then is in the checkpoint.
     """
-    target = Target(site.store, site.target, this_platform(None))
+    target = Target(site.store, site.target, this_platform(None), site.sleep)
     began = replace(target.store.traffic)
     report = PruneReport(target.name, options.dry_run)
     if options.all:

@@ -9,11 +9,12 @@ from agent.core.union import unite
 from agent.errors import UsageError
 from agent.sync.checkpoint import publish_checkpoint
 from agent.sync.head import everything, move_head, put_head, refuse_foreign
+from agent.sync.located import this_platform
 from agent.sync.options import Compression
 from agent.sync.report import SquashReport, since
 from agent.sync.site import Site
 from agent.sync.squash import squashed
-from agent.sync.target import Seen, Target, this_platform
+from agent.sync.target import Seen, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
         ConflictError: head is an image of someone else.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target = Target(site.store, site.target, this_platform(None))
+    target = Target(site.store, site.target, this_platform(None), site.sleep)
     began = replace(target.store.traffic)
     seen = target.look(options.after)
     whole = everything(seen)

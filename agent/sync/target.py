@@ -1,132 +1,39 @@
-"""Reading what a target's repository holds: head, entries, pointers, and foreign images as bases."""
+"""Reading what a target's repository holds: head, entries and pointers."""
 
 from __future__ import annotations
 
-import platform as machine
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from agent.core.digest import Digest, digest_of, parse_digest
-from agent.core.image import Image, Layer, Platform
-from agent.core.manifest import (
-    DOCKER_LIST,
-    INDEX,
-    choose_platform,
-    damaged,
-    load_json,
-    needs_config,
-    parse_image,
-)
+from agent.core.image import Image, Platform
+from agent.core.manifest import damaged
 from agent.core.record import Record
 from agent.core.reference import Reference
 from agent.core.tags import (
     check_target_tag,
     checkpoint_ids,
-    checkpoint_tag,
     derived_prefix,
     entry_ids,
     entry_tag,
     pointer_tag,
 )
 from agent.core.union import Union, unite
-from agent.errors import IntegrityError, UsageError
-from agent.store.port import Manifest, Store
+from agent.errors import AgentError, AuthError, UnavailableError, UsageError
+from agent.store.port import Store
 from agent.sync.layers import Layers
+from agent.sync.located import Located, as_base, read_image
 
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
-_OCI_TYPES = {
-    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
-}
-CONFIG_MAX = 8 << 20
-LISTS = 4
-"""How often the list is read if what it names is gone when it is asked for."""
+POINTER_PAUSES = (0.2, 0.4, 0.8, 1.6)
+"""Seconds between looks for a pointer: 3 s in all (design section 6, pull)."""
+TAG_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between looks at a tag that is listed and was not found."""
+ENTRY_TRIES = 2
+LISTS = 3
+"""How often the list is read if what it names stays away: it may have been pruned."""
 
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """An image, and the manifest it was read from."""
-
-    image: Image
-    digest: Digest
-
-
-def this_platform(wanted: str | None) -> Platform:
-    """Return the platform that `wanted` (os/architecture[/variant]) names, this machine's where it names none."""
-    if wanted:
-        parts = [*wanted.split("/"), "", ""]
-        return parts[0], parts[1], parts[2]
-    return "linux", _MACHINES.get(machine.machine(), machine.machine()), ""
-
-
-def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> Located | None:
-    """Return the image at a tag or digest; of an index, the manifest for a platform. None if there is none.
-
-    Raises:
-        IntegrityError: what is there is no image.
-        AuthError, UnavailableError: see `agent.errors`.
-    """
-    manifest = store.get_manifest(reference)
-    if manifest is None:
-        return None
-    value = load_json(manifest.data, subject)
-    if "manifests" in value and "layers" not in value and manifest.media_type in (INDEX, DOCKER_LIST):
-        manifest = _must_exist(store.get_manifest(choose_platform(value, wanted, subject)), subject)
-        value = load_json(manifest.data, subject)
-    config = None
-    if needs_config(value):
-        config = load_json(_read_config(store, value, subject), subject)
-    return Located(parse_image(value, config, subject), manifest.digest)
-
-
-def _must_exist(manifest: Manifest | None, subject: str) -> Manifest:
-    if manifest is None:
-        raise damaged(subject, "is an index that names a manifest which is not there")
-    return manifest
-
-
-def _read_config(store: Store, manifest: dict[str, object], subject: str) -> bytes:
-    config = manifest.get("config")
-    digest = config.get("digest") if isinstance(config, dict) else None
-    if not isinstance(config, dict) or not isinstance(digest, str):
-        raise damaged(subject, "is no image manifest")
-    size = config.get("size")
-    if type(size) is not int or not 0 <= size <= CONFIG_MAX:
-        raise damaged(subject, f"has a config of more than {CONFIG_MAX >> 20} MiB, or of no size")
-    return read_small_blob(store, parse_digest(digest), size)
-
-
-def read_small_blob(store: Store, digest: Digest, size: int) -> bytes:
-    """Return a whole blob, checked against its digest.
-
-    Raises:
-        IntegrityError: it has another digest or size.
-    """
-    data = b"".join(store.read_blob(digest, 0, size))
-    if digest_of(data) != digest:
-        raise IntegrityError(
-            "a blob has another digest than its name", subject=str(digest), remedy="the registry's storage is damaged"
-        )
-    return data
-
-
-def as_base(located: Located) -> Image:
-    """Return what a workspace starts from: the layers of any image, as one change with the manifest's digest for id.
-
-    Raises:
-        IntegrityError: a layer has a media type that cannot be read.
-    """
-    base = str(located.digest)
-    layers = tuple(
-        Layer(_oci_type(layer), layer.digest, layer.size, layer.diff_id, "base", base=base)
-        for layer in located.image.layers
-    )
-    return Image(layers=layers, target="", platform=located.image.platform)
-
-
-def _oci_type(layer: Layer) -> str:
-    return _OCI_TYPES.get(layer.media_type, layer.media_type)
+Unlisted = Callable[[AgentError], None]
+"""Told why the list of tags cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +69,14 @@ class Seen:
         return [located.image for located in (*self.entries, *self.pointers.values()) if located]
 
     @property
+    def has_all_named(self) -> bool:
+        """Whether every lane that was asked for has a pointer, and head holds what they point at."""
+        if not self.pointers or self.head is None or not self.is_ours:
+            return False
+        held = _readable(unite([self.head.image]))
+        return all(pointer is not None and pointer.image.records.keys() <= held for pointer in self.pointers.values())
+
+    @property
     def is_ours(self) -> bool:
         """Whether head is a workspace that this program keeps."""
         return self.head is not None and all(layer.kind != "foreign" for layer in self.head.image.layers)
@@ -170,14 +85,19 @@ class Seen:
 class Target:
     """The repository of one target, read. Nothing here writes."""
 
-    def __init__(self, store: Store, reference: Reference, wanted: Platform) -> None:
+    def __init__(
+        self, store: Store, reference: Reference, wanted: Platform, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.store = store
         self.tag = check_target_tag(reference.tag or "latest")
         self.digest = reference.digest
         self.name = str(reference)
         self._wanted = wanted
-        self._checkpoints: dict[str, Located] = {}
-        self._strange: set[str] = set()
+        self._sleep = sleep
+        self._entries: dict[str, Located] = {}
+        # Whether head itself is listed matters, too.
+        slug = derived_prefix(self.tag)[:-1]
+        self._prefix = slug if self.tag.startswith(slug) else ""
 
     def head(self) -> Located | None:
         """Return the image at the target's own tag (or digest, if it names one), None if there is none."""
@@ -213,63 +133,100 @@ class Target:
             raise damaged(f"{self.name}, lane {lane}", "has a pointer that belongs to another lane")
         return newest
 
-    def look(self, after: Iterable[str] = ()) -> Seen:
-        """Read head, the pointers of lanes, the list of entries, and the entries that those lack."""
-        head = self.head()
-        pointers = {lane: self.pointer(lane) for lane in after}
-        seen = Seen(head, (), pointers)
-        if self.digest:
-            return self._judged(seen)  # An image that cannot move has no entries beside it.
-        return self._judged(replace(seen, entries=self._listed(seen)))
+    def look(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
+        """Read head, the pointers of lanes, the list of entries, and the entries that those lack.
 
-    def _listed(self, seen: Seen) -> tuple[Located, ...]:
-        """Read the list, and of what it names that which `seen` lacks.
+        The list is not read where every lane of `after` has a pointer and head holds what they point at: what the
+        caller must see is there (design section 6).
 
-        What is listed and then gone may have been pruned between: the checkpoint that holds it was there before, so
-        another list has it.
+        Args:
+            unlisted: called with the error where the list cannot be read; without, it is raised.
         """
+        head = self.head()
+        pointers = self._pointers(after)
+        seen = Seen(head, (), pointers)
+        if self.digest or seen.has_all_named:
+            return self._judged(seen)  # An image that cannot move has no entries beside it.
+        found: tuple[Located, ...] = ()
         for _ in range(LISTS):
-            tags = self.store.tags(derived_prefix(self.tag))
-            held = {change[:26] for change in _readable(seen.union)}
-            # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
-            entries: list[Located] = []
-            is_whole = True
-            for short, tag in (
-                *sorted(checkpoint_ids(self.tag, tags).items()),
-                *sorted(entry_ids(self.tag, tags).items()),
-            ):
-                if short in held:
-                    continue
-                located = self._named(tag, short)
-                is_whole = is_whole and (located is not None or tag in self._strange)
-                if located is not None:
-                    entries.append(located)
-                    held.update(change[:26] for change in located.image.records)
+            try:
+                tags = self.tags()
+            except (AuthError, UnavailableError) as error:
+                if unlisted is None:
+                    raise
+                unlisted(error)
+                return self._judged(seen)
+            if seen.head is None and self.tag in tags:
+                seen = replace(seen, head=self._once_more(self.head))
+            found, is_whole = self._lacking(seen, tags)
             if is_whole:
                 break
-        return tuple(entries)
-
-    def _named(self, tag: str, short: str) -> Located | None:
-        """Return the entry or checkpoint at a tag that is written once; None if it is gone, or something else."""
-        if tag in self._strange:
-            return None
-        located = self._checkpoints.get(tag) or self.image(tag)
-        if located is None:
-            return None
-        if located.image.target != self.tag or (located.image.change or "")[:26] != short:
-            self._strange.add(tag)
-            return None
-        if tag == checkpoint_tag(self.tag, located.image.change or ""):
-            self._checkpoints[tag] = located
-        return located
-
-    def forget(self) -> None:
-        """Forget what was read, so that it is read again."""
-        self._checkpoints.clear()
+            # What was pruned after it was listed is in a checkpoint that is older, so that the next list has it.
+        return self._judged(replace(seen, entries=found))
 
     def tags(self) -> list[str]:
-        """Return the tags that may be derived from this target's."""
-        return self.store.tags(derived_prefix(self.tag))
+        """Return the tags that may be this target's."""
+        return self.store.tags(self._prefix)
+
+    def forget(self) -> None:
+        """Forget what was read, because it may be gone."""
+        self._entries.clear()
+
+    def _pointers(self, after: Iterable[str]) -> dict[str, Located | None]:
+        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run."""
+        pointers = {lane: self.pointer(lane) for lane in after}
+        for pause in POINTER_PAUSES:
+            missing = [lane for lane, pointer in pointers.items() if pointer is None]
+            if not missing:
+                break
+            self._sleep(pause)
+            pointers.update({lane: self.pointer(lane) for lane in missing})
+        return pointers
+
+    def _lacking(self, seen: Seen, tags: list[str]) -> tuple[tuple[Located, ...], bool]:
+        """Return the listed checkpoints, and the entries with changes that the rest of what was seen lacks.
+
+        And whether all that is listed and needed was there.
+        """
+        held = {change[:26] for change in _readable(seen.union)}
+        entries: list[Located] = []
+        # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
+        checkpoints, changes = checkpoint_ids(self.tag, tags), entry_ids(self.tag, tags)
+        listed = {tag: short for short, tag in (*sorted(checkpoints.items()), *sorted(changes.items()))}
+        absent: dict[str, str] = {}
+        for pause in (*TAG_PAUSES[:ENTRY_TRIES], None):
+            absent = {}
+            for tag, short in listed.items():
+                if short in held:
+                    continue
+                located = self._entry_at(tag)
+                if located is None:
+                    absent[tag] = short
+                elif located.image.target == self.tag and (located.image.change or "")[:26] == short:
+                    entries.append(located)
+                    held.update(change[:26] for change in located.image.records)
+            if not absent or pause is None:
+                break
+            # Someone puts it at this moment; or the list is ahead, or tells of what was pruned since.
+            self._sleep(pause)
+            listed = absent
+        return tuple(entries), not absent
+
+    def _entry_at(self, tag: str) -> Located | None:
+        """Return what stands at an entry's tag. That is written once, so that it need be read only once."""
+        located = self._entries.get(tag) or self.image(tag)
+        if located is not None:
+            self._entries[tag] = located
+        return located
+
+    def _once_more(self, read: Callable[[], Located | None]) -> Located | None:
+        """Read what a list names and one GET did not find: registries write tags in more than one step."""
+        for pause in TAG_PAUSES:
+            self._sleep(pause)
+            found = read()
+            if found is not None:
+                return found
+        return None
 
     def _judged(self, seen: Seen) -> Seen:
         """Return what was seen, head as an image of someone else if it is a copy that a tool encoded anew."""
