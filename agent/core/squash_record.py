@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -85,6 +85,7 @@ def is_squash_text(text: str) -> bool:
     return '"covers":[' in text and '"diff_id"' in text
 
 
+@lru_cache(maxsize=32)
 def parse_squash(text: str) -> SquashRecord:
     """Return the record that `SquashRecord.text` wrote.
 

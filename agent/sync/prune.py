@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from agent.core.digest import Digest
+from agent.core.image import Image
 from agent.core.tags import checkpoint_ids, entry_ids, pointers
 from agent.core.union import Union, unite
 from agent.errors import MissingBlobError
@@ -105,7 +106,11 @@ def _is_older(located: Located, held: Union, checkpoint: Checkpoint | None, befo
     union = unite([located.image])
     if union.newest_stamp > before:
         return False
-    return union.ids < held.ids or checkpoint is None or located.image.view > checkpoint.image.view
+    return union.ids < held.ids or checkpoint is None or _rank(located.image) > _rank(checkpoint.image)
+
+
+def _rank(image: Image) -> tuple[int, str]:
+    return len(image.layers), image.view
 
 
 def _delete(target: Target, digest: Digest, report: PruneReport) -> int:

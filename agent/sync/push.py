@@ -158,7 +158,7 @@ def _push(
             _refuse_conflicts(directory, target, entry, record)
         report.id, report.digest = record.id, publish_entry(site, target, entry, record)
     except (MissingBlobError, IntegrityError) as error:
-        entry, own = _rebuilt(site, target, packing, past, record, options, error)
+        entry, own = _published_anew(site, target, packing, past, record, options, error)
         report.id, report.digest = record.id, publish_entry(site, target, entry, record)
     report.layer_size = stored.size
     later = _later(memory, directory, target, look, own, packing.written, record.version)
@@ -183,7 +183,7 @@ def _entry(site: Site, target: Target, past: Union, layer: Layer, options: PushO
     return replace(image, lane=options.lane, attempt=options.attempt, change=change), own
 
 
-def _rebuilt(
+def _published_anew(
     site: Site,
     target: Target,
     packing: Packing,
@@ -192,7 +192,7 @@ def _rebuilt(
     options: PushOptions,
     error: MissingBlobError | IntegrityError,
 ) -> tuple[Image, Union]:
-    """Return the image of a push again, after layers below it were pruned and collected: from what there is now.
+    """Publish a push again, after layers below it were pruned and collected: on what there is now.
 
     Of what others squashed together with the past of this change, all is in the image then; the record says what
     stood on the writer's disk.
@@ -201,18 +201,26 @@ def _rebuilt(
         MissingBlobError, IntegrityError: `error`, if the target has not the changes that the push builds on.
         FileChangedError: a file changed since it was packed.
     """
-    target.forget()
-    now = everything(target.look()).reaching(past.ids)
-    if not past.ids or not past.ids <= now.ids:
-        raise error
-    packed, stored = packing.upload(target.store)
-    if packed.diff_id != record.diff_id or packed.toc_sha256 != record.toc:
-        raise FileChangedError(
-            "something changed while it was pushed",
-            subject=site.directory,
-            remedy="push again when nothing writes to it",
-        )
-    return _entry(site, target, now, describe(record, packed, stored), options)
+    for _ in range(TRIES):
+        target.forget()
+        now = everything(target.look()).reaching(past.ids)
+        if not past.ids <= now.ids:
+            raise error
+        packed, stored = packing.upload(target.store)
+        if packed.diff_id != record.diff_id or packed.toc_sha256 != record.toc:
+            raise FileChangedError(
+                "something changed while it was pushed",
+                subject=site.directory,
+                remedy="push again when nothing writes to it",
+            )
+        try:
+            entry, own = _entry(site, target, now, describe(record, packed, stored), options)
+            publish_entry(site, target, entry, record)
+        except (MissingBlobError, IntegrityError) as again:
+            error = again
+            continue
+        return entry, own
+    raise error
 
 
 def _show(site: Site, target: Target, entry: Image, record: Record, options: PushOptions, report: PushReport) -> None:
