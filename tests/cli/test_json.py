@@ -54,6 +54,8 @@ def everything(agent: Agent, layout: str, work: Path) -> dict[str, dict[str, Any
     printed["agent cat"] = agent.json("cat", layout, "README")
     done = agent("exec", layout, other, "--json", "--", "true")
     printed["agent exec"] = json.loads(done.stdout)
+    printed["agent squash"] = agent.json("squash", layout)
+    printed["agent prune"] = agent.json("prune", layout)
     for name in ("agent push", "agent pull"):
         printed[name]["conflicts"] = [CONFLICT]
     return printed
