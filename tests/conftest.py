@@ -14,11 +14,11 @@ import pytest
 # `from tests.fakes… import …` works however pytest was started.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from tests.fakes.docker_registry import BINARY, DockerRegistry
+
 # Whoever started this in the background may ignore these, and every agent that a test starts would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-from tests.fakes.docker_registry import BINARY, DockerRegistry
 
 
 @pytest.fixture(scope="session")
