@@ -195,10 +195,11 @@ def _without_needless(squashes: dict[str, Layer], changes: dict[str, Layer]) -> 
 
     One that another tool encoded anew, so that nobody can read it by itself, is left out where the changes are there.
     """
+    alone = {change for change, layer in changes.items() if layer.encoding is not None}
     readable = {
         name: layer.squash
         for name, layer in squashes.items()
-        if layer.squash and (layer.encoding is not None or not layer.squash.ids <= changes.keys())
+        if layer.squash and (layer.encoding is not None or not layer.squash.ids <= alone)
     }
     return {
         name: squashes[name]

@@ -26,6 +26,8 @@ class Agent:
             "INSTEP_STATE": str(place / "state"),
             "LANG": "C.UTF-8",
             "TZ": "UTC",
+            # The package under test, where it is not the installed one.
+            **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
         }
         self.started: list[subprocess.Popen[str]] = []
 
