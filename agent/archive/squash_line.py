@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from agent.archive.pax import TIME_MAX
@@ -39,6 +40,7 @@ def format_squashed(entry: SquashEntry) -> bytes:
     return canonical({"path": name_to_json(entry.path), **_fields(entry)}) + b"\n"
 
 
+@lru_cache(maxsize=1 << 14)
 def parse_squashed(line: bytes) -> SquashEntry | bytes:
     """Return the entry that a line (without newline) describes, or the path of a whiteout.
 
