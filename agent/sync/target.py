@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.core.image import Image, Platform
@@ -35,6 +35,7 @@ class Seen:
         head: the image at the target's tag.
         entries: images that hold changes which head lacks.
         pointers: what each lane that was asked for points at; None for one that published nothing.
+        missing: the tags of listed entries that were not read, each with the beginning of its change's id.
         is_encoded_anew: head is a copy whose layers lost their tables of contents: what they hold can be read, who
             changed it can not.
     """
@@ -42,6 +43,7 @@ class Seen:
     head: Located | None
     entries: tuple[Located, ...] = ()
     pointers: dict[str, Located | None] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
     is_encoded_anew: bool = False
 
     @property
@@ -133,21 +135,30 @@ class Target:
         Args:
             unlisted: called with the error where the list cannot be read; without, it is raised.
         """
+        return self.read(self.glance(after, unlisted))
+
+    def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
+        """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
-        pointers = self._pointers(after)
-        seen = Seen(head, (), pointers)
+        seen = Seen(head, (), self._pointers(after))
         if self.digest or seen.has_all_named:
-            return self._judged(seen)  # An image that cannot move has no entries beside it.
+            return seen  # An image that cannot move has no entries beside it.
         try:
             tags = self.store.tags(self._prefix)
         except (AuthError, UnavailableError) as error:
             if unlisted is None:
                 raise
             unlisted(error)
-            return self._judged(seen)
+            return seen
         if head is None and self.tag in tags:
             seen = replace(seen, head=self._once_more(self.head))
-        return self._judged(replace(seen, entries=self._lacking(seen, tags)))
+        held = {change[:26] for change in _readable(seen.union)}
+        listed = sorted(entry_ids(self.tag, tags).items())
+        return replace(seen, missing={tag: short for short, tag in listed if short not in held})
+
+    def read(self, seen: Seen) -> Seen:
+        """Read the entries that a glance found missing."""
+        return self._judged(replace(seen, entries=self._lacking(seen), missing={}))
 
     def _pointers(self, after: Iterable[str]) -> dict[str, Located | None]:
         """Return what lanes point at; one without a pointer is waited for, before that means that it did not run."""
@@ -160,14 +171,14 @@ class Target:
             pointers.update({lane: self.pointer(lane) for lane in missing})
         return pointers
 
-    def _lacking(self, seen: Seen, tags: list[str]) -> tuple[Located, ...]:
+    def _lacking(self, seen: Seen) -> tuple[Located, ...]:
         """Return the listed entries with changes that the rest of what was seen lacks."""
-        held = {change[:26] for change in _readable(seen.union)}
+        held: set[str] = set()
         entries: list[Located] = []
         # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
-        listed = {tag: short for short, tag in sorted(entry_ids(self.tag, tags).items())}
+        listed = seen.missing
         for pause in (*TAG_PAUSES[:ENTRY_TRIES], None):
-            absent = {}
+            absent: dict[str, str] = {}
             for tag, short in listed.items():
                 if short in held:
                     continue
