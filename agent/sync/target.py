@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from agent.core.image import Image, Platform
@@ -44,6 +45,7 @@ class Seen:
         head: the image at the target's tag.
         entries: images that hold changes which head lacks, and checkpoints.
         pointers: what each lane that was asked for points at; None for one that published nothing.
+        missing: the tags of listed entries that were not read, each with the beginning of its change's id.
         is_encoded_anew: head is a copy whose layers lost their tables of contents: what they hold can be read, who
             changed it can not.
     """
@@ -51,6 +53,7 @@ class Seen:
     head: Located | None
     entries: tuple[Located, ...] = ()
     pointers: dict[str, Located | None] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
     is_encoded_anew: bool = False
 
     @property
@@ -142,12 +145,14 @@ class Target:
         Args:
             unlisted: called with the error where the list cannot be read; without, it is raised.
         """
+        return self.read(self.glance(after, unlisted))
+
+    def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
+        """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
-        pointers = self._pointers(after)
-        seen = Seen(head, (), pointers)
+        seen = Seen(head, (), self._pointers(after))
         if self.digest or seen.has_all_named:
-            return self._judged(seen)  # An image that cannot move has no entries beside it.
-        found: tuple[Located, ...] = ()
+            return seen  # An image that cannot move has no entries beside it.
         for _ in range(LISTS):
             try:
                 tags = self.tags()
@@ -155,14 +160,43 @@ class Target:
                 if unlisted is None:
                     raise
                 unlisted(error)
-                return self._judged(seen)
+                return seen
             if seen.head is None and self.tag in tags:
                 seen = replace(seen, head=self._once_more(self.head))
-            found, is_whole = self._lacking(seen, tags)
+            seen, is_whole = self._listed(seen, tags)
+            if is_whole:
+                break
+            self._sleep(TAG_PAUSES[0])
+        return seen
+
+    def read(self, seen: Seen) -> Seen:
+        """Read the entries that a glance found missing."""
+        found, is_whole = self._lacking(seen)
+        for _ in range(LISTS - 1):
             if is_whole:
                 break
             # What was pruned after it was listed is in a checkpoint that is older, so that the next list has it.
-        return self._judged(replace(seen, entries=found))
+            with suppress(AuthError, UnavailableError):
+                seen, _ = self._listed(seen, self.tags())
+            found, is_whole = self._lacking(seen)
+        return self._judged(replace(seen, entries=(*seen.entries, *found), missing={}))
+
+    def _listed(self, seen: Seen, tags: list[str]) -> tuple[Seen, bool]:
+        """Return what was seen with the checkpoints of a list, and what is missing then.
+
+        And whether every checkpoint was there.
+        """
+        named = sorted(checkpoint_ids(self.tag, tags).items())
+        found = [(self._entry_at(tag), short) for short, tag in named]
+        checkpoints = [located for located, short in found if located and self._fits(located, short)]
+        seen = replace(seen, entries=tuple(checkpoints))
+        held = {change[:26] for change in _readable(seen.union)}
+        listed = sorted(entry_ids(self.tag, tags).items())
+        missing = {tag: short for short, tag in listed if short not in held}
+        return replace(seen, missing=missing), all(located for located, _ in found)
+
+    def _fits(self, located: Located, short: str) -> bool:
+        return located.image.target == self.tag and (located.image.change or "")[:26] == short
 
     def tags(self) -> list[str]:
         """Return the tags that may be this target's."""
@@ -183,16 +217,12 @@ class Target:
             pointers.update({lane: self.pointer(lane) for lane in missing})
         return pointers
 
-    def _lacking(self, seen: Seen, tags: list[str]) -> tuple[tuple[Located, ...], bool]:
-        """Return the listed checkpoints, and the entries with changes that the rest of what was seen lacks.
-
-        And whether all that is listed and needed was there.
-        """
-        held = {change[:26] for change in _readable(seen.union)}
+    def _lacking(self, seen: Seen) -> tuple[tuple[Located, ...], bool]:
+        """Return the listed entries with changes that the rest of what was seen lacks, and whether all were there."""
+        held: set[str] = set()
         entries: list[Located] = []
         # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
-        checkpoints, changes = checkpoint_ids(self.tag, tags), entry_ids(self.tag, tags)
-        listed = {tag: short for short, tag in (*sorted(checkpoints.items()), *sorted(changes.items()))}
+        listed = seen.missing
         absent: dict[str, str] = {}
         for pause in (*TAG_PAUSES[:ENTRY_TRIES], None):
             absent = {}
@@ -202,7 +232,7 @@ class Target:
                 located = self._entry_at(tag)
                 if located is None:
                     absent[tag] = short
-                elif located.image.target == self.tag and (located.image.change or "")[:26] == short:
+                elif self._fits(located, short):
                     entries.append(located)
                     held.update(change[:26] for change in located.image.records)
             if not absent or pause is None:
