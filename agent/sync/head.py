@@ -17,9 +17,12 @@ from agent.sync.site import Site
 from agent.sync.target import Seen, Target, Unlisted
 
 LOOKS = 24
+"""How often head is looked at, at most, waits included."""
 WAIT_EACH = 0.03
+"""Seconds to wait at most, the first time, for each change of others that head lacks."""
 WAIT_MAX = 2.0
 CREW = 4
+"""How many of a company merge at first, more or less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,9 @@ def _bring_up(site: Site, target: Target, own: Image | None) -> Moved:
     # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
     image, merged = own and replace(own, lane="", attempt=None, change=None), mine.ids
     conflicts: Sequence[Conflict] = ()
-    company = _Company(site)
+    company, unlisted = _Company(site), _unlisted(site, target)
     for _ in range(LOOKS):
-        seen = target.glance(unlisted=_unlisted(site, target))
+        seen = target.glance(unlisted=unlisted)
         if company.rests(_others(seen, mine)):
             continue
         seen = target.read(seen)
@@ -148,8 +151,12 @@ def _refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
 
 def _unlisted(site: Site, target: Target) -> Unlisted:
     """Return what a push does where the list cannot be read: its entry is durable, so that it says so and goes on."""
+    warned: list[AgentError] = []
 
     def warn(error: AgentError) -> None:
+        if warned:
+            return
+        warned.append(error)
         site.progress.notice(f"{error.subject}: {error.what}; what others pushed to {target.name} is merged by readers")
 
     return warn
