@@ -29,6 +29,13 @@ PREFIX = "dev.instep."
 INLINE_MAX = 2 << 10
 INLINE_TOTAL_MAX = 512 << 10
 
+_OCI_TYPES = {
+    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
+}
+_CLAIMS = frozenset(PREFIX + key for key in ("view", "target", "lane", "attempt", "change", "dropped"))
+
 _MARKED: dict[str, LayerKind] = {"base": "base", "fixup": "fixup"}
 
 
@@ -139,6 +146,16 @@ def load_json(data: bytes, subject: str) -> dict[str, Any]:
     return value
 
 
+class EditedError(IntegrityError):
+    """An image of ours that another tool changed, or put something on: what it says of the whole is void."""
+
+
+def without_claims(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest without what it says of the whole image; what it says of each layer proves itself."""
+    kept = {key: value for key, value in _annotations(manifest).items() if key not in _CLAIMS}
+    return {**manifest, "annotations": kept}
+
+
 def needs_config(manifest: Mapping[str, Any]) -> bool:
     """Say whether the descriptors lost what only the config still has."""
     try:
@@ -191,7 +208,9 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
         annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
     )
     if "view" in own and own["view"] != image.view:
-        raise damaged(subject, "was edited: its view does not fit its layers")
+        raise EditedError(
+            "was edited: its view does not fit its layers", subject=subject, remedy="name an older tag of it"
+        )
     return image
 
 
@@ -211,7 +230,7 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | No
     if encoding and (encoding.digest != digest or encoding.diff_id != diff_id):
         encoding = None
     return Layer(
-        media_type=str(descriptor["mediaType"]),
+        media_type=oci_type(str(descriptor["mediaType"])),
         digest=digest,
         size=size,
         diff_id=diff_id,
@@ -315,6 +334,11 @@ def _offered_platform(item: Mapping[str, Any]) -> Platform:
     named = (said.get(key) for key in ("os", "architecture", "variant"))
     system, architecture, variant = (name if isinstance(name, str) else "" for name in named)
     return system, architecture, variant
+
+
+def oci_type(media_type: str) -> str:
+    """Return OCI's media type of a layer for Docker's; what is stored under either is the same."""
+    return _OCI_TYPES.get(media_type, media_type)
 
 
 def damaged(subject: str, what: str) -> IntegrityError:

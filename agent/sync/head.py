@@ -11,7 +11,9 @@ from agent.core.manifest import MANIFEST, format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
 from agent.errors import ConflictError, TagRefusedError
+from agent.sync.foreign import adopt_head
 from agent.sync.merging import disagreements, merged_image
+from agent.sync.options import Compression
 from agent.sync.site import Site
 from agent.sync.target import Seen, Target
 
@@ -33,14 +35,14 @@ class Moved:
     conflicts: Sequence[Conflict]
 
 
-def move_head(site: Site, target: Target, own: Image) -> Moved:
+def move_head(site: Site, target: Target, own: Image, compression: Compression = "zstd") -> Moved:
     """Bring head up to date with the entry `own` and with every other that is listed.
 
     There is no compare-and-swap on a tag, so it looks again after each write, a bounded number of times; running
     out is a warning, because the entry is durable and readers merge.
 
     Raises:
-        ConflictError: head is an image of someone else.
+        ConflictError: head is an image of someone else that was not made from ours.
     """
     mine = unite([own])
     # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
@@ -50,6 +52,7 @@ def move_head(site: Site, target: Target, own: Image) -> Moved:
     seen = target.look()
     for _ in range(LOOKS):
         _refuse_foreign(target, seen, mine)
+        seen = adopt_head(site, target, seen, compression)
         whole = everything(seen, own)
         lacking = whole.ids - head_ids(seen)
         if not lacking:
@@ -71,7 +74,8 @@ def move_head(site: Site, target: Target, own: Image) -> Moved:
 
 def everything(seen: Seen, *own: Image) -> Union:
     """Return all changes that head should hold."""
-    return unite([*own, *([seen.head.image] if seen.head and seen.is_ours else []), *seen.others])
+    known = seen.known_head
+    return unite([*own, *([known] if known else []), *seen.others])
 
 
 def head_ids(seen: Seen) -> set[str]:
@@ -95,7 +99,7 @@ def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
 
 
 def _refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
-    if seen.head is None or seen.is_ours or str(seen.head.digest) in mine.bases:
+    if seen.head is None or seen.known_head is not None or str(seen.head.digest) in mine.bases:
         return
     raise ConflictError(
         "the image at the target's tag was put there by someone else; the change is published as an entry",
@@ -108,6 +112,7 @@ def repair(site: Site, target: Target, seen: Seen) -> bool:
     """Bring head up to date if it lacks a change; never because its bytes differ (design section 5)."""
     if seen.head is None and not seen.others:
         return False
+    seen = adopt_head(site, target, seen)
     whole = everything(seen)
     if not whole.ids - head_ids(seen):
         return False

@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from agent.core.digest import Digest, digest_of, parse_digest
+from agent.core.foreign import absorb
 from agent.core.image import Image, Layer, Platform
 from agent.core.manifest import (
     DOCKER_LIST,
     INDEX,
+    EditedError,
     choose_platform,
     damaged,
     load_json,
     needs_config,
     parse_image,
+    without_claims,
 )
 from agent.core.record import Record
 from agent.core.reference import Reference
@@ -25,11 +28,6 @@ from agent.errors import IntegrityError, UsageError
 from agent.store.port import Manifest, Store
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
-_OCI_TYPES = {
-    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
-}
 CONFIG_MAX = 8 << 20
 
 
@@ -66,7 +64,12 @@ def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> 
     config = None
     if needs_config(value):
         config = load_json(_read_config(store, value, subject), subject)
-    return Located(parse_image(value, config, subject), manifest.digest)
+    try:
+        image = parse_image(value, config, subject)
+    except EditedError:
+        config = config or load_json(_read_config(store, value, subject), subject)
+        image = parse_image(without_claims(value), config, subject)
+    return Located(image, manifest.digest)
 
 
 def _must_exist(manifest: Manifest | None, subject: str) -> Manifest:
@@ -107,14 +110,10 @@ def as_base(located: Located) -> Image:
     """
     base = str(located.digest)
     layers = tuple(
-        Layer(_oci_type(layer), layer.digest, layer.size, layer.diff_id, "base", base=base)
+        Layer(layer.media_type, layer.digest, layer.size, layer.diff_id, "base", base=base)
         for layer in located.image.layers
     )
     return Image(layers=layers, target="", platform=located.image.platform)
-
-
-def _oci_type(layer: Layer) -> str:
-    return _OCI_TYPES.get(layer.media_type, layer.media_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +124,15 @@ class Seen:
         head: the image at the target's tag.
         entries: images that hold changes which head lacks.
         pointers: what each lane that was asked for points at; None for one that published nothing.
+        tag: the target's.
+        adopted: images of entries that were made since, of what someone else put on top of ours.
     """
 
     head: Located | None
     entries: tuple[Located, ...] = ()
     pointers: dict[str, Located | None] = field(default_factory=dict)
+    tag: str = ""
+    adopted: tuple[Image, ...] = ()
 
     @property
     def union(self) -> Union:
@@ -137,14 +140,22 @@ class Seen:
         others = self.others
         if self.head is None:
             return unite(others)
-        if self.is_ours:
-            return unite([self.head.image, *others])
+        known = self.known_head
+        if known is not None:
+            return unite([known, *others])
         return unite(others or [as_base(self.head)])
+
+    @property
+    def known_head(self) -> Image | None:
+        """Head, layers that someone else put on top of ours as changes; None if there is none, or nothing of ours."""
+        if self.head is None or self.is_ours:
+            return self.head.image if self.head else None
+        return absorb(self.head.image, self.others, self.tag)
 
     @property
     def others(self) -> list[Image]:
         """The images of entries and pointers."""
-        return [located.image for located in (*self.entries, *self.pointers.values()) if located]
+        return [*(located.image for located in (*self.entries, *self.pointers.values()) if located), *self.adopted]
 
     @property
     def is_ours(self) -> bool:
@@ -200,7 +211,7 @@ class Target:
         """Read head, the pointers of lanes, the list of entries, and the entries that those lack."""
         head = self.head()
         pointers = {lane: self.pointer(lane) for lane in after}
-        seen = Seen(head, (), pointers)
+        seen = Seen(head, (), pointers, self.tag)
         if self.digest:
             return seen  # An image that cannot move has no entries beside it.
         tags = self.store.tags(derived_prefix(self.tag))
