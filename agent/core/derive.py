@@ -23,7 +23,7 @@ _TYPES = {
 
 
 def derive(tree: Sequence[TreeEntry], items: Iterable[Item]) -> list[TocEntry]:
-    """Return what a layer says, in toc order: as a writer would have who had `tree` and made what the layer makes of it.
+    """Return what a layer says, in toc order: as a writer would who had `tree` and made what the layer makes of it.
 
     It is put on the tree by plain OCI rules, and the result is compared with the tree: what is gone was deleted in
     exactly the version that stood there, what the layer only repeats is no write.

@@ -16,6 +16,8 @@ from agent.errors import IntegrityError
 
 FORMAT = 1
 FOREIGN_LANE = "foreign"
+STAMP_MAX = 1 << 63
+"""Every clock that has seen a stamp goes on from it, so that one absurd stamp would spoil all that follow."""
 _T = TypeVar("_T")
 _ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 """A change's id, or a base's: the digest that its manifest was asked for."""
@@ -121,8 +123,8 @@ def parse_record(text: str) -> Record:
         raise _not_ours("not in canonical form", text)
     if record.foreign is not None and (record.lane, record.attempt) != (FOREIGN_LANE, None):
         raise _not_ours("of a layer of others, and of another lane than theirs", text)
-    if record.stamp < 1:
-        raise _not_ours("its stamp is not positive", text)
+    if not 0 < record.stamp < STAMP_MAX or (record.attempt or 0) < 0:
+        raise _not_ours("out of range: its stamp or its attempt", text)
     return record
 
 

@@ -1,4 +1,4 @@
-"""Which paths a sparse pull takes: globs over whole paths, as in `.gitignore` and GNU tar's `--wildcards`.
+"""Which paths a sparse pull takes: globs over whole paths.
 
 `*` and `?` stay within a name, `**` crosses names; what matches a directory takes everything below it, and every
 directory above something taken is taken, too.
@@ -22,10 +22,14 @@ def everything(path: bytes) -> bool:
 
 
 def selection(globs: Sequence[bytes]) -> Select:
-    """Return a function that says whether a path, or a directory above it, matches one of `globs`."""
-    if not globs:
+    """Return a function that says whether a path, or a directory above it, matches one of `globs`.
+
+    As in a shell, `./x` is `x`, and `.` or `/` is everything.
+    """
+    plain = [glob.strip(b"/").removeprefix(b"./") for glob in globs]
+    if not plain or not {b"", b"."}.isdisjoint(plain):
         return everything
-    pattern = re.compile(b"|".join(_translate(glob.strip(b"/")) for glob in globs), re.DOTALL)
+    pattern = re.compile(b"|".join(map(_translate, plain)), re.DOTALL)
 
     def selected(path: bytes) -> bool:
         return pattern.fullmatch(path) is not None or any(pattern.fullmatch(above) for above in ancestors(path))

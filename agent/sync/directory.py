@@ -96,7 +96,9 @@ class Directory:
     def is_pulling(self) -> bool:
         """Whether a pull was killed while it wrote into this directory."""
         marker = read_json(self._path("pulling"))
-        return marker is not None and marker.get("root") == list(self.root.identity)
+        if marker is None:
+            return os.path.lexists(self._path("pulling"))  # one that says nothing warns, too
+        return marker.get("root") == list(self.root.identity)
 
     def mark_pulling(self) -> None:
         """Say that from now on the directory may be anything between two trees."""

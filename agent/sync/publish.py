@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import chain, count
 
 from agent.archive.writer import LayerWriter, PackedLayer
-from agent.core.diff import recorded
 from agent.core.digest import Digest
 from agent.core.entry import Context, Delete, Node, TocEntry, Write
 from agent.core.image import Encoding, Image, Layer
-from agent.core.known import Found, Known
+from agent.core.known import Found
 from agent.core.manifest import INLINE_MAX, MANIFEST, format_image
 from agent.core.record import Record
 from agent.core.tags import entry_tag, pointer_tag
@@ -81,13 +80,15 @@ class Packing:
         return writer.result, stored
 
     def _writer(self, found: dict[bytes, Found]) -> LayerWriter:
-        done, known = count(), self._known()
-        root, look, progress = self.root, self.look, self.site.progress
+        done = count()
+        root, progress = self.root, self.site.progress
 
         def contents(entry: Write | Context) -> tuple[Node, Iterator[bytes]]:
-            here = found[entry.path]
-            content = open_content(root, here)
-            node = recorded(known.get(entry.path), here.print, content.node, privileged=look.privileged)
+            content = open_content(root, found[entry.path])
+            # The survey decided what to record of it; of a new file only the content and its attributes were unread.
+            node = entry.node._replace(
+                size=content.node.size, sha256=b"", xattrs=entry.node.xattrs or content.node.xattrs
+            )
             progress.advance(node.size)
             return node, iter(content.chunks)
 
@@ -103,12 +104,6 @@ class Packing:
         found.update((old.path, here) for old, here in sifted.suspects)
         found.update((path, here) for path, (_, here) in sifted.kept.items())
         return found
-
-    def _known(self) -> dict[bytes, Known]:
-        """Return what is remembered of the paths that may be packed."""
-        sifted = self.look.sifted
-        known = {path: old for path, (old, _) in (*sifted.replaced.items(), *sifted.kept.items())}
-        return known | {old.path: old for old, _ in sifted.suspects}
 
 
 def _size(entry: TocEntry) -> int:

@@ -83,9 +83,10 @@ def _read_config(store: Store, manifest: dict[str, object], subject: str) -> byt
     digest = config.get("digest") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(digest, str):
         raise damaged(subject, "is no image manifest")
-    if not isinstance(config.get("size"), int) or config["size"] > CONFIG_MAX:
+    size = config.get("size")
+    if type(size) is not int or not 0 <= size <= CONFIG_MAX:
         raise damaged(subject, f"has a config of more than {CONFIG_MAX >> 20} MiB, or of no size")
-    return read_small_blob(store, parse_digest(digest), config["size"])
+    return read_small_blob(store, parse_digest(digest), size)
 
 
 def read_small_blob(store: Store, digest: Digest, size: int) -> bytes:

@@ -78,6 +78,8 @@ def _with(**changed):
         _with(more=1),
         _with(stamp=0),
         _with(stamp=-1),
+        _with(stamp=1 << 63),
+        _with(attempt=-1),
         _with(stamp=1.0),
         _with(stamp=True),
         _with(stamp="1"),

@@ -54,3 +54,13 @@ def test_several_globs_take_what_any_of_them_takes():
 def test_no_glob_takes_everything():
     assert selection([]) is everything
     assert everything(b"any")
+
+
+@pytest.mark.parametrize("glob", [b".", b"/", b"./"])
+def test_the_root_selects_everything(glob: bytes) -> None:
+    assert selection([b"other", glob]) is everything
+
+
+def test_a_path_may_be_written_as_in_a_shell() -> None:
+    assert selection([b"./src/"])(b"src/main.c")
+    assert not selection([b"./src/"])(b"doc")

@@ -50,8 +50,9 @@ class MemoryWorkspaces(Workspaces):
             return self._kept.setdefault(repository, MemoryStore())
         return super().open_store(reference)
 
-    def log(self) -> list[LogEntry]:
-        return log(self.store, parse_reference(self.target))
+    def log(self, target: str | None = None) -> list[LogEntry]:
+        reference = parse_reference(target or self.target)
+        return log(self.open_store(reference), reference)
 
     def manifest(self, reference: str) -> dict[str, Any]:
         """Return the manifest at a tag or digest as JSON."""

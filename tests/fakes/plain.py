@@ -19,6 +19,7 @@ from agent.core.manifest import CONFIG, MANIFEST
 from agent.store.port import Store
 
 Plain = dict[str, tuple[Any, ...]]
+_SPECIAL = {tarfile.FIFOTYPE: "fifo", tarfile.CHRTYPE: "char", tarfile.BLKTYPE: "block"}
 
 
 def unpacked(data: bytes) -> bytes:
@@ -65,7 +66,7 @@ def _apply(tree: Plain, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         assert file is not None
         tree[member.name] = ("file", member.mode, file.read())
     else:
-        tree[member.name] = (member.type, member.mode, None)
+        tree[member.name] = (_SPECIAL[member.type], member.mode, None)
 
 
 def _remove(tree: Plain, path: str, *, at: bool = True) -> None:
@@ -85,6 +86,8 @@ def on_disk(top: bytes) -> Plain:
                 tree[path] = ("link", 0o777, os.readlink(place))
             elif stat.S_ISDIR(mode):
                 tree[path] = ("dir", stat.S_IMODE(mode), None)
+            elif stat.S_ISFIFO(mode):
+                tree[path] = ("fifo", stat.S_IMODE(mode), None)
             else:
                 with open(place, "rb") as file:
                     tree[path] = ("file", stat.S_IMODE(mode), file.read())

@@ -117,7 +117,7 @@ def test_what_umoci_repacks_and_skopeo_copies_back_is_absorbed(
 
 
 def copy_elsewhere(workspaces: Workspaces, skopeo: Skopeo, *words: str, twice: bool = False) -> str:
-    """Copy head to another repository, and return where it is. Docker's schema 2 knows no zstd: that takes two steps."""
+    """Copy head to another repository, and return where it is. `twice`: schema 2 knows no zstd."""
     copy = workspaces.target.replace("/foreign/", "/copies/")
     source = f"docker://{workspaces.target}"
     if twice:

@@ -83,6 +83,12 @@ def fill(place: bytes) -> None:
     write(place, b"x/y", b"inside")
 
 
+def _change_places(top: bytes) -> None:
+    os.rename(top + b"/d", top + b"/t")
+    os.rename(top + b"/hard", top + b"/d")
+    os.rename(top + b"/t", top + b"/hard")
+
+
 CASES = {
     "a file": Case(lambda top: remove(top, b"f"), [b"f"], 0),
     "a file in a directory": Case(lambda top: remove(top, b"d/one"), [b"d/one"], 0),
@@ -120,14 +126,7 @@ CASES = {
     "a directory is moved below another": Case(lambda top: os.rename(top + b"/d", top + b"/empty/er/d"), [b"d"], 6),
     "a directory is made again": Case(make_again, [b"d/sub", b"d/two"], 2),
     "two directories change places": Case(
-        lambda top: (
-            [
-                os.rename(top + b"/d", top + b"/t"),
-                os.rename(top + b"/hard", top + b"/d"),
-                os.rename(top + b"/t", top + b"/hard"),
-            ]
-            and None
-        ),
+        _change_places,
         [b"d/one", b"d/sub", b"d/two", b"hard/1", b"hard/2"],
         7,
     ),

@@ -6,6 +6,7 @@ import copy
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -188,7 +189,7 @@ def test_several_layers_are_a_line_of_changes(memory: MemoryWorkspaces) -> None:
     memory.push("b")
     entries = log(memory.store, parse_reference(memory.target))
     assert [entry.lane for entry in entries] == ["b", *[FOREIGN_LANE] * 4, "a", "a"]
-    assert all(newer.parents == [older.id] for newer, older in zip(entries, entries[1:], strict=False))
+    assert all(newer.parents == [older.id] for newer, older in itertools.pairwise(entries))
     assert on_disk(memory.at("b"))["later"][2] == b"twice"
     assert applied(memory.store, "main") == on_disk(memory.at("b"))
 

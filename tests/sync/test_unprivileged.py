@@ -81,3 +81,20 @@ def test_read_only_directories_can_be_filled_and_emptied(stranger: Stranger) -> 
     stranger.agent("push", target, place / "a")
     stranger.agent("pull", target, place / "b")
     assert unlike(snapshot(place / "a", owners=False), snapshot(place / "b", owners=False)) == {}
+
+
+def test_a_new_name_of_a_file_keeps_the_recorded_owner(stranger: Stranger) -> None:
+    place, target = stranger.place, f"oci:{stranger.place}/layout:ws"
+    (place / "a").mkdir()
+    write(os.fsencode(place / "a"), b"file", b"owned")
+    os.chown(place / "a" / "file", 7, 8)
+    shared = Workspaces(place, target)
+    shared.push("a")
+    stranger.own(place)
+    stranger.agent("pull", target, place / "b")
+    os.link(place / "b" / "file", place / "b" / "0")
+    stranger.agent("push", target, place / "b")
+    shared.pull("c")
+    assert {(os.stat(place / "c" / name).st_uid, os.stat(place / "c" / name).st_gid) for name in ("0", "file")} == {
+        (7, 8)
+    }
