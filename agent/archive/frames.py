@@ -40,7 +40,7 @@ class FramePacker:
 
     Attributes:
         frames: what was given back so far.
-        diff: the sha256 of the tar so far.
+        diff: the sha256 of the tar that was given back so far, or more; whole after `finish`.
     """
 
     def __init__(self, compression: Compression, level: int | None = None, threads: int | None = None) -> None:
@@ -48,14 +48,16 @@ class FramePacker:
         self.frames: list[Frame] = []
         self.diff = sha256()
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="frame")
+        # One thread, so that the hash takes the frames in order. Whoever adds them hashes contents meanwhile.
+        self._order = ThreadPoolExecutor(1, thread_name_prefix="diff")
         self._depth = count + 1
-        self._pending: deque[tuple[int, Future[tuple[bytes, bytes]]]] = deque()
+        self._pending: deque[tuple[int, Future[None], Future[tuple[bytes, bytes]]]] = deque()
         self._pack = _packer(compression, LEVELS[compression] if level is None else level)
 
     def add(self, data: bytes) -> Iterator[bytes]:
         """Take one frame's tar, and yield the frames that are done and whose turn it is."""
-        self._pending.append((len(data), self._pool.submit(self._pack, data)))
-        self.diff.update(data)
+        hashed = self._order.submit(self.diff.update, data)
+        self._pending.append((len(data), hashed, self._pool.submit(self._pack, data)))
         while len(self._pending) > self._depth:
             yield self._next()
 
@@ -67,9 +69,11 @@ class FramePacker:
     def close(self) -> None:
         """End the pool's threads; what is pending is dropped."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._order.shutdown(wait=True, cancel_futures=True)
 
     def _next(self) -> bytes:
-        size, future = self._pending.popleft()
+        size, hashed, future = self._pending.popleft()
+        hashed.result()
         frame, digest = future.result()
         self.frames.append(Frame(len(frame), size, digest))
         return frame

@@ -97,6 +97,13 @@ class Source:
             self.at += step
             length -= step
 
+    def skip_most(self, length: int) -> None:
+        """Pass over `length` bytes, or as many as there are."""
+        while length and not self.at_end():
+            step = min(length, len(self.chunk) - self.at)
+            self.at += step
+            length -= step
+
     def give_back(self, length: int) -> None:
         """Undo the taking of the last `length` bytes of what `some` returned last."""
         self.at -= length

@@ -94,7 +94,12 @@ class TarReader:
                     if expanded > limits.expanded:
                         raise excessive(f"it holds more than {limits.expanded} bytes")
                 yield item, data
-            source.skip(self._left + self._padding)
+            if self._end_required:
+                source.skip(self._left + self._padding)
+            else:
+                # A writer that leaves out the end of archive may leave out the last padding with it (umoci insert).
+                source.skip(self._left)
+                source.skip_most(self._padding)
 
     def stream(self) -> Iterator[bytes]:
         """Return the content of the current entry, if `members` gave None for it."""

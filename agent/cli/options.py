@@ -134,7 +134,7 @@ def session(*, quiet: bool = False) -> Callable[[_Command], _Command]:
 
 
 target = click.argument("target", type=TARGET)
-directory = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=str))
+directory = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(readable=False, path_type=str))
 state = click.option("--state", metavar="DIR", help="Where to remember what was pulled, instead of the usual place.")
 
 after = click.option(

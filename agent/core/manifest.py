@@ -78,7 +78,7 @@ def _own_annotations(image: Image) -> dict[str, str]:
         "format": str(FORMAT),
         "view": image.view,
         "target": image.target,
-        "lane": image.lane,
+        "lane": image.lane or None,
         "attempt": None if image.attempt is None else str(image.attempt),
         "change": image.change,
         "dropped": canonical([record.text for record in image.dropped]).decode() if image.dropped else None,

@@ -12,10 +12,11 @@ from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
 from agent.errors import DivergedError, IntegrityError
 from agent.sync.layers import Layers
+from agent.sync.located import Located
 from agent.sync.memory import Memory, parse_memory
 from agent.sync.options import PushOptions
 from agent.sync.site import Site
-from agent.sync.target import Located, Target
+from agent.sync.target import Target
 from agent.workspace.durable import read_json, remove_file, write_json
 from agent.workspace.home import lock, make_state_home
 from agent.workspace.root import Root, open_root
@@ -64,7 +65,7 @@ class Directory:
                 self.memory = parse_memory(self._state.header, self._state)
         except StateDamagedError as error:
             self.damage = error
-        except (KeyError, TypeError, ValueError, IntegrityError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IntegrityError) as error:
             self.damage = StateDamagedError(
                 "the state has a header that makes no sense", subject=self._path("state"), remedy="pull again"
             )
@@ -141,7 +142,10 @@ class Directory:
         intent = self._intent()
         if intent is None or intent.record is None or (intent.target, intent.root) != (target.name, self.root.identity):
             return None
-        record = parse_record(intent.record)
+        try:
+            record = parse_record(intent.record)
+        except IntegrityError:
+            return None
         union = self.memory.union if self.memory else Union()
         if record.id not in union.changes and record.parents != union.frontier:
             return None

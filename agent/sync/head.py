@@ -10,12 +10,12 @@ from agent.core.image import Image
 from agent.core.manifest import MANIFEST, format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
-from agent.errors import ConflictError, TagRefusedError
+from agent.errors import AgentError, ConflictError, TagRefusedError
 from agent.sync.foreign import adopt_head
 from agent.sync.merging import disagreements, merged_image
 from agent.sync.options import Compression
 from agent.sync.site import Site
-from agent.sync.target import Seen, Target
+from agent.sync.target import Seen, Target, Unlisted
 
 LOOKS = 16
 WAIT_EACH = 0.03
@@ -38,22 +38,35 @@ class Moved:
 def move_head(site: Site, target: Target, own: Image, compression: Compression = "zstd") -> Moved:
     """Bring head up to date with the entry `own` and with every other that is listed.
 
-    There is no compare-and-swap on a tag, so it looks again after each write, a bounded number of times; running
-    out is a warning, because the entry is durable and readers merge.
-
     Raises:
         ConflictError: head is an image of someone else that was not made from ours.
     """
-    mine = unite([own])
+    return _bring_up(site, target, target.look(unlisted=_unlisted(site, target)), own, compression)
+
+
+def repair(site: Site, target: Target, seen: Seen) -> bool:
+    """Bring head up to date if it lacks a change; never because its bytes differ (design section 5)."""
+    if not everything(seen).ids - head_ids(seen):
+        return False
+    return _bring_up(site, target, seen, None, "zstd").complete
+
+
+def _bring_up(site: Site, target: Target, seen: Seen, own: Image | None, compression: Compression) -> Moved:
+    """Merge into head what it lacks.
+
+    There is no compare-and-swap on a tag, so whoever wrote it looks again, a bounded number of times: what was put
+    from an older look must not stay. Running out is a warning, because entries are durable and readers merge.
+    """
+    mine = unite([own] if own else [])
     # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
-    image, merged = replace(own, lane="", attempt=None, change=None), mine.ids
+    image, merged = own and replace(own, lane="", attempt=None, change=None), mine.ids
     conflicts: Sequence[Conflict] = ()
     has_waited = False
-    seen = target.look()
     for _ in range(LOOKS):
-        _refuse_foreign(target, seen, mine)
+        if own:
+            _refuse_foreign(target, seen, mine)
         seen = adopt_head(site, target, seen, compression)
-        whole = everything(seen, own)
+        whole = everything(seen, *([own] if own else []))
         lacking = whole.ids - head_ids(seen)
         if not lacking:
             return Moved(True, conflicts if whole.ids == merged else disagreements(target, whole))
@@ -62,12 +75,12 @@ def move_head(site: Site, target: Target, own: Image, compression: Compression =
             # Whoever else is at work will look, too: let one of us find that the other did it already.
             site.sleep(min(WAIT_EACH * others, WAIT_MAX) * site.random())
         else:
-            if whole.ids != merged:
+            if image is None or whole.ids != merged:
                 (image, conflicts), merged = merged_image(target, whole), whole.ids
             if not put_head(site, target, seen, image):
                 return Moved(False, conflicts)
         has_waited = bool(others) and not has_waited
-        seen = target.look()
+        seen = target.look(unlisted=_unlisted(site, target))
     site.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
     return Moved(False, conflicts)
 
@@ -108,13 +121,10 @@ def _refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
     )
 
 
-def repair(site: Site, target: Target, seen: Seen) -> bool:
-    """Bring head up to date if it lacks a change; never because its bytes differ (design section 5)."""
-    if seen.head is None and not seen.others:
-        return False
-    seen = adopt_head(site, target, seen)
-    whole = everything(seen)
-    if not whole.ids - head_ids(seen):
-        return False
-    image, _ = merged_image(target, whole)
-    return put_head(site, target, seen, image)
+def _unlisted(site: Site, target: Target) -> Unlisted:
+    """Return what a push does where the list cannot be read: its entry is durable, so that it says so and goes on."""
+
+    def warn(error: AgentError) -> None:
+        site.progress.notice(f"{error.subject}: {error.what}; what others pushed to {target.name} is merged by readers")
+
+    return warn

@@ -21,13 +21,14 @@ from agent.sync.directory import Directory, open_directory
 from agent.sync.distrust import distrusted
 from agent.sync.head import repair
 from agent.sync.layers import Layers
+from agent.sync.located import as_base, read_image, this_platform
 from agent.sync.memory import Memory
 from agent.sync.merging import conflict_reports
 from agent.sync.options import PullOptions
 from agent.sync.report import PullReport, since
 from agent.sync.site import Site
 from agent.sync.survey import is_empty, survey
-from agent.sync.target import Seen, Target, as_base, read_image, resolve, this_platform
+from agent.sync.target import Seen, Target, resolve
 from agent.workspace.materialise import TreeWriter
 
 SHOWN = 5
@@ -56,7 +57,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
     with open_directory(site, create=True) as directory:
-        target = Target(site.store, site.target, this_platform(options.platform))
+        target = Target(site.store, site.target, this_platform(options.platform), site.sleep)
         began = replace(target.store.traffic)
         seen = target.look(options.after)
         _warn_of_foreign(site, target, seen)

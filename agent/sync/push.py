@@ -18,6 +18,7 @@ from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent, open_directory
 from agent.sync.foreign import adopt
 from agent.sync.head import everything, move_head
+from agent.sync.located import Located, this_platform
 from agent.sync.memory import Memory
 from agent.sync.merging import conflict_reports, disagreements, involving, merged_image
 from agent.sync.options import PushOptions
@@ -25,7 +26,7 @@ from agent.sync.publish import Packing, describe, publish_entry
 from agent.sync.report import PushReport, since
 from agent.sync.site import Site
 from agent.sync.survey import Survey, survey
-from agent.sync.target import Located, Target, this_platform
+from agent.sync.target import Target
 
 TRIES = 3
 SHOWN = 5
@@ -41,7 +42,7 @@ def push(site: Site, options: PushOptions) -> PushReport:
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     with open_directory(site) as directory:
-        target = Target(site.store, site.target, this_platform(None))
+        target = Target(site.store, site.target, this_platform(None), site.sleep)
         if target.digest:
             raise UsageError("a digest never changes", subject=target.name, remedy="name a tag to push to")
         began = replace(target.store.traffic)

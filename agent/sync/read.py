@@ -18,9 +18,10 @@ from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store
 from agent.sync.layers import Layers
+from agent.sync.located import this_platform
 from agent.sync.report import Difference, ListedPath, LogEntry, Mark
 from agent.sync.status import compare
-from agent.sync.target import Target, resolve, this_platform
+from agent.sync.target import Target, resolve
 
 
 def log(store: Store, reference: Reference) -> list[LogEntry]:

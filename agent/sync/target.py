@@ -1,120 +1,30 @@
-"""Reading what a target's repository holds: head, entries, pointers, and foreign images as bases."""
+"""Reading what a target's repository holds: head, entries and pointers."""
 
 from __future__ import annotations
 
-import platform as machine
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from agent.core.digest import Digest, digest_of, parse_digest
 from agent.core.foreign import absorb
-from agent.core.image import Image, Layer, Platform
-from agent.core.manifest import (
-    DOCKER_LIST,
-    INDEX,
-    EditedError,
-    choose_platform,
-    damaged,
-    load_json,
-    needs_config,
-    parse_image,
-    without_claims,
-)
+from agent.core.image import Image, Platform
+from agent.core.manifest import damaged
 from agent.core.record import Record
 from agent.core.reference import Reference
 from agent.core.tags import check_target_tag, derived_prefix, entry_ids, entry_tag, pointer_tag
 from agent.core.union import Union, unite
-from agent.errors import IntegrityError, UsageError
-from agent.store.port import Manifest, Store
+from agent.errors import AgentError, AuthError, UnavailableError, UsageError
+from agent.store.port import Store
+from agent.sync.located import Located, as_base, read_image
 
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
-CONFIG_MAX = 8 << 20
+POINTER_PAUSES = (0.2, 0.4, 0.8, 1.6)
+"""Seconds between looks for a pointer: 3 s in all (design section 6, pull)."""
+TAG_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between looks at a tag that is listed and was not found."""
+ENTRY_TRIES = 2
 
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """An image, and the manifest it was read from."""
-
-    image: Image
-    digest: Digest
-
-
-def this_platform(wanted: str | None) -> Platform:
-    """Return the platform that `wanted` (os/architecture[/variant]) names, this machine's where it names none."""
-    if wanted:
-        parts = [*wanted.split("/"), "", ""]
-        return parts[0], parts[1], parts[2]
-    return "linux", _MACHINES.get(machine.machine(), machine.machine()), ""
-
-
-def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> Located | None:
-    """Return the image at a tag or digest; of an index, the manifest for a platform. None if there is none.
-
-    Raises:
-        IntegrityError: what is there is no image.
-        AuthError, UnavailableError: see `agent.errors`.
-    """
-    manifest = store.get_manifest(reference)
-    if manifest is None:
-        return None
-    value = load_json(manifest.data, subject)
-    if "manifests" in value and "layers" not in value and manifest.media_type in (INDEX, DOCKER_LIST):
-        manifest = _must_exist(store.get_manifest(choose_platform(value, wanted, subject)), subject)
-        value = load_json(manifest.data, subject)
-    config = None
-    if needs_config(value):
-        config = load_json(_read_config(store, value, subject), subject)
-    try:
-        image = parse_image(value, config, subject)
-    except EditedError:
-        config = config or load_json(_read_config(store, value, subject), subject)
-        image = parse_image(without_claims(value), config, subject)
-    return Located(image, manifest.digest)
-
-
-def _must_exist(manifest: Manifest | None, subject: str) -> Manifest:
-    if manifest is None:
-        raise damaged(subject, "is an index that names a manifest which is not there")
-    return manifest
-
-
-def _read_config(store: Store, manifest: dict[str, object], subject: str) -> bytes:
-    config = manifest.get("config")
-    digest = config.get("digest") if isinstance(config, dict) else None
-    if not isinstance(config, dict) or not isinstance(digest, str):
-        raise damaged(subject, "is no image manifest")
-    size = config.get("size")
-    if type(size) is not int or not 0 <= size <= CONFIG_MAX:
-        raise damaged(subject, f"has a config of more than {CONFIG_MAX >> 20} MiB, or of no size")
-    return read_small_blob(store, parse_digest(digest), size)
-
-
-def read_small_blob(store: Store, digest: Digest, size: int) -> bytes:
-    """Return a whole blob, checked against its digest.
-
-    Raises:
-        IntegrityError: it has another digest or size.
-    """
-    data = b"".join(store.read_blob(digest, 0, size))
-    if digest_of(data) != digest:
-        raise IntegrityError(
-            "a blob has another digest than its name", subject=str(digest), remedy="the registry's storage is damaged"
-        )
-    return data
-
-
-def as_base(located: Located) -> Image:
-    """Return what a workspace starts from: the layers of any image, as one change with the manifest's digest for id.
-
-    Raises:
-        IntegrityError: a layer has a media type that cannot be read.
-    """
-    base = str(located.digest)
-    layers = tuple(
-        Layer(layer.media_type, layer.digest, layer.size, layer.diff_id, "base", base=base)
-        for layer in located.image.layers
-    )
-    return Image(layers=layers, target="", platform=located.image.platform)
+Unlisted = Callable[[AgentError], None]
+"""Told why the list of tags cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +69,14 @@ class Seen:
         return [*(located.image for located in (*self.entries, *self.pointers.values()) if located), *self.adopted]
 
     @property
+    def has_all_named(self) -> bool:
+        """Whether every lane that was asked for has a pointer, and head holds what they point at."""
+        if not self.pointers or self.head is None or not self.is_ours:
+            return False
+        held = _readable(unite([self.head.image]))
+        return all(pointer is not None and pointer.image.records.keys() <= held for pointer in self.pointers.values())
+
+    @property
     def is_ours(self) -> bool:
         """Whether head is a workspace that this program keeps."""
         return self.head is not None and all(layer.kind != "foreign" for layer in self.head.image.layers)
@@ -167,12 +85,19 @@ class Seen:
 class Target:
     """The repository of one target, read. Nothing here writes."""
 
-    def __init__(self, store: Store, reference: Reference, wanted: Platform) -> None:
+    def __init__(
+        self, store: Store, reference: Reference, wanted: Platform, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.store = store
         self.tag = check_target_tag(reference.tag or "latest")
         self.digest = reference.digest
         self.name = str(reference)
         self._wanted = wanted
+        self._sleep = sleep
+        self._entries: dict[str, Located] = {}
+        # Whether head itself is listed matters, too.
+        slug = derived_prefix(self.tag)[:-1]
+        self._prefix = slug if self.tag.startswith(slug) else ""
 
     def head(self) -> Located | None:
         """Return the image at the target's own tag (or digest, if it names one), None if there is none."""
@@ -208,26 +133,81 @@ class Target:
             raise damaged(f"{self.name}, lane {lane}", "has a pointer that belongs to another lane")
         return newest
 
-    def look(self, after: Iterable[str] = ()) -> Seen:
-        """Read head, the pointers of lanes, the list of entries, and the entries that those lack."""
+    def look(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
+        """Read head, the pointers of lanes, the list of entries, and the entries that those lack.
+
+        The list is not read where every lane of `after` has a pointer and head holds what they point at: what the
+        caller must see is there (design section 6).
+
+        Args:
+            unlisted: called with the error where the list cannot be read; without, it is raised.
+        """
         head = self.head()
-        pointers = {lane: self.pointer(lane) for lane in after}
+        pointers = self._pointers(after)
         seen = Seen(head, (), pointers, self.tag)
-        if self.digest:
+        if self.digest or seen.has_all_named:
             return seen  # An image that cannot move has no entries beside it.
-        tags = self.store.tags(derived_prefix(self.tag))
+        try:
+            tags = self.store.tags(self._prefix)
+        except (AuthError, UnavailableError) as error:
+            if unlisted is None:
+                raise
+            unlisted(error)
+            return seen
+        if head is None and self.tag in tags:
+            seen = replace(seen, head=self._once_more(self.head))
+        return replace(seen, entries=self._lacking(seen, tags))
+
+    def _pointers(self, after: Iterable[str]) -> dict[str, Located | None]:
+        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run."""
+        pointers = {lane: self.pointer(lane) for lane in after}
+        for pause in POINTER_PAUSES:
+            missing = [lane for lane, pointer in pointers.items() if pointer is None]
+            if not missing:
+                break
+            self._sleep(pause)
+            pointers.update({lane: self.pointer(lane) for lane in missing})
+        return pointers
+
+    def _lacking(self, seen: Seen, tags: list[str]) -> tuple[Located, ...]:
+        """Return the listed entries with changes that the rest of what was seen lacks."""
         held = {change[:26] for change in _readable(seen.union)}
-        # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
         entries: list[Located] = []
-        for short, tag in sorted(entry_ids(self.tag, tags).items()):
-            if short in held:
-                continue
-            located = self.image(tag)
-            if located is None or located.image.target != self.tag or (located.image.change or "")[:26] != short:
-                continue  # Not ours; or a listing is ahead of what it lists, or tells of what was pruned since.
-            entries.append(located)
-            held.update(change[:26] for change in located.image.records)
-        return replace(seen, entries=tuple(entries))
+        # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
+        listed = {tag: short for short, tag in sorted(entry_ids(self.tag, tags).items())}
+        for pause in (*TAG_PAUSES[:ENTRY_TRIES], None):
+            absent = {}
+            for tag, short in listed.items():
+                if short in held:
+                    continue
+                located = self._entry_at(tag)
+                if located is None:
+                    absent[tag] = short
+                elif located.image.target == self.tag and (located.image.change or "")[:26] == short:
+                    entries.append(located)
+                    held.update(change[:26] for change in located.image.records)
+            if not absent or pause is None:
+                break
+            # Someone puts it at this moment; or the list is ahead, or tells of what was pruned since.
+            self._sleep(pause)
+            listed = absent
+        return tuple(entries)
+
+    def _entry_at(self, tag: str) -> Located | None:
+        """Return what stands at an entry's tag. That is written once, so that it need be read only once."""
+        located = self._entries.get(tag) or self.image(tag)
+        if located is not None:
+            self._entries[tag] = located
+        return located
+
+    def _once_more(self, read: Callable[[], Located | None]) -> Located | None:
+        """Read what a list names and one GET did not find: registries write tags in more than one step."""
+        for pause in TAG_PAUSES:
+            self._sleep(pause)
+            found = read()
+            if found is not None:
+                return found
+        return None
 
     def complete(self, union: Union) -> Union:
         """Return a part of what was seen, with every layer that it needs.

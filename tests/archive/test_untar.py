@@ -398,6 +398,16 @@ def test_missing_end_is_accepted_where_the_caller_has_a_digest() -> None:
         read(whole[:-1], end_required=False)
 
 
+def test_missing_padding_at_the_end_is_accepted_where_the_caller_has_a_digest() -> None:
+    whole = encode_header(b"a", FILE._replace(size=5)) + b"12345"
+    for rest in (b"", bytes(1), bytes(506), bytes(507)):
+        assert len(read(whole + rest, end_required=False)) == 1
+        with pytest.raises(IntegrityError):
+            read(whole + rest)
+    with pytest.raises(IntegrityError):
+        read(whole[:-1], end_required=False)
+
+
 def test_content_that_is_not_consumed_is_skipped() -> None:
     data = encode_header(b"a", FILE._replace(size=3000)) + bytes(3072) + block(b"b") + END
     for chunk in (100, 1 << 20):

@@ -13,7 +13,7 @@ from tests.fakes.trees import make_path
 Make = Callable[[bytes], None]
 
 CASES: dict[str, Make] = {}
-ROOT_ONLY = {"owners", "capability", "devices", "directories that nobody may enter"}
+ROOT_ONLY = {"owners", "capability", "devices", "a device without a number", "directories that nobody may enter"}
 """Cases that only root can make."""
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
@@ -244,7 +244,11 @@ def devices(top: bytes) -> None:
     os.chmod(top + b"/devices/null", 0o666)
     os.mknod(top + b"/devices/loop", stat.S_IFBLK | 0o660, os.makedev(7, 300))
     os.chown(top + b"/devices/loop", 0, 6)
-    os.mknod(top + b"/devices/zero", stat.S_IFCHR | 0o600, os.makedev(0, 0))
+
+
+@case
+def a_device_without_a_number(top: bytes) -> None:
+    os.mknod(top + b"/zero", stat.S_IFCHR | 0o600, os.makedev(0, 0))
 
 
 def make_all(top: bytes) -> None:

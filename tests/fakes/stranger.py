@@ -48,7 +48,7 @@ class Stranger:
                     os.chmod(name, about.st_mode & 0o7777, dir_fd=fd)  # giving it away cleared setuid and setgid
                 os.utime(name, ns=(about.st_atime_ns, about.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
 
-    def agent(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    def agent(self, *words: str | Path, exits: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-c", _RUN, str(self.uid), *map(str, words)],
             cwd="/",
@@ -57,7 +57,7 @@ class Stranger:
             text=True,
             timeout=60,
         )
-        assert done.returncode == 0, f"{words} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == exits, f"{words} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def close(self) -> None:

@@ -14,7 +14,8 @@ import pytest
 from agent.core.reference import parse_reference
 from agent.errors import DivergedError
 from agent.store import StoreOptions, open_store
-from agent.sync.target import Target, this_platform
+from agent.sync.located import this_platform
+from agent.sync.target import Target
 from tests.fakes.contents import noise, write
 from tests.fakes.trees import Tree, snapshot, unlike
 from tests.fakes.workspaces import Workspaces
@@ -40,7 +41,7 @@ def make(top: bytes) -> None:
 class Case(NamedTuple):
     """`whiteouts` are the names that the layer's tar must hold them for, in order."""
 
-    act: Callable[[bytes], None]
+    act: Callable[[bytes], object]
     whiteouts: list[bytes]
     written: int
 
@@ -98,7 +99,7 @@ CASES = {
     "a directory below one": Case(lambda top: remove(top, b"d/sub"), [b"d/sub"], 0),
     "an empty directory": Case(lambda top: remove(top, b"empty/er"), [b"empty/er"], 0),
     "all in a directory but not itself": Case(
-        lambda top: [remove(top, b"d/" + name) for name in os.listdir(top + b"/d")] and None,
+        lambda top: [remove(top, b"d/" + name) for name in os.listdir(top + b"/d")],
         [b"d/one", b"d/sub", b"d/two"],
         0,
     ),

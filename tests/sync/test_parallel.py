@@ -157,9 +157,10 @@ def test_who_waits_finds_that_another_moved_head_for_it(memory: MemoryWorkspaces
     memory.store.pointers["main"] = head
     site = memory.site("c")
     puts: list[str] = []
+    waits: list[float] = []
 
     def sleep(seconds: float) -> None:
-        memory.slept.append(seconds)
+        waits.append(seconds)
         memory.store.before = None
         memory.pull("d", repair=True)
         memory.store.before = before
@@ -171,7 +172,7 @@ def test_who_waits_finds_that_another_moved_head_for_it(memory: MemoryWorkspaces
     memory.store.before = before
     report = push(replace(site, sleep=sleep), PushOptions(lane="c"))
     assert report.head_moved
-    assert (puts, len(memory.slept)) == ([], 1)
+    assert (puts, len(waits)) == ([], 1)
     assert {"from-b", "from-c"} < applied(memory.store, "main").keys()
 
 

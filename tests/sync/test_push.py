@@ -106,6 +106,9 @@ def test_entry_and_pointer_have_the_names_that_the_format_fixes(memory: MemoryWo
     assert {memory.store.pointers[name] for name in names - {tag}} == {report.digest}
     said = memory.manifest(entry)["annotations"]
     assert (said["dev.instep.lane"], said["dev.instep.target"], said["dev.instep.change"]) == (lane, tag, report.id)
+    head = memory.manifest(tag)["annotations"]
+    assert head.keys() == said.keys() - {"dev.instep.lane", "dev.instep.attempt", "dev.instep.change"}
+    assert head["dev.instep.view"] == said["dev.instep.view"]
 
 
 def test_an_entry_holds_what_stood_on_its_writers_disk_and_nothing_more(memory: MemoryWorkspaces) -> None:

@@ -1,0 +1,319 @@
+"""What is remembered of a directory, when it is damaged, someone else's or contested (design section 7)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.core.reference import parse_reference
+from agent.errors import DivergedError, WorkspaceError
+from agent.sync.options import PushOptions
+from agent.sync.push import push
+from agent.workspace.home import lock
+from agent.workspace.state import read_state, write_state
+from tests.fakes.contents import noise, write
+from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
+from tests.fakes.plain import on_disk
+from tests.fakes.trees import snapshot, unlike
+
+
+@pytest.fixture
+def pulled(memory: MemoryWorkspaces) -> MemoryWorkspaces:
+    """A workspace pushed from `a` and pulled into `b`."""
+    top = memory.at("a")
+    write(top, b"d/one", b"one")
+    write(top, b"d/two", noise(4000))
+    os.link(top + b"/d/one", top + b"/linked")
+    os.symlink(b"d", top + b"/link")
+    memory.push("a")
+    memory.pull("b")
+    return memory
+
+
+def state_file(memory: MemoryWorkspaces, name: str = "b") -> Path:
+    return memory.place / f".state-{name}" / "state"
+
+
+def damage(memory: MemoryWorkspaces, how: str) -> None:
+    path = state_file(memory)
+    data = path.read_bytes()
+    if how == "newer header":
+        state = read_state(str(path))
+        assert state is not None
+        with state:
+            write_state(str(path), {**state.header, "version": 99}, list(state))
+        return
+    path.write_bytes(
+        {
+            "empty": b"",
+            "short": data[: len(data) // 2],
+            "flipped": data[:200] + bytes([data[200] ^ 1]) + data[201:],
+            "something else": noise(3000),
+            "newer format": data.replace(b"instep state 1\n", b"instep state 2\n", 1),
+        }[how]
+    )
+
+
+HOW = ["empty", "short", "flipped", "something else", "newer format", "newer header"]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_damaged_state_is_rebuilt_where_the_directory_is_as_the_target(pulled: MemoryWorkspaces, how: str) -> None:
+    damage(pulled, how)
+    before = {path: os.lstat(pulled.at("b") + b"/" + path).st_ctime_ns for path in snapshot(pulled.at("b"))}
+    report = pulled.pull("b")
+    assert (report.written, report.removed) == (0, 0)
+    assert before == {path: os.lstat(pulled.at("b") + b"/" + path).st_ctime_ns for path in before}
+    assert pulled.changed("b") == []
+    write(pulled.at("b"), b"new", b"n")
+    assert pulled.push("b").written == 1
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("where", ["there", "gone meanwhile", "in the target"])
+def test_a_damaged_state_loses_nothing_where_they_differ(pulled: MemoryWorkspaces, how: str, where: str) -> None:
+    if where == "there":
+        write(pulled.at("b"), b"d/one", b"mine")
+    elif where == "gone meanwhile":
+        os.unlink(pulled.at("b") + b"/d/two")
+    else:
+        write(pulled.at("a"), b"d/one", b"theirs")
+        pulled.push("a")
+    damage(pulled, how)
+    before, disk = pulled.frozen("b"), snapshot(pulled.at("b"))
+    with pytest.raises(DivergedError, match=r"the state .*differs from the target; .*--force"):
+        pulled.pull("b")
+    with pytest.raises(DivergedError, match=r"the state .*cannot be told what changed"):
+        pulled.push("b")
+    with pytest.raises(WorkspaceError, match="the state"):
+        pulled.status("b")
+    assert pulled.frozen("b") == before
+    assert unlike(disk, snapshot(pulled.at("b"))) == {}
+    pulled.pull("b", force=True)
+    assert unlike(snapshot(pulled.at("a")), snapshot(pulled.at("b"))) == {}
+
+
+def test_the_state_of_another_directory_is_not_believed(pulled: MemoryWorkspaces) -> None:
+    shutil.copytree(pulled.place / "b", pulled.place / "c", symlinks=True)
+    shutil.copytree(pulled.place / ".state-b", pulled.place / ".state-c")
+    before, disk = pulled.frozen("c"), snapshot(pulled.at("c"))
+    for refused in (pulled.push, pulled.pull, pulled.status):
+        with pytest.raises(DivergedError, match="another directory or mount than the one that was pulled into"):
+            refused("c")
+    assert pulled.frozen("c") == before
+    assert unlike(disk, snapshot(pulled.at("c"))) == {}
+    pulled.pull("c", force=True)
+    assert pulled.changed("c") == []
+
+
+def test_another_directory_at_the_same_place(pulled: MemoryWorkspaces) -> None:
+    os.rename(pulled.at("b"), pulled.at("b") + b"-moved")
+    write(pulled.at("b"), b"d/one", b"other")
+    before = pulled.frozen("b")
+    for refused in (pulled.push, pulled.pull, pulled.status):
+        with pytest.raises(DivergedError, match="another directory or mount"):
+            refused("b")
+    assert pulled.frozen("b") == before
+    # The one that was moved goes back to where it was and is known there.
+    place = pulled.at("b")
+    shutil.rmtree(place)
+    os.rename(place + b"-moved", place)
+    assert pulled.changed("b") == []
+
+
+def test_an_empty_directory_at_the_same_place_is_filled(pulled: MemoryWorkspaces) -> None:
+    os.rename(pulled.at("b"), pulled.at("b") + b"-moved")
+    with pytest.raises(DivergedError):
+        pulled.push("b")
+    pulled.pull("b")
+    assert unlike(snapshot(pulled.at("a")), snapshot(pulled.at("b"))) == {}
+
+
+@pytest.fixture
+def mounted(pulled: MemoryWorkspaces) -> Iterator[MemoryWorkspaces]:
+    """Another file system on top of `b`."""
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "x", pulled.at("b")], capture_output=True).returncode
+    ):
+        pytest.skip("needs the right to mount")
+    yield pulled
+    subprocess.run(["umount", pulled.at("b")], check=True)
+
+
+def test_another_mount_at_the_same_place(mounted: MemoryWorkspaces) -> None:
+    before = mounted.frozen("b")
+    with pytest.raises(DivergedError, match="another directory or mount"):
+        mounted.push("b", allow_empty=True)
+    write(mounted.at("b"), b"d/one", b"other")
+    for refused in (mounted.push, mounted.pull, mounted.status):
+        with pytest.raises(DivergedError, match="another directory or mount"):
+            refused("b")
+    assert mounted.frozen("b") == before
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "null", '{"target": 1, "root": 2}', '{"stamp": "x"}', "\x00" * 40])
+def test_an_intent_that_makes_no_sense_is_none(pulled: MemoryWorkspaces, text: str) -> None:
+    (pulled.place / ".state-b" / "intent").write_text(text)
+    write(pulled.at("b"), b"new", b"n")
+    assert pulled.push("b").written == 1
+    assert pulled.state_of("b").keys() == {"state"}
+
+
+@pytest.mark.parametrize("record", ["", "{}", "x", '{"format":1}'])
+def test_an_intent_with_a_record_that_makes_no_sense_is_none(pulled: MemoryWorkspaces, record: str) -> None:
+    about = os.stat(pulled.at("b"))
+    intent = {
+        "target": pulled.target,
+        "root": [about.st_dev, about.st_ino],
+        "stamp": 5,
+        "parents": [],
+        "lane": "b",
+        "attempt": None,
+        "record": record,
+    }
+    (pulled.place / ".state-b" / "intent").write_text(json.dumps(intent))
+    write(pulled.at("b"), b"new", b"n")
+    assert pulled.push("b").written == 1
+
+
+def test_a_marker_of_a_pull_that_makes_no_sense_still_warns(pulled: MemoryWorkspaces) -> None:
+    (pulled.place / ".state-b" / "pulling").write_text("")
+    with pytest.raises(DivergedError, match="interrupted"):
+        pulled.push("b")
+    pulled.pull("b")
+    assert pulled.push("b").id is None
+
+
+def test_a_state_that_was_lost_is_told_from_a_directory_that_is_not_ours(pulled: MemoryWorkspaces) -> None:
+    shutil.rmtree(pulled.place / ".state-b")
+    disk = snapshot(pulled.at("b"))
+    with pytest.raises(DivergedError, match="was not pulled from it"):
+        pulled.push("b")
+    with pytest.raises(DivergedError, match="not pulled by this program"):
+        pulled.pull("b")
+    assert unlike(disk, snapshot(pulled.at("b"))) == {}
+
+
+def test_a_second_agent_waits_for_the_first(pulled: MemoryWorkspaces) -> None:
+    home = str(pulled.place / ".state-b")
+    released: list[float] = []
+
+    def hold() -> None:
+        with lock(home):
+            ready.set()
+            time.sleep(0.4)
+            released.append(time.monotonic())
+
+    ready = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    ready.wait()
+    write(pulled.at("b"), b"new", b"n")
+    assert pulled.push("b").id
+    assert time.monotonic() >= released[0]
+    holder.join()
+
+
+def test_of_agents_at_once_one_publishes_what_changed(pulled: MemoryWorkspaces) -> None:
+    write(pulled.at("b"), b"new", b"n")
+    done: list[str | None] = []
+    sites = [pulled.site("b") for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda site=site: done.append(push(site, PushOptions(lane="b")).id)) for site in sites
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 4
+    assert len([one for one in done if one]) == 1
+    assert len(entries_of(pulled.store)) == 2
+
+
+@pytest.fixture
+def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of 1 MiB, where the test's parameter says."""
+    place = tmp_path / getattr(request, "param", "b")
+    place.mkdir(mode=0o700)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "x", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def fill_up(place: Path, *, leave: int) -> Path:
+    filler = place / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            file.truncate(file.tell() - leave)
+    return filler
+
+
+@pytest.mark.parametrize("small", [".state-a"], indirect=True)
+@pytest.mark.parametrize("room", [0, 4096, 8192, 12288])
+def test_a_full_disk_where_the_state_is_kept_loses_nothing(memory: MemoryWorkspaces, small: Path, room: int) -> None:
+    top = memory.at("a")
+    for number in range(600):
+        write(top, b"f%d" % number, b"%d" % number)
+    memory.push("a")
+    write(top, b"new", b"n")
+    before, _ = memory.frozen()
+    state = memory.state_of("a")["state"]
+    filler = fill_up(small, leave=room)
+    with pytest.raises(WorkspaceError, match="No space left on device; free some space"):
+        memory.push("a")
+    assert memory.state_of("a")["state"] == state
+    assert room >= 8192 or memory.frozen()[0][2] == before[2]
+    filler.unlink()
+    memory.push("a")
+    assert len(entries_of(memory.store)) == 2
+    memory.pull("z")
+    assert unlike(snapshot(top), snapshot(memory.at("z"))) == {}
+
+
+def test_a_full_disk_on_a_pull_is_recovered_when_there_is_room(memory: MemoryWorkspaces, small: Path) -> None:
+    write(memory.at("a"), b"first", b"1")
+    memory.push("a")
+    memory.pull("b")
+    write(memory.at("a"), b"large", noise(2 << 20))
+    write(memory.at("a"), b"small", b"s")
+    memory.push("a")
+    state = memory.state_of("b")["state"]
+    target, _ = memory.frozen()
+    for _ in range(2):
+        with pytest.raises(WorkspaceError, match="large: cannot be written: No space left on device; free some") as e:
+            memory.pull("b")
+        assert e.value.exit_code == 40
+        assert memory.state_of("b")["state"] == state
+        assert not (small / "large").exists()
+        assert memory.frozen()[0] == target
+    with pytest.raises(DivergedError, match="interrupted"):
+        memory.push("b")
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small)], check=True)
+    memory.pull("b")
+    assert unlike(snapshot(memory.at("a")), snapshot(os.fsencode(small))) == {}
+    assert memory.changed("b") == []
+
+
+def test_the_state_moves_with_its_target(pulled: MemoryWorkspaces) -> None:
+    """A directory is pulled from another target than before: what differs is replaced, what is the same stays."""
+    write(pulled.at("o"), b"d/two", noise(4000))
+    pulled.push("o", to="memory.test/other:x")
+    pulled.pull("b", target="memory.test/other:x")
+    assert sorted(on_disk(pulled.at("b"))) == ["d", "d/two"]
+    assert pulled.status("b").target == "memory.test/other:x"
+    reference = parse_reference("memory.test/other:x")
+    assert len(pulled.log(str(reference))) == 1
