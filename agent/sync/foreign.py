@@ -14,6 +14,7 @@ from agent.core.image import Image, Layer
 from agent.core.pack import whiteouts
 from agent.core.record import FOREIGN_LANE
 from agent.core.union import Union, unite
+from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError
 from agent.sync.layers import Layers
 from agent.sync.merging import merged_image
 from agent.sync.options import Compression
@@ -28,11 +29,23 @@ def adopt_head(site: Site, target: Target, seen: Seen, compression: Compression 
     """Publish what someone else put on top of ours at the target's tag, and return it among the entries.
 
     Head is ours to replace only when nothing stands in it alone (G9).
+
+    Raises:
+        ConflictError: it cannot be read, so that it can be neither kept nor replaced.
     """
     known = seen.known_head
     if seen.is_ours or known is None:
         return seen
-    _, images = adopt(site, target, unite([known, *seen.others]), compression)
+    try:
+        _, images = adopt(site, target, unite([known, *seen.others]), compression)
+    except (IntegrityError, UnsafeArchiveError) as error:
+        assert seen.head is not None
+        raise ConflictError(
+            f"someone else put a layer on top that cannot be kept ({error.subject}: {error.what}); "
+            "what was pushed is published as entries",
+            subject=f"{target.name}@{seen.head.digest}",
+            remedy="keep that image under another tag and put an older one back, or delete this tag; then push or pull",
+        ) from error
     return replace(seen, adopted=(*seen.adopted, *images))
 
 

@@ -20,7 +20,7 @@ from agent.core.foreign import chain_ids
 from agent.core.manifest import MANIFEST
 from agent.core.record import FOREIGN_LANE
 from agent.core.reference import parse_reference
-from agent.errors import ConflictError
+from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError
 from agent.sync.read import log, ls
 from tests.fakes.contents import noise, write
 from tests.fakes.edits import Editor
@@ -242,6 +242,35 @@ def test_an_image_that_has_nothing_of_ours_is_left_alone_and_named(memory: Memor
     memory.pull("c")
     assert "own" in on_disk(memory.at("c"))
     assert "other" not in on_disk(memory.at("c"))
+
+
+HOSTILE: dict[str, Names] = {
+    "a path that leaves the root": {"../escaped": b"x"},
+    "a hard link to nothing": {"link": "nowhere"},
+    "a file above an entry": {"later/below": b"x"},
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_layer_that_cannot_be_kept_is_a_clear_error_and_costs_nobody_a_change(
+    memory: MemoryWorkspaces, case: str
+) -> None:
+    start(memory)
+    memory.pull("b")
+    good = memory.store.pointers["main"]
+    append(memory, HOSTILE[case])
+    theirs = memory.store.pointers["main"]
+    with pytest.raises((IntegrityError, UnsafeArchiveError)):
+        memory.pull("c")
+    assert on_disk(memory.at("c")) == {}
+    assert not (memory.place / "escaped").exists()
+    write(memory.at("b"), b"own", b"own")
+    with pytest.raises(ConflictError, match=f"(?s){theirs}.*cannot be kept"):
+        memory.push("b")
+    assert memory.store.pointers["main"] == theirs
+    memory.store.pointers["main"] = good
+    memory.pull("c")
+    assert "own" in on_disk(memory.at("c"))
 
 
 @pytest.mark.parametrize("recompress", [True, False])
