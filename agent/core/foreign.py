@@ -26,7 +26,7 @@ def absorb(image: Image, known: Sequence[Image], tag: str) -> Image | None:
         None where nothing known lies at the bottom.
     """
     below = tuple(_explained(image.layers, known))
-    if not any(layer.record or layer.base for layer in below):
+    if all(layer.kind == "fixup" for layer in below):
         return None
     past = unite([replace(image, layers=below)])
     parents, stamp, base = past.frontier, past.newest_stamp, min(past.bases, default=None)
@@ -55,7 +55,7 @@ def chain_ids(diff_ids: Iterable[Digest]) -> Iterator[Digest]:
 
 def _explained(layers: Sequence[Layer], known: Sequence[Image]) -> Iterator[Layer]:
     """Yield what is known of the lowest layers, up to the first of which nothing is."""
-    found = {layer.diff_id: layer for image in known for layer in image.layers if layer.kind in ("change", "fixup")}
+    found = {layer.diff_id: layer for image in known for layer in image.layers if layer.kind not in ("base", "foreign")}
     at = 0
     for layer in _base_of(layers, known):
         at += 1
