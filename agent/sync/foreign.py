@@ -75,7 +75,8 @@ def _publish(site: Site, target: Target, union: Union, layer: Layer, compression
     record = layer.record
     assert record is not None
     site.progress.notice(f"{target.name}: a layer that someone else put on top is kept as change {record.id[:12]}")
-    layers = Layers(target.store, union)
+    below = target.complete(union.past(record.parents))
+    layers = Layers(target.store, unite([below.image(target.tag), Image((layer,), target.tag)]))
     entries = list(layers.toc(layer))
     with tempfile.TemporaryFile(dir=site.state) as spool:
         places = _spooled(layers, layer, entries, spool)
