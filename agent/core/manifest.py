@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent.core.canonical import canonical
@@ -207,11 +208,23 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
         platform=_platform(own.get("platform"), config),
         annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
     )
-    if "view" in own and own["view"] != image.view:
+    if "view" in own and not _fits(own["view"], image, descriptors):
         raise EditedError(
             "was edited: its view does not fit its layers", subject=subject, remedy="name an older tag of it"
         )
     return image
+
+
+def _fits(view: str, image: Image, descriptors: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether a view is the image's, or that of the one which someone else built this image from.
+
+    Builders hand the manifest's annotations on, whether they put layers on top of ours or make one of them all.
+    """
+    ours = tuple(layer for layer in image.layers if layer.kind != "foreign")
+    if view == image.view or (ours and image.layers[: len(ours)] == ours and view == replace(image, layers=ours).view):
+        return True
+    claimed = any(key.startswith(PREFIX) for descriptor in descriptors for key in _annotations(descriptor))
+    return not ours and not claimed and bool(image.layers)
 
 
 def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | None) -> Layer:

@@ -59,7 +59,7 @@ class Union:
 
     @property
     def is_chain(self) -> bool:
-        """Whether each change was made on top of exactly the one before it.
+        """Whether each change was made on top of exactly the one before it, and all have an effect.
 
         Then plain application of the layers gives the merged tree, because each layer is its writer's own diff.
         """
@@ -71,7 +71,8 @@ class Union:
             if layer.record.parents != before:
                 return False
             before = (layer.record.id,)
-        return True
+        # An attempt that pulled what a later one had pushed already is superseded by its own past.
+        return not self.superseded
 
     def past(self, ids: Iterable[str]) -> Union:
         """Return the changes in `ids` and everything below them."""

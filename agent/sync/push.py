@@ -136,6 +136,7 @@ def _push(
         if done is not None:
             done.paths = report.paths
         return done or report
+    _refuse_replaced(target, memory.union, options)
     bring_layers(site, target, memory)
     memory = memory.now(union=adopt(site, target, memory.union, options.compression)[0])
     intent = directory.begin(target, memory.union, options, site.clock())
@@ -177,6 +178,17 @@ def _show(site: Site, target: Target, entry: Image, record: Record, options: Pus
     if conflicts and options.on_conflict == "fail":
         raise _conflict(
             target, conflicts, f"they were found after change {record.id[:12]} was published, and it counts"
+        )
+
+
+def _refuse_replaced(target: Target, union: Union, options: PushOptions) -> None:
+    """Raise ConflictError if a later attempt lies on the disk already: it would supersede the change from the start."""
+    attempts = [record.attempt or 0 for record in union.records.values() if record.lane == options.lane]
+    if options.attempt is not None and max(attempts, default=0) > options.attempt:
+        raise ConflictError(
+            f"attempt {max(attempts)} of this lane was pushed before this directory was pulled",
+            subject=f"{target.name}, lane {options.lane}, attempt {options.attempt}",
+            remedy="a later attempt replaces an earlier one; push with a higher --attempt if this one shall count",
         )
 
 

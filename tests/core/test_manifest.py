@@ -270,3 +270,35 @@ def test_an_index_without_a_fitting_image_is_refused_and_says_what_it_has(index,
 
 def test_damage_names_its_subject():
     assert str(damaged("reg.example/a:t", "is odd")).startswith("reg.example/a:t: is odd;")
+
+
+def _put_on_top(config, manifest, kept):
+    """Do as builders do: hand annotations of the manifest on, and those of no layer."""
+    layers = [{key: item[key] for key in ("digest", "size", "mediaType")} for item in manifest["layers"][:kept]]
+    layers.append({"digest": digest(70), "size": 30, "mediaType": ZSTD})
+    diff_ids = [*config["rootfs"]["diff_ids"][:kept], digest(71)]
+    history = [item for item in config["history"] if not item.get("empty_layer")][:kept]
+    config = {**config, "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": [*history, {"created_by": "x"}]}
+    return {**manifest, "layers": layers}, config
+
+
+def test_an_image_that_was_built_on_ours_is_no_edited_one():
+    config, manifest = loaded(IMAGE)
+    manifest, config = _put_on_top(config, manifest, 3)
+    parsed = parse_image(manifest, config, "x")
+    assert [layer.kind for layer in parsed.layers] == ["base", "change", "fixup", "foreign"]
+    assert parsed.records == IMAGE.records
+
+
+def test_an_image_that_was_made_one_layer_of_ours_is_no_edited_one():
+    config, manifest = loaded(IMAGE)
+    manifest, config = _put_on_top(config, manifest, 0)
+    assert [layer.kind for layer in parse_image(manifest, config, "x").layers] == ["foreign"]
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_an_image_that_was_built_on_a_part_of_ours_is_refused(kept):
+    config, manifest = loaded(IMAGE)
+    manifest, config = _put_on_top(config, manifest, kept)
+    with pytest.raises(IntegrityError, match="view"):
+        parse_image(manifest, config, "x")

@@ -137,6 +137,10 @@ def test_what_lacks_its_beginning_is_no_chain():
 
 def test_a_set_with_a_superseded_record_is_no_chain():
     assert not unite([image_of(*chain(2), dropped=(record_of(9, lane="b"),))]).is_chain
+    later = layer_of(1, lane="task", attempt=2)
+    earlier = layer_of(2, (later.record.id,), lane="task", attempt=0)
+    assert not unite([image_of(later, earlier)]).is_chain
+    assert unite([image_of(later, layer_of(2, (later.record.id,), lane="task", attempt=3))]).is_chain
 
 
 def test_two_bases_are_no_chain():

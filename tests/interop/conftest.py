@@ -77,6 +77,25 @@ def make_history(place: Path, compression: str, target: str | None = None) -> Hi
     return History(workspaces, snapshot(workspaces.at("a")), 3)
 
 
+def make_parallel_changes(workspaces: Workspaces, compression: str) -> None:
+    """Push three changes made beside each other, and pull what came of them into `d`."""
+    write(workspaces.at("a"), b"d/one", b"one")
+    write(workspaces.at("a"), b"d/two", b"two")
+    write(workspaces.at("a"), b"f", b"file")
+    workspaces.push("a", compression=compression)
+    workspaces.pull("b")
+    workspaces.pull("c")
+    shutil.rmtree(workspaces.at("a") + b"/d")
+    write(workspaces.at("b"), b"d/three", b"three")
+    write(workspaces.at("b"), b"d/one", b"one, changed beside its deletion")
+    os.unlink(workspaces.at("c") + b"/f")
+    write(workspaces.at("c"), b"f/in", b"in")
+    for name in ("b", "a", "c"):
+        workspaces.push(name, compression=compression)
+    workspaces.pull("d")
+    assert {b"d/one", b"d/three", b"f/in"} <= snapshot(workspaces.at("d")).keys()
+
+
 @pytest.fixture(scope="session")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], History]]:
     """A history in a layout, by compression; not to be changed."""

@@ -86,14 +86,13 @@ class Umoci(Tool):
 
     def __init__(self, place: Path) -> None:
         super().__init__("umoci", place)
-        self._rootless = ["--rootless"] if os.geteuid() != 0 else []
         self._bundles = 0
 
-    def unpack(self, layout: Path, tag: str) -> Path:
+    def unpack(self, layout: Path, tag: str, *, rootless: bool = os.geteuid() != 0) -> Path:
         """Return a new bundle; the tree is its `rootfs`."""
         self._bundles += 1
         bundle = self.place / f"bundle-{self._bundles}"
-        self.run("unpack", *self._rootless, "--image", f"{layout}:{tag}", bundle)
+        self.run("unpack", *(["--rootless"] if rootless else []), "--image", f"{layout}:{tag}", bundle)
         return bundle
 
     def new(self, layout: Path, tag: str) -> None:
@@ -105,7 +104,7 @@ class Umoci(Tool):
         self.run("repack", "--refresh-bundle", "--image", f"{layout}:{tag}", bundle)
 
     def insert(self, layout: Path, tag: str, *words: str | Path) -> None:
-        self.run("insert", *self._rootless, "--image", f"{layout}:{tag}", *words)
+        self.run("insert", *(["--rootless"] if os.geteuid() != 0 else []), "--image", f"{layout}:{tag}", *words)
 
 
 class Buildah(Tool):
