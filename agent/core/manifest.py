@@ -35,7 +35,6 @@ _OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar.gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
     "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
-_CLAIMS = frozenset(PREFIX + key for key in ("view", "target", "lane", "attempt", "change", "dropped"))
 
 _MARKED: dict[str, LayerKind] = {"base": "base", "fixup": "fixup"}
 
@@ -147,16 +146,6 @@ def load_json(data: bytes, subject: str) -> dict[str, Any]:
     return value
 
 
-class EditedError(IntegrityError):
-    """An image of ours that another tool changed, or put something on: what it says of the whole is void."""
-
-
-def without_claims(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest without what it says of the whole image; what it says of each layer proves itself."""
-    kept = {key: value for key, value in _annotations(manifest).items() if key not in _CLAIMS}
-    return {**manifest, "annotations": kept}
-
-
 def needs_config(manifest: Mapping[str, Any]) -> bool:
     """Say whether the descriptors lost what only the config still has."""
     try:
@@ -209,9 +198,7 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
         annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
     )
     if "view" in own and not _fits(own["view"], image, descriptors):
-        raise EditedError(
-            "was edited: its view does not fit its layers", subject=subject, remedy="name an older tag of it"
-        )
+        raise damaged(subject, "was edited: its view does not fit its layers")
     return image
 
 

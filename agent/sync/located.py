@@ -10,13 +10,11 @@ from agent.core.image import Image, Layer, Platform
 from agent.core.manifest import (
     DOCKER_LIST,
     INDEX,
-    EditedError,
     choose_platform,
     damaged,
     load_json,
     needs_config,
     parse_image,
-    without_claims,
 )
 from agent.errors import IntegrityError
 from agent.store.port import Manifest, Store
@@ -58,12 +56,7 @@ def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> 
     config = None
     if needs_config(value):
         config = load_json(_read_config(store, value, subject), subject)
-    try:
-        image = parse_image(value, config, subject)
-    except EditedError:
-        config = config or load_json(_read_config(store, value, subject), subject)
-        image = parse_image(without_claims(value), config, subject)
-    return Located(image, manifest.digest)
+    return Located(parse_image(value, config, subject), manifest.digest)
 
 
 def _must_exist(manifest: Manifest | None, subject: str) -> Manifest:
