@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.fakes.docker_registry import BINARY, DockerRegistry
+
+# Whoever started this in the background may ignore these, and every agent that a test starts would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

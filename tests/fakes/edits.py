@@ -22,17 +22,9 @@ class Editor:
     def edit(self, times: int) -> None:
         """Do so many random things; what cannot be done is skipped."""
         acts = [
-            *(self.write, self.write, self.directory, self.link, self.hard_link, self.hard_link, self.fifo),
-            *(
-                self.remove,
-                self.rename,
-                self.rename,
-                self.mode,
-                self.touch,
-                self.attribute,
-                self.rewrite,
-                self.break_link,
-            ),
+            *(self.write, self.write, self.write, self.directory, self.directory, self.link, self.hard_link),
+            *(self.hard_link, self.fifo, self.remove, self.rename, self.rename, self.mode, self.touch),
+            *(self.attribute, self.rewrite, self.break_link),
         ]
         for _ in range(times):
             act = self.chance.choice(acts)

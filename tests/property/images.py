@@ -21,7 +21,7 @@ records = st.builds(
     parents=st.lists(ids, max_size=3, unique=True).map(lambda parents: tuple(sorted(parents))),
     lane=text,
     attempt=st.none() | st.integers(0, 9),
-    stamp=st.integers(1, 2**63),
+    stamp=st.integers(1, 2**63 - 1),
     base=st.none() | ids,
     diff_id=digests,
     toc=hexes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -168,6 +170,32 @@ def test_what_changed_after_a_push_died_is_a_change_of_its_own(memory: MemoryWor
     memory.pull("z")
     assert unlike(snapshot(top), snapshot(memory.at("z"))) == {}
     assert memory.pull("z").conflicts == []
+
+
+@pytest.mark.parametrize("moment", ["upload", "entry"])
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_rerun_gives_the_same_id_if_it_says_the_same_and_another_time_if_not(
+    memory: MemoryWorkspaces, moment: str, changed: bool
+) -> None:
+    """Whether the entry of the push that died will appear cannot be known: it must be the same, or older."""
+    top = memory.at("a")
+    fill(top)
+    memory.push("a")
+    write(top, b"d/two", b"second")
+    memory.now = 1_900_000_000_000_000_000
+    assert push_dying_at(memory, 0 if moment == "upload" else moment, {})
+    intent = json.loads(memory.state_of("a")["intent"])
+    assert intent["stamp"] == memory.now
+    if changed:
+        write(top, b"d/two", b"third")
+    memory.now += 60_000_000_000
+    report = memory.push("a")
+    (entry, _) = memory.log()
+    if moment == "entry":
+        assert (hashlib.sha256(intent["record"].encode()).hexdigest() == report.id) is not changed
+        assert entry.stamp == memory.now if changed else entry.stamp == intent["stamp"]
+    else:
+        assert entry.stamp == intent["stamp"]  # no one has seen it
 
 
 def test_an_entry_that_lands_late_is_kept_beside_what_came_after_it(memory: MemoryWorkspaces) -> None:

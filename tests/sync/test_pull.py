@@ -158,6 +158,32 @@ def test_a_superseded_change_is_no_ones_parent(memory: MemoryWorkspaces) -> None
     assert applied(memory.store, str(report.digest)) == on_disk(memory.at("e"))
 
 
+def test_a_superseded_change_that_nothing_was_built_on_is_no_ones_parent_either(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    for name, attempt in (("b", 0), ("c", 1)):
+        memory.pull(name, lane="x", attempt=attempt)
+        write(memory.at(name), b"new", b"try %d" % attempt)
+        later = memory.push(name, lane="x", attempt=attempt).id
+    assert memory.pull("d").frontier == [later]
+    write(memory.at("d"), b"last", b"d")
+    report = memory.push("d")
+    assert memory.log()[0].parents == [later]
+    assert len(memory.manifest(str(report.digest))["layers"]) == 3
+    assert "dev.instep.dropped" not in memory.manifest(str(report.digest))["annotations"]
+
+
+def test_the_past_leads_through_superseded_changes(memory: MemoryWorkspaces) -> None:
+    """What a writer saw by way of a change that was replaced later is no conflict, though its layer left head."""
+    attempts(memory)
+    write(memory.at("d"), b"f", b"settled")
+    memory.push("d", lane="d", attempt=0)
+    write(memory.at("c"), b"second", b"c")
+    memory.push("c", lane="x", attempt=1)
+    assert len(memory.manifest("main")["layers"]) == 4
+    report = memory.pull("e")
+    assert (report.conflicts, content(memory, "e")) == ([], b"settled")
+
+
 def test_at_a_change_that_was_built_on_a_superseded_one_gives_all_that_its_writer_had(
     memory: MemoryWorkspaces,
 ) -> None:
@@ -206,7 +232,7 @@ def test_a_layer_that_a_tool_encoded_anew_is_read_from_the_entry(memory: MemoryW
     top = memory.at("a")
     write(top, b"big", noise(10_000))
     memory.push("a")
-    history(memory, b"one")
+    before = history(memory, b"one")
     manifest = memory.manifest("main")
     for layer in manifest["layers"]:
         data = gzip.compress(unpacked(memory.store.blobs[layer["digest"]]), mtime=0)
@@ -214,7 +240,8 @@ def test_a_layer_that_a_tool_encoded_anew_is_read_from_the_entry(memory: MemoryW
         layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
         del layer["annotations"]
     memory.put("main", manifest)
-    memory.pull("b")
+    assert memory.pull("b").frontier == before
+    assert len(memory.log()) == 2
     assert unlike(snapshot(top), snapshot(memory.at("b"))) == {}
 
 
