@@ -7,19 +7,21 @@ from dataclasses import dataclass, replace
 
 from agent.core.conflict import Conflict
 from agent.core.image import Image
-from agent.core.manifest import MANIFEST, format_image
+from agent.core.manifest import format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
 from agent.errors import AgentError, ConflictError, TagRefusedError
 from agent.sync.foreign import adopt_head
 from agent.sync.merging import disagreements, merged_image
 from agent.sync.options import Compression
+from agent.sync.publish import put_manifest
 from agent.sync.site import Site
 from agent.sync.target import Seen, Target, Unlisted
 
-LOOKS = 16
+LOOKS = 24
 WAIT_EACH = 0.03
 WAIT_MAX = 2.0
+CREW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +43,15 @@ def move_head(site: Site, target: Target, own: Image, compression: Compression =
     Raises:
         ConflictError: head is an image of someone else that was not made from ours.
     """
-    return _bring_up(site, target, target.look(unlisted=_unlisted(site, target)), own, compression)
+    return _bring_up(site, target, own, compression)
 
 
 def repair(site: Site, target: Target, seen: Seen) -> bool:
     """Bring head up to date if it lacks a change; never because its bytes differ (design section 5)."""
-    if not everything(seen).ids - head_ids(seen):
-        return False
-    return _bring_up(site, target, seen, None, "zstd").complete
+    return bool(everything(seen).ids - head_ids(seen)) and _bring_up(site, target, None, "zstd").complete
 
 
-def _bring_up(site: Site, target: Target, seen: Seen, own: Image | None, compression: Compression) -> Moved:
+def _bring_up(site: Site, target: Target, own: Image | None, compression: Compression) -> Moved:
     """Merge into head what it lacks.
 
     There is no compare-and-swap on a tag, so whoever wrote it looks again, a bounded number of times: what was put
@@ -61,28 +61,57 @@ def _bring_up(site: Site, target: Target, seen: Seen, own: Image | None, compres
     # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
     image, merged = own and replace(own, lane="", attempt=None, change=None), mine.ids
     conflicts: Sequence[Conflict] = ()
-    has_waited = False
+    company = _Company(site)
     for _ in range(LOOKS):
+        seen = target.glance(unlisted=_unlisted(site, target))
+        if company.rests(_others(seen, mine)):
+            continue
+        seen = target.read(seen)
         if own:
             _refuse_foreign(target, seen, mine)
         seen = adopt_head(site, target, seen, compression)
         whole = everything(seen, *([own] if own else []))
-        lacking = whole.ids - head_ids(seen)
-        if not lacking:
+        if whole.ids <= head_ids(seen):
             return Moved(True, conflicts if whole.ids == merged else disagreements(target, whole))
-        others = len(lacking - mine.ids)
-        if others and not has_waited:
-            # Whoever else is at work will look, too: let one of us find that the other did it already.
-            site.sleep(min(WAIT_EACH * others, WAIT_MAX) * site.random())
-        else:
-            if image is None or whole.ids != merged:
-                (image, conflicts), merged = merged_image(target, whole), whole.ids
-            if not put_head(site, target, seen, image):
-                return Moved(False, conflicts)
-        has_waited = bool(others) and not has_waited
-        seen = target.look(unlisted=_unlisted(site, target))
+        if image is None or whole.ids != merged:
+            (image, conflicts), merged = merged_image(target, whole), whole.ids
+        if not put_head(site, target, seen, image):
+            return Moved(False, conflicts)
     site.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
     return Moved(False, conflicts)
+
+
+def _others(seen: Seen, mine: Union) -> int:
+    """Return how many changes of others head lacks."""
+    own = {change[:26] for change in mine.ids}
+    return sum(short not in own for short in seen.missing.values())
+
+
+@dataclass(slots=True)
+class _Company:
+    """Those who would all move head now, seen by one of them: who merges, and who waits for it.
+
+    Whoever else is at work looks, too, so that one may find that another did it already. In a large company, whose
+    entries take long to read, a few are enough for a start, twice as many when nothing came of that, and so on.
+    """
+
+    site: Site
+    others: int = 0
+    rounds: int = 0
+
+    def rests(self, others: int) -> bool:
+        """Wait and return true, or return false: it is this agent's turn to merge what `others` have published."""
+        if not others:
+            return False
+        if others < self.others:
+            self.rounds = 1  # Somebody is at it.
+        self.others = others
+        if self.rounds and self.site.random() * (others + 1) < CREW << (self.rounds - 1):
+            self.rounds = 0
+            return False
+        self.site.sleep(min(WAIT_EACH * others * 2**self.rounds, WAIT_MAX) * self.site.random())
+        self.rounds += 1
+        return True
 
 
 def everything(seen: Seen, *own: Image) -> Union:
@@ -104,7 +133,7 @@ def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
     config, manifest = format_image(image)
     target.store.put_blob(config)
     try:
-        target.store.put_manifest(target.tag, manifest, MANIFEST)
+        put_manifest(site, target, target.tag, manifest)
     except TagRefusedError as error:
         site.progress.notice(f"{error.subject}: {error.what}; head stays behind, readers merge")
         return False

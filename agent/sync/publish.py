@@ -14,7 +14,7 @@ from agent.core.known import Found
 from agent.core.manifest import INLINE_MAX, MANIFEST, format_image
 from agent.core.record import Record
 from agent.core.tags import entry_tag, pointer_tag
-from agent.errors import IntegrityError, TagRefusedError
+from agent.errors import IntegrityError, MissingBlobError, TagRefusedError
 from agent.store.port import Manifest, Store, Stored
 from agent.sync.options import Compression
 from agent.sync.site import Site
@@ -23,6 +23,8 @@ from agent.sync.target import Target
 from agent.workspace.examine import open_content
 from agent.workspace.root import Root
 
+LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds, more or less, between tries to put a manifest whose blobs the registry does not find."""
 BUFFERED = 4 << 20
 """Layers up to this size are held in memory, so that they can be checked for existence and sent again."""
 
@@ -132,22 +134,38 @@ def publish_entry(site: Site, target: Target, image: Image, record: Record) -> D
     there = target.entry(record)
     if there is None:
         target.store.put_blob(config)
-        digest = target.store.put_manifest(entry_tag(target.tag, record.lane, record.id), manifest, MANIFEST)
+        digest = put_manifest(site, target, entry_tag(target.tag, record.lane, record.id), manifest)
     else:
         digest = there.digest
         manifest = _must_be_there(target.store.get_manifest(digest), digest)
     # An earlier attempt that published nothing would leave a gap that readers, who count up, do not look behind.
     gaps = (pointer_tag(target.tag, record.lane, earlier) for earlier in range(record.attempt or 0))
     for pointer in [gap for gap in gaps if target.store.get_manifest(gap) is None]:
-        target.store.put_manifest(pointer, manifest, MANIFEST)
+        put_manifest(site, target, pointer, manifest)
     _put_pointer(site, target, record, manifest, digest)
     return digest
+
+
+def put_manifest(site: Site, target: Target, tag: str, manifest: bytes) -> Digest:
+    """Put a manifest at a tag; its blobs were stored before.
+
+    Raises:
+        MissingBlobError: one of them is gone for good.
+        TagRefusedError: the registry does not let the tag move.
+    """
+    for pause in LINK_PAUSES:
+        try:
+            return target.store.put_manifest(tag, manifest, MANIFEST)
+        except MissingBlobError:
+            # Who stores the same blob at the same moment hides it until its link is written anew (distribution).
+            site.sleep(pause * (0.5 + site.random()))
+    return target.store.put_manifest(tag, manifest, MANIFEST)
 
 
 def _put_pointer(site: Site, target: Target, record: Record, manifest: bytes, digest: Digest) -> None:
     pointer = pointer_tag(target.tag, record.lane, record.attempt)
     try:
-        target.store.put_manifest(pointer, manifest, MANIFEST)
+        put_manifest(site, target, pointer, manifest)
     except TagRefusedError as error:
         # A registry whose tags never move: a rerun finds what it put there, and a laptop's second push finds its first.
         there = target.store.get_manifest(pointer)

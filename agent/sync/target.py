@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.core.foreign import absorb
@@ -37,6 +37,7 @@ class Seen:
         pointers: what each lane that was asked for points at; None for one that published nothing.
         tag: the target's.
         adopted: images of entries that were made since, of what someone else put on top of ours.
+        missing: the tags of listed entries that were not read, each with the beginning of its change's id.
     """
 
     head: Located | None
@@ -44,6 +45,7 @@ class Seen:
     pointers: dict[str, Located | None] = field(default_factory=dict)
     tag: str = ""
     adopted: tuple[Image, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def union(self) -> Union:
@@ -142,9 +144,12 @@ class Target:
         Args:
             unlisted: called with the error where the list cannot be read; without, it is raised.
         """
+        return self.read(self.glance(after, unlisted))
+
+    def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
+        """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
-        pointers = self._pointers(after)
-        seen = Seen(head, (), pointers, self.tag)
+        seen = Seen(head, (), self._pointers(after), self.tag)
         if self.digest or seen.has_all_named:
             return seen  # An image that cannot move has no entries beside it.
         try:
@@ -156,7 +161,13 @@ class Target:
             return seen
         if head is None and self.tag in tags:
             seen = replace(seen, head=self._once_more(self.head))
-        return replace(seen, entries=self._lacking(seen, tags))
+        held = {change[:26] for change in _readable(seen.union)}
+        listed = sorted(entry_ids(self.tag, tags).items())
+        return replace(seen, missing={tag: short for short, tag in listed if short not in held})
+
+    def read(self, seen: Seen) -> Seen:
+        """Read the entries that a glance found missing."""
+        return replace(seen, entries=self._lacking(seen), missing={})
 
     def _pointers(self, after: Iterable[str]) -> dict[str, Located | None]:
         """Return what lanes point at; one without a pointer is waited for, before that means that it did not run."""
@@ -169,14 +180,14 @@ class Target:
             pointers.update({lane: self.pointer(lane) for lane in missing})
         return pointers
 
-    def _lacking(self, seen: Seen, tags: list[str]) -> tuple[Located, ...]:
+    def _lacking(self, seen: Seen) -> tuple[Located, ...]:
         """Return the listed entries with changes that the rest of what was seen lacks."""
-        held = {change[:26] for change in _readable(seen.union)}
+        held: set[str] = set()
         entries: list[Located] = []
         # Newest first would be best, but a tag says no age: read what is lacking until nothing is.
-        listed = {tag: short for short, tag in sorted(entry_ids(self.tag, tags).items())}
+        listed = seen.missing
         for pause in (*TAG_PAUSES[:ENTRY_TRIES], None):
-            absent = {}
+            absent: dict[str, str] = {}
             for tag, short in listed.items():
                 if short in held:
                     continue

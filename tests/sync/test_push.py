@@ -179,12 +179,12 @@ def test_a_push_of_nothing_publishes_nothing(memory: MemoryWorkspaces) -> None:
     assert memory.store.log == []
 
 
-def test_a_push_of_nothing_with_an_attempt_publishes_an_empty_change_each_time(memory: MemoryWorkspaces) -> None:
+def test_a_push_of_nothing_with_an_attempt_publishes_an_empty_change(memory: MemoryWorkspaces) -> None:
     fill(memory)
     memory.push("a")
     memory.pull("b")
     first = memory.push("b", lane="x", attempt=0)
-    second = memory.push("b", lane="x", attempt=0)
+    second = memory.push("b", lane="x", attempt=1)
     assert first.id and second.id and first.id != second.id
     assert [(entry.lane, entry.written) for entry in memory.log()] == [("x", 0), ("x", 0), ("a", 5)]
     memory.pull("c")
