@@ -20,8 +20,9 @@ _ROOM = 4 << 30
 _HEAD = """# Benchmarks
 
 `make bench` measures, on one machine and in one run, the agent beside tools that do comparable work. Times are of whole
-processes, the fastest of {repeat}; they are no promise, and ratios say more than seconds. The registry is Debian's
-`docker-registry` on loopback. Peak memory is that of the largest single process.
+processes, the fastest of {repeat} (one run only of umoci, restic and a pull of 1 %, which cannot be repeated as they
+were); they are no promise, and ratios say more than seconds. The registry is Debian's `docker-registry` on loopback.
+Peak memory is that of the largest single process.
 
 Tree: {files:,} files, {size:.0f} MiB of source text, on {where}. Machine: {cores} cores, Linux {kernel},
 Python {python}.

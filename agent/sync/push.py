@@ -129,7 +129,7 @@ def _push(
     moves = memory.target != target.name
     if options.dry_run:
         return report
-    if not look.entries and (done or options.attempt is None or _is_last(memory, options)) and not moves:
+    if not look.entries and (done or options.attempt is None) and not moves:
         if look.is_refreshed:
             directory.remember(_later(memory, directory, target, look, memory.union, {}, Version(0, "")))
         directory.forget_intent()
@@ -164,12 +164,6 @@ def _push(
     directory.remember(later)
     directory.forget_intent()
     return report
-
-
-def _is_last(memory: Memory, options: PushOptions) -> bool:
-    """Say whether the newest change on the disk is this attempt's own: it need not publish an empty one again."""
-    newest = [memory.union.records.get(change) for change in memory.union.frontier]
-    return [(record.lane, record.attempt) for record in newest if record] == [(options.lane, options.attempt)]
 
 
 def _show(site: Site, target: Target, entry: Image, record: Record, options: PushOptions, report: PushReport) -> None:
