@@ -30,6 +30,7 @@ COMMANDS = {
     "ls": "List the paths of a workspace without pulling it.",
     "cat": "Print files of a workspace without pulling it.",
     "watch": "Push whenever a directory has come to rest after changes.",
+    "doctor": "Try what a registry can do, and say what that means.",
     "completion": "Print the shell's completion script.",
 }
 COMPLETE_VARIABLE = "_AGENT_COMPLETE"

@@ -11,6 +11,7 @@ from agent.cli.failure import printable
 from agent.core.canonical import name_to_json
 from agent.core.entry import Kind
 from agent.core.path import show
+from agent.sync.doctor import DoctorReport
 from agent.sync.report import (
     ConflictReport,
     Difference,
@@ -142,7 +143,18 @@ def listed_line(listed: ListedPath, *, long: bool) -> str:
     return f"{mode} {owner} {listed.size:>12} {moment(listed.mtime)} {change:<{ID_DIGITS}} {name}{arrow}"
 
 
-def to_json(report: PullReport | PushReport | LogEntry | Difference | ListedPath | StatusReport) -> dict[str, Any]:
+def doctor_lines(report: DoctorReport) -> list[str]:
+    """Return one line for each check, in columns, then what was left."""
+    width = max(len(check.name) for check in report.checks)
+    lines = [
+        f"{check.verdict:<7}  {check.name:<{width}}  {printable(check.found)}; {check.means}" for check in report.checks
+    ]
+    return [*lines, *(f"left: {printable(left)}" for left in report.left)]
+
+
+def to_json(
+    report: DoctorReport | PullReport | PushReport | LogEntry | Difference | ListedPath | StatusReport,
+) -> dict[str, Any]:
     """Return a report's fields as JSON values; names are strings, or `{"b64": …}` where they are not UTF-8."""
     if isinstance(report, StatusReport):
         value = {field.name: getattr(report, field.name) for field in fields(report)}

@@ -11,7 +11,9 @@ from agent.core.manifest import format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
 from agent.errors import AgentError, ConflictError, TagRefusedError
+from agent.sync.foreign import adopt_head
 from agent.sync.merging import disagreements, merged_image
+from agent.sync.options import Compression
 from agent.sync.publish import put_manifest
 from agent.sync.site import Site
 from agent.sync.target import Seen, Target, Unlisted
@@ -38,21 +40,21 @@ class Moved:
     conflicts: Sequence[Conflict]
 
 
-def move_head(site: Site, target: Target, own: Image) -> Moved:
+def move_head(site: Site, target: Target, own: Image, compression: Compression = "zstd") -> Moved:
     """Bring head up to date with the entry `own` and with every other that is listed.
 
     Raises:
-        ConflictError: head is an image of someone else.
+        ConflictError: head is an image of someone else that was not made from ours.
     """
-    return _bring_up(site, target, own)
+    return _bring_up(site, target, own, compression)
 
 
 def repair(site: Site, target: Target, seen: Seen) -> bool:
     """Bring head up to date if it lacks a change; never because its bytes differ (design section 5)."""
-    return bool(everything(seen).ids - head_ids(seen)) and _bring_up(site, target, None).complete
+    return bool(everything(seen).ids - head_ids(seen)) and _bring_up(site, target, None, "zstd").complete
 
 
-def _bring_up(site: Site, target: Target, own: Image | None) -> Moved:
+def _bring_up(site: Site, target: Target, own: Image | None, compression: Compression) -> Moved:
     """Merge into head what it lacks.
 
     There is no compare-and-swap on a tag, so whoever wrote it looks again, a bounded number of times: what was put
@@ -70,6 +72,7 @@ def _bring_up(site: Site, target: Target, own: Image | None) -> Moved:
         seen = target.read(seen)
         if own:
             _refuse_foreign(target, seen, mine)
+        seen = adopt_head(site, target, seen, compression)
         whole = everything(seen, *([own] if own else []))
         if whole.ids <= head_ids(seen):
             return Moved(True, conflicts if whole.ids == merged else disagreements(target, whole))
@@ -116,7 +119,8 @@ class _Company:
 
 def everything(seen: Seen, *own: Image) -> Union:
     """Return all changes that head should hold."""
-    return unite([*own, *([seen.head.image] if seen.head and seen.is_ours else []), *seen.others])
+    known = seen.known_head
+    return unite([*own, *([known] if known else []), *seen.others])
 
 
 def head_ids(seen: Seen) -> set[str]:
@@ -140,7 +144,7 @@ def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
 
 
 def _refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
-    if seen.head is None or seen.is_ours or str(seen.head.digest) in mine.bases:
+    if seen.head is None or seen.known_head is not None or str(seen.head.digest) in mine.bases:
         return
     raise ConflictError(
         "the image at the target's tag was put there by someone else; the change is published as an entry",

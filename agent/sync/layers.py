@@ -12,10 +12,12 @@ from agent.archive.reader import Expected, Hashing, LayerReader
 from agent.archive.toc import Toc
 from agent.archive.trailer import MissingTocError
 from agent.core.change import Change
-from agent.core.entry import Kind, TocEntry, TreeEntry
+from agent.core.derive import derive
+from agent.core.entry import Context, Kind, TocEntry, TreeEntry, Write
 from agent.core.flatten import base_change
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
+from agent.core.merge import merge
 from agent.core.union import Union
 from agent.store.port import Store
 
@@ -45,7 +47,8 @@ class Layers:
         self._store = store
         self._union = union
         self._base_store = base_store or store
-        self._tocs: dict[str, Toc] = {}
+        self._tocs: dict[str, Toc | list[TocEntry]] = {}
+        self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
 
     @property
@@ -79,29 +82,34 @@ class Layers:
     def toc(self, layer: Layer) -> Iterable[TocEntry]:
         """Return the entries of a change's layer.
 
-        Raises:
-            IntegrityError: the table of contents is damaged, or was lost when another tool encoded the layer anew.
-        """
-        return self._toc(layer)
-
-    def has_toc(self, layer: Layer) -> bool:
-        """Say whether a change's layer has its table of contents, which is lost when a tool encodes the layer anew.
+        Of a layer that another tool made or encoded anew, so that it has no table of contents, they are derived from
+        its tar and the tree below it; it is read whole. A place below 0 is one in a layer below.
 
         Raises:
-            IntegrityError, UnsafeArchiveError: it has one, but a damaged one.
-            AuthError, UnavailableError: see `agent.errors`.
+            IntegrityError: the table of contents is damaged, or the tar is.
         """
-        try:
-            self._toc(layer)
-        except MissingTocError:
-            return False
-        return True
+        assert layer.record is not None
+        return self._toc(layer.record.id, layer)
 
-    def _toc(self, layer: Layer) -> Toc:
-        # Not by diff_id: changes that put nothing into the tar, such as touches, all have that of the empty tar.
-        if layer.digest not in self._tocs:
-            self._tocs[layer.digest] = self._inline(layer) or self._fetch_toc(layer)
-        return self._tocs[layer.digest]
+    def _toc(self, change: str, layer: Layer) -> Toc | list[TocEntry]:
+        # Not by the layer's digest: two changes may have one tar, and have seen different versions.
+        if change not in self._tocs:
+            self._tocs[change] = self._inline(layer) or self._fetch_toc(layer) or self._derived(layer)
+        return self._tocs[change]
+
+    def _derived(self, layer: Layer) -> list[TocEntry]:
+        assert layer.record is not None
+        below = merge(self.changes(self._union.past(layer.record.parents)))
+        tree = list(below.tree())
+        lent: dict[int, int] = {}
+        entries = derive(tree, map(_digested, self._reader(layer)))
+        for index, entry in enumerate(entries):
+            if isinstance(entry, Write | Context) and entry.offset < 0 and entry.node.kind is Kind.FILE:
+                if entry.offset not in lent:
+                    self._lent.append(tree[-entry.offset - 1])
+                    lent[entry.offset] = -len(self._lent)
+                entries[index] = entry._replace(offset=lent[entry.offset])
+        return entries
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""
@@ -110,15 +118,22 @@ class Layers:
         toc = Toc(layer.toc)
         return toc if toc.sha256 == layer.record.toc else None
 
-    def _fetch_toc(self, layer: Layer) -> Toc:
+    def _fetch_toc(self, layer: Layer) -> Toc | None:
         record, encoding = layer.record, layer.encoding
         assert record is not None
+        if not record.toc:
+            return None
         place = (encoding.toc_offset, encoding.toc_length, encoding.toc_sha256) if encoding else None
 
         def fetch(start: int, length: int) -> bytes:
             return b"".join(self._store.read_blob(layer.digest, start, length))
 
-        return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=record.toc, place=place)
+        try:
+            return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=record.toc, place=place)
+        except MissingTocError:
+            if encoding is not None:
+                raise
+            return None
 
     def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
         """Yield files with their contents, each verified by the time it is exhausted; in any order.
@@ -129,6 +144,10 @@ class Layers:
         """
         rest: dict[int, list[TreeEntry]] = defaultdict(list)
         for entry in wanted:
+            if entry.offset < 0:
+                here = self._lent[-entry.offset - 1]
+                yield from ((entry, chunks) for _, chunks in self.contents(here.layer, [here]))
+                continue
             rest[entry.offset].append(entry)
         # Two files that were names of one share an offset; what a stream gives once is read again for the second.
         while rest:
@@ -140,15 +159,17 @@ class Layers:
         if layer in self._union.bases:
             yield from self._read_base(self._union.bases[layer], wanted)
             return
-        here = next(found for found in self._union.changes.values() if found.diff_id == layer)
+        change, here = next(found for found in self._union.changes.items() if found[1].diff_id == layer)
         self.fetched += 1
-        toc = self._toc(here)
+        toc = self._toc(change, here)
         size = sum(entry.node.size + _HEADER for entry in wanted.values())
-        if self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
+        if not isinstance(toc, Toc) or self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
             promised = {offset: entry.node.sha256 for offset, entry in wanted.items()}
             for item, content in self._reader(here, promised):
-                if item.offset in wanted and type(item) is Placed:
-                    yield wanted[item.offset], content
+                if type(item) is Placed and (entry := wanted.get(item.offset)):
+                    if not isinstance(toc, Toc):
+                        content = Hashing(content, sha256(), entry.node.sha256, entry.path)
+                    yield entry, content
             return
         for found, content in read_entries(
             toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted

@@ -16,6 +16,7 @@ from agent.core.union import Union, unite
 from agent.errors import ConflictError, DivergedError, FileChangedError, UsageError
 from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent, open_directory
+from agent.sync.foreign import adopt
 from agent.sync.head import everything, move_head
 from agent.sync.located import Located, this_platform
 from agent.sync.memory import Memory
@@ -137,6 +138,7 @@ def _push(
         return done or report
     _refuse_replaced(target, memory.union, options)
     bring_layers(site, target, memory)
+    memory = memory.now(union=adopt(site, target, memory.union, options.compression)[0])
     intent = directory.begin(target, memory.union, options, site.clock())
     entries = mark_whiteouts(look.entries, memory.known)
     packing = Packing(site, directory.root, look, entries, options.compression)
@@ -170,7 +172,7 @@ def _show(site: Site, target: Target, entry: Image, record: Record, options: Pus
     Raises:
         ConflictError: head is an image of someone else, or there are conflicts and `on_conflict` is `fail`.
     """
-    moved = move_head(site, target, entry)
+    moved = move_head(site, target, entry, options.compression)
     conflicts = involving(record, moved.conflicts)
     report.head_moved, report.conflicts = moved.complete, conflict_reports(conflicts)
     if conflicts and options.on_conflict == "fail":
