@@ -1,4 +1,4 @@
-"""Three tasks share a workspace through an image layout on disk: `make demo`.
+"""Tasks share a workspace through an image layout on disk, one after the other and at the same time: `make demo`.
 
 The workspace is this interpreter's standard library. Every command that is shown is run, as a user would run it.
 Whether the trees are equal is decided by a walker of this file's own, not by the agent.
@@ -40,13 +40,13 @@ def main() -> int:
             return 1
         stored = sum(path.stat().st_size for path in (Path(place) / "registry").rglob("*") if path.is_file())
     print(f"\n{BOLD}All trees are equal, down to the last attribute.{RESET}")
-    print(f"{demo.paths:,} paths, {mib(demo.size)} of files, {mib(stored)} stored in two layers,", end=" ")
+    print(f"{demo.paths:,} paths, {mib(demo.size)} of files, {mib(stored)} stored in five layers,", end=" ")
     print(f"{demo.agent_seconds:.1f} s in the agent, {time.perf_counter() - began:.1f} s in all")
     return 0
 
 
 class Demo:
-    """The three tasks, in a directory of their own."""
+    """The tasks, in a directory of their own."""
 
     def __init__(self, place: Path, agent: Path) -> None:
         self.place = place
@@ -76,24 +76,61 @@ class Demo:
         self.agent_runs("pull", TARGET, "task-1")
         self.compare(second, first)
 
-        title("What happened")
-        self.agent_runs("log", TARGET)
-        self.agent_runs("diff", TARGET)
+        title("Tasks 4 and 5 depend on task 3, not on each other: they run and push at the same time")
+        edit(second, "tests.txt", "all green\n")
+        edit(third, "lint.txt", "no findings\n")
+        edit(third, "this.py", "# linted\n")
+        self.agents_race(
+            ("push", TARGET, "task-2", "--lane", "demo/test", "-m", "run the tests"),
+            ("push", TARGET, "task-3", "--lane", "demo/lint", "-m", "lint"),
+        )
 
-    def agent_runs(self, *words: str) -> None:
-        """Show a command, run it, and count its time."""
+        title("Task 6, which saw neither, has its own idea of this.py: nothing is lost, and it is told")
+        edit(first, "this.py", "# translated\n")
+        edit(first, "docs.txt", "translated\n")
+        self.agent_runs("push", TARGET, "task-1", "--lane", "demo/docs", "-m", "translate")
+
+        title("Everything arrived: every directory becomes the sum of the three, and every pull tells of the conflict")
+        for name in ("task-1", "task-2", "task-3"):
+            self.agent_runs("pull", TARGET, name, quiet=name != "task-1")
+        self.compare(first, second)
+        self.compare(second, third)
+        for name in ("tests.txt", "lint.txt", "docs.txt"):
+            if not (third / name).exists():
+                raise FailedError(f"{name} is lost")
+        self.agent_runs("log", TARGET)
+
+    def agents_race(self, *commands: tuple[str, ...]) -> None:
+        """Show commands, run them at the same time, and show how each ended."""
+        began = time.perf_counter()
+        running = [
+            subprocess.Popen([self.agent, *words], cwd=self.place, env=self.environ, stderr=subprocess.PIPE, text=True)
+            for words in commands
+        ]
+        told = [process.communicate()[1] for process in running]
+        self.agent_seconds += time.perf_counter() - began
+        for words, process, text in zip(commands, running, told, strict=True):
+            print(f"{DIM}${RESET} agent {shlex.join(words)} &", flush=True)
+            self.show(words[0], process.returncode, text)
+
+    def agent_runs(self, *words: str, quiet: bool = False) -> None:
+        """Show a command, run it, and count its time; `quiet` shows nothing of what it says."""
         print(f"{DIM}${RESET} agent {shlex.join(words)}", flush=True)
         began = time.perf_counter()
         done = subprocess.run(
             [self.agent, *words], cwd=self.place, env=self.environ, stderr=subprocess.PIPE, text=True, check=False
         )
         self.agent_seconds += time.perf_counter() - began
-        for line in done.stderr.splitlines():
+        self.show(words[0], done.returncode, "" if quiet and not done.returncode else done.stderr)
+
+    def show(self, command: str, code: int, told: str) -> None:
+        """Show what a command said, and fail if it did."""
+        for line in told.splitlines():
             # Without a terminal the agent prints a line for each stage; its last one says it all.
-            if done.returncode or line.startswith(("agent: pulled", "agent: pushed", "agent: warning")):
+            if code or line.startswith(("agent: pulled", "agent: pushed", "agent: warning")):
                 print(f"  {line}", flush=True)
-        if done.returncode:
-            raise FailedError(f"agent {words[0]} ended with {done.returncode}")
+        if code:
+            raise FailedError(f"agent {command} ended with {code}")
 
     def compare(self, ours: Path, theirs: Path) -> None:
         """Compare two trees, all attributes of all paths."""
@@ -180,6 +217,12 @@ def change(root: Path) -> None:
     os.utime(root / "string.py", ns=(0, 1))
     (root / "moon" / "base").mkdir(parents=True)
     (root / "moon" / "base" / "flag.txt").write_text("hello\n")
+
+
+def edit(root: Path, name: str, text: str) -> None:
+    """Add a line to a file."""
+    with (root / name).open("a") as file:
+        file.write(text)
 
 
 def attempt(action: Callable[[], None]) -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "watch": "Push whenever a directory has come to rest after changes.",
     "squash": "Put one layer in place of many.",
     "prune": "Delete what a workspace does not need any more, or all of it.",
+    "doctor": "Try what a registry can do, and say what that means.",
     "completion": "Print the shell's completion script.",
 }
 COMPLETE_VARIABLE = "_AGENT_COMPLETE"

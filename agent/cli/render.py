@@ -11,6 +11,7 @@ from agent.cli.failure import printable
 from agent.core.canonical import name_to_json
 from agent.core.entry import Kind
 from agent.core.path import show
+from agent.sync.doctor import DoctorReport
 from agent.sync.report import (
     ConflictReport,
     Difference,
@@ -170,8 +171,25 @@ def listed_line(listed: ListedPath, *, long: bool) -> str:
     return f"{mode} {owner} {listed.size:>12} {moment(listed.mtime)} {change:<{ID_DIGITS}} {name}{arrow}"
 
 
+def doctor_lines(report: DoctorReport) -> list[str]:
+    """Return one line for each check, in columns, then what was left."""
+    width = max(len(check.name) for check in report.checks)
+    lines = [
+        f"{check.verdict:<7}  {check.name:<{width}}  {printable(check.found)}; {check.means}" for check in report.checks
+    ]
+    return [*lines, *(f"left: {printable(left)}" for left in report.left)]
+
+
 def to_json(
-    report: PullReport | PushReport | SquashReport | PruneReport | LogEntry | Difference | ListedPath | StatusReport,
+    report: DoctorReport
+    | PullReport
+    | PushReport
+    | SquashReport
+    | PruneReport
+    | LogEntry
+    | Difference
+    | ListedPath
+    | StatusReport,
 ) -> dict[str, Any]:
     """Return a report's fields as JSON values; names are strings, or `{"b64": …}` where they are not UTF-8."""
     if isinstance(report, StatusReport):

@@ -31,6 +31,12 @@ PREFIX = "dev.instep."
 INLINE_MAX = 2 << 10
 INLINE_TOTAL_MAX = 512 << 10
 
+_OCI_TYPES = {
+    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
+}
+
 _MARKED: dict[str, LayerKind] = {"base": "base", "fixup": "fixup"}
 
 
@@ -229,7 +235,7 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | No
     if encoding and (encoding.digest != digest or encoding.diff_id != diff_id):
         encoding = None
     return Layer(
-        media_type=str(descriptor["mediaType"]),
+        media_type=oci_type(str(descriptor["mediaType"])),
         digest=digest,
         size=size,
         diff_id=diff_id,
@@ -347,6 +353,11 @@ def _offered_platform(item: Mapping[str, Any]) -> Platform:
     named = (said.get(key) for key in ("os", "architecture", "variant"))
     system, architecture, variant = (name if isinstance(name, str) else "" for name in named)
     return system, architecture, variant
+
+
+def oci_type(media_type: str) -> str:
+    """Return OCI's media type of a layer for Docker's; what is stored under either is the same."""
+    return _OCI_TYPES.get(media_type, media_type)
 
 
 def damaged(subject: str, what: str) -> IntegrityError:

@@ -15,6 +15,7 @@ from agent.core.entry import Version
 from agent.errors import IntegrityError
 
 FORMAT = 1
+FOREIGN_LANE = "foreign"
 STAMP_MAX = 1 << 63
 """Every clock that has seen a stamp goes on from it, so that one absurd stamp would spoil all that follow."""
 _T = TypeVar("_T")
@@ -37,7 +38,10 @@ class Record:
         message: the author's words.
         annotations: the author's manifest annotations, sorted by key.
         diff_id: digest of the layer's tar.
-        toc: sha256 (hex) of the entry part of the layer's table of contents.
+        toc: sha256 (hex) of the entry part of the layer's table of contents; empty for a layer of others that nobody
+            published yet.
+        foreign: of a layer that someone else put on top of ours, the chain id that it had there (image-spec,
+            config.md); its id is made of that alone, so that everyone who finds the layer finds the same change.
     """
 
     target: str
@@ -50,6 +54,7 @@ class Record:
     toc: str
     message: str = ""
     annotations: tuple[tuple[str, str], ...] = field(default=())
+    foreign: Digest | None = None
 
     @cached_property
     def text(self) -> str:
@@ -65,13 +70,16 @@ class Record:
             "message": self.message or None,
             "annotations": dict(self.annotations) or None,
             "diff_id": self.diff_id,
-            "toc": self.toc,
+            "toc": self.toc if self.toc or self.foreign is None else None,
+            "foreign": self.foreign,
         }
         return canonical({key: item for key, item in value.items() if item is not None}).decode()
 
     @cached_property
     def id(self) -> str:
-        """The change's id: sha256 of `text`, 64 hex digits."""
+        """The change's id, 64 hex digits: sha256 of `text`, or of ("foreign", chain id) in canonical JSON."""
+        if self.foreign is not None:
+            return sha256(canonical([FOREIGN_LANE, self.foreign])).hexdigest()
         return sha256(self.text.encode()).hexdigest()
 
     @property
@@ -100,7 +108,8 @@ def parse_record(text: str) -> Record:
             stamp=_typed(value["stamp"], int),
             base=_ident(value["base"]) if "base" in value else None,
             diff_id=parse_digest(value["diff_id"]),
-            toc=_ident(value["toc"]),
+            toc=_ident(value["toc"]) if "toc" in value or "foreign" not in value else "",
+            foreign=parse_digest(value["foreign"]) if "foreign" in value else None,
             message=_typed(value.get("message", ""), str),
             annotations=tuple(
                 (_typed(key, str), _typed(item, str))
@@ -112,6 +121,8 @@ def parse_record(text: str) -> Record:
         raise _not_ours(f"unreadable ({type(error).__name__})", text) from error
     if not is_canonical:
         raise _not_ours("not in canonical form", text)
+    if record.foreign is not None and (record.lane, record.attempt) != (FOREIGN_LANE, None):
+        raise _not_ours("of a layer of others, and of another lane than theirs", text)
     if not 0 < record.stamp < STAMP_MAX or (record.attempt or 0) < 0:
         raise _not_ours("out of range: its stamp or its attempt", text)
     return record

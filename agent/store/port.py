@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from agent.core.digest import Digest
 
@@ -106,3 +106,36 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release connections. Further calls are an error."""
+
+
+Ability = Literal["stream", "whole", "resume", "range", "mount", "referrers", "pages", "tag", "clock"]
+"""What the calls of `Store` do without, try again, or hide.
+
+`stream`: a blob of unknown length in one request; `whole`: a blob of known length in one request after the session's
+beginning; `resume`: a blob in parts, the second after asking how far the first came; `range`: bytes of a blob from its
+middle; `mount`: a blob from another repository of the registry; `referrers`: the list of what refers to a manifest;
+`pages`: the list of tags a page at a time; `tag`: one look at a tag, not repeated; `clock`: the time it says it is.
+"""
+
+
+class Answered(NamedTuple):
+    """What trying an ability gave: whether it is there, and the answer's number (a status; of `clock`, ms ahead)."""
+
+    works: bool
+    number: int
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A store that can tell how it is reached. One without, such as a directory, has nothing to tell."""
+
+    def probe(self, ability: Ability, reference: str) -> Answered:
+        """Try one ability, once, without any retry.
+
+        Args:
+            reference: of a blob of at least two bytes for `range` and `mount`, of a manifest for `referrers`, a tag for
+                `tag`; the others take no notice of it.
+
+        Raises:
+            AuthError, UnavailableError: no answer came, or it was about the account.
+        """

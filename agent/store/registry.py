@@ -18,7 +18,7 @@ from agent.store.credentials import find_credentials
 from agent.store.download import Downloads
 from agent.store.manifest import MANIFEST_MAX, MANIFEST_TYPES, check_reference, digest_for, is_digest, manifest_of
 from agent.store.meter import Meter
-from agent.store.port import Manifest, Store, Stored
+from agent.store.port import Ability, Answered, Manifest, Store, Stored
 from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
 from agent.store.retrying import Limits, Timing
 from agent.store.transport import Transport
@@ -204,6 +204,12 @@ class RegistryStore:
             if mounted:
                 return
         copy_through(lambda chunks: self._uploads.stream(chunks, location), digest, source)
+
+    def probe(self, ability: Ability, reference: str) -> Answered:
+        """See `port.Probing`."""
+        from agent.store.probing import Probes
+
+        return Probes(self._transport, self._base, self._repository, self._push).probe(ability, reference)
 
     def close(self) -> None:
         """See `port.Store`."""

@@ -11,6 +11,7 @@ from agent.core.manifest import format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
 from agent.errors import AgentError, ConflictError, MissingBlobError, TagRefusedError
+from agent.sync.foreign import adopt_head
 from agent.sync.merging import disagreements, merged_image
 from agent.sync.options import Compression
 from agent.sync.publish import put_manifest
@@ -19,9 +20,12 @@ from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Seen, Target, Unlisted
 
 LOOKS = 24
+"""How often head is looked at, at most, waits included."""
 WAIT_EACH = 0.03
+"""Seconds to wait at most, the first time, for each change of others that head lacks."""
 WAIT_MAX = 2.0
 CREW = 4
+"""How many of a company merge at first, more or less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ def move_head(site: Site, target: Target, own: Image, compression: Compression =
     """Bring head up to date with the entry `own` and with every other that is listed.
 
     Raises:
-        ConflictError: head is an image of someone else.
+        ConflictError: head is an image of someone else that was not made from ours.
     """
     return _bring_up(site, target, own, compression)
 
@@ -61,14 +65,15 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
     # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
     image, merged = own and replace(own, lane="", attempt=None, change=None), _layers_of(mine)
     conflicts: Sequence[Conflict] = ()
-    company = _Company(site)
+    company, unlisted = _Company(site), _unlisted(site, target)
     for _ in range(LOOKS):
-        seen = target.glance(unlisted=_unlisted(site, target))
+        seen = target.glance(unlisted=unlisted)
         if company.rests(_others(seen, mine)):
             continue
         seen = target.read(seen)
         if own:
             refuse_foreign(target, seen, mine)
+        seen = adopt_head(site, target, seen, compression)
         whole = everything(seen, *([own] if own else []))
         if whole.ids <= head_ids(seen):
             return Moved(True, conflicts if whole.ids == merged[0] else disagreements(target, whole))
@@ -126,7 +131,8 @@ class _Company:
 
 def everything(seen: Seen, *own: Image) -> Union:
     """Return all changes that head should hold."""
-    return unite([*own, *([seen.head.image] if seen.head and seen.is_ours else []), *seen.others])
+    known = seen.known_head
+    return unite([*own, *([known] if known else []), *seen.others])
 
 
 def head_ids(seen: Seen) -> set[str]:
@@ -150,8 +156,8 @@ def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
 
 
 def refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
-    """Raise ConflictError if head is an image of someone else, and no base of `mine`."""
-    if seen.head is None or seen.is_ours or str(seen.head.digest) in mine.bases:
+    """Raise ConflictError if head is an image of someone else that was not made from ours, and no base of `mine`."""
+    if seen.head is None or seen.known_head is not None or str(seen.head.digest) in mine.bases:
         return
     raise ConflictError(
         "the image at the target's tag was put there by someone else; the change is published as an entry",
@@ -163,7 +169,12 @@ def refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
 def _unlisted(site: Site, target: Target) -> Unlisted:
     """Return what a push does where the list cannot be read: its entry is durable, so that it says so and goes on."""
 
+    warned: list[AgentError] = []
+
     def warn(error: AgentError) -> None:
+        if warned:
+            return
+        warned.append(error)
         site.progress.notice(f"{error.subject}: {error.what}; what others pushed to {target.name} is merged by readers")
 
     return warn

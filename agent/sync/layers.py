@@ -12,7 +12,8 @@ from agent.archive.reader import Expected, Hashing, LayerReader
 from agent.archive.toc import Toc
 from agent.archive.trailer import MissingTocError
 from agent.core.change import Ancestor, Change, Squash, SquashEntry
-from agent.core.entry import Kind, TocEntry, TreeEntry
+from agent.core.derive import derive
+from agent.core.entry import Context, Kind, TocEntry, TreeEntry, Write
 from agent.core.flatten import base_change
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
@@ -46,7 +47,8 @@ class Layers:
         self._store = store
         self._union = union
         self._base_store = base_store or store
-        self._tocs: dict[str, Toc] = {}
+        self._tocs: dict[str, Toc | list[TocEntry]] = {}
+        self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
 
     @property
@@ -99,19 +101,24 @@ class Layers:
         squash = layer.squash
         assert squash is not None
         records = tuple(Ancestor(r.id, r.stamp, r.parents, r.lane, r.attempt) for r in squash.records)
-        entries = SquashEntries(self._toc(layer))
+        toc = self._toc(layer)
+        assert isinstance(toc, Toc)
+        entries = SquashEntries(toc)
         return Squash(squash.id, squash.ids, squash.dropped_ids, records, entries, layer.diff_id)
 
     def toc(self, layer: Layer) -> Iterable[TocEntry]:
         """Return the entries of a change's layer.
 
+        Of a layer that another tool made or encoded anew, so that it has no table of contents, they are derived from
+        its tar and the tree below it; it is read whole. A place below 0 is one in a layer below.
+
         Raises:
-            IntegrityError: the table of contents is damaged, or was lost when another tool encoded the layer anew.
+            IntegrityError: the table of contents is damaged, or the tar is.
         """
         return self._toc(layer)
 
     def has_toc(self, layer: Layer) -> bool:
-        """Say whether a change's layer has its table of contents, which is lost when a tool encodes the layer anew.
+        """Say whether a squash's layer has its table of contents, which is lost when a tool encodes the layer anew.
 
         Raises:
             IntegrityError, UnsafeArchiveError: it has one, but a damaged one.
@@ -123,11 +130,26 @@ class Layers:
             return False
         return True
 
-    def _toc(self, layer: Layer) -> Toc:
-        # Not by diff_id: changes that put nothing into the tar, such as touches, all have that of the empty tar.
-        if layer.digest not in self._tocs:
-            self._tocs[layer.digest] = self._inline(layer) or self._fetch_toc(layer)
-        return self._tocs[layer.digest]
+    def _toc(self, layer: Layer) -> Toc | list[TocEntry]:
+        # Not by the layer's digest: two changes may have one tar, and have seen different versions.
+        described = layer.record or layer.squash
+        assert described is not None
+        if described.id not in self._tocs:
+            self._tocs[described.id] = self._inline(layer) or self._fetch_toc(layer) or self._derived(layer)
+        return self._tocs[described.id]
+
+    def _derived(self, layer: Layer) -> list[TocEntry]:
+        assert layer.record is not None
+        tree = list(self.merged(self._union.reaching(layer.record.parents)).tree())
+        lent: dict[int, int] = {}
+        entries = derive(tree, map(_digested, self._reader(layer)))
+        for index, entry in enumerate(entries):
+            if isinstance(entry, Write | Context) and entry.offset < 0 and entry.node.kind is Kind.FILE:
+                if entry.offset not in lent:
+                    self._lent.append(tree[-entry.offset - 1])
+                    lent[entry.offset] = -len(self._lent)
+                entries[index] = entry._replace(offset=lent[entry.offset])
+        return entries
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""
@@ -136,15 +158,21 @@ class Layers:
         toc = Toc(layer.toc)
         return toc if toc.sha256 == layer.entries_sha256 else None
 
-    def _fetch_toc(self, layer: Layer) -> Toc:
+    def _fetch_toc(self, layer: Layer) -> Toc | None:
         encoding, entries = layer.encoding, layer.entries_sha256
-        assert entries is not None
+        if not entries:
+            return None
         place = (encoding.toc_offset, encoding.toc_length, encoding.toc_sha256) if encoding else None
 
         def fetch(start: int, length: int) -> bytes:
             return b"".join(self._store.read_blob(layer.digest, start, length))
 
-        return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=entries, place=place)
+        try:
+            return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=entries, place=place)
+        except MissingTocError:
+            if encoding is not None or layer.record is None:
+                raise
+            return None
 
     def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
         """Yield files with their contents, each verified by the time it is exhausted; in any order.
@@ -155,6 +183,10 @@ class Layers:
         """
         rest: dict[int, list[TreeEntry]] = defaultdict(list)
         for entry in wanted:
+            if entry.offset < 0:
+                here = self._lent[-entry.offset - 1]
+                yield from ((entry, chunks) for _, chunks in self.contents(here.layer, [here]))
+                continue
             rest[entry.offset].append(entry)
         # Two files that were names of one share an offset; what a stream gives once is read again for the second.
         while rest:
@@ -170,11 +202,13 @@ class Layers:
         self.fetched += 1
         toc = self._toc(here)
         size = sum(entry.node.size + _HEADER for entry in wanted.values())
-        if self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
+        if not isinstance(toc, Toc) or self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
             promised = {offset: entry.node.sha256 for offset, entry in wanted.items()}
             for item, content in self._reader(here, promised):
-                if item.offset in wanted and type(item) is Placed:
-                    yield wanted[item.offset], content
+                if type(item) is Placed and (entry := wanted.get(item.offset)):
+                    if not isinstance(toc, Toc):
+                        content = Hashing(content, sha256(), entry.node.sha256, entry.path)
+                    yield entry, content
             return
         for found, content in read_entries(
             toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted

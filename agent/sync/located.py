@@ -20,11 +20,6 @@ from agent.errors import IntegrityError
 from agent.store.port import Manifest, Store
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
-_OCI_TYPES = {
-    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
-}
 CONFIG_MAX = 8 << 20
 
 
@@ -103,11 +98,7 @@ def as_base(located: Located) -> Image:
     """
     base = str(located.digest)
     layers = tuple(
-        Layer(_oci_type(layer), layer.digest, layer.size, layer.diff_id, "base", base=base)
+        Layer(layer.media_type, layer.digest, layer.size, layer.diff_id, "base", base=base)
         for layer in located.image.layers
     )
     return Image(layers=layers, target="", platform=located.image.platform)
-
-
-def _oci_type(layer: Layer) -> str:
-    return _OCI_TYPES.get(layer.media_type, layer.media_type)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from agent.core.advance import unexamined
 from agent.core.conflict import Conflict
 from agent.core.entry import Kind, TreeEntry
+from agent.core.foreign import is_unpublished
 from agent.core.known import Fingerprint, Known
 from agent.core.path import show
 from agent.core.plan import Plan, plan
@@ -141,7 +142,17 @@ def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
         site.progress.notice(
             f"{target.name}: another tool encoded the image's layers anew; the workspace is whole, its history is lost"
         )
-    if seen.head and not seen.is_ours and seen.others and str(seen.head.digest) not in seen.union.bases:
+    if seen.head is None or seen.is_ours:
+        return
+    known = seen.known_head
+    if known is not None:
+        count = sum(map(is_unpublished, unite([known, *seen.others]).changes.values()))
+        if count:
+            layers = "a layer" if count == 1 else f"{count} layers"
+            site.progress.notice(
+                f"{target.name}: someone else put {layers} on top; taken as a change, which the next push will publish"
+            )
+    elif seen.others and str(seen.head.digest) not in seen.union.bases:
         site.progress.notice(
             f"{target.name}@{seen.head.digest}: an image that someone else put there; its layers are left out, "
             "what was pushed to the target is merged without it"

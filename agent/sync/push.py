@@ -23,6 +23,7 @@ from agent.errors import (
 )
 from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent, open_directory
+from agent.sync.foreign import adopt
 from agent.sync.head import everything, move_head
 from agent.sync.located import Located, this_platform
 from agent.sync.memory import Memory
@@ -146,6 +147,7 @@ def _push(
         return done or report
     _refuse_replaced(target, memory.union, options)
     bring_layers(site, target, memory)
+    memory = memory.now(union=adopt(site, target, memory.union, options.compression)[0])
     intent = directory.begin(target, memory.union, options, site.clock())
     entries = mark_whiteouts(look.entries, memory.known)
     packing = Packing(site, directory.root, look, entries, options.compression)

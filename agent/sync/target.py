@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from agent.core.foreign import absorb
 from agent.core.image import Image, Platform
 from agent.core.manifest import damaged
 from agent.core.record import Record
@@ -45,14 +46,18 @@ class Seen:
         head: the image at the target's tag.
         entries: images that hold changes which head lacks, and checkpoints.
         pointers: what each lane that was asked for points at; None for one that published nothing.
+        tag: the target's.
+        adopted: images of entries that were made since, of what someone else put on top of ours.
         missing: the tags of listed entries that were not read, each with the beginning of its change's id.
-        is_encoded_anew: head is a copy whose layers lost their tables of contents: what they hold can be read, who
+        is_encoded_anew: head is a copy in which a squash lost its table of contents: what it holds can be read, who
             changed it can not.
     """
 
     head: Located | None
     entries: tuple[Located, ...] = ()
     pointers: dict[str, Located | None] = field(default_factory=dict)
+    tag: str = ""
+    adopted: tuple[Image, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     is_encoded_anew: bool = False
 
@@ -62,14 +67,22 @@ class Seen:
         others = self.others
         if self.head is None:
             return unite(others)
-        if self.is_ours:
-            return unite([self.head.image, *others])
+        known = self.known_head
+        if known is not None:
+            return unite([known, *others])
         return unite(others or [as_base(self.head)])
+
+    @property
+    def known_head(self) -> Image | None:
+        """Head, layers that someone else put on top of ours as changes; None if there is none, or nothing of ours."""
+        if self.head is None or self.is_ours:
+            return self.head.image if self.head else None
+        return absorb(self.head.image, self.others, self.tag)
 
     @property
     def others(self) -> list[Image]:
         """The images of entries and pointers."""
-        return [located.image for located in (*self.entries, *self.pointers.values()) if located]
+        return [*(located.image for located in (*self.entries, *self.pointers.values()) if located), *self.adopted]
 
     @property
     def has_all_named(self) -> bool:
@@ -150,7 +163,7 @@ class Target:
     def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
         """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
-        seen = Seen(head, (), self._pointers(after))
+        seen = Seen(head, (), self._pointers(after), self.tag)
         if self.digest or seen.has_all_named:
             return seen  # An image that cannot move has no entries beside it.
         for _ in range(LISTS):
@@ -259,11 +272,11 @@ class Target:
         return None
 
     def _judged(self, seen: Seen) -> Seen:
-        """Return what was seen, head as an image of someone else if it is a copy that a tool encoded anew."""
-        if seen.head is None or not seen.is_ours:
+        """Return what was seen, head as an image of someone else if it is a copy that lost what a squash says."""
+        if seen.head is None:
             return seen
         layers = Layers(self.store, seen.union)
-        unsure = [layer for layer in seen.union.order if layer.encoding is None]
+        unsure = [layer for layer in seen.union.squashes.values() if layer.encoding is None]
         if all(map(layers.has_toc, unsure)):
             return seen
         foreign = tuple(replace(layer, kind="foreign", record=None, base=None) for layer in seen.head.image.layers)

@@ -51,6 +51,7 @@ def everything(agent: Agent, layout: str, work: Path) -> dict[str, dict[str, Any
     printed["agent diff"] = agent.json("diff", layout)
     printed["agent log"] = agent.json("log", layout)
     printed["agent ls"] = agent.json("ls", layout)
+    printed["agent doctor"] = agent.json("doctor", layout)
     printed["agent cat"] = agent.json("cat", layout, "README")
     done = agent("exec", layout, other, "--json", "--", "true")
     printed["agent exec"] = json.loads(done.stdout)

@@ -1,0 +1,55 @@
+"""`agent doctor`: try what a registry can do, and say what that means."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import click
+
+from agent.cli import options
+from agent.cli.context import Session
+from agent.cli.render import doctor_lines, to_json
+from agent.core.reference import Reference
+
+
+@click.command("doctor", epilog="Example: agent doctor reg.example.com/team/ws:main")
+@options.target
+@click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=10,
+    show_default=True,
+    help="How long the list of tags may take to show a new tag.",
+)
+@options.session()
+def command(session: Session, target: Reference, wait: float) -> int:
+    """Try what the registry of TARGET can do, and say what that means for workspaces that are kept there.
+
+    A few small images are pushed to TARGET's repository under a tag of their own, and deleted again. TARGET itself is
+    only read.
+    """
+    from agent.sync.doctor import doctor
+    from agent.sync.site import Site
+
+    with session.stores() as open_store:
+        report = doctor(
+            Site(
+                target=target,
+                directory=os.curdir,
+                state=os.curdir,
+                open_store=open_store,
+                progress=session.display(),
+                clock=time.time_ns,
+                sleep=time.sleep,
+                random=random.random,
+            ),
+            wait,
+        )
+    if session.json:
+        session.print_json({**to_json(report), **session.remarks()})
+    else:
+        session.print_lines(doctor_lines(report))
+    return report.exit_code

@@ -1,0 +1,128 @@
+"""Layers that someone else put on top of ours, made entries of the target (design section 5, foreign head)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import IO
+
+from agent.archive.writer import LayerWriter
+from agent.core.change import Kept, Listed
+from agent.core.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
+from agent.core.foreign import is_unpublished
+from agent.core.image import Image, Layer
+from agent.core.pack import whiteouts
+from agent.core.record import FOREIGN_LANE
+from agent.core.union import Union, unite
+from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError
+from agent.sync.layers import Layers
+from agent.sync.merging import merged_image
+from agent.sync.options import Compression
+from agent.sync.packed import describe
+from agent.sync.publish import publish_entry
+from agent.sync.site import Site
+from agent.sync.target import Seen, Target
+
+_PIECE = 1 << 20
+
+
+def adopt_head(site: Site, target: Target, seen: Seen, compression: Compression = "zstd") -> Seen:
+    """Publish what someone else put on top of ours at the target's tag, and return it among the entries.
+
+    Head is ours to replace only when nothing stands in it alone (G9).
+
+    Raises:
+        ConflictError: it cannot be read, so that it can be neither kept nor replaced.
+    """
+    known = seen.known_head
+    if seen.is_ours or known is None:
+        return seen
+    try:
+        _, images = adopt(site, target, unite([known, *seen.others]), compression)
+    except (IntegrityError, UnsafeArchiveError) as error:
+        assert seen.head is not None
+        raise ConflictError(
+            f"someone else put a layer on top that cannot be kept ({error.subject}: {error.what}); "
+            "what was pushed is published as entries",
+            subject=f"{target.name}@{seen.head.digest}",
+            remedy="keep that image under another tag and put an older one back, or delete this tag; then push or pull",
+        ) from error
+    return replace(seen, adopted=(*seen.adopted, *images))
+
+
+def adopt(site: Site, target: Target, union: Union, compression: Compression) -> tuple[Union, list[Image]]:
+    """Return a set of changes without layers that no entry holds, and the images of the entries that hold them now.
+
+    Raises:
+        IntegrityError, UnsafeArchiveError: such a layer is damaged.
+    """
+    images: list[Image] = []
+    for layer in union.order:
+        if not is_unpublished(layer):
+            continue
+        assert layer.record is not None
+        there = target.entry(replace(layer.record, target=target.tag))
+        images.append(there.image if there else _publish(site, target, union, layer, compression))
+        union = unite([union.image(target.tag), images[-1]])
+    return union, images
+
+
+def _publish(site: Site, target: Target, union: Union, layer: Layer, compression: Compression) -> Image:
+    """Publish one layer of others as an entry, written anew as a layer of ours.
+
+    As it is it could not be put on other layers than those it was made for: it need not list the directories above
+    what it holds, may have opaque whiteouts, and hard links to what lies below it.
+    """
+    record = layer.record
+    assert record is not None
+    site.progress.notice(f"{target.name}: a layer that someone else put on top is kept as change {record.id[:12]}")
+    below = target.complete(union.past(record.parents))
+    layers = Layers(target.store, unite([below.image(target.tag), Image((layer,), target.tag)]))
+    entries = list(layers.toc(layer))
+    with tempfile.TemporaryFile(dir=site.state) as spool:
+        places = _spooled(layers, layer, entries, spool)
+
+        def contents(entry: Write | Context | Kept | Listed) -> tuple[Node, Iterator[bytes]]:
+            return entry.node, _read(spool, places[entry.offset], entry.node.size)
+
+        writers: list[LayerWriter] = []
+
+        def chunks() -> Iterator[bytes]:
+            writers.append(LayerWriter(entries, list(whiteouts(entries)), contents, compression))
+            return iter(writers[-1])
+
+        stored = target.store.upload(chunks)
+    packed = writers[-1].result
+    record = replace(record, target=target.tag, diff_id=packed.diff_id, toc=packed.toc_sha256)
+    own = unite([union.past(record.parents).image(target.tag), Image((describe(record, packed, stored),), target.tag)])
+    image, _ = merged_image(target, own)
+    image = replace(image, lane=FOREIGN_LANE, attempt=None, change=record.id)
+    publish_entry(site, target, image, record)
+    return image
+
+
+def _spooled(layers: Layers, layer: Layer, entries: list[TocEntry], spool: IO[bytes]) -> dict[int, int]:
+    """Put the contents of a layer's files aside, and return where each lies, by its offset.
+
+    They come in the order of a tar that anyone may have made, and are needed in that of their paths.
+    """
+    wanted = {
+        entry.offset: TreeEntry(entry.path, entry.node, None, layer.diff_id, entry.offset)
+        for entry in entries
+        if isinstance(entry, Write | Context) and entry.node.kind is Kind.FILE
+    }
+    places = {}
+    for row, chunks in layers.contents(layer.diff_id, list(wanted.values())):
+        places[row.offset] = spool.tell()
+        for chunk in chunks:
+            spool.write(chunk)
+    return places
+
+
+def _read(spool: IO[bytes], start: int, size: int) -> Iterator[bytes]:
+    while size:
+        spool.seek(start)
+        data = spool.read(min(size, _PIECE))
+        start, size = start + len(data), size - len(data)
+        yield data
