@@ -67,8 +67,8 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
     conflicts: Sequence[Conflict] = ()
     company, unlisted = _Company(site), _unlisted(site, target)
     for _ in range(LOOKS):
-        seen = target.glance(unlisted=unlisted)
-        if company.rests(_others(seen, mine)):
+        seen = _of_others(target.glance(unlisted=unlisted), mine)
+        if company.rests(len(seen.missing)):
             continue
         seen = target.read(seen)
         if own:
@@ -96,10 +96,10 @@ def _layers_of(union: Union) -> tuple[set[str], set[str]]:
     return union.ids, set(union.squashes)
 
 
-def _others(seen: Seen, mine: Union) -> int:
-    """Return how many changes of others head lacks."""
+def _of_others(seen: Seen, mine: Union) -> Seen:
+    """Return what was seen; one's own entry and its past need not be read, whether head has them or not."""
     own = {change[:26] for change in mine.ids}
-    return sum(short not in own for short in seen.missing.values())
+    return replace(seen, missing={tag: short for tag, short in seen.missing.items() if short not in own})
 
 
 @dataclass(slots=True)
