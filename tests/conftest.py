@@ -10,11 +10,17 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # `from tests.fakes… import …` works however pytest was started.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.fakes.docker_registry import BINARY, DockerRegistry
+
+# The same examples every time; HYPOTHESIS_PROFILE=random looks for new ones.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 # Whoever started this in the background may ignore these, and every agent that a test starts would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -79,7 +79,7 @@ def test_a_status_and_a_pull_open_nothing_that_stands(pulled: Workspaces, opened
     assert opened == []
 
 
-def test_what_was_written_within_the_clocks_tick_is_read_again_but_once(workspaces: Workspaces, opened: list[str]) -> None:
+def test_what_was_written_within_the_clocks_tick_is_read_once_more(workspaces: Workspaces, opened: list[str]) -> None:
     fill(workspaces.at("a"))
     workspaces.push("a")
     let_the_clock_tick()
