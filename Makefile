@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
+SECONDS ?= 300
 
-.PHONY: demo test lint types layers unit bench clean
+.PHONY: demo test lint types layers unit soak bench clean
 
 demo: $(VENV)/.runtime
 	@$(BIN)/python examples/demo.py
@@ -24,6 +25,10 @@ layers: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Searches schedules of parallel writers for as long as SECONDS for each scene; prints how many it tried.
+soak: $(VENV)/.dev
+	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA tests/model
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

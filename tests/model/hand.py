@@ -1,0 +1,212 @@
+"""One directory and the production code at work in it, on a shared repository that is weak or on one of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.core.reference import Reference, parse_reference
+from agent.core.union import Union
+from agent.errors import AgentError
+from agent.store.port import Store
+from agent.sync.memory import parse_memory
+from agent.sync.options import PullOptions, PushOptions
+from agent.sync.pull import pull
+from agent.sync.push import push
+from agent.sync.site import Site
+from agent.workspace.state import read_state
+from tests.fakes.plain import Plain, on_disk
+from tests.model.weak_store import WeakStore
+from tests.model.world import RETURNED, TARGET, Actor, Call, World
+
+MTIME = 1_600_000_000_000_000_000
+Files = Mapping[str, str | None]
+"""Contents to write by path; None deletes."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def stage(self, name: str, total: int | None = None, unit: str = "paths") -> None:
+        """Nothing to show."""
+
+    def advance(self, amount: int) -> None:
+        """Nothing to show."""
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A push that returned. `at` counts the schedule's words by then."""
+
+    id: str
+    lane: str
+    attempt: int | None
+    at: int
+    head_moved: bool
+    requests: int
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A pull that returned. `began` counts the schedule's words when it began; `stale` says if a list of it was."""
+
+    union: Union
+    tree: Plain
+    after: tuple[str, ...]
+    own: tuple[str, int] | None
+    began: int
+    stale: bool
+
+
+class Hand:
+    """What an actor's script may do with one directory of its own."""
+
+    def __init__(self, place: Path, name: str, clock: int) -> None:
+        self.place = place
+        self.name = name
+        self.clock = clock
+        self.pushed: list[Pushed] = []
+        self.pulled: list[Pulled] = []
+        self.failed: list[tuple[str, AgentError]] = []
+        self.progress = Silent()
+        self.is_dirty = True
+        self.world: World | None = None
+        self.actor: Actor | None = None
+        self._plain: Store | None = None
+        self._random = random.Random(name)
+
+    @property
+    def directory(self) -> Path:
+        return self.place / self.name
+
+    @property
+    def state(self) -> Path:
+        return self.place / f".state-{self.name}"
+
+    def enter(self, world: World | None, actor: Actor | None, store: Store) -> None:
+        """Work in a run, or, with no world, alone on a store."""
+        self.world, self.actor = world, actor
+        self._plain = WeakStore(world, actor) if world and actor else store
+        self._random = random.Random(self.name)
+
+    def site(self) -> Site:
+        store = self._plain
+        assert store is not None
+
+        def open_store(reference: Reference) -> Store:
+            assert store is not None
+            return store
+
+        return Site(
+            target=parse_reference(TARGET),
+            directory=str(self.directory),
+            state=str(self.state),
+            open_store=open_store,
+            progress=self.progress,
+            clock=lambda: self.clock,
+            sleep=self._sleep,
+            random=self._random.random,
+        )
+
+    def push(self, lane: str | None = None, attempt: int | None = None, **options: Any) -> None:
+        """Push; the report is kept if something was published."""
+        try:
+            report = push(self.site(), PushOptions(lane=lane or self.name, attempt=attempt, **options))
+        except AgentError as error:
+            self.failed.append(("push", error))
+            raise
+        if report.id is not None:
+            self._step(Call("put", RETURNED))
+            if self.world:
+                self.world.returned.append(report.id)
+            requests = self._plain.traffic.requests if self._plain else 0
+            self.pushed.append(Pushed(report.id, lane or self.name, attempt, self._now(), report.head_moved, requests))
+
+    def pull(self, **options: Any) -> None:
+        self._step(Call("get", RETURNED))
+        if self.world and self.actor:
+            self.actor.learnt.update(" ".join(sorted(self.world.returned)).encode())
+        began, self.is_dirty = self._now(), True
+        chosen = PullOptions(**options)
+        try:
+            pull(self.site(), chosen)
+        except AgentError as error:
+            self.failed.append(("pull", error))
+            raise
+        words = self.world.schedule[began:] if self.world else []
+        stale = any(word.startswith(f"{self.name}!stale") for word in words)
+        own = (chosen.lane, chosen.attempt) if chosen.lane is not None and chosen.attempt is not None else None
+        tree = on_disk(os.fsencode(self.directory))
+        self.pulled.append(Pulled(self.union(), tree, chosen.after, own, began, stale))
+
+    def move(self) -> None:
+        """Go on with an empty directory that nothing is known of, as a new pod does."""
+        self.is_dirty = True
+        shutil.rmtree(self.directory)
+        self.directory.mkdir()
+        self.reset({})
+
+    def union(self) -> Union:
+        """Return the changes that lie on the disk."""
+        state = read_state(str(self.state / "state"))
+        assert state is not None
+        with state:
+            return parse_memory(state.header, []).union
+
+    def edit(self, files: Files) -> None:
+        """Write and delete, at a time that is always the same, so that a change has the same id in every run."""
+        self.is_dirty = True
+        for path, content in files.items():
+            place = self.directory / path
+            if content is None:
+                shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+                continue
+            if place.parent.is_file():
+                place.parent.unlink()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir():
+                shutil.rmtree(place)
+            place.write_text(content)
+        for top, _, names in os.walk(self.directory, topdown=False):
+            for name in names:
+                if name in {os.path.basename(path) for path in files}:
+                    os.utime(os.path.join(top, name), ns=(MTIME, MTIME))
+            os.utime(top, ns=(MTIME, MTIME))
+
+    def crash_image(self) -> Callable[[], None]:
+        """Remember what is on the disk of the state now; return what puts it back."""
+        kept = self.image()
+        return lambda: self.reset(kept)
+
+    def image(self) -> dict[str, bytes]:
+        return {entry.name: Path(entry.path).read_bytes() for entry in os.scandir(self.state)}
+
+    def reset(self, kept: dict[str, bytes]) -> None:
+        for entry in os.scandir(self.state):
+            if entry.name not in kept:
+                os.unlink(entry.path)
+        for name, data in kept.items():
+            place = self.state / name
+            if not place.exists() or place.read_bytes() != data:
+                place.write_bytes(data)
+
+    def _now(self) -> int:
+        return len(self.world.schedule) if self.world else 0
+
+    def _step(self, call: Call) -> None:
+        if self.actor is not None and self.actor.ask(call) == "dies-after":
+            self.actor.die()
+
+    def _sleep(self, seconds: float) -> None:
+        self._step(Call("sleep"))

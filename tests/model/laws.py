@@ -1,0 +1,266 @@
+"""What must hold after every run, whatever the schedule was (design section 6)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice, permutations
+from pathlib import Path
+
+from agent.core.ancestry import Ancestry
+from agent.core.image import Image
+from agent.core.manifest import format_image
+from agent.core.record import Record
+from agent.core.reference import parse_reference
+from agent.core.tags import entry_ids
+from agent.core.union import Union, unite
+from agent.errors import AgentError, ConflictError, DivergedError
+from agent.store.port import Store
+from agent.sync.located import read_image, this_platform
+from agent.sync.merging import merged_image
+from agent.sync.target import Target
+from tests.fakes.memory_store import MemoryStore
+from tests.fakes.plain import applied
+from tests.model.hand import Hand, Pulled, Pushed
+from tests.model.scene import Run
+from tests.model.world import HEAD, TARGET
+
+ORDERS = 6
+
+
+class ViolationError(AssertionError):
+    """A law does not hold. `law` is its number in the design."""
+
+    def __init__(self, law: str, what: str) -> None:
+        super().__init__(f"{law}: {what}")
+        self.law = law
+
+
+@dataclass
+class Blind:
+    """A store whose list of tags shows nothing new: the worst that one may do."""
+
+    store: Store
+    shown: Iterable[str] = ()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
+
+    def tags(self, prefix: str = "") -> list[str]:
+        return [tag for tag in self.shown if tag.startswith(prefix)]
+
+
+class Laws:
+    """Checks runs, and remembers what was found fine, so that equal ends are looked at once."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._fine: set[object] = set()
+        self._images: dict[str, Image] = {}
+        self.ends = 0
+
+    def watch(self, run: Run) -> None:
+        """Check G9 after each PUT of head: no reader may see a change there that has no entry."""
+
+        def put(tag: str) -> None:
+            if tag != HEAD:
+                return
+            lost = self.records(run, HEAD).keys() - self.entries(run).keys()
+            if lost:
+                raise ViolationError("G9", f"head alone holds {_short(lost)}")
+
+        run.world.put = put
+
+    def check(self, run: Run) -> None:
+        """Check everything else, after the last actor is done.
+
+        Raises:
+            ViolationError: a law does not hold.
+        """
+        pushed = [each for hand in run.hands.values() for each in hand.pushed]
+        pulled = [each for hand in run.hands.values() for each in hand.pulled]
+        for pull in pulled:
+            self._pull(run, pull, pushed)
+        self._calm(run, pushed)
+        self._failed(run)
+        state = (frozenset(run.world.store.pointers.items()), frozenset(pushed))
+        if state in self._fine:
+            return
+        self._found(run, pushed)
+        self._order(run)
+        self._head(run)
+        self._fine.add(state)
+        self.ends += 1
+
+    def image(self, store: MemoryStore, tag: str) -> Image:
+        digest = store.pointers[tag]
+        if digest not in self._images:
+            located = read_image(store, tag, this_platform(None), tag)
+            assert located is not None
+            self._images[digest] = located.image
+        return self._images[digest]
+
+    def records(self, run: Run, tag: str) -> dict[str, Record]:
+        return self.image(run.world.store, tag).records
+
+    def entries(self, run: Run) -> dict[str, Record]:
+        """Return the record of each change that an entry was pushed for."""
+        store = run.world.store
+        found = {}
+        for tag in entry_ids(HEAD, list(store.pointers)).values():
+            image = self.image(store, tag)
+            assert image.change is not None
+            found[image.change] = image.records[image.change]
+        return found
+
+    def _pull(self, run: Run, pull: Pulled, pushed: list[Pushed]) -> None:
+        _check_closed(pull.union)
+        scene = run.scene
+        if scene.base is not None and not pull.union.ids:
+            raise ViolationError("G1", "a pull starts with an empty workspace, although there is one")
+        lanes = {record.lane for record in pull.union.records.values()}
+        # Where every lane has its pointer, and head holds those, nobody need ask for the list.
+        unlisted = pull.stale or (bool(pull.after) and lanes >= set(pull.after))
+        for push in pushed:
+            named = push.lane in pull.after
+            if push.at > pull.began or (unlisted and not named) or self._is_outdated(run, push, pull):
+                continue
+            if push.id not in pull.union.ids:
+                raise ViolationError("G1", f"a pull{' that named its lane' if named else ''} lacks {_name(push)}")
+
+    def _is_outdated(self, run: Run, push: Pushed, pull: Pulled) -> bool:
+        """Say whether a pull may leave a change out: a later attempt replaces it, or is the one that pulls."""
+        lane, attempt = pull.own or ("", 0)
+        records = {record.id: record for record in self.entries(run).values()}
+        past = [records[id_] for id_ in Ancestry(records.values()).past([push.id]) if id_ in records]
+        own = any(record.lane == lane and record.attempt is not None and record.attempt < attempt for record in past)
+        return own or self._is_replaced(run, push)
+
+    def _is_replaced(self, run: Run, push: Pushed) -> bool:
+        records = self.entries(run).values()
+        return push.attempt is not None and any(
+            record.lane == push.lane and (record.attempt or 0) > push.attempt for record in records
+        )
+
+    def _found(self, run: Run, pushed: list[Pushed]) -> None:
+        """G1 and G5 for pulls that begin now: with a consistent list, and by name without any."""
+        seen = _target(run.world.store).look().union
+        _check_closed(seen)
+        for push in pushed:
+            if push.id not in seen.ids:
+                raise ViolationError("G1", f"a pull with a consistent list lacks {_name(push)}")
+        store = Blind(run.world.store, run.before)
+        for push in newest(pushed):
+            by_name = _target(store).look([push.lane]).union
+            _check_closed(by_name)
+            if push.id not in by_name.ids and not self._is_replaced(run, push):
+                raise ViolationError("G1", f"a pull that names the lane lacks {_name(push)}")
+
+    def _order(self, run: Run) -> None:
+        """G3: entries give one image, in whatever order and company they are read."""
+        store = run.world.store
+        tags = sorted(entry_ids(HEAD, list(store.pointers)).values())
+        images = [self.image(store, tag) for tag in tags]
+        whole = unite(images)
+        wanted = _rendered(run, whole)
+        if _rendered(run, unite(images[::-1])) != wanted:
+            raise ViolationError("G3", "entries read in another order give another image")
+        for order in (images[1:] + images[:1], *islice(permutations(images), 1, ORDERS)):
+            middle = len(order) // 2
+            halves = [unite(order[:middle]).image(HEAD), unite(order[middle:]).image(HEAD)]
+            for union in (unite(order), unite(halves)):
+                if union != whole and _rendered(run, union) != wanted:
+                    raise ViolationError("G3", "entries read in another order or company give another image")
+
+    def _calm(self, run: Run, pushed: list[Pushed]) -> None:
+        """Head is complete at rest where nobody died, no answer was lost and everybody was content."""
+        world = run.world
+        calm = not any("!" in word or word.startswith("late") for word in world.schedule)
+        content = all(push.head_moved for push in pushed) and not any(a.failures for a in world.actors.values())
+        if calm and content and pushed and self.entries(run).keys() - self.records(run, HEAD).keys():
+            raise ViolationError("G2", "head is behind although all went well")
+
+    def _failed(self, run: Run) -> None:
+        """A command ends with an error only if an answer to a PUT was lost, or the list that a pull needs.
+
+        Or if it would begin what another has begun: two may, but only at the same time. Or if a later attempt was
+        there before it began.
+        """
+        for name, hand in run.hands.items():
+            for operation, error in hand.failed:
+                if run.scene.base is None and isinstance(error, DivergedError):
+                    continue
+                if isinstance(error, ConflictError) and "attempt" in error.what:
+                    continue
+                excuses = (f"{name}!lost", f"{name}!down") if operation == "pull" else (f"{name}!lost",)
+                if not any(word in excuses for word in run.world.schedule):
+                    raise ViolationError("exit", f"a {operation} fails for no reason: {error}")
+
+    def _head(self, run: Run) -> None:
+        """G2 and G4: one repair makes head the merge of all entries, by plain OCI rules too."""
+        store = _copy(run.world.store)
+        entries = self.entries(run)
+        place = Path(tempfile.mkdtemp(dir=self._place))
+        hand = Hand(place, "repair", 1)
+        hand.directory.mkdir()
+        hand.state.mkdir()
+        hand.enter(None, None, store)
+        try:
+            hand.pull(repair=True)
+        except AgentError as error:
+            raise ViolationError("G2", f"a repair fails: {error}") from error
+        finally:
+            shutil.rmtree(place)
+        lost = entries.keys() - self.image(store, HEAD).records.keys() if HEAD in store.pointers else entries.keys()
+        if lost:
+            raise ViolationError("G2", f"a repaired head lacks {_short(lost)}")
+        if HEAD in store.pointers and applied(store, HEAD) != hand.pulled[0].tree:
+            raise ViolationError("G4", "head applied by plain rules is not what is pulled")
+        superseded = unite([self.image(store, HEAD)]).superseded if HEAD in store.pointers else frozenset()
+        pushed = {each.id: each for other in run.hands.values() for each in other.pushed}
+        for change in newest(pushed.values()):
+            if change.id in superseded and not self._is_replaced(run, change):
+                raise ViolationError("G6", f"the newest attempt counts as superseded: {_name(change)}")
+
+
+def newest(pushed: Iterable[Pushed]) -> list[Pushed]:
+    """Return what stands of each lane by its name: of attempts the highest, else the last."""
+    lanes: dict[str, Pushed] = {}
+    for push in sorted(pushed, key=lambda push: push.at):
+        old = lanes.get(push.lane)
+        if old is None or (push.attempt or 0) >= (old.attempt or 0):
+            lanes[push.lane] = push
+    return list(lanes.values())
+
+
+def _check_closed(union: Union) -> None:
+    for record in union.records.values():
+        lost = set(record.parents) - union.ids
+        if lost:
+            raise ViolationError("G5", f"{record.id[:8]} is there without its parents {_short(lost)}")
+
+
+def _rendered(run: Run, union: Union) -> bytes:
+    image, _ = merged_image(_target(_copy(run.world.store)), union)
+    return format_image(image)[1]
+
+
+def _target(store: Store) -> Target:
+    return Target(store, parse_reference(TARGET), this_platform(None), lambda seconds: None)
+
+
+def _copy(store: MemoryStore) -> MemoryStore:
+    copied = MemoryStore()
+    copied.blobs, copied.manifests = dict(store.blobs), dict(store.manifests)
+    copied.pointers = dict(store.pointers)
+    return copied
+
+
+def _name(push: Pushed) -> str:
+    return f"{push.id[:8]} of lane {push.lane}" + ("" if push.attempt is None else f", attempt {push.attempt}")
+
+
+def _short(ids: Iterable[str]) -> str:
+    return ", ".join(sorted(id_[:8] for id_ in ids))

@@ -1,0 +1,222 @@
+"""The scenes that are searched: who works on one workspace at the same time, and what may go wrong meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.errors import UnavailableError
+from tests.model.hand import Files, Hand
+from tests.model.scene import Life, Part, Scene, pushes
+from tests.model.world import HEAD, RETURNED, Call, Faults
+
+MINE: Files = {"a": "a", "d/a": "a", "old": None}
+YOURS: Files = {"b": "b", "d": None}
+"""Beside MINE: a deleted directory into which another wrote, so that head needs a fix-up."""
+
+
+def decisive(call: Call) -> bool:
+    """Say whether a call reads or writes what several actors share: head, the list, and what becomes listed."""
+    return call.tag == HEAD or call.is_list or (call.is_put and "._e" in call.tag)
+
+
+def observed(call: Call) -> bool:
+    """Say so where somebody pulls, too."""
+    return decisive(call) or call.tag == RETURNED
+
+
+def named(call: Call) -> bool:
+    """Say so where somebody pulls and names a lane."""
+    return observed(call) or "._p" in call.tag
+
+
+def pulls(**options: Any) -> Life:
+    return lambda hand: hand.pull(**options)
+
+
+def works(lane: str, attempt: int | None, files: Files, **options: Any) -> Life:
+    """Return the life of a task: pull, work, push."""
+
+    def life(hand: Hand) -> None:
+        if hand.pushed or hand.failed or hand.pulled or attempt:
+            hand.move()
+        hand.pull(lane=lane, attempt=attempt, **options)
+        hand.edit(files)
+        hand.push(lane, attempt)
+
+    return life
+
+
+def pushes_again(lane: str, files: Files) -> Life:
+    """Return the life of a laptop's owner who pushes twice."""
+
+    def life(hand: Hand) -> None:
+        hand.push(lane)
+        hand.edit(files)
+        hand.push(lane)
+
+    return life
+
+
+def tries(hand: Hand, times: int, **options: Any) -> None:
+    """Push until it succeeds."""
+    for left in reversed(range(times)):
+        try:
+            hand.push(**options)
+            return
+        except UnavailableError:
+            if not left:
+                raise
+
+
+SMALL = [
+    Scene(
+        "two pushers",
+        {"a": Part([pushes()], MINE, 2_000), "b": Part([pushes()], YOURS, 2_001)},
+        is_shared=decisive,
+    ),
+    Scene(
+        "two pushers, one clock, no base",
+        {"a": Part([pushes()], {"x": "a"}), "b": Part([pushes()], {"x": "b"})},
+        base=None,
+        is_shared=decisive,
+    ),
+    Scene(
+        "two pushers, one dies",
+        {"a": Part([pushes()], MINE, 2_001), "b": Part([pushes()], {"b": "b"}, 2_000)},
+        Faults(dies=1, actors=("a",)),
+        is_shared=decisive,
+    ),
+    Scene(
+        "a push, and a pull that names its lane and is shown no new tags",
+        {"a": Part([pushes()], MINE), "z": Part([pulls(after=("a",))])},
+        Faults(stale=1),
+        is_shared=named,
+    ),
+    Scene(
+        "a pusher whose answers are lost, and who tries again, beside a repair",
+        {"a": Part([lambda hand: tries(hand, 3)], MINE), "z": Part([pulls(repair=True)])},
+        Faults(lost=1),
+        is_shared=observed,
+    ),
+    Scene(
+        "an attempt, and a later one that was begun before it ended",
+        {
+            "a0": Part([pushes("task", 0)], {"x": "first", "old": None}, 2_001),
+            "a1": Part([pushes("task", 1)], {"x": "second"}, 2_000),
+        },
+        is_shared=named,
+    ),
+    Scene(
+        "two pods with one lane and attempt",
+        {
+            "p": Part([pushes("task", 0)], {"x": "first", "old": None}),
+            "q": Part([pushes("task", 0)], {"x": "second"}),
+        },
+        is_shared=decisive,
+    ),
+    Scene(
+        "head, or an entry, is not there for a moment",
+        {"a": Part([pushes()], MINE), "z": Part([pulls(repair=True)])},
+        Faults(absent=2),
+        is_shared=observed,
+    ),
+    Scene(
+        "another tool's image, to start from, is not there for a moment",
+        {"a": Part([pushes()], MINE), "z": Part([pulls()])},
+        Faults(absent=2),
+        foreign=True,
+        is_shared=observed,
+    ),
+    Scene(
+        "a blob of a manifest is not found for a moment",
+        {"a": Part([pushes()], MINE), "z": Part([pulls(repair=True)])},
+        Faults(hidden=2),
+        is_shared=observed,
+    ),
+]
+"""Searched to the end each time."""
+
+LARGE = [
+    Scene(
+        "a pusher dies and comes back beside another",
+        {"a": Part([pushes(), pushes()], MINE, 2_001), "b": Part([pushes()], {"b": "b"}, 2_000)},
+        Faults(dies=1, actors=("a",)),
+        is_shared=decisive,
+    ),
+    Scene(
+        "two pushers and a duplicate of one PUT",
+        {"a": Part([pushes()], MINE, 2_001), "b": Part([pushes()], {"b": "b"}, 2_000)},
+        Faults(twice=1),
+        is_shared=decisive,
+    ),
+    Scene(
+        "the list cannot be read",
+        {"a": Part([pushes()], MINE), "b": Part([pushes()], {"b": "b"})},
+        Faults(down=1),
+        is_shared=decisive,
+    ),
+    Scene(
+        "two pushers and a repair",
+        {"a": Part([pushes()], MINE, 2_001), "b": Part([pushes()], {"b": "b"}), "z": Part([pulls(repair=True)])},
+        is_shared=observed,
+    ),
+    Scene(
+        "three pushers",
+        {"a": Part([pushes()], MINE, 2_001), "b": Part([pushes()], YOURS), "c": Part([pushes()], {"d/c": "c"})},
+        is_shared=decisive,
+    ),
+]
+"""Searched to the end where there is time for it, else at random."""
+
+
+CREW: list[tuple[str, Files, int]] = [
+    ("a", {"old": None}, 2_000),
+    ("b", {"d": None}, 2_000),
+    ("c", {"d/c": "c"}, 1_500),
+    ("d", {"d/kept": "changed"}, 9_000),
+    ("e", {"d": "now a file"}, 2_001),
+]
+"""Names, what each does besides, and clocks that differ."""
+
+RANDOM = [
+    Scene(
+        "five pushers, some of whom die and come back",
+        {name: Part([pushes(), pushes()], {name: name, "shared": name, **more}, clock) for name, more, clock in CREW},
+        Faults(dies=2, twice=2, lost=1, absent=1),
+        is_shared=decisive,
+    ),
+    Scene(
+        "lanes one after the other, named, and shown stale lists",
+        {
+            "a": Part([works("a", 0, {"a": "a"}), works("a", 1, {"a": "again"})]),
+            "b": Part([works("b", 0, {"b": "b", "old": None}), works("b", 1, {"b": "again"})]),
+            "c": Part([works("c", None, {"c": "c", "a": None}, after=("a", "b"))]),
+            "y": Part([pulls(after=("a", "c"))]),
+            "z": Part([pulls(repair=True, after=("b",))]),
+        },
+        Faults(dies=1, twice=1, stale=4, lost=1),
+        is_shared=named,
+    ),
+    Scene(
+        "a task is tried again while its pods still run",
+        {
+            "p": Part([works("task", 0, {"x": "first", "old": None})]),
+            "q": Part([works("task", 0, {"x": "second", "d/q": "q"})]),
+            "r": Part([works("task", 1, {"x": "third"})]),
+            "s": Part([works("task", 2, {"x": "fourth"}), works("task", 3, {"x": "fifth"})]),
+            "t": Part([works("other", None, {"t": "t"}, after=("task",))]),
+        },
+        Faults(dies=2, twice=2, lost=1),
+        is_shared=named,
+    ),
+    Scene(
+        "laptops that push again and again",
+        {
+            "a": Part([pushes_again("a", {"a": "more", "d": None})], MINE, 3_000),
+            "b": Part([pushes_again("b", {"b": "more", "d/b": "b"})], YOURS, 2_000),
+            "z": Part([pulls(repair=True)]),
+        },
+        Faults(dies=1, twice=2, absent=1, hidden=1, down=1),
+        is_shared=observed,
+    ),
+]

@@ -1,0 +1,152 @@
+"""The guarantees of design section 6, for every schedule of a few agents and for random ones of more.
+
+`INSTEP_SOAK=seconds` (see `make soak`) searches each scene for so long; `INSTEP_SEED` is the first random seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agent.sync.head
+import agent.sync.publish
+import agent.sync.pull
+import agent.sync.push
+from agent.core.union import Union
+from agent.sync.head import Moved, everything, head_ids, put_head
+from agent.sync.merging import merged_image
+from agent.sync.target import Target
+from tests.model.laws import ViolationError
+from tests.model.scene import Scene
+from tests.model.scenes import LARGE, RANDOM, SMALL
+from tests.model.search import Search
+
+SOAK = float(os.environ.get("INSTEP_SOAK", "0"))
+SEED = int(os.environ.get("INSTEP_SEED", random.SystemRandom().randrange(10**6)))
+SCENES = {scene.name: scene for scene in (*SMALL, *LARGE, *RANDOM)}
+EVERY = 60.0
+"""Seconds that a small scene may take; it takes one to five."""
+SOME = 2.5
+"""Seconds for random schedules of one scene."""
+pytestmark = pytest.mark.timeout(120 + 4 * SOAK)
+
+FOUND = [
+    # A repair put what it had merged from an older look, and did not look again.
+    ("laptops that push again and again", "a a a b b b b b a a a z z b b b b b b b b b b a a a a a a a a a z"),
+    # A first attempt pulled what a later one had pushed: a chain of changes, one of which is superseded.
+    ("a task is tried again while its pods still run", "t " * 16 + "s " * 7 + "p!dies-after t t t t t r!dies-after t"),
+    # A later attempt was killed after it had published, and one between the two ended well.
+    ("a task is tried again while its pods still run", "s s s s s s s!dies-after"),
+]
+"""Schedules that once broke a guarantee, or were thought to."""
+
+
+def scenes(*of: list[Scene]) -> Any:
+    return pytest.mark.parametrize("scene", [scene for each in of for scene in each], ids=lambda scene: scene.name)
+
+
+@scenes(SMALL)
+def test_every_schedule_keeps_the_guarantees(place: Path, scene: Scene) -> None:
+    result = Search(place, scene).explore(EVERY)
+    assert result.complete
+    assert result.runs > 10
+
+
+@scenes(LARGE, RANDOM)
+def test_random_schedules_keep_the_guarantees(place: Path, scene: Scene) -> None:
+    result = Search(place, scene).sample(SEED, SOAK or SOME)
+    print(f"{scene.name}: {result.runs} schedules from seed {SEED}")
+    assert result.runs
+
+
+@pytest.mark.skipif(not SOAK, reason="takes minutes; INSTEP_SOAK=seconds")
+@scenes(LARGE)
+def test_every_schedule_of_larger_scenes_keeps_the_guarantees(place: Path, scene: Scene) -> None:
+    result = Search(place, scene).explore(SOAK)
+    print(f"{scene.name}: {result.runs} schedules, {result.states} states, to the end: {result.complete}")
+
+
+@pytest.mark.parametrize(("name", "schedule"), FOUND)
+def test_a_schedule_that_broke_a_guarantee_does_so_no_longer(place: Path, name: str, schedule: str) -> None:
+    Search(place, SCENES[name]).replay(schedule.split())
+
+
+def test_a_push_beside_nobody_needs_few_requests(place: Path) -> None:
+    run = Search(place, SCENES["two pushers"]).replay(["a"] * 100 + ["b"] * 100)
+    alone, after = (push.requests for name in ("a", "b") for push in run.hands[name].pushed)
+    # Layer 3, entry 1 + 1, config 3, pointer 1, head and list 2, config and head 1 + 1, head and list 2.
+    assert alone == 15
+    # Three for the fix-up, three for the config, one for the table of contents of what the other pushed.
+    assert after <= 22
+
+
+# Would the search notice? What follows breaks the code and looks whether it does.
+
+
+def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent.sync.head, "LOOKS", 1)
+    monkeypatch.setattr(agent.sync.head._Company, "rests", lambda self, others: False)
+    monkeypatch.setattr(agent.sync.head, "Moved", lambda complete, conflicts: Moved(True, conflicts))
+
+
+def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent.sync.push, "publish_entry", lambda site, target, image, record: "sha256:" + "0" * 64)
+
+
+def no_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent.sync.publish, "_put_pointer", lambda *of: None)
+
+
+def no_fix_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Union, "is_chain", True)
+
+
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Target, "_once_more", lambda self, read: None)
+
+
+@pytest.mark.parametrize(
+    ("law", "name", "harm"),
+    [
+        ("G2", "two pushers", no_second_look),
+        ("G9", "two pushers", no_entry),
+        ("G4", "two pushers", no_fix_up),
+        ("G1", "two pushers and a duplicate of one PUT", no_pointer),
+        ("G1", "another tool's image, to start from, is not there for a moment", no_patience),
+    ],
+)
+def test_the_search_finds_what_is_broken(
+    place: Path, monkeypatch: pytest.MonkeyPatch, law: str, name: str, harm: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    harm(monkeypatch)
+    with pytest.raises(AssertionError, match=rf"{law}: [\s\S]*schedule = '"):
+        search = Search(place, SCENES[name])
+        search.sample(0, EVERY) if SCENES[name] in LARGE else search.explore(EVERY)
+
+
+def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def once(site: Any, target: Any, seen: Any) -> bool:
+        whole = everything(seen)
+        if not whole.ids - head_ids(seen):
+            return False
+        return put_head(site, target, seen, merged_image(target, whole)[0])
+
+    monkeypatch.setattr(agent.sync.pull, "repair", once)
+    with pytest.raises(AssertionError, match="G2"):
+        Search(place, SCENES["two pushers and a repair"]).explore(EVERY)
+
+
+def test_a_violation_is_made_short(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_second_look(monkeypatch)
+    search = Search(place, SCENES["two pushers"])
+    with pytest.raises(AssertionError, match="G2") as found:
+        search.explore(EVERY)
+    schedule = str(found.value).partition("schedule = '")[2].rstrip("'").split()
+    assert len(schedule) < 12
+    with pytest.raises(ViolationError):
+        search.replay(schedule)

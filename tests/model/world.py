@@ -1,0 +1,335 @@
+"""A repository with the weakest promises that registries give, and actors who share it, one call at a time.
+
+Each actor is a thread that runs the production code and stops before every call of its store until it is told how that
+call shall end. A run is therefore its schedule: a list of words, one for each call.
+
+    NAME            the actor's call happens
+    NAME!lost       the answer to a PUT of a tag is lost: the actor sees an error, the PUT takes effect later, or never
+    NAME!twice      a PUT of a tag happens, and a duplicate of it is still on its way
+    NAME!stale      a list shows nothing that was put since the run began
+    NAME!stale-N    a list lacks the N newest tags
+    NAME!absent     a GET of head or of a listed entry finds nothing for a moment
+    NAME!hidden     a PUT of a tag is refused, because a blob that is there is not found for a moment
+    NAME!down       a list cannot be read
+    NAME!dies       the actor is killed before the call
+    NAME!dies-after the actor is killed after it
+    late-N          duplicate N lands now
+    over            those that are still on their way never land
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from agent.errors import AgentError
+from tests.fakes.memory_store import MemoryStore
+
+HEAD = "main"
+RETURNED = "*returned*"
+"""Stands for the fact that a push has returned: no tag, but what a pull that begins later may count on."""
+LISTED = "*listed*"
+TARGET = f"registry.test/team/ws:{HEAD}"
+
+
+class Killed(BaseException):
+    """Raised in an actor that is killed. What it would do on its way out is undone by its crash image."""
+
+
+class Over(BaseException):
+    """Raised in an actor whose run nobody follows any longer."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an actor is about to do. `tag` is empty where it touches nothing that others may change."""
+
+    name: str
+    tag: str = ""
+
+    @property
+    def is_list(self) -> bool:
+        return self.name == "list"
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it reads head or an entry. An own entry is asked for, too, but before it is there."""
+        return self.name == "get" and (self.tag == HEAD or "._e" in self.tag)
+
+    @property
+    def is_put(self) -> bool:
+        return self.name == "put"
+
+    def uses(self) -> dict[str, bool]:
+        """Return what it depends on, each with whether it changes that."""
+        if self.is_list:
+            return {LISTED: False}
+        if not self.tag:
+            return {}
+        return {self.tag: self.is_put, **({LISTED: True} if self.is_put and "._e" in self.tag else {})}
+
+
+@dataclass
+class Faults:
+    """How often each may happen in a run. `actors` restricts deaths to some, None means all."""
+
+    dies: int = 0
+    lost: int = 0
+    twice: int = 0
+    stale: int = 0
+    absent: int = 0
+    hidden: int = 0
+    down: int = 0
+    actors: tuple[str, ...] | None = None
+
+
+KINDS = ("dies", "lost", "twice", "stale", "absent", "hidden", "down")
+
+
+@dataclass
+class Late:
+    """A duplicate of a PUT that has not landed yet."""
+
+    tag: str
+    data: bytes
+    media_type: str
+    landed: bool = False
+
+
+class World:
+    """The repository, the duplicates on their way, the actors, and what happened.
+
+    Attributes:
+        put: called with a tag after each PUT of it took effect.
+    """
+
+    def __init__(self, store: MemoryStore, faults: Faults, is_shared: Callable[[Call], bool] | None = None) -> None:
+        self.store = store
+        self.faults = faults
+        self.late: list[Late] = []
+        self.actors: dict[str, Actor] = {}
+        self.schedule: list[str] = []
+        self.put: Callable[[str], None] = lambda tag: None
+        self._is_shared = is_shared or (lambda call: True)
+        self.returned: list[str] = []
+        self._before = set(store.pointers)
+        self._order = list(store.pointers)
+        self._stopped = threading.Semaphore(0)
+        self._is_over = False
+
+    # What the scheduler does.
+
+    def start(self) -> None:
+        """Let each actor come to its first call."""
+        for actor in self.actors.values():
+            actor.begin(self._stopped)
+            self._stopped.acquire()
+        self._settle()
+
+    def choices(self) -> list[str]:
+        """Return the words that may come next; none when everybody is done."""
+        alive = [actor for actor in self.actors.values() if actor.call is not None]
+        late = [f"late-{number}" for number, late in enumerate(self.late) if not late.landed]
+        if not alive:
+            return ["over", *late] if late and not self._is_over else []
+        # A call that touches nothing shared commutes with everything: nobody else need be tried before it.
+        private = [actor for actor in alive if actor.call is not None and not self._is_shared(actor.call)]
+        found = [word for actor in private[:1] or alive for word in self._endings(actor)]
+        return found if private else found + late
+
+    def take(self, word: str) -> None:
+        """Let one thing happen."""
+        self.schedule.append(word)
+        if word == "over":
+            self._is_over = True
+            return
+        if word.startswith("late-"):
+            late = self.late[int(word[5:])]
+            late.landed = True
+            self._apply(late.tag, late.data, late.media_type)
+            return
+        name, _, ending = word.partition("!")
+        if ending:
+            kind = ending.partition("-")[0]
+            setattr(self.faults, kind, getattr(self.faults, kind) - 1)
+        self.actors[name].go(ending, self._stopped)
+        self._settle()
+
+    def is_independent(self, one: str, other: str) -> bool:
+        """Say whether two words may change places without anybody noticing."""
+        (name, fault, uses), (other_name, other_fault, other_uses) = self._meaning(one), self._meaning(other)
+        if name == other_name or (fault and fault == other_fault):
+            return False
+        if uses.keys() == other_uses.keys() == {RETURNED} and uses == other_uses:
+            return True
+        return not any(uses[thing] or other_uses[thing] for thing in uses.keys() & other_uses.keys())
+
+    def _meaning(self, word: str) -> tuple[str, str, dict[str, bool]]:
+        """Return who does it, which faults there are fewer of after it, and what it uses."""
+        if word == "over":
+            return word, "", dict.fromkeys([LISTED, *(late.tag for late in self.late)], True)
+        if word.startswith("late-"):
+            return word, "", Call("put", self.late[int(word[5:])].tag).uses()
+        name, _, ending = word.partition("!")
+        call = self.actors[name].call
+        assert call is not None
+        return name, ending.partition("-")[0], {} if ending == "dies" else call.uses()
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what the rest of the run depends on: two runs with equal keys have equal futures."""
+        return (
+            frozenset(self.store.pointers.items()),
+            tuple((late.tag, sha256(late.data).digest(), late.landed) for late in self.late),
+            tuple(actor.learnt.digest() for actor in self.actors.values()),
+            tuple(actor.call is None for actor in self.actors.values()),
+            tuple(getattr(self.faults, kind) for kind in KINDS),
+            tuple(self._since()) if self.faults.stale else (),
+        )
+
+    def abandon(self) -> None:
+        """End every actor."""
+        for actor in self.actors.values():
+            actor.abandon()
+
+    def _settle(self) -> None:
+        """Let private calls happen at once, where nobody can die at them."""
+        for actor in self.actors.values():
+            while actor.call is not None and not self._is_shared(actor.call) and not self._may_die(actor):
+                actor.go("", self._stopped)
+
+    def _may_die(self, actor: Actor) -> bool:
+        return bool(self.faults.dies) and (self.faults.actors is None or actor.name in self.faults.actors)
+
+    def _endings(self, actor: Actor) -> Iterator[str]:
+        call, faults, name = actor.call, self.faults, actor.name
+        assert call is not None
+        yield name
+        if call.is_put and call.tag != RETURNED and faults.lost:
+            yield f"{name}!lost"
+        if call.is_put and call.tag != RETURNED and faults.hidden:
+            yield f"{name}!hidden"
+        if call.is_put and call.tag != RETURNED and faults.twice:
+            yield f"{name}!twice"
+        if call.is_list and faults.stale and self._since():
+            yield f"{name}!stale"
+            yield from (f"{name}!stale-{lag}" for lag in range(1, len(self._since())))
+        if call.is_list and faults.down:
+            yield f"{name}!down"
+        if call.is_view and call.tag in self.store.pointers and faults.absent:
+            yield f"{name}!absent"
+        if self._may_die(actor):
+            yield f"{name}!dies"
+            yield f"{name}!dies-after"
+
+    # What the repository does.
+
+    def _since(self) -> list[str]:
+        return [tag for tag in self._order if tag not in self._before]
+
+    def listed(self, prefix: str, ending: str) -> list[str]:
+        tags = self.store.tags(prefix)
+        if not ending.startswith("stale"):
+            return tags
+        since = self._since()
+        lag = int(ending.partition("-")[2] or len(since))
+        return [tag for tag in tags if tag not in since[len(since) - lag :]]
+
+    def accept(self, tag: str, data: bytes, media_type: str, ending: str) -> None:
+        if ending in ("lost", "twice"):
+            self.late.append(Late(tag, data, media_type))
+        if ending != "lost":
+            self._apply(tag, data, media_type)
+
+    def _apply(self, tag: str, data: bytes, media_type: str) -> None:
+        self.store.put_manifest(tag, data, media_type)
+        if tag not in self._order:
+            self._order.append(tag)
+        self.put(tag)
+
+
+class Actor:
+    """One after the other, the lives of an agent on one machine: what it does until it ends or is killed.
+
+    Args:
+        lives: what it runs; after it was killed, the next.
+        died: called when it was killed at once, before anything is cleaned up; what it returns is called afterwards.
+
+    Attributes:
+        call: what it is about to do, None when it is done.
+        learnt: of all that its calls told it.
+        failures: the errors that its lives ended with.
+    """
+
+    def __init__(self, name: str, lives: list[Callable[[], None]], died: Callable[[], Callable[[], None]]) -> None:
+        self.name = name
+        self.call: Call | None = None
+        self.learnt = sha256(name.encode())
+        self.failures: list[AgentError] = []
+        self.crash: BaseException | None = None
+        self._lives = lives
+        self._died = died
+        self._restore: Callable[[], None] | None = None
+        self._turn = threading.Semaphore(0)
+        self._ending = ""
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def begin(self, stopped: threading.Semaphore) -> None:
+        self._stopped = stopped
+        self._thread.start()
+
+    def go(self, ending: str, stopped: threading.Semaphore) -> None:
+        """Let its call end so, and wait for its next."""
+        self._ending = ending
+        self._turn.release()
+        stopped.acquire()
+        if self.crash is not None:
+            raise self.crash
+
+    def abandon(self) -> None:
+        self._over = True
+        if self.call is not None:
+            self._turn.release()
+        self._thread.join()
+
+    def ask(self, call: Call) -> str:
+        """Stop before a call; return how it shall end. Runs in the actor's thread."""
+        if self._over:
+            raise Over
+        self.call = call
+        self._stopped.release()
+        self._turn.acquire()
+        if self._over:
+            raise Over
+        if self._ending == "dies":
+            self.die()
+        self.learnt.update(f"{call}\n".encode())  # that it happened; what it told comes after
+        return self._ending
+
+    def die(self) -> None:
+        self._restore = self._died()
+        raise Killed
+
+    def _run(self) -> None:
+        try:
+            for life in self._lives:
+                try:
+                    life()
+                    break
+                except Killed:
+                    self.learnt.update(b"killed")
+                    assert self._restore is not None
+                    self._restore()
+                except AgentError as error:
+                    self.failures.append(error)
+                    break
+        except Over:
+            pass
+        except BaseException as crash:  # the scheduler raises it in the test's own thread
+            self.crash = crash
+        self.call = None
+        if not self._over:
+            self._stopped.release()
