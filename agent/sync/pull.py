@@ -18,7 +18,7 @@ from agent.core.union import Union, unite
 from agent.errors import DivergedError, UsageError
 from agent.sync.directory import Directory, open_directory
 from agent.sync.distrust import distrusted
-from agent.sync.head import repair
+from agent.sync.head import head_ids, repair
 from agent.sync.layers import Layers
 from agent.sync.located import as_base, read_image, this_platform
 from agent.sync.memory import Memory
@@ -66,6 +66,9 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         known, memory = _trusted(site, directory, options), directory.memory
         if memory and known is memory.known and _same(memory, target, goal, options):
             report = _unchanged(target, goal, memory)
+            # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
+            if seen.head and seen.is_ours and head_ids(seen) == goal.union.ids:
+                report.conflicts = conflict_reports(seen.head.image.conflicts.first)
             report.traffic = since(target.store.traffic, began)
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None

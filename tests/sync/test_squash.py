@@ -91,7 +91,8 @@ def test_300_pushes_never_exceed_100_layers_and_lose_no_history(quick_place: Pat
             most = max(most, len(head_of(there).layers))
     assert 40 < most <= MOST
     assert [
-        entry.id for entry in log(there.open_store(parse_reference(there.target)), parse_reference(there.target))
+        entry.id
+        for entry in log(there.open_store(parse_reference(there.target)), parse_reference(there.target)).changes
     ] == ids[::-1]
     began = time.perf_counter()
     there.pull("b")
@@ -116,7 +117,7 @@ def test_pushes_to_a_registry_are_squashed_too(registry: str, tmp_path: Path) ->
     there.pull("b")
     same(there, "a", "b")
     site = there.site("-")
-    assert len(log(site.store, site.target)) == made
+    assert len(log(site.store, site.target).changes) == made
     there.close()
 
 
