@@ -6,10 +6,9 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.fields import Object, mapping, objects, text
-from agent.tekton.names import DOMAIN, child_name
-from agent.tekton.pipeline import RESOLVER
+from agent.tekton.names import DOMAIN, PIPELINEREF, RESOLVER, child_name
 from agent.tekton.reference import needed, reference_of
-from agent.tekton.request import PIPELINEREF, WRAPPER
+from agent.tekton.request import WRAPPER
 from agent.tekton.variables import RUN_NAME, RUN_NAMESPACE, RUN_UID, substitute
 from agent.tekton.wrapping import run_of
 

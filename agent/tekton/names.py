@@ -10,6 +10,13 @@ from agent.tekton.fields import Object
 DOMAIN = "instep.dev"
 """Labels and annotations of ours begin with it."""
 
+RESOLVER = "wrap"
+PIPELINEREF = "pipelineref"
+TASKREF = "taskref"
+KIND = "kind"
+PLAN = "plan"
+"""Params of the resolver."""
+
 PULL = "instep-pull"
 PUSH = "instep-push"
 VOLUME = "instep"

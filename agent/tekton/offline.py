@@ -6,6 +6,7 @@ only the resolver could answer. The run's name and uid stay Tekton's variables.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 from agent.errors import UnwrappableError
 from agent.tekton.fields import Object, mapping
 from agent.tekton.launch import is_oci_pipeline, launch, name_of
-from agent.tekton.pipeline import Tasks, wrap_pipeline_spec
+from agent.tekton.pipeline import references_to_inline, wrap_pipeline_spec
 from agent.tekton.reference import Reference, reference_of
 from agent.tekton.request import request_of
+from agent.tekton.scene import Tasks
 from agent.tekton.task import V1
 from agent.tekton.wrapping import OnConflict, Run, Settings, Wrapping, planned_run_of
 
@@ -54,17 +56,14 @@ def _render_run(documents: Sequence[Object], index: int, wish: Wish, wrapped: di
     if not _has_work(wrapping, run):
         return
     spec = mapping(pipeline_run, "spec", where)
-    tasks: Tasks = {
-        Reference(name=name_of(document, "Task")): document for document in documents if document.get("kind") == "Task"
-    }
     if mapping(spec, "pipelineSpec", where):
-        inner = _wrap(mapping(spec, "pipelineSpec", where), pipeline_run, wrapping, run, tasks, where)
+        inner = _wrap(mapping(spec, "pipelineSpec", where), pipeline_run, wrapping, run, documents, where)
         wrapped[index] = {**pipeline_run, "spec": {**spec, "pipelineSpec": inner}}
         return
     place = _find(documents, reference, where)
     pipeline = documents[place]
-    name = f"Pipeline {reference.name}"
-    found = {**pipeline, "spec": _wrap(mapping(pipeline, "spec", name), pipeline, wrapping, run, tasks, name)}
+    name = f"Pipeline {name_of(pipeline, 'Pipeline')}"
+    found = {**pipeline, "spec": _wrap(mapping(pipeline, "spec", name), pipeline, wrapping, run, documents, name)}
     if wrapped.setdefault(place, found) != found:
         raise UnwrappableError(
             f"another run here has it wrapped otherwise than {where}",
@@ -72,13 +71,20 @@ def _render_run(documents: Sequence[Object], index: int, wish: Wish, wrapped: di
             remedy="render the runs one at a time, or give them the same workspaces and target",
         )
     if mapping(spec, "pipelineRef", where).get("resolver"):
-        wrapped[index] = {**pipeline_run, "spec": {**spec, "pipelineRef": {"name": reference.name}}}
+        wrapped[index] = {**pipeline_run, "spec": {**spec, "pipelineRef": {"name": name_of(pipeline, name)}}}
 
 
-def _wrap(spec: Object, holder: Object, wrapping: Wrapping, run: Run, tasks: Tasks, where: str) -> Object:
+def _wrap(
+    spec: Object, holder: Object, wrapping: Wrapping, run: Run, documents: Sequence[Object], where: str
+) -> Object:
     is_pipeline = holder.get("kind") == "Pipeline"
     annotations = mapping(mapping(holder, "metadata", where), "annotations", where) if is_pipeline else {}
     is_v1 = holder.get("apiVersion") == V1
+    tasks: Tasks = {
+        reference: documents[place]
+        for reference in references_to_inline(spec, wrapping, run, where=where)
+        if (place := _place(documents, "Task", reference)) is not None
+    }
     return wrap_pipeline_spec(spec, wrapping, run, tasks, annotations=annotations, is_v1=is_v1, where=where)
 
 
@@ -109,11 +115,26 @@ def _has_work(wrapping: Wrapping, run: Run) -> bool:
 
 
 def _find(documents: Sequence[Object], reference: Reference, where: str) -> int:
+    place = _place(documents, "Pipeline", reference)
+    if place is None:
+        raise UnwrappableError(
+            f"its Pipeline, {reference}, is not among the files" if str(reference) else "it names no Pipeline",
+            subject=where,
+            remedy="give the file that has it, too",
+        )
+    return place
+
+
+def _place(documents: Sequence[Object], kind: str, reference: Reference) -> int | None:
+    """Return where the object of a reference is; one for a resolver is known by its name, or that of its file."""
+    name = reference.name or _last_name(reference)
     for index, document in enumerate(documents):
-        if document.get("kind") == "Pipeline" and name_of(document, "Pipeline") == reference.name != "":
+        if name and document.get("kind") == kind and name_of(document, kind) == name:
             return index
-    raise UnwrappableError(
-        f"its Pipeline, {reference}, is not among the files" if str(reference) else "it names no Pipeline",
-        subject=where,
-        remedy="give the file that has it, too",
-    )
+    return None
+
+
+def _last_name(reference: Reference) -> str:
+    params = {name: json.loads(value) for name, value in reference.params}
+    found = next((params[key] for key in ("name", "pathInRepo", "url") if isinstance(params.get(key), str)), "")
+    return found.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")

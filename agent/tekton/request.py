@@ -9,12 +9,11 @@ from typing import Any, get_args
 from agent.errors import UnwrappableError
 from agent.tekton.documents import read
 from agent.tekton.fields import Object, mapping, text
-from agent.tekton.pipeline import KIND, PLAN, RESOLVER, TASKREF
+from agent.tekton.names import KIND, PIPELINEREF, PLAN, RESOLVER, TASKREF
 from agent.tekton.plan import Plan, parse_plan
 from agent.tekton.reference import Reference, needed, reference_in, reference_of
 from agent.tekton.wrapping import Form, OnConflict, Settings, Wrapping
 
-PIPELINEREF = "pipelineref"
 WRAPPER = "oci"
 WHERE = f"resolver {RESOLVER}"
 
