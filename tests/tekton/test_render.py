@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.errors import AgentError, UnwrappableError
+from agent.errors import AgentError
 from agent.tekton import documents
 from agent.tekton.offline import Wish, render
 from tests.property.edits import laws
@@ -190,7 +190,7 @@ def test_runs_without_an_empty_dir_and_objects_of_others_stay_as_they_are() -> N
     assert render(found, Wish(SETTINGS)) == found
 
 
-def test_two_runs_may_share_a_pipeline_only_if_they_want_the_same_of_it() -> None:
+def test_runs_that_want_the_same_of_a_pipeline_share_it_and_others_get_their_own() -> None:
     pipeline, run = documents.read(f"{PIPELINE}---\n{RUN}", "x")
     again = {**run, "metadata": {"generateName": "again-"}}
     wrapped = render([pipeline, run, again], Wish(SETTINGS, TARGET))
@@ -198,8 +198,15 @@ def test_two_runs_may_share_a_pipeline_only_if_they_want_the_same_of_it() -> Non
     assert wrapped[1:] == [run, again]
     other = copy.deepcopy(again)
     other["spec"]["workspaces"][0]["subPath"] = "x"
-    with pytest.raises(UnwrappableError, match="Pipeline p: another run here has it wrapped otherwise"):
-        render([pipeline, run, other], Wish(SETTINGS, TARGET))
+    plain = {
+        **run,
+        "spec": {**run["spec"], "workspaces": [{"name": "ws", "persistentVolumeClaim": {"claimName": "c"}}]},
+    }
+    found = render([run, other, again, plain, pipeline], Wish(SETTINGS, TARGET))
+    assert [item["metadata"].get("name") for item in found] == ["r", None, None, "r", "p", "p-2", "p-3"]
+    assert [item["spec"]["pipelineRef"]["name"] for item in found[:4]] == ["p-2", "p-3", "p-2", "p"]
+    assert found[4] == pipeline
+    assert render(found, Wish(SETTINGS, TARGET)) == found
 
 
 def test_a_task_for_a_resolver_is_known_by_its_name_or_its_files() -> None:
