@@ -69,6 +69,8 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
             if seen.head and seen.is_ours and head_ids(seen) == goal.union.ids:
                 report.conflicts = conflict_reports(seen.head.image.conflicts.first)
+            if memory.finished != seen.finished:
+                directory.remember(memory.now(finished=seen.finished))
             report.traffic = since(target.store.traffic, began)
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
@@ -90,6 +92,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
                 union=goal.union,
                 base=goal.base,
                 sparse=options.paths,
+                finished=seen.finished,
                 known=_rows(steps, prints),
             )
         )

@@ -85,6 +85,11 @@ class Seen:
         return [*(located.image for located in (*self.entries, *self.pointers.values()) if located), *self.adopted]
 
     @property
+    def finished(self) -> tuple[str, ...]:
+        """The ids of what the lanes that were asked for published last."""
+        return tuple(located.image.change for located in self.pointers.values() if located and located.image.change)
+
+    @property
     def has_all_named(self) -> bool:
         """Whether every lane that was asked for has a pointer, and head holds what they point at."""
         if not self.pointers or self.head is None or not self.is_ours:
