@@ -123,7 +123,7 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
     union = seen.union
     digest = str(seen.head.digest) if seen.head else None
     if options.at is not None:
-        union = union.past([resolve(union, options.at, target.name)])
+        union = target.as_of(union, [resolve(union, options.at, target.name)])
     elif options.lane is not None and options.attempt is not None:
         union = union.before_attempt(options.lane, options.attempt)
     union = target.complete(union)

@@ -21,7 +21,7 @@ from agent.core.tags import (
     pointer_tag,
 )
 from agent.core.union import Union, unite
-from agent.errors import AgentError, AuthError, UnavailableError, UsageError
+from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError, UsageError
 from agent.store.port import Store
 from agent.sync.layers import Layers
 from agent.sync.located import Located, as_base, read_image
@@ -36,6 +36,10 @@ LISTS = 3
 
 Unlisted = Callable[[AgentError], None]
 """Told why the list of tags cannot be read."""
+
+
+class LostLayerError(IntegrityError):
+    """The layer of a change is gone; a squash that has its effect may be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +298,7 @@ class Target:
         An image drops the layers of superseded changes; without the later attempt they are not superseded.
 
         Raises:
-            IntegrityError: the entry that has such a layer is gone.
+            LostLayerError: the entry that has such a layer is gone.
         """
         asked: set[str] = set()
         while lost := (union.dropped.keys() - union.superseded if union.dropped else set()):
@@ -302,12 +306,25 @@ class Target:
             record = max((union.dropped[change] for change in lost), key=lambda record: record.version)
             entry = None if record.id in asked else self.entry(record)
             if entry is None:
-                raise damaged(
-                    f"{self.name}, change {record.id}", "lost its entry, and no other image has its layer alone"
+                raise LostLayerError(
+                    "its entry is gone, and no other image has its layer alone",
+                    subject=f"{self.name}, change {record.id}",
+                    remedy="see with agent log what there is; a tree as of a squashed change is gone after a prune",
                 )
             asked.add(record.id)
             union = unite([union.image(self.tag), entry.image]).only(union.ids)
         return union
+
+    def as_of(self, union: Union, changes: Iterable[str]) -> Union:
+        """Return what a writer had on its disk whose newest changes were these, with every layer that it needs.
+
+        Raises:
+            UsageError: that cannot be told any longer.
+        """
+        try:
+            return self.complete(union.past(changes))
+        except LostLayerError as error:
+            raise UsageError(error.what, subject=error.subject, remedy=error.remedy) from error
 
 
 def _readable(union: Union) -> set[str]:

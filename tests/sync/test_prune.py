@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from agent.core.tags import pointer_tag
-from agent.errors import MissingBlobError
+from agent.errors import MissingBlobError, UsageError
 from agent.store.port import Store
 from agent.sync.options import PushOptions
 from agent.sync.prune import HOUR, PruneOptions, prune
 from agent.sync.push import push
+from agent.sync.read import diff
 from agent.sync.report import PruneReport
 from agent.sync.squashing import SquashOptions, squash_target
 from tests.fakes.contents import write
@@ -74,6 +75,18 @@ def test_prune_leaves_one_checkpoint_and_the_same_workspace(memory: MemoryWorksp
     memory.push("b")
     memory.pull("a")
     same(memory, "a", "b")
+
+
+def test_what_a_squash_and_a_prune_took_away_is_said_to_be_gone(memory: MemoryWorkspaces) -> None:
+    fill(memory, "a", 3)
+    old = memory.log()[1].id
+    squash(memory)
+    memory.pull("before", at=old)
+    pruned(memory)
+    site = memory.site("-")
+    for look in (lambda: memory.pull("after", at=old), lambda: diff(site.store, site.target, old, None)):
+        with pytest.raises(UsageError, match=f"{old}: its entry is gone"):
+            look()
 
 
 def test_a_dry_run_deletes_and_writes_nothing(memory: MemoryWorkspaces) -> None:
