@@ -172,7 +172,7 @@ class Target:
     def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
         """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
-        seen = Seen(head, (), self._pointers(after), self.tag)
+        seen = Seen(head, (), self._pointers(after, head), self.tag)
         if self.digest or seen.has_all_named:
             return seen  # An image that cannot move has no entries beside it.
         for _ in range(LISTS):
@@ -228,11 +228,16 @@ class Target:
         """Forget what was read, because it may be gone."""
         self._entries.clear()
 
-    def _pointers(self, after: Iterable[str]) -> dict[str, Located | None]:
-        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run."""
+    def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Located | None]:
+        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run.
+
+        A lane whose change head holds had a pointer before head did, so that it was pruned: the list tells of the
+        checkpoint that has it.
+        """
         pointers = {lane: self.pointer(lane) for lane in after}
+        pruned = {record.lane for record in head.image.records.values()} if head and head.image.format else set()
         for pause in POINTER_PAUSES:
-            missing = [lane for lane, pointer in pointers.items() if pointer is None]
+            missing = [lane for lane, pointer in pointers.items() if pointer is None and lane not in pruned]
             if not missing:
                 break
             self._sleep(pause)
