@@ -245,11 +245,10 @@ def _materialise(site: Site, directory: Directory, layers: Layers, steps: Plan) 
     for entry in steps.directories:
         writer.make_dir(entry.path, entry.node)
     site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
-    for layer, wanted in steps.fetch.items():
-        for entry, chunks in layers.contents(layer, wanted):
-            # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
-            prints[entry.path] = writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
-            site.progress.advance(entry.node.size)
+    for entry, chunks in layers.fetch(steps.fetch):
+        # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
+        prints[entry.path] = writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
+        site.progress.advance(entry.node.size)
     for entry in steps.make:
         prints[entry.path] = _make(writer, entry)
     for entry, to in steps.link:
