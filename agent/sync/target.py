@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from agent.core.digest import Digest, digest_of
 from agent.core.foreign import absorb
 from agent.core.image import Image, Platform
 from agent.core.manifest import damaged
@@ -108,7 +109,7 @@ class Seen:
 
 
 class Target:
-    """The repository of one target, read. Nothing here writes."""
+    """The repository of one target, and what this run knows of it."""
 
     def __init__(
         self, store: Store, reference: Reference, wanted: Platform, sleep: Callable[[float], None] = time.sleep
@@ -120,6 +121,7 @@ class Target:
         self._wanted = wanted
         self._sleep = sleep
         self._entries: dict[str, Located] = {}
+        self._configs: set[Digest] = set()
         # Whether head itself is listed matters, too.
         slug = derived_prefix(self.tag)[:-1]
         self._prefix = slug if self.tag.startswith(slug) else ""
@@ -224,9 +226,17 @@ class Target:
         """Return the tags that may be this target's."""
         return self.store.tags(self._prefix)
 
+    def put_config(self, config: bytes, *, new: bool = False) -> None:
+        """Store a config, once; `new` as for `Store.put_blob`."""
+        digest = digest_of(config)
+        if digest not in self._configs:
+            self.store.put_blob(config, new=new)
+            self._configs.add(digest)
+
     def forget(self) -> None:
-        """Forget what was read, because it may be gone."""
+        """Forget what was read and stored, because it may be gone."""
         self._entries.clear()
+        self._configs.clear()
 
     def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Located | None]:
         """Return what lanes point at; one without a pointer is waited for, before that means that it did not run.
