@@ -69,6 +69,8 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
             if seen.head and seen.is_ours and head_ids(seen) == goal.union.ids:
                 report.conflicts = conflict_reports(seen.head.image.conflicts.first)
+            if memory.finished != seen.finished:
+                directory.remember(memory.now(finished=seen.finished))
             report.traffic = since(target.store.traffic, began)
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
@@ -90,6 +92,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
                 union=goal.union,
                 base=goal.base,
                 sparse=options.paths,
+                finished=seen.finished,
                 known=_rows(steps, prints),
             )
         )
@@ -120,7 +123,7 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
     union = seen.union
     digest = str(seen.head.digest) if seen.head else None
     if options.at is not None:
-        union = union.past([resolve(union, options.at, target.name)])
+        union = target.as_of(union, [resolve(union, options.at, target.name)])
     elif options.lane is not None and options.attempt is not None:
         union = union.before_attempt(options.lane, options.attempt)
     union = target.complete(union)
@@ -242,11 +245,10 @@ def _materialise(site: Site, directory: Directory, layers: Layers, steps: Plan) 
     for entry in steps.directories:
         writer.make_dir(entry.path, entry.node)
     site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
-    for layer, wanted in steps.fetch.items():
-        for entry, chunks in layers.contents(layer, wanted):
-            # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
-            prints[entry.path] = writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
-            site.progress.advance(entry.node.size)
+    for entry, chunks in layers.fetch(steps.fetch):
+        # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
+        prints[entry.path] = writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
+        site.progress.advance(entry.node.size)
     for entry in steps.make:
         prints[entry.path] = _make(writer, entry)
     for entry, to in steps.link:

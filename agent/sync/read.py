@@ -148,8 +148,8 @@ def diff(store: Store, reference: Reference, old: str | None, new: str | None) -
     ends = [resolve(union, new, name)] if new else list(union.frontier)
     records = union.records
     begins = [resolve(union, old, name)] if old else [p for end in ends if end in records for p in records[end].parents]
-    before = list(layers.merged(target.complete(union.past(begins))).tree())
-    after = list(layers.merged(target.complete(union.past(ends))).tree())
+    before = list(layers.merged(target.as_of(union, begins)).tree())
+    after = list(layers.merged(target.as_of(union, ends)).tree())
     return list(_differences(before, after))
 
 
@@ -179,5 +179,5 @@ def _open(store: Store, reference: Reference, at: str | None = None) -> tuple[Ta
     target, seen = _look(store, reference)
     union = seen.union
     if at is not None:
-        union = union.past([resolve(union, at, str(reference))])
+        return target, target.as_of(union, [resolve(union, at, str(reference))])
     return target, target.complete(union)

@@ -24,7 +24,7 @@ DEPTH = 100
 ALIASES = 1000
 """Aliases in one text: a few that stand for each other can spell out more than fits into memory."""
 
-SIZE = 10_000_000
+SIZE = 1_000_000
 """Scalars, lists and mappings of one text, with all that aliases stand for."""
 
 _STRING = "tag:yaml.org,2002:str"
@@ -48,7 +48,7 @@ def read(text: str, name: str) -> list[dict[str, Any]]:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise UsageError(f"no YAML: {problem}", subject=f"{name}{line}", remedy="mend it") from error
     except RecursionError as error:
         raise _too_much(name) from error
@@ -112,7 +112,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent(dumper: Any, text: str) -> Any:
-    style = "|" if "\n" in text else "'" if _DOUBTFUL.fullmatch(text) else None
+    if not text.replace("\n", "").isprintable():
+        style: str | None = '"'  # other styles fold some line ends of Unicode
+    elif "\n" in text:
+        style = "|"
+    else:
+        style = "'" if _DOUBTFUL.fullmatch(text) else None
     return dumper.represent_scalar(_STRING, text, style=style)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.fields import Object, mapping, objects, text
-from agent.tekton.variables import mentioned
+from agent.tekton.variables import mentioned, strings
 
 ENTIRE = "[*]"
 
@@ -52,7 +52,7 @@ def _waits_for(task: Object, names: list[str], where: str) -> list[str]:
     matrix = mapping(task, "matrix", where)
     read = [task.get("params"), task.get("when"), matrix.get("params"), matrix.get("include")]
     read += [embedded.get("steps"), embedded.get("sidecars")]
-    found = [name for name in task.get("runAfter") or [] if isinstance(name, str)] + mentioned(read, "tasks")
+    found = [*strings(task.get("runAfter")), *mentioned(read, "tasks")]
     return [name for name in dict.fromkeys(found) if name in names]
 
 

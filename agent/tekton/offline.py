@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.errors import UnwrappableError
+from agent.tekton import names
 from agent.tekton.fields import Object, mapping
 from agent.tekton.launch import is_oci_pipeline, launch, name_of
 from agent.tekton.pipeline import references_to_inline, wrap_pipeline_spec
@@ -36,47 +37,79 @@ class Wish:
 def render(documents: Sequence[Object], wish: Wish) -> list[Object]:
     """Return the objects, with every CustomRun of ours launched and every Pipeline that a run is there for wrapped.
 
+    Where runs want different things of one Pipeline, each gets one of its own, and refers to it.
+
     Raises:
         UnwrappableError: something cannot be wrapped, or is not among the objects.
     """
-    rendered = [launch(document) if is_oci_pipeline(document) else document for document in documents]
-    wrapped: dict[int, Object] = {}
-    for index, document in enumerate(rendered):
-        if document.get("kind") == "PipelineRun":
-            _render_run(rendered, index, wish, wrapped)
-    return [wrapped.get(index, document) for index, document in enumerate(rendered)]
+    given = [launch(document) if is_oci_pipeline(document) else document for document in documents]
+    runs = [
+        _look_at(given, index, wish) for index, document in enumerate(given) if document.get("kind") == "PipelineRun"
+    ]
+    variants: dict[int, list[Object]] = {}
+    taken = {name_of(document, "Pipeline") for document in given if document.get("kind") == "Pipeline"}
+    # Runs that stay as they are come first: the name of the Pipeline stays theirs.
+    for asked in sorted(runs, key=lambda asked: asked.wrapping is not None):
+        _render_run(given, asked, variants, taken)
+    return [found for index, document in enumerate(given) for found in variants.get(index, [document])]
 
 
-def _render_run(documents: Sequence[Object], index: int, wish: Wish, wrapped: dict[int, Object]) -> None:
-    """Put the wrapped Pipeline of a run, and the run if it changes, into `wrapped`."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A run: where it stands, the Pipeline that it names, and how it is to be wrapped, None where nothing is."""
+
+    index: int
+    where: str
+    reference: Reference
+    wrapping: Wrapping | None
+
+
+def _look_at(documents: Sequence[Object], index: int, wish: Wish) -> _Asked:
     pipeline_run = documents[index]
     where = f"PipelineRun {name_of(pipeline_run, 'PipelineRun') or '(to be named)'}"
-    run = planned_run_of(pipeline_run)
     reference, wrapping = _wanted(pipeline_run, wish, where)
-    if not _has_work(wrapping, run):
-        return
+    return _Asked(index, where, reference, wrapping if _has_work(wrapping, planned_run_of(pipeline_run)) else None)
+
+
+def _render_run(documents: Sequence[Object], asked: _Asked, variants: dict[int, list[Object]], taken: set[str]) -> None:
+    """Put the Pipeline that a run needs, and the run if it changes, into `variants`, by the place of the original."""
+    pipeline_run, where, wrapping = documents[asked.index], asked.where, asked.wrapping
     spec = mapping(pipeline_run, "spec", where)
-    if mapping(spec, "pipelineSpec", where):
-        inner = _wrap(mapping(spec, "pipelineSpec", where), pipeline_run, wrapping, run, documents, where)
-        wrapped[index] = {**pipeline_run, "spec": {**spec, "pipelineSpec": inner}}
+    if wrapping is None:
+        place = _place(documents, "Pipeline", asked.reference)
+        if place is not None:
+            variants[place] = [documents[place]]
         return
-    place = _find(documents, reference, where)
+    if mapping(spec, "pipelineSpec", where):
+        inner = _wrap(mapping(spec, "pipelineSpec", where), pipeline_run, pipeline_run, wrapping, documents, where)
+        variants[asked.index] = [{**pipeline_run, "spec": {**spec, "pipelineSpec": inner}}]
+        return
+    place = _find(documents, asked.reference, where)
     pipeline = documents[place]
     name = f"Pipeline {name_of(pipeline, 'Pipeline')}"
-    found = {**pipeline, "spec": _wrap(mapping(pipeline, "spec", name), pipeline, wrapping, run, documents, name)}
-    if wrapped.setdefault(place, found) != found:
-        raise UnwrappableError(
-            f"another run here has it wrapped otherwise than {where}",
-            subject=name,
-            remedy="render the runs one at a time, or give them the same workspaces and target",
-        )
-    if mapping(spec, "pipelineRef", where).get("resolver"):
-        wrapped[index] = {**pipeline_run, "spec": {**spec, "pipelineRef": {"name": name_of(pipeline, name)}}}
+    wrapped = _wrap(mapping(pipeline, "spec", name), pipeline, pipeline_run, wrapping, documents, name)
+    called = _called(pipeline, wrapped, variants.setdefault(place, []), taken)
+    if mapping(spec, "pipelineRef", where) != {"name": called}:
+        variants[asked.index] = [{**pipeline_run, "spec": {**spec, "pipelineRef": {"name": called}}}]
+
+
+def _called(pipeline: Object, spec: Object, variants: list[Object], taken: set[str]) -> str:
+    """Return the name of the variant of a Pipeline that has this spec, which is made if there is none."""
+    for variant in variants:
+        if variant["spec"] == spec:
+            return name_of(variant, "Pipeline")
+    name = name_of(pipeline, "Pipeline")
+    if variants:
+        name = names.free(name, taken)
+        taken.add(name)
+    variants.append({**pipeline, "metadata": {**mapping(pipeline, "metadata", name), "name": name}, "spec": spec})
+    return name
 
 
 def _wrap(
-    spec: Object, holder: Object, wrapping: Wrapping, run: Run, documents: Sequence[Object], where: str
+    spec: Object, holder: Object, pipeline_run: Object, wrapping: Wrapping, documents: Sequence[Object], where: str
 ) -> Object:
+    run = planned_run_of(pipeline_run)
     is_pipeline = holder.get("kind") == "Pipeline"
     annotations = mapping(mapping(holder, "metadata", where), "annotations", where) if is_pipeline else {}
     is_v1 = holder.get("apiVersion") == V1

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from agent.errors import UnwrappableError
 from agent.tekton.documents import read
-from agent.tekton.fields import Object, mapping, text
+from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.names import KIND, PIPELINEREF, PLAN, RESOLVER, TASKREF
 from agent.tekton.plan import Plan, parse_plan
 from agent.tekton.reference import Reference, needed, reference_in, reference_of
@@ -112,8 +112,7 @@ def request_of(pipeline_run: Object, settings: Settings) -> PipelineRequest | No
     reference = mapping(mapping(pipeline_run, "spec", "PipelineRun"), "pipelineRef", "PipelineRun")
     if reference.get("resolver") not in (RESOLVER, f"{RESOLVER}.{WRAPPER}"):
         return None
-    params = reference.get("params") or []
-    request = parse_request(params if isinstance(params, list) else [], settings)
+    request = parse_request(objects(reference, "params", WHERE), settings)
     if isinstance(request, TaskRequest):
         raise _odd(KIND, "a PipelineRun needs a Pipeline", "ask for one with pipelineref")
     return request
