@@ -3,7 +3,8 @@
     AgentError                 1   a bug, if raised as itself
     ├── UsageError             2   the command's words are off
     │   ├── InvalidReferenceError
-    │   └── UnwrappableError       a Tekton object cannot carry its workspaces through images
+    │   ├── UnwrappableError       a Tekton object cannot carry its workspaces through images
+    │   └── RejectedError          the Kubernetes API does not take an object
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
     ├── AuthError             20   the registry refuses these credentials
@@ -59,6 +60,10 @@ class InvalidReferenceError(UsageError):
 
 class UnwrappableError(UsageError):
     """A Tekton object cannot carry its workspaces through images, or is no such object."""
+
+
+class RejectedError(UsageError):
+    """The Kubernetes API, or one of its admission policies, does not take an object."""
 
 
 class ConflictError(AgentError):

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from agent.cli.image import default_image
 from agent.cli.output import write
 from agent.errors import UsageError, WorkspaceError
 
@@ -87,13 +88,6 @@ def _wish(image: str | None, plain_http: bool, ca_config_map: str | None, result
         results_from=results_from,
     )
     return Wish(settings, **words)
-
-
-def default_image() -> str:
-    """Return the agent's image of this version."""
-    from importlib.metadata import version
-
-    return f"ghcr.io/instep/agent:{version('instep')}"
 
 
 def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,12 @@ _REASONS = {
     "CustomRun": {"Cancelled": "CustomRunCancelled", "PipelineRunTimeout": "CustomRunTimedOut"},
     "Run": {"Cancelled": "RunCancelled", "PipelineRunTimeout": "RunTimedOut"},
 }
+_OUTCOMES = {
+    "CustomRunCancelled": "cancelled",
+    "RunCancelled": "cancelled",
+    "CustomRunTimedOut": "timed-out",
+    "RunTimedOut": "timed-out",
+}
 _CANCELLED = ("Cancelled", "CancelledRunFinally", "StoppedRunFinally")
 
 
@@ -61,8 +67,7 @@ def decide(
         owner: the PipelineRun that the run is a task of.
         defaults: what the resolver knows without being told.
     """
-    status = mapping(run, "status", "CustomRun")
-    attempt = len(objects(status, "retriesStatus", "CustomRun"))
+    attempt = attempt_of(run)
     name = child(run, attempt)
     current = children.get(name)
     is_left_over = current is not None and _is_left_over(current, run)
@@ -79,6 +84,26 @@ def decide(
     if current is None:
         return _started(run, attempt, now, owner, defaults)
     return _mirrored(run, current, attempt, now)
+
+
+def attempt_of(run: Object) -> int:
+    """Return which attempt a run is at; the first is 0."""
+    return len(objects(mapping(run, "status", "CustomRun"), "retriesStatus", "CustomRun"))
+
+
+def rejected(run: Object, message: str, now: str) -> Decision:
+    """Return what to do about a run whose PipelineRun the API server does not take."""
+    return _end(run, "False", INVALID, f"its PipelineRun is not accepted: {message}", now)
+
+
+def outcome_of(status: Object) -> str | None:
+    """Return `succeeded`, `failed`, `cancelled` or `timed-out` for a status that ends a run, else None."""
+    condition = condition_of({"status": status})
+    if condition.get("status") == "True":
+        return "succeeded"
+    if condition.get("status") != "False":
+        return None
+    return _OUTCOMES.get(str(condition.get("reason")), "failed")
 
 
 def _started(run: Object, attempt: int, now: str, owner: Object | None, defaults: Defaults) -> Decision:
