@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -44,7 +45,7 @@ class Options:
 
 
 async def serve(
-    options: Options, stop: asyncio.Event | None = None, listening: Callable[[int], None] | None = None
+    options: Options, stop: threading.Event | None = None, listening: Callable[[int], None] | None = None
 ) -> None:
     """Run until a signal comes, or `stop` is set.
 
@@ -139,6 +140,7 @@ def _failed(metrics: Metrics) -> Failed:
 async def _running(work: Work) -> AsyncIterator[None]:
     """Work while the block runs. What is cut off at the end is done by the next controller."""
     task = asyncio.create_task(work.run())
+    await asyncio.sleep(0)  # the workers have to be older than kopf, which at its end waits for all younger tasks
     try:
         yield
     finally:

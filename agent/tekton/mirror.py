@@ -112,7 +112,11 @@ def _started(run: Object, attempt: int, now: str, owner: Object | None, defaults
     except UnwrappableError as error:
         return _end(run, "False", INVALID, str(error), now)
     name = created["metadata"]["name"]
-    return Decision(create=created, status=_status(run, "Unknown", "Started", f"PipelineRun {name} begins", now, name))
+    return Decision(create=created, status=_begun(run, name, now))
+
+
+def _begun(run: Object, name: str, now: str) -> dict[str, Any] | None:
+    return _status(run, "Unknown", "Started", f"PipelineRun {name} begins", now, name)
 
 
 def _cancelled(run: Object, current: Object | None, now: str) -> Decision:
@@ -126,9 +130,11 @@ def _cancelled(run: Object, current: Object | None, now: str) -> Decision:
 def _mirrored(run: Object, current: Object, attempt: int, now: str) -> Decision:
     condition = condition_of(current)
     name = text(mapping(current, "metadata", "PipelineRun"), "name", "PipelineRun")
+    status = condition.get("status")
+    if status is None:
+        return Decision(status=_begun(run, name, now))
     reason = str(condition.get("reason") or "Running")
     message = f"PipelineRun {name}: {condition.get('message') or reason}"
-    status = condition.get("status")
     if status not in ("True", "False"):
         return Decision(status=_status(run, "Unknown", reason, message, now, name))
     ended = _end(run, str(status), _reason(run, reason), message, now, name, _results(current))
