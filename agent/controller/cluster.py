@@ -125,8 +125,7 @@ class Cluster:
         data = None if body is None else json.dumps(body)
         try:
             async with session.request(method, url, data=data, headers={"Content-Type": kind}) as response:
-                raw = await response.content.read(LARGEST)
-                return response.status, _parsed(raw)
+                return response.status, _parsed(await _read(response), response.status)
         except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as error:
             # RuntimeError: the session was closed by somebody who had a 401.
             self._count(method.lower(), 0)
@@ -159,11 +158,22 @@ def _path(resource: Resource, namespace: str, name: str = "") -> str:
     return f"{path}/{name}" if name else path
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    raw = bytearray()
+    async for chunk in response.content.iter_any():
+        raw += chunk
+        if len(raw) > LARGEST:
+            raise aiohttp.ClientPayloadError
+    return bytes(raw)
+
+
+def _parsed(raw: bytes, status: int) -> dict[str, Any]:
     try:
         value = json.loads(raw)
-    except ValueError:
-        return {}
+    except ValueError as error:
+        if status < _BAD[0]:
+            raise aiohttp.ClientPayloadError from error
+        value = None  # a proxy's page
     return value if isinstance(value, dict) else {}
 
 
