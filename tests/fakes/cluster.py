@@ -117,6 +117,10 @@ class Cluster:
         """Be a Tekton before 0.47."""
         self.have("Run", *GROUPS["Run"])
 
+    def have_nothing(self) -> None:
+        """Be a cluster without Tekton."""
+        self.api.resources.clear()
+
     def have(self, kind: str, api_version: str, plural: str) -> None:
         """Have a kind."""
         self.api.resources[f"{api_version}/{plural}"] = {
