@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.known import KEPT, Fingerprint
@@ -26,8 +26,7 @@ def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> di
     for entry in steps.directories:
         writer.make_dir(entry.path, entry.node)
     site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
-    for layer, wanted in steps.fetch.items():
-        work.fetch(layer, wanted)
+    work.fetch(steps.fetch)
     for entry in steps.make:
         work.make(entry)
     work.link(steps.link)
@@ -53,9 +52,9 @@ class _Work:
         self._writer = writer
         self._linked: dict[bytes, Node] = {}
 
-    def fetch(self, layer: str, wanted: Sequence[TreeEntry]) -> None:
-        """Write files, the contents of which one layer has."""
-        for entry, chunks in self._layers.contents(layer, wanted):
+    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> None:
+        """Write files, by the layer that has their contents."""
+        for entry, chunks in self._layers.fetch(wanted):
             # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
             self.prints[entry.path] = self._writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
             self._site.progress.advance(entry.node.size)
@@ -78,7 +77,7 @@ class _Work:
             # What stands there is somebody else's file: this name becomes the first of the workspace's own.
             instead[first] = entry.path
             if entry.node.kind is Kind.FILE:
-                self.fetch(entry.layer, [entry])
+                self.fetch({entry.layer: [entry]})
             else:
                 self.make(entry)
 

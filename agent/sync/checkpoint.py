@@ -45,7 +45,7 @@ def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
     view = image.view
     tag = checkpoint_tag(target.tag, view)
     config, manifest = format_image(replace(image, change=view))
-    target.store.put_blob(config)
+    target.put_config(config)
     target.store.put_manifest(tag, manifest, MANIFEST)
     there = target.image(tag)
     if there is None or there.image.view != view or there.image.target != target.tag:

@@ -67,7 +67,7 @@ class Packing:
                 break
         else:
             data = b"".join(head)
-            return writer.result, Stored(store.put_blob(data), len(data))
+            return writer.result, Stored(store.put_blob(data, new=True), len(data))
         started = [(writer, chain(head, chunks))]
         del head
 
@@ -125,7 +125,7 @@ def publish_entry(site: Site, target: Target, image: Image, record: Record) -> D
     config, manifest = format_image(image)
     there = target.entry(record)
     if there is None:
-        target.store.put_blob(config)
+        target.put_config(config, new=True)
         digest = put_manifest(site, target, entry_tag(target.tag, record.lane, record.id), manifest)
     else:
         digest = there.digest

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from agent.core.digest import Digest, digest_of
 from agent.core.foreign import absorb
 from agent.core.image import Image, Platform
 from agent.core.manifest import damaged
@@ -108,7 +109,7 @@ class Seen:
 
 
 class Target:
-    """The repository of one target, read. Nothing here writes."""
+    """The repository of one target, and what this run knows of it."""
 
     def __init__(
         self, store: Store, reference: Reference, wanted: Platform, sleep: Callable[[float], None] = time.sleep
@@ -120,6 +121,7 @@ class Target:
         self._wanted = wanted
         self._sleep = sleep
         self._entries: dict[str, Located] = {}
+        self._configs: set[Digest] = set()
         # Whether head itself is listed matters, too.
         slug = derived_prefix(self.tag)[:-1]
         self._prefix = slug if self.tag.startswith(slug) else ""
@@ -172,7 +174,7 @@ class Target:
     def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
         """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
-        seen = Seen(head, (), self._pointers(after), self.tag)
+        seen = Seen(head, (), self._pointers(after, head), self.tag)
         if self.digest or seen.has_all_named:
             return seen  # An image that cannot move has no entries beside it.
         for _ in range(LISTS):
@@ -224,15 +226,28 @@ class Target:
         """Return the tags that may be this target's."""
         return self.store.tags(self._prefix)
 
-    def forget(self) -> None:
-        """Forget what was read, because it may be gone."""
-        self._entries.clear()
+    def put_config(self, config: bytes, *, new: bool = False) -> None:
+        """Store a config, once; `new` as for `Store.put_blob`."""
+        digest = digest_of(config)
+        if digest not in self._configs:
+            self.store.put_blob(config, new=new)
+            self._configs.add(digest)
 
-    def _pointers(self, after: Iterable[str]) -> dict[str, Located | None]:
-        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run."""
+    def forget(self) -> None:
+        """Forget what was read and stored, because it may be gone."""
+        self._entries.clear()
+        self._configs.clear()
+
+    def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Located | None]:
+        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run.
+
+        A lane whose change head holds had a pointer before head did, so that it was pruned: the list tells of the
+        checkpoint that has it.
+        """
         pointers = {lane: self.pointer(lane) for lane in after}
+        pruned = {record.lane for record in head.image.records.values()} if head and head.image.format else set()
         for pause in POINTER_PAUSES:
-            missing = [lane for lane, pointer in pointers.items() if pointer is None]
+            missing = [lane for lane, pointer in pointers.items() if pointer is None and lane not in pruned]
             if not missing:
                 break
             self._sleep(pause)

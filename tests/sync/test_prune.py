@@ -143,6 +143,9 @@ def test_of_two_checkpoints_with_the_same_changes_both_pruners_keep_one(memory: 
 def test_after_a_pruned_lane_is_all_that_the_checkpoint_holds(memory: MemoryWorkspaces) -> None:
     fill(memory, "a", 2, lane="run/build")
     pruned(memory)
+    memory.slept.clear()
+    memory.pull("c", after=("run/build",))
+    assert memory.slept == []  # head tells that the lane ran
     del memory.store.pointers["main"]
     memory.pull("b", after=("run/build",))
     same(memory, "a", "b")
