@@ -84,6 +84,8 @@ def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
     from agent.sync.step import naming, pull_options, state_of
 
     for workspace in argument.workspaces:
+        if workspace.fresh:
+            continue
         session.restart()
         session.say(f"agent: workspace {workspace.name} at {workspace.target}")
         state = state_of(argument, workspace)
