@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from agent.cli.failure import redact
-from agent.cli.image import default_image
 from agent.errors import UsageError
 
 _EXTRA = ("aiohttp", "kopf", "prometheus_client", "yaml")
@@ -16,7 +15,7 @@ EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the po
 
 
 @click.command("controller", epilog="Example: agent controller --config controller.yaml --namespace ci")
-@click.option("--config", metavar="FILE", help="Image, defaults and policy, see docs/controller.md.")
+@click.option("--config", metavar="FILE", required=True, help="Image, defaults and policy, see docs/controller.md.")
 @click.option(
     "--namespace", "namespaces", metavar="NAME", multiple=True, help="Serve this namespace, not all. Repeatable."
 )
@@ -25,9 +24,7 @@ EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the po
 )
 @click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM) of registries, too.")
 @click.pass_context
-def command(
-    context: click.Context, config: str | None, namespaces: tuple[str, ...], listen: str, ca_file: str | None
-) -> None:
+def command(context: click.Context, config: str, namespaces: tuple[str, ...], listen: str, ca_file: str | None) -> None:
     """Wrap the Pipelines of a cluster: the resolver wrap, and the custom task OCIPipeline.
 
     The cluster is that of the pod's service account, else that of KUBECONFIG. See config/ for the manifests.
@@ -42,12 +39,10 @@ def command(
     asyncio.run(serve(Options(_installation(config), namespaces, host, port, ca_file)))
 
 
-def _installation(path: str | None) -> Any:
+def _installation(path: str) -> Any:
     from agent.tekton.documents import read
     from agent.tekton.installation import parse_installation
 
-    if path is None:
-        return parse_installation({}, default_image(), "")
     try:
         with click.open_file(path, encoding="utf-8") as stream:
             found = read(stream.read(), path)
@@ -56,7 +51,7 @@ def _installation(path: str | None) -> Any:
         raise UsageError(f"cannot be read: {reason}", subject=path, remedy="name a file that can be read") from error
     if len(found) > 1:
         raise UsageError("it has several documents", subject=path, remedy="write one mapping")
-    return parse_installation(found[0] if found else {}, default_image(), path)
+    return parse_installation(found[0] if found else {}, path)
 
 
 def _address(text: str) -> tuple[str, int]:

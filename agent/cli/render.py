@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from agent.cli.image import default_image
 from agent.cli.output import write
+from agent.cli.progress import warn
 from agent.errors import UsageError, WorkspaceError
 
 _SUFFIXES = {".yaml", ".yml", ".json"}
@@ -49,7 +49,7 @@ LARGEST = 64 * 1024 * 1024
     type=click.Choice(["last", "fail"]),
     help="What happens when parallel changes disagree: the last one stands, or the task fails.",
 )
-@click.option("--image", metavar="IMAGE", default=None, help="The agent's image.")
+@click.option("--image", metavar="IMAGE", help="The agent's image, where your cluster finds it.")
 @click.option("--plain-http", is_flag=True, help="The steps speak HTTP without TLS.")
 @click.option("--ca-config-map", metavar="NAME", help="A ConfigMap whose ca.crt the steps trust, too.")
 @click.option(
@@ -70,6 +70,8 @@ def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
 
     found = [document for name, text in _texts(paths) for document in documents.read(text, name)]
     rendered = render(found, _wish(**wishes))
+    if rendered != found and not wishes["image"]:
+        warn(f"the steps' image is {default_image()}, which stands for yours; name that with --image")
     after = documents.write(rendered)
     if diff:
         before = documents.write(found).splitlines(keepends=True)
@@ -88,6 +90,13 @@ def _wish(image: str | None, plain_http: bool, ca_config_map: str | None, result
         results_from=results_from,
     )
     return Wish(settings, **words)
+
+
+def default_image() -> str:
+    """Return what stands for the agent's image of this version, which is wherever the user keeps it."""
+    from importlib.metadata import version
+
+    return f"registry.example.com/instep/agent:{version('instep')}"
 
 
 def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -130,7 +130,7 @@ class Cluster:
             # RuntimeError: the session was closed by somebody who had a 401.
             self._count(method.lower(), 0)
             raise UnavailableError(
-                f"no answer: {type(error).__name__}", subject="the API server", remedy="it is tried again"
+                f"no answer: {type(error).__name__}", subject="the API server", remedy="see that it is up and well"
             ) from error
 
     async def _open(self) -> tuple[aiohttp.ClientSession, kopf.ConnectionInfo]:
@@ -185,4 +185,4 @@ def _check(status: int, value: dict[str, Any], subject: str) -> None:
         raise RejectedError(message, subject=subject, remedy="mend what is named")
     if status in (_UNAUTHORIZED, _FORBIDDEN):
         raise AuthError(message, subject=subject, remedy="see the rights that docs/controller.md lists")
-    raise UnavailableError(message, subject=subject, remedy="it is tried again")
+    raise UnavailableError(message, subject=subject, remedy="see that it is up and well")

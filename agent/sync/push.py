@@ -93,6 +93,8 @@ def _start(site: Site, directory: Directory, target: Target, options: PushOption
         mine = options.attempt is None or (record.lane, record.attempt) == (options.lane, options.attempt)
         return directory.memory, done if mine else None
     memory = directory.memory
+    if memory is None and options.fresh and directory.damage is None:
+        return Memory(target.name, directory.root.identity, 0, Union()), None
     if memory is None or memory.target != target.name:
         _refuse_stranger(site, directory, target)
     return memory or Memory(target.name, directory.root.identity, 0, Union()), None
@@ -133,7 +135,7 @@ def _finish(
 def _push(
     site: Site, directory: Directory, target: Target, memory: Memory, options: PushOptions, done: PushReport | None
 ) -> PushReport:
-    look = survey(site, directory.root, memory.known, memory.clean_before)
+    look = survey(site, directory.root, memory.known, memory.clean_before, options.below)
     report = _report(target, look, options)
     _refuse_emptiness(site, look, options)
     moves = memory.target != target.name

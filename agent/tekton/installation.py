@@ -27,22 +27,23 @@ class Installation:
     deadline: int = DEADLINE
 
 
-def parse_installation(words: Object, image: str, where: str) -> Installation:
+def parse_installation(words: Object, where: str) -> Installation:
     """Return an installation's settings.
 
     Args:
-        words: the file's keys and values; every one may be left out.
-        image: the agent's image where the file names none.
+        words: the file's keys and values; all but `image` may be left out.
         where: what to call the file in an error.
 
     Raises:
-        UsageError: a key is unknown, or a value is of the wrong kind.
+        UsageError: a key is unknown, a value is of the wrong kind, or there is no image.
     """
     for key in words:
         if key not in _KEYS:
             raise UsageError("there is no such key", subject=f"{where}, {key}", remedy=f"the keys are {_KNOWN}")
     values = {key: _KEYS[key](value, f"{where}, {key}") for key, value in words.items() if value is not None}
-    settings = {"image": image} | {_FIELDS[key]: value for key, value in values.items() if key in _FIELDS}
+    if "image" not in values:
+        raise UsageError("it is missing", subject=f"{where}, image", remedy="name the image of the agent's steps")
+    settings = {_FIELDS[key]: value for key, value in values.items() if key in _FIELDS}
     defaults = {key.replace("-", "_"): value for key, value in values.items() if key in _DEFAULTS}
     return Installation(Settings(**settings), Defaults(**defaults), values.get("resolution-timeout", DEADLINE))
 

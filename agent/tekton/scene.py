@@ -13,7 +13,7 @@ from agent.tekton.names import RESOLVER, TASKREF
 from agent.tekton.reference import Reference, reference_in, reference_of
 from agent.tekton.refuse import refuse_foreign, refuse_hermetic, refuse_odd_reference, refuse_windows
 from agent.tekton.task import unwrap_task_spec
-from agent.tekton.workspaces import Use, targets, uses
+from agent.tekton.workspaces import Use, base_of, targets, uses
 from agent.tekton.wrapping import Run, Wrapping
 
 GROUPS = ("tasks", "finally")
@@ -121,6 +121,7 @@ def look_at(spec: Object, wrapping: Wrapping, run: Run, known: Tasks, *, is_v1: 
         group: [_unwrapped(task, where) for task in objects(spec, group, where)] for group in GROUPS if group in spec
     }
     original = {**spec, **groups}
+    wrapping = replace(wrapping, base=base_of(wrapping.base, run.variables(), where))
     scene = Scene(original, wrapping, run, known, is_v1, where, targets(original, wrapping, run, where), {})
     found: dict[str, list[Use]] = {}
     for task in scene.tasks():

@@ -63,11 +63,8 @@ def target_of(template: str, workspace: str, variables: Mapping[str, str], where
                 f"{{{{{found}}}}} is not known", subject=subject, remedy="write {{workspace}}, or write it out"
             )
     target = substitute(_PLACEHOLDER.sub(lambda _: workspace, template), variables, subject=subject)
-    example = target
-    for variable in (RUN_NAME, RUN_UID, RUN_NAMESPACE):
-        example = example.replace(variable, "x")
     try:
-        reference = parse_reference(example)
+        reference = parse_reference(_with_examples(target))
         if reference.digest is not None or reference.tag is None:
             raise InvalidReferenceError("it has a digest", subject=target, remedy="name a tag")
         check_target_tag(reference.tag)
@@ -76,6 +73,23 @@ def target_of(template: str, workspace: str, variables: Mapping[str, str], where
             f"for workspace {workspace} it is {target}: {error.what}", subject=subject, remedy=error.remedy
         ) from error
     return target
+
+
+def base_of(template: str | None, variables: Mapping[str, str], where: str) -> str | None:
+    """Return the image that workspaces start from, None where there is none.
+
+    Raises:
+        UnwrappableError: the template leads to no image.
+    """
+    if not template:
+        return None
+    subject = f"{where}, base"
+    base = substitute(template, variables, subject=subject)
+    try:
+        parse_reference(_with_examples(base))
+    except InvalidReferenceError as error:
+        raise UnwrappableError(f"it is {base}: {error.what}", subject=subject, remedy=error.remedy) from error
+    return base
 
 
 def uses(task: Object, wrapped: Mapping[str, str], spec: Object, run: Run, where: str) -> list[Use]:
@@ -157,9 +171,18 @@ def _known(spec: Object, run: Run, where: str) -> dict[str, str]:
     return defaults | run.variables()
 
 
+def _with_examples(text: str) -> str:
+    """Return a text with something in the place of the variables that Tekton will replace."""
+    for variable in (RUN_NAME, RUN_UID, RUN_NAMESPACE):
+        text = text.replace(variable, "x")
+    return text
+
+
 def _joined(outer: str, inner: str, known: Mapping[str, str], subject: str) -> str:
     path = substitute("/".join(part for part in (outer, inner) if part), known, subject=subject)
     path = posixpath.normpath(path).lstrip("/") if path else ""
     if path == ".." or path.startswith("../"):
         raise UnwrappableError("it leaves the workspace", subject=subject, remedy="name a directory inside of it")
+    if any(left in _with_examples(path) for left in ("$(", "{{")) or not path.isprintable():
+        raise UnwrappableError(f"it is {path!r}", subject=subject, remedy="name a directory without $( and {{ in it")
     return "" if path == "." else path

@@ -19,6 +19,8 @@ import pytest
 from tests.fakes.cluster import Cluster, condition, eventually
 from tests.tekton.test_launch import custom_run
 
+CONFIG = str(Path(__file__).parents[2] / "config" / "cluster" / "controller.yaml")
+
 
 class Running:
     """The process; its lines are collected."""
@@ -54,7 +56,7 @@ async def agent_controller(*words: str) -> AsyncIterator[Running]:
 
 def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **environ}
-    command = [sys.executable, "-m", "agent", "controller", *words]
+    command = [sys.executable, "-m", "agent", "controller", "--config", CONFIG, *words]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
     return done
@@ -94,7 +96,7 @@ async def test_trouble_is_logged_as_one_object_that_says_what_it_is_about(cluste
 
     async with cluster:
         cluster.api.refuse = away
-        async with agent_controller() as running:
+        async with agent_controller("--config", CONFIG) as running:
             await running.port()
             cluster.api.refuse = None
             await cluster.create(custom_run())
@@ -133,6 +135,7 @@ def test_a_damaged_kubeconfig_is_one_line(tmp_path: Path, text: str) -> None:
         ("[]", "no mapping"),
         ("image: [", "no YAML"),
         ("a: 1\n---\nb: 2", "several documents"),
+        ("target: reg.io/x:y", "image: it is missing; name the image of the agent's steps"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(tmp_path: Path, text: str, words: str) -> None:
@@ -159,7 +162,7 @@ def test_without_the_extra_it_says_what_to_install(library: str) -> None:
     script = (
         "import sys; from agent.cli.main import run\n"
         f"sys.modules[{library!r}] = None\n"
-        "print(run(['--version']), run(['controller', '--help']), run(['controller']))"
+        f"print(run(['--version']), run(['controller', '--help']), run(['controller', '--config', {CONFIG!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "0 0 2"

@@ -33,6 +33,9 @@ GROUPS = {
     "Run": ("tekton.dev/v1alpha1", "runs"),
     "ResolutionRequest": ("resolution.tekton.dev/v1beta1", "resolutionrequests"),
 }
+PLAYED = "a test"
+"""The client by which Tekton and users are played."""
+
 _VERBS = ("create", "get", "list", "patch", "watch")
 
 
@@ -45,9 +48,12 @@ class Emulator(kmock.KubernetesEmulator):
     refuse: Any = attrs.field(default=None, init=False)
     before_write: Any = attrs.field(default=None, init=False)
     log: list[tuple[str, str, str]] = attrs.field(factory=list, init=False)
+    used: set[tuple[str, str, str]] = attrs.field(factory=set, init=False)
     invalid: list[str] = attrs.field(factory=list, init=False)
 
     async def _handle(self, request: kmock.Request) -> aiohttp.web.StreamResponse:
+        if request.headers.get("User-Agent", "") != PLAYED:
+            self.used.add(_right(request))
         if request.action not in (kmock.action.CREATE, kmock.action.UPDATE):
             return await super()._handle(request)
         what = (request.method.value.lower(), request.resource.plural, request.name or request.data["metadata"]["name"])
@@ -145,7 +151,7 @@ class Cluster:
 
     async def come(self) -> None:
         """Be there, at the address of before."""
-        self._server = kmock.Server(self.api, port=self._port, server_cls=_Server)
+        self._server = kmock.Server(self.api, port=self._port, server_cls=_Server, user_agent=PLAYED)
         await self._server.__aenter__()
         self._port = self._server.port
         user = {"name": "u", "user": {"token": "secret-token-of-the-test"}}
@@ -232,6 +238,15 @@ async def never(check: Callable[[], Any], within: float = 0.4) -> None:
     while time.monotonic() < deadline:
         assert not check()
         await asyncio.sleep(0.01)
+
+
+def _right(request: kmock.Request) -> tuple[str, str, str]:
+    """Return what a client needs for a request: verb, group and resource, `discover` for what everybody may read."""
+    if request.action is None or request.resource is None or request.resource.plural is None:
+        return "discover", "", ""
+    verb = {"fetch": "get", "update": "patch"}.get(request.action.value.lower(), request.action.value.lower())
+    subresource = f"/{request.subresource}" if request.subresource else ""
+    return verb, request.resource.group, request.resource.plural + subresource
 
 
 def _path(kind: str) -> str:

@@ -26,15 +26,20 @@ resolution-timeout: 300
 
 
 def test_every_key_has_its_place() -> None:
-    found = parse_installation(read(ALL, "f")[0], "default", "f")
+    found = parse_installation(read(ALL, "f")[0], "f")
     settings = Settings("reg.io/agent@sha256:00", {"requests": {"memory": "64Mi"}}, "sidecar-logs", True, "ca")
     defaults = Defaults("reg.io/{{workspace}}:$(context.pipelineRun.name)", "reg.io/base:1", "fail", "inline")
     assert found == Installation(settings, defaults, 300)
 
 
-@pytest.mark.parametrize("words", [{}, {"image": None, "target": None}])
+@pytest.mark.parametrize("words", [{}, {"base": None, "target": None}])
 def test_what_is_left_out_is_the_default(words: dict[str, Any]) -> None:
-    assert parse_installation(words, "default", "f") == Installation(Settings("default"), Defaults(), DEADLINE)
+    assert parse_installation({"image": "i", **words}, "f") == Installation(Settings("i"), Defaults(), DEADLINE)
+
+
+def test_the_image_cannot_be_left_out() -> None:
+    with pytest.raises(UsageError, match="f, image: it is missing"):
+        parse_installation({"target": "t"}, "f")
 
 
 @pytest.mark.parametrize(
@@ -55,5 +60,5 @@ def test_what_is_left_out_is_the_default(words: dict[str, Any]) -> None:
 def test_a_wrong_value_is_named(words: dict[str, Any]) -> None:
     [key] = words
     with pytest.raises(UsageError, match="f, ") as caught:
-        parse_installation(words, "default", "f")
+        parse_installation({"image": "i", **words}, "f")
     assert caught.value.subject == f"f, {key}"

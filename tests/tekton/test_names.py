@@ -38,6 +38,14 @@ def test_members_of_a_matrix_have_different_names_that_end_in_their_number(run: 
     assert all(name.endswith(f"-{index}") and len(name) <= 63 for index, name in enumerate(names))
 
 
+def test_members_of_a_matrix_with_a_long_name_are_hashed_and_keep_their_number() -> None:
+    run, md5 = "f" * 63, "105d7597f637e83cc711605ac3ea4957"
+    assert task_run_names(run, "deploy", 2) == [f"{'f' * 22}{md5}-deploy-{index}" for index in range(2)]
+    long = task_run_names(run, "t" * 40, 3)
+    assert [name[-2:] for name in long] == ["-0", "-1", "-2"]
+    assert {len(name) for name in long} <= {62, 63}
+
+
 @laws
 @given(st.lists(st.sampled_from(["", "a", "b", None])))
 def test_freezing_keeps_names_and_gives_the_others_their_place(names: list[str | None]) -> None:

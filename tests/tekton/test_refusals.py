@@ -48,6 +48,7 @@ def without_spec(**fields: Any) -> dict[str, Any]:
             "subPath of workspace ws: .*not known",
         ),
         ([task("a", workspaces=[{"name": "ws", "subPath": "../x"}])], "it leaves the workspace"),
+        ([task("a", workspaces=[{"name": "ws", "subPath": "{{x}}"}])], "it is '{{x}}'"),
     ],
 )
 def test_a_task_that_cannot_be_wrapped(tasks: list[dict[str, Any]], words: str) -> None:
@@ -163,6 +164,26 @@ def test_a_listed_workspace_must_be_there_unless_it_is_optional() -> None:
 def test_a_target_that_is_none_is_refused(target: str, words: str) -> None:
     with pytest.raises(UnwrappableError, match=words):
         wrap(pipeline(task("a")), target=target)
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("no-registry", "base: it is no-registry: not an image"),
+        ("reg.io/b:$(context.run.name)", r"base: \$\(context.run.name\) is not known"),
+        ("reg.io/b:{{workspace}}", "not an image reference"),
+    ],
+)
+def test_a_base_that_is_none_is_refused(base: str, words: str) -> None:
+    with pytest.raises(UnwrappableError, match=words):
+        wrap(pipeline(task("a")), base=base)
+
+
+def test_a_parameter_cannot_put_a_variable_into_a_sub_path() -> None:
+    found = pipeline(task("a", workspaces=[{"name": "ws", "subPath": "$(params.p)"}]))
+    for value in ("$(context.taskRun.name)", "a\nb", "../../etc"):
+        with pytest.raises(UnwrappableError, match="subPath of workspace ws"):
+            wrap(found, a_run(params=[{"name": "p", "value": value}]))
 
 
 def test_two_workspaces_need_two_targets() -> None:

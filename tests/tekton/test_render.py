@@ -133,6 +133,13 @@ def test_options_say_what_the_objects_do_not(agent_render: Render) -> None:
         assert said in text
 
 
+def test_who_does_not_name_the_agents_image_is_told_what_stands_for_it(agent_render: Render) -> None:
+    agent_render.write("x.yaml", f"{PIPELINE}---\n{RUN}")
+    words = ["-f", "x.yaml", "--target", TARGET]
+    assert "registry.example.com/instep/agent:" in agent_render(*words).stderr
+    assert agent_render(*words, "--image", "reg.io/agent:1").stderr == ""
+
+
 def test_what_is_rendered_can_be_rendered_again(agent_render: Render) -> None:
     agent_render.write("x.yaml", f"{PIPELINE}---\n{RUN}")
     once = agent_render("-f", "x.yaml", "--target", TARGET).stdout
