@@ -11,7 +11,8 @@
     │   ├── TagRefusedError        the registry does not let a tag move
     │   └── MissingBlobError       a manifest names what the registry does not have
     ├── IntegrityError        30   bytes are not what their digest or description promises
-    │   └── MissingTocError        a layer has no table of contents (archive/trailer.py)
+    │   ├── MissingTocError        a layer has no table of contents (archive/trailer.py)
+    │   └── LostLayerError         a change's own layer is gone (sync/target.py)
     ├── UnsafeArchiveError    31   an archive would leave its root, or exceed a limit
     └── WorkspaceError        40   the directory cannot be read or written
         └── FileChangedError       a file changed while it was read

@@ -1,7 +1,7 @@
 """Read a whole layer, ours or another's, and verify all that it claims (design section 8).
 
-Decompression and the digests of blob and tar run in a thread of their own; the tar is read, and contents are hashed,
-in the consumer's.
+Decompression and the digests of blob and tar run in a thread of their own, unless the blob is small; the tar is read,
+and contents are hashed, in the consumer's.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from agent.core.item import Item, Placed
 from agent.core.path import show
 
 _AHEAD = 4
+_SMALL = 256 << 10
+"""Bytes of a blob that a thread of its own is not worth starting for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class LayerReader:
         size: bytes of its tar, end of archive included, likewise.
 
     Args:
-        chunks: the blob; iterated in another thread.
+        chunks: the blob; iterated in another thread, if it is not small.
         media_type: OCI's or Docker's.
         expected: what was promised.
         limits: what to refuse.
@@ -90,7 +92,8 @@ class LayerReader:
         self._seal = sha256()
 
     def __iter__(self) -> Iterator[tuple[Item, Iterator[bytes]]]:
-        with closing(ahead(self._pieces(), _AHEAD)) as pieces:
+        is_small = self._expected.size is not None and self._expected.size <= _SMALL
+        with closing(self._pieces() if is_small else ahead(self._pieces(), _AHEAD)) as pieces:
             lenient = not self._ours and self._expected.digest is not None
             tar = TarReader(pieces, self._limits, end_required=not lenient)
             yield from self._sealed(tar) if self._ours else self._plain(tar)

@@ -17,15 +17,13 @@ def command(session: Session, target: Reference) -> None:
     """Show the changes of the workspace at TARGET, newest first.
 
     Each line: id, time, lane, paths written (+), deleted (-) and touched (~), size of the layer, message. The last is
-    the base, if there is one.
+    the base, if there is one. Then, where parallel changes disagree, one line for each path.
     """
     from agent.sync.read import log
 
     with session.stores() as open_store:
-        entries = log(open_store(target), target)
+        found = log(open_store(target), target)
     if session.json:
-        session.print_json(
-            {"target": str(target), "changes": [to_json(entry) for entry in entries], **session.remarks()}
-        )
+        session.print_json({"target": str(target), **to_json(found), **session.remarks()})
         return
-    session.print_lines(log_lines(entries))
+    session.print_lines(log_lines(found))

@@ -16,6 +16,7 @@ from agent.sync.report import (
     ConflictReport,
     Difference,
     ListedPath,
+    Log,
     LogEntry,
     PruneReport,
     PullReport,
@@ -138,15 +139,18 @@ def difference_line(difference: Difference) -> str:
     return f"{_MARKS[difference.mark]}  {show(difference.path)}{slash}{details}"
 
 
-def log_lines(entries: list[LogEntry]) -> list[str]:
-    """Return one line for each change, in columns."""
-    rows = [_log_row(entry) for entry in entries]
+def log_lines(log: Log) -> list[str]:
+    """Return one line for each change, in columns, and one for each conflict."""
+    rows = [_log_row(entry) for entry in log.changes]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(5)]
-    return [
+    changes = [
         f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]:<{widths[3]}}  "
         f"{row[4]:>{widths[4]}}  {row[5]}".rstrip()
         for row in rows
     ]
+    more = log.conflict_count - len(log.conflicts)
+    rest = [f"and {counted(more, 'conflict')} more"] if more else []
+    return [*changes, *map(conflict_line, log.conflicts), *rest]
 
 
 def _log_row(entry: LogEntry) -> tuple[str, str, str, str, str, str]:
@@ -186,7 +190,7 @@ def to_json(
     | PushReport
     | SquashReport
     | PruneReport
-    | LogEntry
+    | Log
     | Difference
     | ListedPath
     | StatusReport,

@@ -20,7 +20,7 @@ def command(session: Session, target: Reference, after: tuple[str, ...], compres
     """Put one layer in place of all layers of the workspace at TARGET that no retry can take back.
 
     The base stays as it is, and so does the history: `agent log` still shows every change. A push does the same by
-    itself when the image has more than 64 layers.
+    itself when the image has more than 24 layers.
     """
     from agent.sync.squashing import SquashOptions, squash_target
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Literal
 
 from agent.core.canonical import canonical
+from agent.core.conflict_record import NO_CONFLICTS, ConflictRecord
 from agent.core.digest import Digest
 from agent.core.record import FORMAT, Record
 from agent.core.squash_record import SquashRecord
@@ -59,7 +60,7 @@ class Image:
     """A workspace image: its layers, lowest first, and what it says of itself.
 
     `change` is the id of the change that an entry was pushed for. `dropped` are records without a layer. `format`
-    is that of its writer, 0 for an image of someone else.
+    is that of its writer, 0 for an image of someone else. `conflicts` are those in what it holds.
     """
 
     layers: tuple[Layer, ...]
@@ -71,6 +72,7 @@ class Image:
     platform: Platform = DEFAULT_PLATFORM
     annotations: tuple[tuple[str, str], ...] = field(default=())
     format: int = FORMAT
+    conflicts: ConflictRecord = NO_CONFLICTS
 
     @property
     def records(self) -> dict[str, Record]:

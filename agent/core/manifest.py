@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.core.canonical import canonical
+from agent.core.conflict_record import format_conflicts, parse_conflicts
 from agent.core.digest import Digest, digest_of, parse_digest
 from agent.core.image import Encoding, Image, Layer, LayerKind, Platform
 from agent.core.record import FORMAT, Record, parse_record
@@ -84,6 +85,7 @@ def _own_annotations(image: Image) -> dict[str, str]:
         "change": image.change,
         "dropped": canonical([record.text for record in image.dropped]).decode() if image.dropped else None,
         "platform": "/".join(filter(None, image.platform)),
+        "conflicts": format_conflicts(image.conflicts) if image.conflicts.count else None,
     }
     return {PREFIX + key: value for key, value in own.items() if value is not None}
 
@@ -207,6 +209,9 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
     )
     if "view" in own and not _fits(own["view"], image, descriptors):
         raise damaged(subject, "was edited: its view does not fit its layers")
+    if "conflicts" in own:
+        lanes = {record.id: record.lane for record in image.records.values()}
+        image = replace(image, conflicts=parse_conflicts(own["conflicts"], lanes))
     return image
 
 

@@ -156,7 +156,7 @@ class LayoutStore:
         finally:
             os.close(descriptor)
 
-    def put_blob(self, data: bytes) -> Digest:
+    def put_blob(self, data: bytes, *, new: bool = False) -> Digest:
         """See `port.Store`."""
         self._prepare()
         digest = digest_of(data)

@@ -91,8 +91,11 @@ class Store(Protocol):
             IntegrityError: there is no such blob, or it ended before `length`.
         """
 
-    def put_blob(self, data: bytes) -> Digest:
-        """Store a small blob, unless the repository has it, and return its digest."""
+    def put_blob(self, data: bytes, *, new: bool = False) -> Digest:
+        """Store a small blob, unless the repository has it, and return its digest.
+
+        `new`: nobody can have stored it before, so that the repository need not be asked.
+        """
 
     def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
         """Store a blob of unknown size and digest in one pass.

@@ -184,10 +184,10 @@ class RegistryStore:
         """See `port.Store`. Where a connection breaks, it goes on from there, in a new request."""
         return self._downloads.read(digest, start, length)
 
-    def put_blob(self, data: bytes) -> Digest:
+    def put_blob(self, data: bytes, *, new: bool = False) -> Digest:
         """See `port.Store`."""
         digest = digest_of(data)
-        self._uploads.put(data, digest)
+        self._uploads.put(data, digest, new=new)
         return digest
 
     def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:

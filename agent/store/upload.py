@@ -59,14 +59,15 @@ class Uploads:
         self._judge = judge
         self._pieces = threading.Event()  # set for good once the registry refused a stream
 
-    def put(self, data: bytes, digest: Digest) -> None:
-        """Store a blob that is in memory, with POST and PUT, unless it is there.
+    def put(self, data: bytes, digest: Digest, *, new: bool = False) -> None:
+        """Store a blob that is in memory, with POST and PUT, unless it is there; of a new one that is not asked first.
 
         Raises:
             AuthError, UnavailableError: see `agent.errors`.
         """
         patience = self._transport.patience()
-        while not self._has(digest):
+        while new or not self._has(digest):
+            new = False
             try:
                 location, _ = self.begin()
                 self._meter.add(sent=len(data))

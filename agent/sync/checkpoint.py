@@ -49,7 +49,7 @@ def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
     config, manifest = format_image(replace(image, change=view))
     there = None
     for _ in range(TRIES):
-        target.store.put_blob(config)
+        target.put_config(config)
         target.store.put_manifest(tag, manifest, MANIFEST)
         there = target.image(tag)
         if there is not None:

@@ -146,7 +146,7 @@ def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
         site.progress.notice(f"{target.name}: head was written by a newer agent and is left alone; readers merge")
         return False
     config, manifest = format_image(image)
-    target.store.put_blob(config)
+    target.put_config(config)
     try:
         put_manifest(site, target, target.tag, manifest)
     except TagRefusedError as error:

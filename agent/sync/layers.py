@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 from agent.archive.compression import compression_of
@@ -13,6 +13,7 @@ from agent.archive.toc import Toc
 from agent.archive.trailer import MissingTocError
 from agent.core.change import Ancestor, Change, Squash, SquashEntry
 from agent.core.derive import derive
+from agent.core.digest import Digest
 from agent.core.entry import Context, Kind, TocEntry, TreeEntry, Write
 from agent.core.flatten import base_change
 from agent.core.image import Layer
@@ -20,6 +21,7 @@ from agent.core.item import Item, Placed
 from agent.core.merge import Merged, merge
 from agent.core.union import Union
 from agent.store.port import Store
+from agent.sync.prefetch import prefetched, read_all
 
 WHOLE_BELOW = 256 << 10
 """A layer of at most this many bytes is read whole: another request costs more than what it could spare."""
@@ -50,6 +52,7 @@ class Layers:
         self._tocs: dict[str, Toc | list[TocEntry]] = {}
         self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
+        self._prefetched: Callable[[Digest], bytes | None] = lambda digest: None
 
     @property
     def skipped(self) -> int:
@@ -65,6 +68,7 @@ class Layers:
             AuthError, UnavailableError: see `agent.errors`.
         """
         bases = [base_change(base, self._base_items(layers)) for base, layers in sorted(union.bases.items())]
+        self._fetch_tocs(layer for layer in union.order if layer.record)
         # A superseded change has no effect, but its record tells who descends from whom.
         dropped = [
             Change(record.id, record.stamp, record.parents, (), "", record.lane, record.attempt)
@@ -79,6 +83,7 @@ class Layers:
             IntegrityError, UnsafeArchiveError: a layer is not what it promises.
             AuthError, UnavailableError: see `agent.errors`.
         """
+        self._fetch_tocs(union.squashes.values())
         return [self._squash(layer) for _, layer in sorted(union.squashes.items())]
 
     def merged(self, union: Union) -> Merged:
@@ -130,13 +135,26 @@ class Layers:
             return False
         return True
 
+    def _fetch_tocs(self, layers: Iterable[Layer]) -> None:
+        """Read the tables of contents that are not at hand, all at once."""
+        lacking = []
+        for layer in layers:
+            if _id_of(layer) in self._tocs:
+                continue
+            if toc := self._inline(layer):
+                self._tocs[_id_of(layer)] = toc
+            elif layer.encoding:  # where its place is not known, it may have none
+                lacking.append(layer)
+        for layer, found in zip(lacking, read_all(lacking, self._fetch_toc), strict=True):
+            if found:
+                self._tocs[_id_of(layer)] = found
+
     def _toc(self, layer: Layer) -> Toc | list[TocEntry]:
         # Not by the layer's digest: two changes may have one tar, and have seen different versions.
-        described = layer.record or layer.squash
-        assert described is not None
-        if described.id not in self._tocs:
-            self._tocs[described.id] = self._inline(layer) or self._fetch_toc(layer) or self._derived(layer)
-        return self._tocs[described.id]
+        id_ = _id_of(layer)
+        if id_ not in self._tocs:
+            self._tocs[id_] = self._inline(layer) or self._fetch_toc(layer) or self._derived(layer)
+        return self._tocs[id_]
 
     def _derived(self, layer: Layer) -> list[TocEntry]:
         assert layer.record is not None
@@ -173,6 +191,17 @@ class Layers:
             if encoding is not None or layer.record is None:
                 raise
             return None
+
+    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+        """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
+
+        Args:
+            wanted: files by the layer that their content lies in.
+        """
+        small = [layer.digest for layer in self._union.order if layer.diff_id in wanted and layer.size <= WHOLE_BELOW]
+        with prefetched(small, lambda digest: b"".join(self._store.read_blob(digest))) as self._prefetched:
+            for layer, entries in wanted.items():
+                yield from self.contents(layer, entries)
 
     def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
         """Yield files with their contents, each verified by the time it is exhausted; in any order.
@@ -240,7 +269,9 @@ class Layers:
         toc = layer.entries_sha256 if layer.encoding else None
         store = self._base_store if layer.kind == "base" else self._store
         expected = Expected(layer.digest, layer.size, layer.diff_id, toc)
-        return LayerReader(store.read_blob(layer.digest), layer.media_type, expected, contents=promised)
+        blob = self._prefetched(layer.digest)
+        chunks = store.read_blob(layer.digest) if blob is None else (blob,)
+        return LayerReader(chunks, layer.media_type, expected, contents=promised)
 
 
 class SquashEntries(Iterable[SquashEntry]):
@@ -251,6 +282,13 @@ class SquashEntries(Iterable[SquashEntry]):
 
     def __iter__(self) -> Iterator[SquashEntry]:
         return self._toc.squashed()
+
+
+def _id_of(layer: Layer) -> str:
+    """Return the id of the change or squash in a layer."""
+    described = layer.record or layer.squash
+    assert described is not None
+    return described.id
 
 
 def _digested(found: tuple[Item, Iterator[bytes]]) -> Item:

@@ -25,6 +25,7 @@ class Memory:
         union: the changes that lie on the disk.
         base: the reference that the base's layers can be read from.
         sparse: the globs of a sparse pull.
+        finished: ids of the newest changes of the lanes that were pulled `--after`: no retry takes them back.
         known: every path, in bytes order; iterated more than once.
     """
 
@@ -34,6 +35,7 @@ class Memory:
     union: Union
     base: str | None = None
     sparse: tuple[bytes, ...] = ()
+    finished: tuple[str, ...] = ()
     known: Iterable[Known] = ()
 
     def header(self) -> dict[str, Any]:
@@ -47,6 +49,7 @@ class Memory:
             "manifest": manifest.decode(),
             "base": self.base,
             "sparse": [glob.hex() for glob in self.sparse],
+            "finished": list(self.finished),
         }
 
     def now(self, **changed: Any) -> Memory:
@@ -71,6 +74,7 @@ def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
         union=unite([_image(header["manifest"])]),
         base=header["base"],
         sparse=tuple(bytes.fromhex(glob) for glob in header["sparse"]),
+        finished=tuple(str(change) for change in header["finished"]),
         known=known,
     )
 

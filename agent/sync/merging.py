@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from agent.archive.compression import media_type_of
 from agent.archive.plain import plain_tar
 from agent.core.conflict import Conflict, ConflictKind
+from agent.core.conflict_record import record_conflicts
 from agent.core.entry import TreeEntry
 from agent.core.image import Image, Layer
 from agent.core.linearise import FixUp, fix_up
@@ -56,7 +58,7 @@ def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict
     """Return the image that holds `whole`, and what in it disagrees.
 
     Its layers come in order, of superseded changes only the records; where those layers alone would give another tree,
-    a fix-up comes last, which is stored in the target's repository (design section 5).
+    a fix-up comes last, which is stored in the target's repository (design section 5). The image says what disagrees.
     """
     if whole.is_chain:
         return whole.image(target.tag), ()
@@ -65,7 +67,8 @@ def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict
     merged = layers.merged(whole)
     fix = fix_up(merged)
     stack = whole.without_layers(merged.superseded)
-    return stack.image(target.tag, _store_fix_up(target.store, layers, fix) if fix else None), merged.conflicts
+    image = stack.image(target.tag, _store_fix_up(target.store, layers, fix) if fix else None)
+    return replace(image, conflicts=record_conflicts(merged.conflicts)), merged.conflicts
 
 
 def _store_fix_up(store: Store, layers: Layers, fix: FixUp) -> Layer:

@@ -105,7 +105,10 @@ def _is_older(located: Located, held: Union, checkpoint: Checkpoint | None, befo
     union = unite([located.image])
     if union.newest_stamp > before:
         return False
-    return union.ids < held.ids or checkpoint is None or _rank(located.image) > _rank(checkpoint.image)
+    if union.ids < held.ids:
+        return True
+    # A dry run makes none; what it would make is most often there already.
+    return checkpoint is not None and _rank(located.image) > _rank(checkpoint.image)
 
 
 def _rank(image: Image) -> tuple[int, str]:

@@ -68,7 +68,7 @@ class Packing:
                 break
         else:
             data = b"".join(head)
-            return writer.result, Stored(store.put_blob(data), len(data))
+            return writer.result, Stored(store.put_blob(data, new=True), len(data))
         started = [(writer, chain(head, chunks))]
         del head
 
@@ -129,7 +129,7 @@ def publish_entry(site: Site, target: Target, image: Image, record: Record) -> D
     if kept is not None:
         digest, manifest = kept.digest, kept.data
     else:  # or it was pruned at this moment
-        target.store.put_blob(config)
+        target.put_config(config, new=there is None)
         digest = put_manifest(site, target, entry_tag(target.tag, record.lane, record.id), manifest)
     # Readers count up and do not look behind a gap: what an earlier attempt leaves that published nothing or is pruned.
     for earlier in range(record.attempt or 0):

@@ -18,7 +18,7 @@ from agent.core.union import Union, unite
 from agent.errors import DivergedError, UsageError
 from agent.sync.directory import Directory, open_directory
 from agent.sync.distrust import distrusted
-from agent.sync.head import repair
+from agent.sync.head import head_ids, repair
 from agent.sync.layers import Layers
 from agent.sync.located import as_base, read_image, this_platform
 from agent.sync.memory import Memory
@@ -66,6 +66,11 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         known, memory = _trusted(site, directory, options), directory.memory
         if memory and known is memory.known and _same(memory, target, goal, options):
             report = _unchanged(target, goal, memory)
+            # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
+            if seen.head and seen.is_ours and head_ids(seen) == goal.union.ids:
+                report.conflicts = conflict_reports(seen.head.image.conflicts.first)
+            if memory.finished != seen.finished:
+                directory.remember(memory.now(finished=seen.finished))
             report.traffic = since(target.store.traffic, began)
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
@@ -87,6 +92,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
                 union=goal.union,
                 base=goal.base,
                 sparse=options.paths,
+                finished=seen.finished,
                 known=_rows(steps, prints),
             )
         )
@@ -117,7 +123,7 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
     union = seen.union
     digest = str(seen.head.digest) if seen.head else None
     if options.at is not None:
-        union = union.past([resolve(union, options.at, target.name)])
+        union = target.as_of(union, [resolve(union, options.at, target.name)])
     elif options.lane is not None and options.attempt is not None:
         union = union.before_attempt(options.lane, options.attempt)
     union = target.complete(union)
@@ -239,11 +245,10 @@ def _materialise(site: Site, directory: Directory, layers: Layers, steps: Plan) 
     for entry in steps.directories:
         writer.make_dir(entry.path, entry.node)
     site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
-    for layer, wanted in steps.fetch.items():
-        for entry, chunks in layers.contents(layer, wanted):
-            # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
-            prints[entry.path] = writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
-            site.progress.advance(entry.node.size)
+    for entry, chunks in layers.fetch(steps.fetch):
+        # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
+        prints[entry.path] = writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
+        site.progress.advance(entry.node.size)
     for entry in steps.make:
         prints[entry.path] = _make(writer, entry)
     for entry, to in steps.link:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from agent.archive.writer import PackedLayer
@@ -157,7 +158,7 @@ def _push(
     # Exactly what stood on the writer's disk: a superseded change did not.
     past = memory.union.past(intent.parents)
     try:
-        entry, own = _entry(site, target, past, describe(record, packed, stored), options)
+        entry, own = _entry(site, target, past, describe(record, packed, stored), options, memory.finished)
         if options.on_conflict == "fail":
             _refuse_conflicts(directory, target, entry, record)
         report.digest = publish_entry(site, target, entry, record)
@@ -177,9 +178,11 @@ def _push(
     return report
 
 
-def _entry(site: Site, target: Target, past: Union, layer: Layer, options: PushOptions) -> tuple[Image, Union]:
+def _entry(
+    site: Site, target: Target, past: Union, layer: Layer, options: PushOptions, finished: Collection[str] = ()
+) -> tuple[Image, Union]:
     """Return the image of a push, and the changes in it."""
-    past = compact(site, target, past, ENTRY_LAYERS - 1, options.compression)
+    past = compact(site, target, past, ENTRY_LAYERS - 1, options.compression, finished)
     own = unite([past.image(target.tag), Image((layer,), target.tag)])
     image, _ = merged_image(target, own)
     change = layer.record.id if layer.record else None

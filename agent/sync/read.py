@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent.core.conflict_record import record_conflicts
 from agent.core.diff import join
 from agent.core.entry import Delete, Kind, Touch, TreeEntry, Version, Write
 from agent.core.image import Layer
@@ -18,21 +19,24 @@ from agent.core.select import selection
 from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store
+from agent.sync.head import head_ids
 from agent.sync.layers import Layers
 from agent.sync.located import this_platform
-from agent.sync.report import Difference, ListedPath, LogEntry, Mark
+from agent.sync.merging import conflict_reports
+from agent.sync.report import Difference, ListedPath, Log, LogEntry, Mark
 from agent.sync.status import compare
-from agent.sync.target import Target, resolve
+from agent.sync.target import Seen, Target, resolve
 
 
-def log(store: Store, reference: Reference) -> list[LogEntry]:
-    """Return the changes of a workspace, newest first; the base, if any, last.
+def log(store: Store, reference: Reference) -> Log:
+    """Return the changes of a workspace, newest first; the base, if any, last; and where changes disagree.
 
     Raises:
         UsageError: there is no such image.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, union = _open(store, reference)
+    target, seen = _look(store, reference)
+    union = target.complete(seen.union)
     layers = Layers(store, union)
     superseded = union.superseded
     old = [entry.image for record in union.dropped.values() if (entry := target.entry(record))]
@@ -47,7 +51,12 @@ def log(store: Store, reference: Reference) -> list[LogEntry]:
     for base, parts in sorted(union.bases.items()):
         digest = parts[-1].digest if parts else ""
         entries.append(LogEntry(base, 0, "base", None, [], "", base, digest, sum(part.size for part in parts)))
-    return entries
+    # Head says what disagrees in what it holds, so that no base need be read for it.
+    if seen.head and seen.is_ours and head_ids(seen) == union.ids:
+        told = seen.head.image.conflicts
+    else:
+        told = record_conflicts(layers.merged(union).conflicts)
+    return Log(entries, told.count, conflict_reports(told.first))
 
 
 def _version(record: Record) -> Version:
@@ -139,8 +148,8 @@ def diff(store: Store, reference: Reference, old: str | None, new: str | None) -
     ends = [resolve(union, new, name)] if new else list(union.frontier)
     records = union.records
     begins = [resolve(union, old, name)] if old else [p for end in ends if end in records for p in records[end].parents]
-    before = list(layers.merged(target.complete(union.past(begins))).tree())
-    after = list(layers.merged(target.complete(union.past(ends))).tree())
+    before = list(layers.merged(target.as_of(union, begins)).tree())
+    after = list(layers.merged(target.as_of(union, ends)).tree())
     return list(_differences(before, after))
 
 
@@ -158,12 +167,17 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
             yield Difference(mark, new.path, new.node.kind, new.node.size, details)
 
 
-def _open(store: Store, reference: Reference, at: str | None = None) -> tuple[Target, Union]:
+def _look(store: Store, reference: Reference) -> tuple[Target, Seen]:
     target = Target(store, reference, this_platform(None))
     seen = target.look()
-    union = seen.union
-    if not union.ids and seen.head is None:
+    if not seen.union.ids and seen.head is None:
         raise UsageError("there is no such image", subject=str(reference), remedy="check the name and the tag")
+    return target, seen
+
+
+def _open(store: Store, reference: Reference, at: str | None = None) -> tuple[Target, Union]:
+    target, seen = _look(store, reference)
+    union = seen.union
     if at is not None:
-        union = union.past([resolve(union, at, str(reference))])
+        return target, target.as_of(union, [resolve(union, at, str(reference))])
     return target, target.complete(union)

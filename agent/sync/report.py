@@ -116,6 +116,15 @@ class LogEntry:
 
 
 @dataclass(slots=True)
+class Log:
+    """The changes of a workspace, newest first, and where they disagree: how often, and the first of the conflicts."""
+
+    changes: list[LogEntry]
+    conflict_count: int = 0
+    conflicts: list[ConflictReport] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class ListedPath:
     """One path of a workspace image."""
 

@@ -24,7 +24,7 @@ from agent.sync.packed import describe
 from agent.sync.site import Site
 from agent.sync.target import Target
 
-ENTRY_LAYERS = 64
+ENTRY_LAYERS = 24
 """An entry with more layers than this, base and own one included, is squashed by its push."""
 HEAD_LAYERS = 96
 """Head with more layers than this, base included, is squashed by whoever moves it; consumers stop at 127."""
@@ -33,8 +33,18 @@ BATCH = 32 << 20
 SMALL = 4 << 20
 
 
-def compact(site: Site, target: Target, union: Union, most: int, compression: Compression) -> Union:
+def compact(
+    site: Site,
+    target: Target,
+    union: Union,
+    most: int,
+    compression: Compression,
+    finished: Collection[str] = (),
+) -> Union:
     """Return a union whose image has at most `most` layers, as far as settled changes allow it.
+
+    Args:
+        finished: ids of changes of finished lanes.
 
     Raises:
         IntegrityError, UnsafeArchiveError: a layer is not what it promises.
@@ -42,7 +52,7 @@ def compact(site: Site, target: Target, union: Union, most: int, compression: Co
     """
     if union.layer_count <= most:
         return union
-    free = settled(union)
+    free = settled(union, union.ids & set(finished))
     chosen = newest_layers(free.order)
     if len(chosen) < LEAST:
         return union

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from agent.core.digest import Digest, digest_of
 from agent.core.foreign import absorb
 from agent.core.image import Image, Platform
 from agent.core.manifest import damaged
@@ -21,7 +22,7 @@ from agent.core.tags import (
     pointer_tag,
 )
 from agent.core.union import Union, unite
-from agent.errors import AgentError, AuthError, UnavailableError, UsageError
+from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError, UsageError
 from agent.store.port import Store
 from agent.sync.layers import Layers
 from agent.sync.located import Located, as_base, read_image
@@ -36,6 +37,10 @@ LISTS = 3
 
 Unlisted = Callable[[AgentError], None]
 """Told why the list of tags cannot be read."""
+
+
+class LostLayerError(IntegrityError):
+    """The layer of a change is gone; a squash that has its effect may be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,11 @@ class Seen:
         return [*(located.image for located in (*self.entries, *self.pointers.values()) if located), *self.adopted]
 
     @property
+    def finished(self) -> tuple[str, ...]:
+        """The ids of what the lanes that were asked for published last."""
+        return tuple(located.image.change for located in self.pointers.values() if located and located.image.change)
+
+    @property
     def has_all_named(self) -> bool:
         """Whether every lane that was asked for has a pointer, and head holds what they point at."""
         if not self.pointers or self.head is None or not self.is_ours:
@@ -99,7 +109,7 @@ class Seen:
 
 
 class Target:
-    """The repository of one target, read. Nothing here writes."""
+    """The repository of one target, and what this run knows of it."""
 
     def __init__(
         self, store: Store, reference: Reference, wanted: Platform, sleep: Callable[[float], None] = time.sleep
@@ -111,6 +121,7 @@ class Target:
         self._wanted = wanted
         self._sleep = sleep
         self._entries: dict[str, Located] = {}
+        self._configs: set[Digest] = set()
         # Whether head itself is listed matters, too.
         slug = derived_prefix(self.tag)[:-1]
         self._prefix = slug if self.tag.startswith(slug) else ""
@@ -163,7 +174,7 @@ class Target:
     def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
         """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
-        seen = Seen(head, (), self._pointers(after), self.tag)
+        seen = Seen(head, (), self._pointers(after, head), self.tag)
         if self.digest or seen.has_all_named:
             return seen  # An image that cannot move has no entries beside it.
         for _ in range(LISTS):
@@ -215,15 +226,28 @@ class Target:
         """Return the tags that may be this target's."""
         return self.store.tags(self._prefix)
 
-    def forget(self) -> None:
-        """Forget what was read, because it may be gone."""
-        self._entries.clear()
+    def put_config(self, config: bytes, *, new: bool = False) -> None:
+        """Store a config, once; `new` as for `Store.put_blob`."""
+        digest = digest_of(config)
+        if digest not in self._configs:
+            self.store.put_blob(config, new=new)
+            self._configs.add(digest)
 
-    def _pointers(self, after: Iterable[str]) -> dict[str, Located | None]:
-        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run."""
+    def forget(self) -> None:
+        """Forget what was read and stored, because it may be gone."""
+        self._entries.clear()
+        self._configs.clear()
+
+    def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Located | None]:
+        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run.
+
+        A lane whose change head holds had a pointer before head did, so that it was pruned: the list tells of the
+        checkpoint that has it.
+        """
         pointers = {lane: self.pointer(lane) for lane in after}
+        pruned = {record.lane for record in head.image.records.values()} if head and head.image.format else set()
         for pause in POINTER_PAUSES:
-            missing = [lane for lane, pointer in pointers.items() if pointer is None]
+            missing = [lane for lane, pointer in pointers.items() if pointer is None and lane not in pruned]
             if not missing:
                 break
             self._sleep(pause)
@@ -289,7 +313,7 @@ class Target:
         An image drops the layers of superseded changes; without the later attempt they are not superseded.
 
         Raises:
-            IntegrityError: the entry that has such a layer is gone.
+            LostLayerError: the entry that has such a layer is gone.
         """
         asked: set[str] = set()
         while lost := (union.dropped.keys() - union.superseded if union.dropped else set()):
@@ -297,12 +321,25 @@ class Target:
             record = max((union.dropped[change] for change in lost), key=lambda record: record.version)
             entry = None if record.id in asked else self.entry(record)
             if entry is None:
-                raise damaged(
-                    f"{self.name}, change {record.id}", "lost its entry, and no other image has its layer alone"
+                raise LostLayerError(
+                    "its entry is gone, and no other image has its layer alone",
+                    subject=f"{self.name}, change {record.id}",
+                    remedy="see with agent log what there is; a tree as of a squashed change is gone after a prune",
                 )
             asked.add(record.id)
             union = unite([union.image(self.tag), entry.image]).only(union.ids)
         return union
+
+    def as_of(self, union: Union, changes: Iterable[str]) -> Union:
+        """Return what a writer had on its disk whose newest changes were these, with every layer that it needs.
+
+        Raises:
+            UsageError: that cannot be told any longer.
+        """
+        try:
+            return self.complete(union.past(changes))
+        except LostLayerError as error:
+            raise UsageError(error.what, subject=error.subject, remedy=error.remedy) from error
 
 
 def _readable(union: Union) -> set[str]:

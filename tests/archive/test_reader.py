@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -446,7 +447,8 @@ def test_huge_table_of_contents_is_refused() -> None:
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_iterator_closed_early_ends_all_threads(compression: Compression) -> None:
-    contents = {b"f%d" % number: bytes(3_000_000) for number in range(20)}
+    noise = random.Random(1).randbytes(3_000_000)
+    contents = {b"f%d" % number: noise for number in range(20)}
     packed = pack([file(path) for path in contents], contents, (), compression)
     chunks = (packed.blob[at : at + 1000] for at in range(0, len(packed.blob), 1000))
     items = read_layer(chunks, packed.layer.media_type, packed.expected)

@@ -57,7 +57,7 @@ def everything(agent: Agent, layout: str, work: Path) -> dict[str, dict[str, Any
     printed["agent exec"] = json.loads(done.stdout)
     printed["agent squash"] = agent.json("squash", layout)
     printed["agent prune"] = agent.json("prune", layout)
-    for name in ("agent push", "agent pull"):
+    for name in ("agent push", "agent pull", "agent log"):
         printed[name]["conflicts"] = [CONFLICT]
     return printed
 
@@ -95,3 +95,5 @@ def test_a_conflict_is_in_the_object(agent: Agent, layout: str, work: Path) -> N
     assert conflict.keys() == CONFLICT.keys()
     assert (conflict["path"], conflict["kind"], sorted(conflict["lanes"])) == ("README", "content", ["ours", "theirs"])
     assert "conflict at README" in agent("pull", layout, work.with_name("fourth")).stderr
+    assert agent.json("log", layout)["conflicts"] == [conflict]
+    assert "conflict at README" in agent("log", layout).stdout

@@ -3,6 +3,8 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.conflict import Conflict, ConflictKind
+from agent.core.conflict_record import record_conflicts
 from agent.core.digest import digest_of
 from agent.core.manifest import (
     CONFIG,
@@ -21,6 +23,7 @@ from agent.errors import IntegrityError
 from tests.core.made import ZSTD, base_layer, digest, fixup_layer, image_of, layer_of, record_of
 
 SECOND = 10**9
+LATER = record_of(2, stamp=2 * SECOND)
 IMAGE = image_of(
     base_layer(1, digest(9)),
     layer_of(1, (digest(9),), stamp=SECOND, base=digest(9), toc=b"toc"),
@@ -28,8 +31,14 @@ IMAGE = image_of(
     lane="a",
     attempt=2,
     change="f" * 64,
-    dropped=(record_of(2, stamp=2 * SECOND),),
+    dropped=(LATER,),
     annotations=(("org.example", "x"),),
+    conflicts=record_conflicts(
+        [
+            Conflict(b"a/\xff", ConflictKind.CONTENT, (digest(9), LATER.id), (None, "a"), LATER.id),
+            Conflict(b"b", ConflictKind.HIDDEN, (digest(9), LATER.id), (None, "a")),
+        ]
+    ),
 )
 
 
@@ -63,6 +72,7 @@ def test_a_config_is_what_the_image_spec_asks_for():
 def test_what_an_image_says_of_itself_stands_in_annotations():
     _, manifest = loaded(IMAGE)
     own = {key: value for key, value in manifest["annotations"].items() if key != PREFIX + "dropped"}
+    assert json.loads(own.pop(PREFIX + "conflicts"))["count"] == 2
     assert own == {
         "org.example": "x",
         "dev.instep.format": "1",
@@ -177,6 +187,7 @@ def _set(*keys, value):
         _set("manifest", "annotations", "dev.instep.dropped", value="5"),
         _set("manifest", "annotations", "dev.instep.dropped", value='["x"]'),
         _set("manifest", "annotations", "dev.instep.dropped", value="[" * 100_000),
+        _set("manifest", "annotations", "dev.instep.conflicts", value='{"count":0}'),
         _set("manifest", "layers", 1, "digest", value="sha256:../x"),
         _set("manifest", "layers", 1, "digest", value=["x"]),
         _set("manifest", "layers", 1, "size", value=-1),

@@ -95,7 +95,7 @@ class MemoryStore:
         if length is not None and end > len(data):
             raise IntegrityError("the blob is shorter than described", subject=digest, remedy="pull another tag")
 
-    def put_blob(self, data: bytes) -> Digest:
+    def put_blob(self, data: bytes, *, new: bool = False) -> Digest:
         digest = digest_of(data)
         self._called("put_blob", digest)
         with self._lock:

@@ -12,7 +12,7 @@ from typing import Any
 from agent.core.reference import Reference, parse_reference
 from agent.store.port import Store
 from agent.sync.read import log
-from agent.sync.report import LogEntry
+from agent.sync.report import ConflictReport, LogEntry
 from agent.sync.site import Site
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.workspaces import Workspaces
@@ -50,9 +50,15 @@ class MemoryWorkspaces(Workspaces):
             return self._kept.setdefault(repository, MemoryStore())
         return super().open_store(reference)
 
+    def disputes(self) -> tuple[int, list[ConflictReport]]:
+        """Return how many conflicts the log tells of, and which."""
+        reference = parse_reference(self.target)
+        found = log(self.open_store(reference), reference)
+        return found.conflict_count, found.conflicts
+
     def log(self, target: str | None = None) -> list[LogEntry]:
         reference = parse_reference(target or self.target)
-        return log(self.open_store(reference), reference)
+        return log(self.open_store(reference), reference).changes
 
     def manifest(self, reference: str) -> dict[str, Any]:
         """Return the manifest at a tag or digest as JSON."""

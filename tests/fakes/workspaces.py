@@ -102,7 +102,7 @@ class Workspaces:
     def ids(self) -> list[str]:
         """Return the ids of the target's changes, oldest first."""
         reference = parse_reference(self.target)
-        return [entry.id for entry in reversed(log(self.open_store(reference), reference))]
+        return [entry.id for entry in reversed(log(self.open_store(reference), reference).changes)]
 
 
 def let_the_clock_tick(seconds: float = 0.05) -> None:

@@ -66,7 +66,7 @@ def check(workspaces: Workspaces) -> None:
     assert report.head_moved
     target = parse_reference(workspaces.target)
     store = workspaces.open_store(target)
-    entries = log(store, target)
+    entries = log(store, target).changes
     assert [entry.lane for entry in entries] == ["b", FOREIGN_LANE, "a", "a"]
     assert applied(store, "ws") == on_disk(workspaces.at("b"))
     workspaces.pull("a")
@@ -139,7 +139,7 @@ def test_a_copy_in_another_repository_is_a_workspace(
     assert unlike(snapshot(shared.at("a")), snapshot(shared.at("b"))) == {}
     reference = parse_reference(copy)
     store = shared.open_store(reference)
-    said = [(entry.lane, entry.written, entry.deleted) for entry in log(store, reference)]
+    said = [(entry.lane, entry.written, entry.deleted) for entry in log(store, reference).changes]
     assert said == [("a", 1, 1), ("a", 7, 0)]
     assert {path.path.decode() for path in ls(store, reference, ())} == on_disk(shared.at("a")).keys()
     write(shared.at("b"), b"own", b"own")

@@ -234,7 +234,7 @@ def test_an_image_can_be_looked_into_without_pulling_it(
         path for path in sorted(image.tree) if path == b"opaque" or path.startswith(b"opaque/")
     ]
     assert b"".join(cat(store, reference, b"opaque/new")) == b"new"
-    (entry,) = log(store, reference)
+    (entry,) = log(store, reference).changes
     assert (entry.lane, entry.stamp, entry.parents) == ("base", 0, [])
     there.pull("a")
     write(there.at("a"), b"opaque/new", b"newer")
@@ -243,7 +243,7 @@ def test_an_image_can_be_looked_into_without_pulling_it(
     store = there.open_store(reference)
     assert b"".join(cat(store, reference, b"opaque/new")) == b"newer"
     assert [(row.mark, row.path) for row in diff(store, reference, None, None)] == [("changed", b"opaque/new")]
-    assert [entry.lane for entry in log(store, reference)] == ["a", "base"]
+    assert [entry.lane for entry in log(store, reference).changes] == ["a", "base"]
 
 
 def test_the_images_hold_what_they_are_here_for(foreign: Callable[[str], Foreign]) -> None:

@@ -134,7 +134,7 @@ class Crowd:
 
     def log(self) -> list[LogEntry]:
         reference = parse_reference(self.workspaces.target)
-        return log(self.workspaces.open_store(reference), reference)
+        return log(self.workspaces.open_store(reference), reference).changes
 
     def lacking(self) -> set[str]:
         """Return the ids of the changes that head lacks."""

@@ -64,11 +64,11 @@ class WeakStore:
     def read_blob(self, digest: Digest, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         return self._count(1, self.world.store.read_blob(digest, start, length))
 
-    def put_blob(self, data: bytes) -> Digest:
+    def put_blob(self, data: bytes, *, new: bool = False) -> Digest:
         ending = self.actor.ask(Call("blob"))
         there = self.world.store.has_blob(digest_of(data))
         digest = self.world.store.put_blob(data)
-        return self._count(1 if there else 3, self._told(digest, ending, digest))
+        return self._count(2 if new else 1 if there else 3, self._told(digest, ending, digest))
 
     def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
         content = b"".join(chunks())  # reads other blobs: the call begins when it has them

@@ -223,5 +223,5 @@ def test_layers_cross_from_one_kind_of_store_to_another(pair: tuple[Workspaces, 
 
 def test_an_image_of_others_can_be_looked_into(memory: MemoryWorkspaces, base: MemoryStore) -> None:
     assert [path.path.decode() for path in ls(base, BASE, ())] == TREE
-    (entry,) = log(base, BASE)
+    (entry,) = log(base, BASE).changes
     assert (entry.lane, entry.id) == ("base", base.pointers["3"])

@@ -90,7 +90,7 @@ def strip(memory: MemoryWorkspaces, tag: str, *, to: str, recompress: bool = Tru
 
 
 def lanes(memory: MemoryWorkspaces, target: str | None = None) -> list[str]:
-    return [entry.lane for entry in log(memory.store, parse_reference(target or memory.target))]
+    return [entry.lane for entry in log(memory.store, parse_reference(target or memory.target)).changes]
 
 
 def start(memory: MemoryWorkspaces) -> None:
@@ -152,7 +152,7 @@ def test_the_next_push_publishes_it_and_rebuilds_head(memory: MemoryWorkspaces) 
     assert report.head_moved
     assert report.conflicts == []
     expected = hashlib.sha256(json.dumps(["foreign", chain], separators=(",", ":")).encode()).hexdigest()
-    entries = log(memory.store, parse_reference(memory.target))
+    entries = log(memory.store, parse_reference(memory.target)).changes
     assert [(entry.lane, entry.id) for entry in entries][:2] == [("b", report.id), (FOREIGN_LANE, expected)]
     assert entries[0].parents == [expected]
     assert entries[1].parents == [entries[2].id]
@@ -188,7 +188,7 @@ def test_several_layers_are_a_line_of_changes(memory: MemoryWorkspaces) -> None:
     memory.pull("b")
     write(memory.at("b"), b"own", b"own")
     memory.push("b")
-    entries = log(memory.store, parse_reference(memory.target))
+    entries = log(memory.store, parse_reference(memory.target)).changes
     assert [entry.lane for entry in entries] == ["b", *[FOREIGN_LANE] * 4, "a", "a"]
     assert all(newer.parents == [older.id] for newer, older in itertools.pairwise(entries))
     assert on_disk(memory.at("b"))["later"][2] == b"twice"
@@ -284,7 +284,7 @@ def test_a_copy_without_metadata_in_another_repository_is_whole(memory: MemoryWo
     memory.pull("b", target=copied)
     assert unlike(snapshot(memory.at("a")), snapshot(memory.at("b"))) == {}
     assert memory.changed("b") == []
-    entries = log(memory.store, parse_reference(copied))
+    entries = log(memory.store, parse_reference(copied)).changes
     assert [(entry.lane, entry.written, entry.deleted) for entry in entries] == [("a", 2, 0), ("a", 6, 0)]
     assert len(list(ls(memory.store, parse_reference(copied), ()))) == 7
     write(memory.at("b"), b"own", b"own")

@@ -71,7 +71,33 @@ def test_what_disagrees_is_reported_by_the_push_and_by_every_pull(memory: Memory
     assert (conflict.path, conflict.kind, conflict.won) == ("f", "content", report.id)
     assert dict(zip(conflict.lanes, conflict.ids, strict=True)) == {"b": ids["b"], "c": ids["c"]}
     assert memory.pull("d").conflicts == [conflict]
+    assert memory.pull("d").conflicts == [conflict]  # up to date, so that nothing was merged
     assert on_disk(memory.at("d"))["f"][2] == b"c's"
+
+
+def test_what_disagrees_stands_in_head_and_in_the_log_until_it_is_settled(memory: MemoryWorkspaces) -> None:
+    disagree(memory)
+    told = memory.push("c").conflicts
+    assert memory.disputes() == (1, told)
+    digest = memory.store.pointers.pop("main")
+    assert memory.disputes() == (1, told)  # nobody says so, so that it is found anew
+    memory.store.pointers["main"] = digest
+    memory.pull("d")
+    write(memory.at("d"), b"f", b"settled")
+    memory.push("d")
+    assert memory.disputes() == (0, [])
+
+
+def test_head_names_the_first_hundred_conflicts_and_counts_all(memory: MemoryWorkspaces) -> None:
+    begin(memory, "b", "c")
+    for name in "bc":
+        for number in range(130):
+            write(memory.at(name), b"many/%03d" % number, name.encode())
+    memory.push("b")
+    told = memory.push("c").conflicts
+    assert len(told) == 130
+    assert memory.disputes() == (130, told[:100])
+    assert len(memory.pull("d").conflicts) == 130
 
 
 def test_a_conflict_is_its_own_writers_business(memory: MemoryWorkspaces) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from agent.core.tags import pointer_tag
-from agent.errors import MissingBlobError
+from agent.errors import MissingBlobError, UsageError
 from agent.store.port import Store
 from agent.sync.options import PushOptions
 from agent.sync.prune import HOUR, PruneOptions, prune
 from agent.sync.push import push
+from agent.sync.read import diff
 from agent.sync.report import PruneReport
 from agent.sync.squashing import SquashOptions, squash_target
 from tests.fakes.contents import write
@@ -76,6 +77,18 @@ def test_prune_leaves_one_checkpoint_and_the_same_workspace(memory: MemoryWorksp
     same(memory, "a", "b")
 
 
+def test_what_a_squash_and_a_prune_took_away_is_said_to_be_gone(memory: MemoryWorkspaces) -> None:
+    fill(memory, "a", 3)
+    old = memory.log()[1].id
+    squash(memory)
+    memory.pull("before", at=old)
+    pruned(memory)
+    site = memory.site("-")
+    for look in (lambda: memory.pull("after", at=old), lambda: diff(site.store, site.target, old, None)):
+        with pytest.raises(UsageError, match=f"{old}: its entry is gone"):
+            look()
+
+
 def test_a_dry_run_deletes_and_writes_nothing(memory: MemoryWorkspaces) -> None:
     fill(memory, "a", 3)
     before = memory.frozen()
@@ -130,6 +143,9 @@ def test_of_two_checkpoints_with_the_same_changes_both_pruners_keep_one(memory: 
 def test_after_a_pruned_lane_is_all_that_the_checkpoint_holds(memory: MemoryWorkspaces) -> None:
     fill(memory, "a", 2, lane="run/build")
     pruned(memory)
+    memory.slept.clear()
+    memory.pull("c", after=("run/build",))
+    assert memory.slept == []  # head tells that the lane ran
     del memory.store.pointers["main"]
     memory.pull("b", after=("run/build",))
     same(memory, "a", "b")

@@ -51,7 +51,7 @@ def opened(kept: Workspaces) -> tuple[Store, Reference]:
 
 
 def test_log_is_newest_first_with_counts(kept: Workspaces) -> None:
-    entries = log(*opened(kept))
+    entries = log(*opened(kept)).changes
     told = [(e.lane, e.attempt, e.message, e.written, e.deleted, e.touched, e.annotations) for e in entries]
     assert told == [
         ("a", None, "last", 1, 0, 0, {}),
@@ -64,7 +64,7 @@ def test_log_is_newest_first_with_counts(kept: Workspaces) -> None:
 
 def test_ls_tells_what_stands_and_who_wrote_it(kept: Workspaces) -> None:
     store, reference = opened(kept)
-    newest, second, first = (entry.id for entry in log(store, reference))
+    newest, second, first = (entry.id for entry in log(store, reference).changes)
     rows = {row.path: row for row in ls(store, reference, ())}
     assert len(rows) == 304
     assert list(rows) == sorted(rows)
@@ -101,7 +101,7 @@ def test_ls_log_and_diff_move_tables_of_contents_alone(kept: Workspaces) -> None
 def test_cat_gives_large_files_and_files_as_they_were(kept: Workspaces) -> None:
     store, reference = opened(kept)
     assert b"".join(cat(store, reference, b"/large")) == noise(BIG)
-    first = log(store, reference)[-1].id
+    first = log(store, reference).changes[-1].id
     assert b"".join(cat(store, reference, b"many/001", at=first[:10])) == noise(200, 1)
 
 
@@ -114,7 +114,7 @@ def test_cat_of_what_is_no_file_there(kept: Workspaces) -> None:
 
 def test_diff_between_any_two_points(kept: Workspaces) -> None:
     store, reference = opened(kept)
-    newest, second, first = (entry.id for entry in log(store, reference))
+    newest, second, first = (entry.id for entry in log(store, reference).changes)
     last = [("added", b"new")]
     middle = [("changed", b"many/001"), ("deleted", b"many/002"), ("touched", b"many/003")]
 
@@ -140,8 +140,8 @@ def test_a_digest_is_looked_into_as_it_is(workspaces: Workspaces) -> None:
     workspaces.push("a")
     store, reference = opened(workspaces)
     pinned = parse_reference(workspaces.target.rpartition(":")[0] + f"@{digest}")
-    assert len(log(store, pinned)) == 1
-    assert len(log(store, reference)) == 2
+    assert len(log(store, pinned).changes) == 1
+    assert len(log(store, reference).changes) == 2
     assert [row.path for row in ls(store, pinned, ())] == [b"f"]
     assert b"".join(cat(store, pinned, b"f")) == b"1"
     assert [row.path for row in diff(store, pinned, None, None)] == [b"f"]
@@ -153,7 +153,7 @@ def test_an_image_of_others_is_looked_into_too(kept: Workspaces) -> None:
     other = parse_reference(str(reference).rpartition(":")[0] + ":other")
     assert [row.path for row in ls(store, other, ())] == [b"d", b"y", b"z"]
     assert b"".join(cat(store, other, b"z")) == b"two"
-    assert [entry.lane for entry in log(store, other)] == ["base"]
+    assert [entry.lane for entry in log(store, other).changes] == ["base"]
     assert [row.path for row in diff(store, other, None, None)] == [b"d", b"y", b"z"]
 
 
@@ -161,7 +161,7 @@ def test_an_image_that_is_not_there(kept: Workspaces) -> None:
     store, reference = opened(kept)
     missing = parse_reference(str(reference).rpartition(":")[0] + ":missing")
     for look in (
-        lambda: log(store, missing),
+        lambda: log(store, missing).changes,
         lambda: list(ls(store, missing, ())),
         lambda: list(cat(store, missing, b"x")),
         lambda: diff(store, missing, None, None),
