@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.plain import put_image
@@ -33,11 +32,6 @@ class Part:
     lives: list[Life]
     edits: Files | None = None
     clock: int = 2_000
-
-
-def pushes(lane: str | None = None, attempt: int | None = None, **options: Any) -> Life:
-    """Return the life of one push."""
-    return lambda hand: hand.push(lane, attempt, **options)
 
 
 @dataclass

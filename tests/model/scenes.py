@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from agent.errors import UnavailableError
-from tests.model.actor import HEAD, RETURNED, Call
-from tests.model.hand import Files, Hand
-from tests.model.scene import FIRST, Life, Part, Scene, pushes
+from tests.model.hand import Files
+from tests.model.lives import (
+    decisive,
+    deletable,
+    everything,
+    named,
+    observed,
+    prunes,
+    pulls,
+    pushes,
+    pushes_again,
+    pushes_and_prunes,
+    tries,
+    works,
+)
+from tests.model.scene import FIRST, Part, Scene
 from tests.model.world import Faults
 
 GRACE = 700
@@ -15,91 +25,6 @@ GRACE = 700
 MINE: Files = {"a": "a", "d/a": "a", "old": None}
 YOURS: Files = {"b": "b", "d": None}
 """Beside MINE: a deleted directory into which another wrote, so that head needs a fix-up."""
-
-
-def decisive(call: Call) -> bool:
-    """Say whether a call reads or writes what several actors share: head, the list, and what becomes listed."""
-    return call.tag == HEAD or call.is_list or (call.is_put and "._e" in call.tag)
-
-
-def observed(call: Call) -> bool:
-    """Say so where somebody pulls, too."""
-    return decisive(call) or call.tag == RETURNED
-
-
-def named(call: Call) -> bool:
-    """Say so where somebody pulls and names a lane."""
-    return observed(call) or "._p" in call.tag
-
-
-def deletable(call: Call) -> bool:
-    """Say so where something is deleted, so that any manifest may be gone."""
-    return bool(call.tag) and "._p" not in call.tag
-
-
-def everything(call: Call) -> bool:
-    """Say so of every tag and manifest."""
-    return bool(call.tag)
-
-
-def pulls(**options: Any) -> Life:
-    return lambda hand: hand.pull(**options)
-
-
-def works(lane: str, attempt: int | None, files: Files, **options: Any) -> Life:
-    """Return the life of a task: pull, work, push."""
-
-    def life(hand: Hand) -> None:
-        if hand.pushed or hand.failed or hand.pulled or attempt:
-            hand.move()
-        hand.pull(lane=lane, attempt=attempt, **options)
-        hand.edit(files)
-        hand.push(lane, attempt)
-
-    return life
-
-
-def pushes_again(lane: str, files: Files) -> Life:
-    """Return the life of a laptop's owner who pushes twice."""
-
-    def life(hand: Hand) -> None:
-        hand.push(lane)
-        hand.edit(files)
-        hand.push(lane)
-
-    return life
-
-
-def prunes(older_than: int = 0, *, squashes: bool = False) -> Life:
-    """Return the life of one who cleans up."""
-
-    def life(hand: Hand) -> None:
-        if squashes:
-            hand.squash()
-        hand.prune(older_than)
-
-    return life
-
-
-def pushes_and_prunes(older_than: int = 0) -> Life:
-    """Return the life of one who publishes and cleans up."""
-
-    def life(hand: Hand) -> None:
-        hand.push()
-        hand.prune(older_than)
-
-    return life
-
-
-def tries(hand: Hand, times: int, **options: Any) -> None:
-    """Push until it succeeds."""
-    for left in reversed(range(times)):
-        try:
-            hand.push(**options)
-            return
-        except UnavailableError:
-            if not left:
-                raise
 
 
 SMALL = [
