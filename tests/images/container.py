@@ -22,20 +22,21 @@ USER = 12345
 """A user without a name, as OpenShift gives one to each namespace."""
 
 _UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-# The root is read-only; one volume is not, as an emptyDir. chroot is what needs the three capabilities that stay in the
-# bounding set: to change the user takes them away, and nothing gets them back without new privileges.
+# The root is read-only; one volume is not, as an emptyDir.
 _ENTER = """
 set -eu
-root=$1 volume=$2 user=$3
-shift 3
+root=$1 volume=$2
+shift 2
 mount --bind "$root" "$root"
 mount --bind "$volume" "$root/work"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -o remount,bind,ro "$root"
-exec setpriv --no-new-privs --bounding-set=-all,+sys_chroot,+setgid,+setuid -- \
-  chroot --userspec="$user:0" --groups= "$root" "$@"
+exec env -i "$@"
 """
+# chroot needs the three capabilities that stay in the bounding set: a change of the user takes them away, and nothing
+# gets them back without new privileges.
+_DROP = ("--no-new-privs", "--bounding-set=-all,+sys_chroot,+setgid,+setuid")
 
 
 class Container:
@@ -59,7 +60,7 @@ class Container:
     def run(self, *words: str, exits: int = 0, env: Mapping[str, str] | None = None) -> Any:
         """Run a command in place of the entry point."""
         process = self.start(*words, env=env)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode == exits, f"{words} exited {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
@@ -69,9 +70,12 @@ class Container:
 
     def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a command; it is process 1 of its own namespace."""
+        said = {**dict(line.split("=", 1) for line in self.config["Env"]), **(env or {})}
+        # Both by their full names, since the container's PATH may lead nowhere.
+        drop = (shutil.which("setpriv"), *_DROP, shutil.which("chroot"), f"--userspec={USER}:0", "--groups=", self.root)
+        inside = [*(f"{name}={value}" for name, value in said.items()), *map(str, drop), *words]
         process = subprocess.Popen(
-            [*_UNSHARE, "sh", "-c", _ENTER, "sh", str(self.root), str(self.volume), str(USER), *words],
-            env={**dict(line.split("=", 1) for line in self.config["Env"]), **(env or {})},
+            [*_UNSHARE, "sh", "-c", _ENTER, "sh", str(self.root), str(self.volume), *inside],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
