@@ -227,6 +227,27 @@ def test_a_push_onto_what_is_gone_for_good_says_so(memory: MemoryWorkspaces) -> 
         memory.push("a")
 
 
+def test_a_push_that_died_is_known_for_ones_own_after_it_was_pruned(memory: MemoryWorkspaces) -> None:
+    fill(memory, "a", 1)
+    write(memory.at("a"), b"x", b"x")
+
+    def die(name: str, subject: str) -> None:
+        if (name, subject) == ("put_manifest", "main"):
+            raise KeyboardInterrupt
+
+    memory.store.before = die
+    with pytest.raises(KeyboardInterrupt):
+        memory.push("a")
+    memory.store.before = None
+    pruned(memory)
+    os.unlink(memory.at("a") + b"/x")
+    write(memory.at("a"), b"y", b"y")
+    memory.push("a")
+    memory.pull("b")
+    same(memory, "a", "b")
+    assert len(memory.log()) == 3
+
+
 def test_all_removes_the_workspace_and_nothing_of_its_neighbour(memory: MemoryWorkspaces) -> None:
     fill(memory, "a", 2)
     fill(memory, "b", 2, to="memory.test/team/ws:main-2")
