@@ -71,31 +71,21 @@ class Session:
         home = state_home(os.environ, directory, state)
         make_state_home(home)
         with self.stores() as open_once, Closing(self.display()) as progress:
-            yield Site(
-                target=target,
-                directory=directory,
-                state=home,
-                open_store=open_once,
-                progress=progress,
-                clock=time.time_ns,
-                sleep=time.sleep,
-                random=random.random,
-            )
+            yield _site(target, directory, home, open_once, progress)
 
     @contextmanager
     def target_site(self, target: Reference) -> Iterator[Site]:
         """Give the site of a target alone, for what touches no directory."""
         with self.stores() as open_once, Closing(self.display()) as progress:
-            yield Site(
-                target=target,
-                directory="",
-                state="",
-                open_store=open_once,
-                progress=progress,
-                clock=time.time_ns,
-                sleep=time.sleep,
-                random=random.random,
-            )
+            yield _site(target, "", "", open_once, progress)
+
+    @contextmanager
+    def shared_site(
+        self, target: Reference, directory: str, state: str, open_store: Callable[[Reference], Store]
+    ) -> Iterator[Site]:
+        """Give the site of one of several directories, with a state that every user may read and change."""
+        with Closing(self.display()) as progress:
+            yield replace(_site(target, directory, state, open_store, progress), shares_state=True)
 
     @contextmanager
     def remembered_site(self, directory: str, state: str | None) -> Iterator[Site]:
@@ -147,6 +137,21 @@ class Session:
         """Tell people what was done, on standard error; machines get it in the object."""
         if not (self.quiet or self.json):
             click.echo(line, err=True)
+
+
+def _site(
+    target: Reference, directory: str, state: str, open_store: Callable[[Reference], Store], progress: Display
+) -> Site:
+    return Site(
+        target=target,
+        directory=directory,
+        state=state,
+        open_store=open_store,
+        progress=progress,
+        clock=time.time_ns,
+        sleep=time.sleep,
+        random=random.random,
+    )
 
 
 def _remembered_target(home: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from contextlib import AbstractContextManager
@@ -84,6 +85,7 @@ def command(
     target: Reference,
     directory: str,
     base: Reference | None,
+    base_path: str | None,
     after: tuple[str, ...],
     message: str,
     on_conflict: OnConflict,
@@ -99,7 +101,8 @@ def command(
     The exit code is CMD's; 128 + n if signal n ended it. Signals are passed on to CMD, its environment, standard
     input and output are those of this command.
     """
-    pulling = PullOptions(base=base, after=after, lane=lane, attempt=attempt)
+    from_path = options.base_path_checked(base_path, base)
+    pulling = PullOptions(base=base, base_path=from_path, after=after, lane=lane, attempt=attempt)
     pushing = PushOptions(
         lane=lane or default_lane(),
         attempt=attempt,
@@ -160,13 +163,17 @@ def _keep(place: Place, wanted: PushOptions, refuge: Reference) -> PushReport | 
 
     What is remembered of the directory must go on speaking of the target, so the push works on a copy of it.
     """
-    with tempfile.TemporaryDirectory(prefix="instep-") as copy:
-        try:
-            with place.open() as site:
-                shutil.copytree(site.state, copy, dirs_exist_ok=True)
+    try:
+        with place.open() as site:
+            home = site.state
+        # Beside the state itself: in a container nothing else need be writable.
+        with tempfile.TemporaryDirectory(dir=home) as copy:
+            for name in os.listdir(home):
+                if os.path.isfile(os.path.join(home, name)):
+                    shutil.copy2(os.path.join(home, name), copy)
             report = _push(replace(place, target=refuge, state=copy), wanted)
-        except (AgentError, OSError) as error:
-            warn(f"the failed command's files were not kept: {describe(error).text()}")
-            return None
+    except (AgentError, OSError) as error:
+        warn(f"the failed command's files were not kept: {describe(error).text()}")
+        return None
     place.session.say(f"agent: the failed command's files are at {refuge}")
     return report

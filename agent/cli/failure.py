@@ -19,6 +19,9 @@ _HEADER = re.compile(
 )
 _FIELD = re.compile(r"(?i)\b((?:password|passwd|secret|token|access_token|identitytoken)(?:\"\s*:\s*\"|=))[^\s&\"',;]+")
 
+LINE_MAX = 2048
+"""Bytes of a container's log that Kubernetes keeps for people where nothing else says why it ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -31,12 +34,22 @@ class Failure:
     exit_code: int
 
     def text(self) -> str:
-        """Return the line for people."""
-        return f"agent: error: {self.subject}: {self.what}; {self.remedy}"
+        """Return the line for people: with its end at most `LINE_MAX` bytes, what happened shortened first."""
+        room = LINE_MAX - len(self._line("").encode()) - 1
+        return _clipped(self._line(_clipped(self.what, max(room, LINE_MAX // 4))), LINE_MAX - 1)
+
+    def _line(self, what: str) -> str:
+        return f"agent: error: {self.subject}: {what}; {self.remedy}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)
+
+
+def _clipped(text: str, size: int) -> str:
+    """Return `text` in at most `size` bytes."""
+    data = text.encode()
+    return text if len(data) <= size else data[: size - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def describe(error: BaseException) -> Failure:

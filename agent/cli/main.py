@@ -24,6 +24,7 @@ COMMANDS = {
     "pull": "Make a directory the workspace.",
     "push": "Publish what changed in a directory.",
     "exec": "Pull, run a command, push.",
+    "step": "Pull before a Tekton task, push after it.",
     "status": "Show what changed in a directory since the last pull or push.",
     "diff": "Show what differs between two changes of a workspace.",
     "log": "Show who changed a workspace, when and what.",

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import click
 
 from agent.cli.context import Session, absolute
-from agent.core.path import show
+from agent.core.path import check_path, show
 from agent.core.reference import Reference, parse_reference
 from agent.core.tags import check_target_tag
-from agent.errors import InvalidReferenceError, UsageError
+from agent.errors import InvalidReferenceError, UnsafeArchiveError, UsageError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 RESERVED = "dev.instep."
@@ -162,8 +162,13 @@ after_finished = click.option(
     type=LANE,
     help="A lane that is finished, so that nothing of it is retried. Repeatable.",
 )
-base = click.option(
-    "--base", metavar="IMAGE", type=REFERENCE, help="The image to start from where the target does not exist yet."
+base = apply(
+    click.option(
+        "--base", metavar="IMAGE", type=REFERENCE, help="The image to start from where the target does not exist yet."
+    ),
+    click.option(
+        "--base-path", metavar="PATH", help="The directory of the base that becomes DIR, instead of its root."
+    ),
 )
 paths = click.option(
     "--path",
@@ -211,6 +216,24 @@ def annotation_pairs(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Return the annotations that `K=V` words spell, sorted by key; the last of a key counts."""
     pairs = dict(word.split("=", 1) for word in words)
     return tuple(sorted(pairs.items()))
+
+
+def base_path_checked(path: str | None, base: Reference | None) -> bytes:
+    """Return the directory of the base that `--base-path` names, from its root; `b""` for the root.
+
+    Raises:
+        UsageError: it is no such path, or there is no base.
+    """
+    if path is None:
+        return b""
+    name = os.fsencode(path).strip(b"/")
+    try:
+        if base is None:
+            raise UsageError("there is no base", subject=f"--base-path {path}", remedy="name one with --base")
+        return check_path(name) if name else b""
+    except UnsafeArchiveError as error:
+        remedy = "write it from the base's root, without . and .."
+        raise UsageError("not a path below the root", subject=f"--base-path {path}", remedy=remedy) from error
 
 
 def globs_as_bytes(words: Sequence[str]) -> tuple[bytes, ...]:

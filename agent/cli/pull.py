@@ -31,6 +31,7 @@ def command(
     target: Reference,
     directory: str,
     base: Reference | None,
+    base_path: str | None,
     after: tuple[str, ...],
     lane: str | None,
     attempt: int | None,
@@ -52,6 +53,7 @@ def command(
 
     wanted = PullOptions(
         base=base,
+        base_path=options.base_path_checked(base_path, base),
         after=after,
         lane=lane,
         attempt=attempt,

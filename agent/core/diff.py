@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from agent.core.advance import UNKNOWN, lies_below
 from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Version, Write, toc_order
-from agent.core.known import Fingerprint, Found, Known
+from agent.core.known import KEPT, Fingerprint, Found, Known
 from agent.core.path import ancestors
 
 _KINDS = {
@@ -127,11 +127,12 @@ def recorded(old: Known | None, now: Fingerprint, seen: Node, *, privileged: boo
     An attribute that the disk still shows as it did when the path was pulled or pushed keeps its recorded value:
     the disk may not have been able to hold it. An unprivileged agent records 0:0 for what is new, as every
     owner it could see is its own. Where it is not known what the disk showed, what it shows now counts, save for
-    what an unprivileged agent could not have set.
+    what an unprivileged agent could not have set. What a pull left alone is none of what was recorded.
     """
-    if old is None or old.print is None or old.node.kind is not seen.kind:
+    if old is None or old.print in (None, KEPT) or old.node.kind is not seen.kind:
         return seen if privileged else seen._replace(uid=0, gid=0)
     was, node = old.print, old.node
+    assert was is not None
     unknown = was == UNKNOWN
     unset = unknown and not privileged
     xattrs = seen.xattrs

@@ -83,13 +83,18 @@ class Flat:
 
         Names of one file share a `group`, and each has the `offset` of the content.
         """
-        names = sorted(_walk(b"", self._root), key=lambda found: found[0])
-        seen: dict[_File, int] = {}
-        for _, name in names:
-            seen[name.file] = seen.get(name.file, 0) + 1
-        shared = (file for file, count in seen.items() if count > 1)
-        groups = {file: number for number, file in enumerate(shared, 1)}
-        return [Write(path, name.file.node, None, name.file.offset, groups.get(name.file, 0)) for path, name in names]
+        return _writes(self._root)
+
+    def writes_below(self, top: bytes) -> list[Write] | None:
+        """Return the same of what stands below the directory `top`, paths from there; None if it is no directory.
+
+        Symbolic links on the way are followed inside the root.
+
+        Raises:
+            UnsafeArchiveError: they lead in circles.
+        """
+        start = self._find(top, follow=True)
+        return _writes(start) if start is not None and start.is_directory else None
 
     def _place(self, path: bytes, file: _File) -> None:
         directory, last = self._enter(path)
@@ -181,10 +186,19 @@ def flatten(layers: Iterable[tuple[int, Iterable[Item]]]) -> list[Write]:
     Raises:
         IntegrityError, UnsafeArchiveError: as `Flat.apply`.
     """
+    return _applied(layers).writes()
+
+
+def flatten_below(layers: Iterable[tuple[int, Iterable[Item]]], top: bytes) -> list[Write] | None:
+    """Return the same of what they have below the directory `top`, as `Flat.writes_below`."""
+    return _applied(layers).writes_below(top)
+
+
+def _applied(layers: Iterable[tuple[int, Iterable[Item]]]) -> Flat:
     flat = Flat()
     for start, items in layers:
         flat.apply(items, start)
-    return flat.writes()
+    return flat
 
 
 def base_change(id_: str, layers: Iterable[tuple[int, Iterable[Item]]]) -> Change:
@@ -201,6 +215,16 @@ def base_change(id_: str, layers: Iterable[tuple[int, Iterable[Item]]]) -> Chang
         IntegrityError, UnsafeArchiveError: as `Flat.apply`.
     """
     return Change(id_, 0, (), flatten(layers), layer=id_)
+
+
+def _writes(top: _Name) -> list[Write]:
+    names = sorted(_walk(b"", top), key=lambda found: found[0])
+    seen: dict[_File, int] = {}
+    for _, name in names:
+        seen[name.file] = seen.get(name.file, 0) + 1
+    shared = (file for file, count in seen.items() if count > 1)
+    groups = {file: number for number, file in enumerate(shared, 1)}
+    return [Write(path, name.file.node, None, name.file.offset, groups.get(name.file, 0)) for path, name in names]
 
 
 def _walk(prefix: bytes, top: _Name) -> Iterator[tuple[bytes, _Name]]:

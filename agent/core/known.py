@@ -19,6 +19,10 @@ class Fingerprint(NamedTuple):
     ctime: int
 
 
+KEPT = Fingerprint(-2, -1, 0, -1, -1, -1, -1)
+"""Stands for what stood in the directory before a pull that left it alone: equals no fingerprint that lstat gives."""
+
+
 class Found(NamedTuple):
     """One path of a scan. Paths with the same `print.ino` and `nlink` above 1 are one file.
 

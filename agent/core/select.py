@@ -37,6 +37,11 @@ def selection(globs: Sequence[bytes]) -> Select:
     return selected
 
 
+def escape(path: bytes) -> bytes:
+    """Return a glob that matches exactly `path`."""
+    return re.sub(rb"[*?[]", rb"[\g<0>]", path)
+
+
 def _translate(glob: bytes) -> bytes:
     out, at = b"", 0
     while at < len(glob):

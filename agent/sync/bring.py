@@ -17,14 +17,11 @@ def bring_layers(site: Site, target: Target, memory: Memory) -> None:
     """
     union = memory.union
     moved = memory.target != target.name
-    if memory.base and (moved or not union.order):
-        base = site.open_store(parse_reference(memory.base))
-        for layers in union.bases.values():
-            for layer in layers:
-                _bring(target.store, base, layer.digest, layer.size)
-    if moved and union.order:
-        source = site.open_store(parse_reference(memory.target))
-        for layer in union.order:
+    # Where the base came from may be gone by now; a target that any change was published to has its layers, too.
+    name = memory.target if moved and union.order else memory.base
+    if name and (moved or not union.order):
+        source = site.open_store(parse_reference(name))
+        for layer in (*(layer for layers in union.bases.values() for layer in layers), *union.order):
             _bring(target.store, source, layer.digest, layer.size)
 
 

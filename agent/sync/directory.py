@@ -208,7 +208,7 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
     Raises:
         WorkspaceError: it is no directory, or another agent is at work in it.
     """
-    make_state_home(site.state)
+    make_state_home(site.state, shared=site.shares_state)
     with lock(site.state):
         root = open_root(site.directory, create=create)
         directory = Directory(site, root)

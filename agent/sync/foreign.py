@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import IO
 
 from agent.archive.writer import LayerWriter
 from agent.core.change import Kept, Listed
-from agent.core.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
+from agent.core.entry import Context, Node, TreeEntry, Write
 from agent.core.foreign import is_unpublished
 from agent.core.image import Image, Layer
 from agent.core.pack import whiteouts
@@ -22,9 +20,8 @@ from agent.sync.options import Compression
 from agent.sync.packed import describe
 from agent.sync.publish import publish_entry
 from agent.sync.site import Site
+from agent.sync.spool import Spool
 from agent.sync.target import Seen, Target
-
-_PIECE = 1 << 20
 
 
 def adopt_head(site: Site, target: Target, seen: Seen, compression: Compression = "zstd") -> Seen:
@@ -80,11 +77,12 @@ def _publish(site: Site, target: Target, union: Union, layer: Layer, compression
     below = target.complete(union.past(record.parents))
     layers = Layers(target.store, unite([below.image(target.tag), Image((layer,), target.tag)]))
     entries = list(layers.toc(layer))
-    with tempfile.TemporaryFile(dir=site.state) as spool:
-        places = _spooled(layers, layer, entries, spool)
+    with Spool(site.state) as spool:
+        kept = (entry for entry in entries if isinstance(entry, Write | Context))
+        spool.fill(layers, layer.diff_id, (TreeEntry(e.path, e.node, None, layer.diff_id, e.offset) for e in kept))
 
         def contents(entry: Write | Context | Kept | Listed) -> tuple[Node, Iterator[bytes]]:
-            return entry.node, _read(spool, places[entry.offset], entry.node.size)
+            return entry.node, spool.read(entry.offset, entry.node.size)
 
         writers: list[LayerWriter] = []
 
@@ -100,29 +98,3 @@ def _publish(site: Site, target: Target, union: Union, layer: Layer, compression
     image = replace(image, lane=FOREIGN_LANE, attempt=None, change=record.id)
     publish_entry(site, target, image, record)
     return image
-
-
-def _spooled(layers: Layers, layer: Layer, entries: list[TocEntry], spool: IO[bytes]) -> dict[int, int]:
-    """Put the contents of a layer's files aside, and return where each lies, by its offset.
-
-    They come in the order of a tar that anyone may have made, and are needed in that of their paths.
-    """
-    wanted = {
-        entry.offset: TreeEntry(entry.path, entry.node, None, layer.diff_id, entry.offset)
-        for entry in entries
-        if isinstance(entry, Write | Context) and entry.node.kind is Kind.FILE
-    }
-    places = {}
-    for row, chunks in layers.contents(layer.diff_id, list(wanted.values())):
-        places[row.offset] = spool.tell()
-        for chunk in chunks:
-            spool.write(chunk)
-    return places
-
-
-def _read(spool: IO[bytes], start: int, size: int) -> Iterator[bytes]:
-    while size:
-        spool.seek(start)
-        data = spool.read(min(size, _PIECE))
-        start, size = start + len(data), size - len(data)
-        yield data

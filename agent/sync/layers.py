@@ -15,7 +15,7 @@ from agent.core.change import Ancestor, Change, Squash, SquashEntry
 from agent.core.derive import derive
 from agent.core.digest import Digest
 from agent.core.entry import Context, Kind, TocEntry, TreeEntry, Write
-from agent.core.flatten import base_change
+from agent.core.flatten import base_change, flatten_below
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
 from agent.core.merge import Merged, merge
@@ -75,6 +75,18 @@ class Layers:
             for record in union.dropped.values()
         ]
         return [*bases, *dropped, *(self._change(layer) for layer in union.order if layer.record)]
+
+    def below(self, base: str, top: bytes) -> list[TreeEntry] | None:
+        """Return what a base has below its directory `top`, paths from there; None if that is no directory.
+
+        Raises:
+            IntegrityError, UnsafeArchiveError: a layer is not what it promises.
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        writes = flatten_below(self._base_items(self._union.bases[base]), top)
+        if writes is None:
+            return None
+        return [TreeEntry(row.path, row.node, None, base, row.offset, row.group or None) for row in writes]
 
     def squashes(self, union: Union) -> list[Squash]:
         """Return the squashes of a union, with their tables of contents.

@@ -17,23 +17,28 @@ class PullOptions:
 
     Attributes:
         base: the image to start from where the target does not exist.
+        base_path: the directory of the base that becomes the workspace's root; `b""` for all of it.
         after: lanes whose changes must be contained if they published any.
         lane, attempt: the writer that pulls, so that it does not see its own earlier attempts.
         paths: globs of a sparse pull; empty for everything.
         at: an id, or the start of one: the workspace as that change's writer had it.
         force: discard local changes, and take over a directory that is not ours.
+        keep: leave alone what stands in a directory that nothing was pulled into yet, and whatever others put there
+            meanwhile: all that counts as changed after the pull.
         repair: move head if it lacks a change.
         verify_whole: read whole layers and verify them, never ranges.
         platform: os/architecture[/variant] to choose from an index; None for this machine's.
     """
 
     base: Reference | None = None
+    base_path: bytes = b""
     after: tuple[str, ...] = ()
     lane: str | None = None
     attempt: int | None = None
     paths: tuple[bytes, ...] = ()
     at: str | None = None
     force: bool = False
+    keep: bool = False
     repair: bool = False
     verify_whole: bool = False
     platform: str | None = None
@@ -50,6 +55,7 @@ class PushOptions:
         on_conflict: `last` publishes and reports, `fail` publishes nothing if it sees a conflict.
         allow_empty: publish even if everything is gone.
         dry_run: say what would be published and publish nothing.
+        below: push changes at or below this path only; `b""` for all.
     """
 
     lane: str
@@ -60,3 +66,4 @@ class PushOptions:
     compression: Compression = "zstd"
     allow_empty: bool = False
     dry_run: bool = False
+    below: bytes = b""

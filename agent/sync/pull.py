@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from agent.core.advance import unexamined
 from agent.core.conflict import Conflict
-from agent.core.entry import Kind, TreeEntry
+from agent.core.entry import TreeEntry
 from agent.core.foreign import is_unpublished
 from agent.core.known import Fingerprint, Known
 from agent.core.path import show
@@ -15,12 +15,14 @@ from agent.core.plan import Plan, plan
 from agent.core.reference import parse_reference
 from agent.core.select import selection
 from agent.core.union import Union, unite
-from agent.errors import DivergedError, UsageError
+from agent.errors import DivergedError
+from agent.sync.base import find_base
+from agent.sync.carry_out import carry_out
 from agent.sync.directory import Directory, open_directory
 from agent.sync.distrust import distrusted
 from agent.sync.head import head_ids, repair
 from agent.sync.layers import Layers
-from agent.sync.located import as_base, read_image, this_platform
+from agent.sync.located import this_platform
 from agent.sync.memory import Memory
 from agent.sync.merging import conflict_reports
 from agent.sync.options import PullOptions
@@ -63,7 +65,9 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         goal = _goal(site, target, seen, options)
         if options.repair:
             repair(site, target, seen)
-        known, memory = _trusted(site, directory, options), directory.memory
+        memory = directory.memory
+        keep = options.keep and memory is None
+        known = _beside_others(site, directory) if keep else _trusted(site, directory, options)
         if memory and known is memory.known and _same(memory, target, goal, options):
             report = _unchanged(target, goal, memory)
             # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
@@ -83,7 +87,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         report = _report(target, goal, steps, merged.conflicts)
         if not steps.changes_nothing:
             directory.mark_pulling()
-        prints = _materialise(site, directory, layers, steps)
+        prints = carry_out(site, layers, steps, TreeWriter(directory.root, keep=keep))
         directory.remember(
             Memory(
                 target=target.name,
@@ -134,13 +138,8 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
     if options.base is None:
         site.progress.notice(f"{target.name}: nothing there yet, the workspace starts empty")
         return Goal(Union(), None, None)
-    name = str(options.base)
-    wanted = this_platform(options.platform)
-    base = options.base
-    located = read_image(site.open_store(base), base.digest or base.tag or "latest", wanted, name)
-    if located is None:
-        raise UsageError("there is no such image to start from", subject=name, remedy="name another with --base")
-    return Goal(unite([as_base(located)]), str(replace(base, tag=None, digest=located.digest)), None)
+    image, place = find_base(site, options.base, options.base_path, this_platform(options.platform))
+    return Goal(unite([image]), str(place), None)
 
 
 def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
@@ -192,6 +191,21 @@ def _trusted(site: Site, directory: Directory, options: PullOptions) -> Iterable
     return memory.known
 
 
+def _beside_others(site: Site, directory: Directory) -> list[Known]:
+    """Return what is on the disk of what is known, nothing, for a pull that leaves alone what others put there.
+
+    Raises:
+        DivergedError: a pull into it was begun before, so that what stands there may be the agent's own.
+    """
+    if directory.is_pulling or directory.damage is not None:
+        raise DivergedError(
+            "an earlier pull into this directory did not end well",
+            subject=site.directory,
+            remedy="run the task again in a new pod, or pull with --force, which deletes what others put there",
+        )
+    return []
+
+
 def _rebuilt(site: Site, directory: Directory, tree: list[TreeEntry]) -> list[Known]:
     """Return what to remember of a directory whose state is damaged: the tree itself, if it stands there.
 
@@ -234,43 +248,6 @@ def _report(target: Target, goal: Goal, steps: Plan, conflicts: tuple[Conflict, 
         bytes=sum(entry.node.size for entry in written),
         conflicts=conflict_reports(conflicts),
     )
-
-
-def _materialise(site: Site, directory: Directory, layers: Layers, steps: Plan) -> dict[bytes, Fingerprint]:
-    """Take the steps of a plan and return the fingerprints of everything that was touched."""
-    writer = TreeWriter(directory.root)
-    prints: dict[bytes, Fingerprint] = {}
-    for path, kind in steps.remove:
-        writer.remove(path, kind)
-    for entry in steps.directories:
-        writer.make_dir(entry.path, entry.node)
-    site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
-    for entry, chunks in layers.fetch(steps.fetch):
-        # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
-        prints[entry.path] = writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
-        site.progress.advance(entry.node.size)
-    for entry in steps.make:
-        prints[entry.path] = _make(writer, entry)
-    for entry, to in steps.link:
-        prints[entry.path] = writer.hard_link(entry.path, to)
-    for entry in steps.attributes:
-        print_now = writer.set_attributes(entry.path, entry.node)
-        if print_now is not None:
-            prints[entry.path] = print_now
-    prints.update(writer.finish())
-    for notice in writer.notices:
-        site.progress.notice(notice)
-    return prints
-
-
-def _make(writer: TreeWriter, entry: TreeEntry) -> Fingerprint:
-    match entry.node.kind:
-        case Kind.LINK:
-            return writer.make_link(entry.path, entry.node)
-        case Kind.FIFO:
-            return writer.make_fifo(entry.path, entry.node)
-        case _:
-            return writer.make_device(entry.path, entry.node)
 
 
 def _rows(steps: Plan, prints: dict[bytes, Fingerprint]) -> Iterator[Known]:

@@ -134,7 +134,7 @@ def _finish(
 def _push(
     site: Site, directory: Directory, target: Target, memory: Memory, options: PushOptions, done: PushReport | None
 ) -> PushReport:
-    look = survey(site, directory.root, memory.known, memory.clean_before)
+    look = survey(site, directory.root, memory.known, memory.clean_before, options.below)
     report = _report(target, look, options)
     _refuse_emptiness(site, look, options)
     moves = memory.target != target.name

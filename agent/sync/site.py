@@ -35,6 +35,7 @@ class Site:
         clock: ns since 1970.
         sleep: waits, in seconds.
         random: a number in [0, 1).
+        shares_state: other users may read and change `state`, too: the steps of a task need not run as one user.
     """
 
     target: Reference
@@ -45,6 +46,7 @@ class Site:
     clock: Callable[[], int]
     sleep: Callable[[float], None]
     random: Callable[[], float]
+    shares_state: bool = False
 
     @property
     def store(self) -> Store:

@@ -42,8 +42,8 @@ class Survey:
         return bool(self.sifted.suspects)
 
 
-def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int) -> Survey:
-    """Look at a directory.
+def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, below: bytes = b"") -> Survey:
+    """Look at a directory, or at nothing but what lies at or below one path of it.
 
     Raises:
         WorkspaceError: something cannot be read, or has a name that no layer can hold.
@@ -56,7 +56,7 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int) ->
     def warn(path: bytes, why: str) -> None:
         site.progress.notice(f"{show(path)}: {why}")
 
-    scan = Scan(root, warn)
+    scan = Scan(root, warn, below)
     sifted = sift(known, scan, clean_before)
     site.progress.advance(sifted.total)
     nodes: dict[bytes, Node] = {}

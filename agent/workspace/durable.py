@@ -28,7 +28,8 @@ class Durable:
 
     def __enter__(self) -> Durable:
         try:
-            self._file = os.fdopen(os.open(self._new, _NEW, 0o600), "wb", buffering=1 << 18)
+            descriptor = os.open(self._new, _NEW, mode_in(os.path.dirname(self._path)))
+            self._file = os.fdopen(descriptor, "wb", buffering=1 << 18)
         except OSError as error:
             raise failed(error, self._path, "cannot be written") from error
         return self
@@ -60,6 +61,17 @@ class Durable:
                 release()
             except OSError:
                 continue
+
+
+def mode_in(directory: str | bytes) -> int:
+    """Return the mode for a file in `directory`: the owner's alone, or everyone's where everyone could replace it.
+
+    The latter is the volume that the steps of a task share, under whatever user each of them runs.
+
+    Raises:
+        OSError: the directory cannot be examined.
+    """
+    return 0o666 if os.stat(directory or ".").st_mode & 0o002 else 0o600
 
 
 def write_json(path: str | bytes, value: Mapping[str, Any]) -> None:

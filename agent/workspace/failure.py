@@ -7,7 +7,7 @@ import os
 from typing import Final
 
 from agent.core.path import show
-from agent.errors import FileChangedError, WorkspaceError
+from agent.errors import DivergedError, FileChangedError, WorkspaceError
 
 _REMEDY = {
     errno.ENOSPC: "free some space, or give the volume a larger limit, and run it again",
@@ -44,6 +44,15 @@ def failed(error: OSError, path: bytes, doing: str) -> WorkspaceError:
         f"{doing}: {os.strerror(code) if code else error}",
         subject=show(path) or ".",
         remedy=_REMEDY.get(code, "check the directory and its file system"),
+    )
+
+
+def collides(path: bytes) -> DivergedError:
+    """Return the error to raise where what stands and what shall stand are a directory and something else."""
+    return DivergedError(
+        "the workspace and the directory disagree about whether this is a directory",
+        subject=show(path),
+        remedy="stop what writes there before the workspace is pulled, or pull into an empty directory",
     )
 
 

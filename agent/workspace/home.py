@@ -14,6 +14,7 @@ from typing import Final
 
 from agent.core.path import show
 from agent.errors import WorkspaceError
+from agent.workspace.durable import mode_in
 from agent.workspace.failure import failed
 
 VARIABLE: Final = "INSTEP_STATE"
@@ -46,17 +47,23 @@ def state_home(environ: Mapping[str, str], root: str | bytes, option: str | None
     return os.path.join(_shared(), key)
 
 
-def make_state_home(path: str) -> None:
+def make_state_home(path: str, *, shared: bool = False) -> None:
     """Make the directory that `state_home` named, for this user's eyes only.
+
+    Args:
+        shared: for everyone: whoever can reach it is trusted.
 
     Raises:
         WorkspaceError: it cannot be made, or it belongs to another user or others can write in it.
     """
     try:
+        if shared:
+            os.makedirs(path, mode=0o777, exist_ok=True)
+            return
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.makedirs(path, mode=0o700, exist_ok=True)
-        shared = os.path.dirname(path)
-        for place in (shared, path) if shared == _shared() else (path,):
+        above = os.path.dirname(path)
+        for place in (above, path) if above == _shared() else (path,):
             about = os.lstat(place)
             if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
                 raise WorkspaceError(
@@ -90,7 +97,7 @@ def lock(
     path = os.path.join(home, _LOCK)
     try:
         # Never removed: two agents could then hold locks on two files of that name.
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode_in(home))
     except OSError as error:
         raise failed(error, os.fsencode(path), "cannot be locked") from error
     try:

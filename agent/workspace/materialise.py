@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from agent.core.entry import Kind, Node
-from agent.core.known import Fingerprint
+from agent.core.known import KEPT, Fingerprint
 from agent.core.path import parent, show
 from agent.errors import AgentError, UnsafeArchiveError, WorkspaceError
 from agent.workspace.attributes import Attributes, may_chown, out_of_range
 from agent.workspace.content import write_content
-from agent.workspace.failure import LINK_IN_THE_WAY, changed, failed
+from agent.workspace.failure import LINK_IN_THE_WAY, changed, collides, failed
 from agent.workspace.names import Names
 from agent.workspace.root import KINDS, Root
 
@@ -35,17 +35,25 @@ class TreeWriter:
     Args:
         root: the directory.
         privileged: may this process give files away? By default, what the system says.
+        keep: what others put into the directory, before or meanwhile, stays: where it stands in the place of something
+            to be written, that is left out, and its fingerprint is `KEPT`. Directories are shared.
+
+    Attributes:
+        kept: the paths that were left out.
 
     Every method raises:
         WorkspaceError: the system refused (full disk, no permission, read-only).
         UnsafeArchiveError: a link or file stands on disk where a directory of the tree should be, or an owner or
             time is out of range.
+        DivergedError: with `keep`, a directory stands where something else should be, or the reverse.
     """
 
-    def __init__(self, root: Root, *, privileged: bool | None = None) -> None:
+    def __init__(self, root: Root, *, privileged: bool | None = None, keep: bool = False) -> None:
         root.refresh()
+        self.keep = keep
+        self.kept: list[bytes] = []
         self._root = root
-        self._names = Names(root)
+        self._names = Names(root, keep=keep)
         self._attributes = Attributes(may_chown() if privileged is None else privileged)
         self._directories: dict[bytes, tuple[Node, bool]] = {}
         self._linked: set[bytes] = set()
@@ -78,7 +86,7 @@ class TreeWriter:
             fresh = False
             found = self._root.lstat(path)
             if found is None or not stat.S_ISDIR(found.print.mode):
-                raise _in_the_way(path) from None
+                raise (collides if self.keep else _in_the_way)(path) from None
         except OSError as error:
             raise _refused(error, path) from error
         self._directories[path] = node, fresh
@@ -149,7 +157,11 @@ class TreeWriter:
                 os.link(target, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
 
             _, placed = self._names.put(path, link)
-            if self._names.settle(path, placed):
+            try:
+                moved = self._names.settle(path, placed)
+            except FileExistsError:
+                return self._left_out(path, placed)
+            if moved:
                 # Renaming one name of a file over another does nothing at all (rename(2)).
                 self._names.discard(path, placed)
             self._linked.update((path, to))
@@ -193,10 +205,8 @@ class TreeWriter:
         try:
             self._names.restore(skip=self._directories.__contains__)
             for path in sorted(self._directories, reverse=True):
-                node, fresh = self._directories[path]
                 fd = self._root.directory(path)
-                self._attributes.apply(fd, path, node, os.fstat(fd), fresh=fresh)
-                os.utime(fd, ns=(node.mtime, node.mtime))
+                self._dress_directory(fd, path)
                 done.append((path, self._root.fingerprint(os.fstat(fd))))
         except OverflowError as error:
             raise out_of_range(path, "a time") from error
@@ -228,26 +238,53 @@ class TreeWriter:
         finally:
             if fd >= 0:
                 os.close(fd)
-        if self._names.settle(path, placed):
+        return self._settled(path, placed, about)
+
+    def _settled(self, path: bytes, placed: bytes, about: os.stat_result) -> Fingerprint:
+        """Give what was made, and is `about`, its name; return what lstat says then."""
+        try:
+            if not self._names.settle(path, placed):
+                return self._root.fingerprint(about)
             above, name = self._root.at(path)
-            about = os.stat(name, dir_fd=above, follow_symlinks=False)
-        return self._root.fingerprint(about)
+            now = os.stat(name, dir_fd=above, follow_symlinks=False)
+        except (FileExistsError, FileNotFoundError):
+            if not self.keep:
+                raise
+            return self._left_out(path, placed)
+        if self.keep and _content_of(now) != _content_of(about):
+            return KEPT  # somebody wrote to it as soon as it had its name
+        return self._root.fingerprint(now)
+
+    def _left_out(self, path: bytes, placed: bytes) -> Fingerprint:
+        """Take back what was made for `path`, where somebody else put something."""
+        self._names.discard(path, placed)
+        found = self._root.lstat(path)
+        if found is not None and stat.S_ISDIR(found.print.mode):
+            raise collides(path)
+        self.kept.append(path)
+        return KEPT
 
     def _make(self, path: bytes, node: Node, make: Callable[[int, bytes], None]) -> Fingerprint:
         try:
             _, placed = self._names.put(path, make)
             try:
                 above, _ = self._root.at(path)
-                about = self._dress(above, placed, path, node, fresh=True)
-                if self._names.settle(path, placed):
-                    above, name = self._root.at(path)
-                    about = os.stat(name, dir_fd=above, follow_symlinks=False)
+                return self._settled(path, placed, self._dress(above, placed, path, node, fresh=True))
             except BaseException:
                 self._names.discard(path, placed)
                 raise
-            return self._root.fingerprint(about)
         except OSError as error:
             raise _refused(error, path) from error
+
+    def _dress_directory(self, fd: int, path: bytes) -> None:
+        node, fresh = self._directories[path]
+        try:
+            self._attributes.apply(fd, path, node, os.fstat(fd), fresh=fresh)
+            os.utime(fd, ns=(node.mtime, node.mtime))
+        except PermissionError:
+            if fresh or not self.keep:
+                raise
+            self._attributes.notice("directories that others made keep their attributes", path)
 
     def _dress(self, above: int, name: bytes, path: bytes, node: Node, *, fresh: bool) -> os.stat_result:
         """Give something that is no directory its attributes and times; return what lstat says then."""
@@ -269,6 +306,10 @@ class TreeWriter:
             raise out_of_range(path, "a time") from error
         finally:
             os.close(place)
+
+
+def _content_of(about: os.stat_result) -> tuple[int, int, int]:
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _refused(error: OSError, path: bytes, doing: str = "cannot be written") -> AgentError:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from agent.core.path import parent
+from agent.workspace.failure import NOT_SUPPORTED
 from agent.workspace.root import Root
 from agent.workspace.scan import TEMPORARY
 
 _T = TypeVar("_T")
+_NO_LINKS: Final = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}
 
 
 class Names:
     """Changes names below a root. Every method raises OSError as the system does.
 
     A directory of this user's own that does not let its owner write is made to, until `restore`.
+
+    Args:
+        keep: what stands already is never replaced: `put` makes everything beside its place, and `settle` raises
+            FileExistsError.
     """
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, *, keep: bool = False) -> None:
         self._root = root
+        self._keep = keep
         self._opened: dict[bytes, int] = {}
         self._count = 0
 
@@ -46,6 +55,8 @@ class Names:
         """
 
         def attempt(above: int, name: bytes) -> tuple[_T, bytes]:
+            if self._keep:
+                return self._put_beside(above, make)
             try:
                 return make(above, name), name
             except FileExistsError:
@@ -58,7 +69,10 @@ class Names:
         above, name = self._root.at(path)
         if placed == name:
             return False
-        os.rename(placed, name, src_dir_fd=above, dst_dir_fd=above)
+        if self._keep:
+            _move_to_free(above, placed, name)
+        else:
+            os.rename(placed, name, src_dir_fd=above, dst_dir_fd=above)
         return True
 
     def discard(self, path: bytes, placed: bytes) -> None:
@@ -98,3 +112,18 @@ class Names:
         os.fchmod(fd, mode | 0o700)
         self._opened.setdefault(path, mode)
         return True
+
+
+def _move_to_free(above: int, placed: bytes, name: bytes) -> None:
+    """Rename within a directory, never over something: in one step where there are hard links."""
+    try:
+        os.link(placed, name, src_dir_fd=above, dst_dir_fd=above, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with suppress(FileNotFoundError):
+            os.stat(name, dir_fd=above, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.rename(placed, name, src_dir_fd=above, dst_dir_fd=above)
+        return
+    os.unlink(placed, dir_fd=above)

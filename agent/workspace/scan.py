@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Final, TypeAlias
 
 from agent.core.known import Fingerprint, Found
-from agent.core.path import WHITEOUT, show
+from agent.core.path import WHITEOUT, ancestors, show
 from agent.errors import WorkspaceError
 from agent.workspace.failure import changed, failed
 from agent.workspace.root import Root
@@ -31,6 +31,7 @@ class Scan:
     Args:
         root: the directory. The root itself is not among the paths.
         warn: called as `warn(path, why)` for what is left out, such as sockets.
+        below: find only this path, what lies below it, and the directories above it; `b""` for everything.
 
     Attributes:
         leftovers: files of a pull that was killed (see `TEMPORARY`), left out; complete after the pass.
@@ -44,8 +45,9 @@ class Scan:
         FileChangedError: a directory turned into something else meanwhile.
     """
 
-    def __init__(self, root: Root, warn: Warn) -> None:
+    def __init__(self, root: Root, warn: Warn, below: bytes = b"") -> None:
         self._root = root
+        self._below = below
         self._warn = warn
         self._refused: list[bytes] = []
         self._refused_count = 0
@@ -55,7 +57,14 @@ class Scan:
         self._root.refresh()
         if os.fstat(self._root.directory(b"")).st_nlink == 0:
             raise changed(b"", "was removed")  # the system would list it as empty
-        stack: list[Iterator[_Row]] = [iter(self._listing(b""))]
+        for path in (*ancestors(self._below), self._below) if self._below else ():
+            found = self._root.lstat(path)
+            if found is None:
+                return
+            yield found
+            if not stat.S_ISDIR(found.print.mode):
+                return
+        stack: list[Iterator[_Row]] = [iter(self._listing(self._below + b"/" if self._below else b""))]
         while stack:
             for row in stack[-1]:
                 if type(row) is Found:

@@ -30,10 +30,10 @@ sys.exit(main())
 
 
 class Stranger:
-    """A user id that nobody has. `place` is a directory of its own; its home is not."""
+    """A user id that nobody has, the `number`th of this process. `place` is a directory of its own; its home is not."""
 
-    def __init__(self) -> None:
-        self.uid = 500_000 + os.getpid()
+    def __init__(self, number: int = 0) -> None:
+        self.uid = 500_000 + os.getpid() + number * 5_000_000
         self.place = Path(tempfile.mkdtemp(prefix="stranger-"))
         self.state = Path(f"/tmp/instep-{self.uid}")
         self.own(self.place)
@@ -48,11 +48,19 @@ class Stranger:
                     os.chmod(name, about.st_mode & 0o7777, dir_fd=fd)  # giving it away cleared setuid and setgid
                 os.utime(name, ns=(about.st_atime_ns, about.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
 
-    def agent(self, *words: str | Path, exits: int = 0) -> subprocess.CompletedProcess[str]:
+    def agent(
+        self, *words: str | Path, exits: int = 0, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-c", _RUN, str(self.uid), *map(str, words)],
             cwd="/",
-            env={"PATH": os.environ["PATH"], "HOME": "/nowhere", "LANG": "C.UTF-8", "PYTHONPATH": _checkout()},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": "/nowhere",
+                "LANG": "C.UTF-8",
+                "PYTHONPATH": _checkout(),
+                **(env or {}),
+            },
             capture_output=True,
             text=True,
             timeout=60,

@@ -1,0 +1,149 @@
+"""`agent step pull` and `agent step push`: what a Tekton task runs before and after its own steps (docs/steps.md)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from agent.cli.context import Session, default_lane
+from agent.cli.failure import Failure, describe
+from agent.cli.finish import finish_pull, finish_push
+from agent.cli.render import to_json
+
+if TYPE_CHECKING:
+    from agent.core.reference import Reference
+    from agent.store.port import Store
+    from agent.sync.argument import StepArgument
+
+TERMINATION_LOG: Final = "/dev/termination-log"
+"""Where Kubernetes reads why a container ended, unless the pod says otherwise; in Tekton's pods it is not there."""
+
+Opener = Callable[["Reference"], "Store"]
+Work = Callable[[Session, "StepArgument", Opener], None]
+
+
+EXAMPLE = """{"volume": "/instep", "workspaces": [\
+{"name": "source", "directory": "/work", "target": "reg.example.com/team/{{workspace}}:main"}]}"""
+
+
+@click.group("step", epilog=f"Example: agent step pull '{EXAMPLE}'")
+def command() -> None:
+    """Pull all workspaces of a task before it, push what it changed after it.
+
+    Both commands take the same JSON object, which says everything (docs/steps.md): the environment has no say.
+    """
+
+
+def _step(name: str, text: str) -> Callable[[Work], Work]:
+    """Make a subcommand of what is to be done once the argument is understood and everything is in its place."""
+
+    def decorate(work: Work) -> Work:
+        @command.command(name, help=text)
+        @click.argument("argument", metavar="JSON")
+        @wraps(work)
+        def run(argument: str) -> None:
+            with _told_to_kubernetes():
+                _run(argument, work)
+
+        return work
+
+    return decorate
+
+
+def _run(text: str, work: Work) -> None:
+    from agent.sync.argument import parse_step
+    from agent.sync.step import check_places, make_places, settled
+
+    argument = parse_step(text)
+    check_places(argument)
+    # Before anything reads them. What lies in the volume is the partner's, too, whatever user that runs as.
+    os.umask(0)
+    make_places(argument)
+    environ = settled(dict(os.environ), argument)
+    os.environ.clear()
+    os.environ.update(environ)
+    tempfile.tempdir = None
+    session = Session(plain_http=argument.plain_http, ca_file=argument.ca_file)
+    with session.stores() as open_store:
+        for workspace in argument.workspaces:
+            open_store(workspace.target)  # sends nothing, but reads certificates
+            if workspace.base is not None:
+                open_store(workspace.base)
+        work(session, argument, open_store)
+
+
+@_step("pull", "Make each workspace's directory the workspace, before the task.")
+def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
+    from agent.sync.pull import pull
+    from agent.sync.step import naming, pull_options, state_of
+
+    for workspace in argument.workspaces:
+        session.restart()
+        session.say(f"agent: workspace {workspace.name} at {workspace.target}")
+        state = state_of(argument, workspace)
+        with naming(workspace), session.shared_site(workspace.target, workspace.directory, state, open_store) as site:
+            report = pull(site, pull_options(argument, workspace))
+        finish_pull(session, report, session.took)
+
+
+@_step("push", "Publish what the task changed in each workspace that it may write.")
+def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
+    from agent.sync.push import push
+    from agent.sync.results import check_results
+    from agent.sync.step import check_pulled, naming, push_options, state_of
+
+    written = [workspace for workspace in argument.workspaces if not workspace.read_only]
+    if argument.results is not None:
+        check_results(argument.results)
+    for workspace in written:
+        with naming(workspace):
+            check_pulled(argument, workspace)
+    with _reported(argument) as pushed:
+        for workspace in written:
+            session.restart()
+            session.say(f"agent: workspace {workspace.name} at {workspace.target}")
+            state = state_of(argument, workspace)
+            place = session.shared_site(workspace.target, workspace.directory, state, open_store)
+            with naming(workspace), place as site:
+                report = push(site, push_options(argument, workspace, default_lane()))
+            pushed.append({"name": workspace.name, "push": to_json(report), "seconds": round(session.took, 3)})
+            finish_push(session, report, session.took)
+
+
+@contextmanager
+def _reported(argument: StepArgument) -> Iterator[list[dict[str, Any]]]:
+    """Leave `report.json` in the volume, however the pushes end."""
+    from agent.workspace.durable import write_json
+
+    pushed: list[dict[str, Any]] = []
+    failure: Failure | None = None
+    try:
+        yield pushed
+    except Exception as error:
+        failure = describe(error)
+        raise
+    finally:
+        report = {"attempt": argument.attempt, "workspaces": pushed, "error": failure and failure.to_json()}
+        write_json(os.path.join(argument.volume, "report.json"), report)
+
+
+@contextmanager
+def _told_to_kubernetes() -> Iterator[None]:
+    """Leave the reason of a failure where Kubernetes looks for it, if this is a pod that has such a place."""
+    try:
+        yield
+    except Exception as error:
+        leave_message(TERMINATION_LOG, describe(error).text())
+        raise
+
+
+def leave_message(path: str, text: str) -> None:
+    """Write a line to a file if it is there and may be written; that it is not is fine."""
+    with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), "wb") as file:
+        file.write(text.encode() + b"\n")

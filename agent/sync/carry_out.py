@@ -1,0 +1,96 @@
+"""Take the steps of a plan: contents come from layers and go to the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agent.core.entry import Kind, Node, TreeEntry
+from agent.core.known import KEPT, Fingerprint
+from agent.core.path import show
+from agent.core.plan import Plan
+from agent.sync.layers import Layers
+from agent.sync.site import Site
+from agent.workspace.materialise import TreeWriter
+
+
+def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> dict[bytes, Fingerprint]:
+    """Take the steps of a plan and return the fingerprints of everything that was touched.
+
+    Raises:
+        WorkspaceError, UnsafeArchiveError, DivergedError: as `TreeWriter`.
+        IntegrityError, AuthError, UnavailableError: a content cannot be had.
+    """
+    work = _Work(site, layers, writer)
+    for path, kind in steps.remove:
+        writer.remove(path, kind)
+    for entry in steps.directories:
+        writer.make_dir(entry.path, entry.node)
+    site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
+    work.fetch(steps.fetch)
+    for entry in steps.make:
+        work.make(entry)
+    work.link(steps.link)
+    for entry in steps.attributes:
+        stands = writer.set_attributes(entry.path, entry.node)
+        if stands is not None:
+            work.prints[entry.path] = stands
+    work.finish()
+    return work.prints
+
+
+class _Work:
+    """What was done so far.
+
+    Attributes:
+        prints: the fingerprints of what was touched.
+    """
+
+    def __init__(self, site: Site, layers: Layers, writer: TreeWriter) -> None:
+        self.prints: dict[bytes, Fingerprint] = {}
+        self._site = site
+        self._layers = layers
+        self._writer = writer
+        self._linked: dict[bytes, Node] = {}
+
+    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> None:
+        """Write files, by the layer that has their contents."""
+        for entry, chunks in self._layers.fetch(wanted):
+            # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
+            self.prints[entry.path] = self._writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
+            self._site.progress.advance(entry.node.size)
+
+    def make(self, entry: TreeEntry) -> None:
+        """Make a link, a FIFO or a device."""
+        writer = self._writer
+        makers = {Kind.LINK: writer.make_link, Kind.FIFO: writer.make_fifo}
+        self.prints[entry.path] = makers.get(entry.node.kind, writer.make_device)(entry.path, entry.node)
+
+    def link(self, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
+        """Give further names to files that stand by now."""
+        instead: dict[bytes, bytes] = {}
+        for entry, first in links:
+            to = instead.get(first, first)
+            if self.prints.get(to) != KEPT:
+                self.prints[entry.path] = self._writer.hard_link(entry.path, to)
+                self._linked[entry.path] = self._linked[to] = entry.node
+                continue
+            # What stands there is somebody else's file: this name becomes the first of the workspace's own.
+            instead[first] = entry.path
+            if entry.node.kind is Kind.FILE:
+                self.fetch({entry.layer: [entry]})
+            else:
+                self.make(entry)
+
+    def finish(self) -> None:
+        """Give directories their attributes, and say what others had put in the way."""
+        writer, notice = self._writer, self._site.progress.notice
+        for path, stands in writer.finish():
+            # Looked at a second time, long after they were written: who keeps what others write must notice that.
+            node = self._linked.get(path) if writer.keep else None
+            changed = node and node.kind is Kind.FILE and (stands.size, stands.mtime) != (node.size, node.mtime)
+            self.prints[path] = KEPT if changed else stands
+        if writer.kept:
+            count, first = len(writer.kept), show(min(writer.kept))
+            notice(f"what stood in the directory already is left as it is and counts as changed: {count} ({first} …)")
+        for text in writer.notices:
+            notice(text)
