@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 SECONDS ?= 300
 
-.PHONY: demo test lint types layers unit soak bench lock clean
+.PHONY: golden demo test lint types layers unit soak bench lock clean
 
 demo: $(VENV)/.runtime
 	@$(BIN)/python examples/demo.py
@@ -25,6 +25,10 @@ layers: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Writes the expected results of rewriting Tekton's objects anew; then read the diff.
+golden: $(VENV)/.dev
+	INSTEP_GOLDEN=1 $(BIN)/python -m pytest tests/tekton/test_golden.py
 
 # Searches schedules of parallel writers for as long as SECONDS for each scene; prints how many it tried.
 soak: $(VENV)/.dev
