@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 SECONDS ?= 300
 
-.PHONY: demo test lint types layers unit soak bench clean
+.PHONY: golden demo test lint types layers unit soak bench lock clean
 
 demo: $(VENV)/.runtime
 	@$(BIN)/python examples/demo.py
@@ -26,12 +26,24 @@ layers: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
 
+# Writes the expected results of rewriting Tekton's objects anew; then read the diff.
+golden: $(VENV)/.dev
+	INSTEP_GOLDEN=1 $(BIN)/python -m pytest tests/tekton/test_golden.py
+
 # Searches schedules of parallel writers for as long as SECONDS for each scene; prints how many it tried.
 soak: $(VENV)/.dev
 	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA tests/model
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+# Pins what the image installs. Use the oldest Python that is supported: what later ones need is part of what it needs.
+PIN := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
+  --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+lock: $(VENV)/.dev
+	$(PIN) --output-file images/agent/requirements.lock pyproject.toml
+	$(PIN) --only-build-deps --build-deps-for wheel --output-file images/agent/build.lock pyproject.toml
 
 $(VENV)/.runtime: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

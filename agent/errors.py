@@ -2,7 +2,8 @@
 
     AgentError                 1   a bug, if raised as itself
     ├── UsageError             2   the command's words are off
-    │   └── InvalidReferenceError
+    │   ├── InvalidReferenceError
+    │   └── UnwrappableError       a Tekton object cannot carry its workspaces through images
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
     ├── AuthError             20   the registry refuses these credentials
@@ -54,6 +55,10 @@ class UsageError(AgentError):
 
 class InvalidReferenceError(UsageError):
     """A text is no image reference."""
+
+
+class UnwrappableError(UsageError):
+    """A Tekton object cannot carry its workspaces through images, or is no such object."""
 
 
 class ConflictError(AgentError):

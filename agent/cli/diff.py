@@ -6,7 +6,7 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
-from agent.cli.render import difference_line, to_json
+from agent.cli.present import difference_line, to_json
 from agent.core.reference import Reference
 
 

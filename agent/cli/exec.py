@@ -16,8 +16,8 @@ from agent.cli.child import run_command
 from agent.cli.context import Session, default_lane
 from agent.cli.failure import describe
 from agent.cli.finish import finish_pull, finish_push
+from agent.cli.present import to_json
 from agent.cli.progress import warn
-from agent.cli.render import to_json
 from agent.core.reference import Reference
 from agent.errors import AgentError
 from agent.sync.options import Compression, OnConflict, PullOptions, PushOptions

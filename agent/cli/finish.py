@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent.cli.context import Session
+from agent.cli.present import conflict_line, pull_summary, push_summary, to_json
 from agent.cli.progress import warn
-from agent.cli.render import conflict_line, pull_summary, push_summary, to_json
 from agent.sync.report import ConflictReport, PullReport, PushReport
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "squash": "Put one layer in place of many.",
     "prune": "Delete what a workspace does not need any more, or all of it.",
     "doctor": "Try what a registry can do, and say what that means.",
+    "render": "Print what the Tekton controller would make of Pipelines and runs.",
     "completion": "Print the shell's completion script.",
 }
 COMPLETE_VARIABLE = "_AGENT_COMPLETE"

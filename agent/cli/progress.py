@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import click
 
 from agent.cli.failure import redact
-from agent.cli.render import amount, seconds
+from agent.cli.present import amount, seconds
 from agent.sync.site import Progress
 
 _STEP = 0.1  # seconds between two updates of a bar: an operation may advance a million times

@@ -1,202 +1,132 @@
-"""Reports as text for people and as JSON for machines (docs/json.md). Pure: values in, text or values out."""
+"""`agent render`: the controller's rewriting, offline."""
 
 from __future__ import annotations
 
-import stat
-import time
-from dataclasses import asdict, fields
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Any
 
-from agent.cli.failure import printable
-from agent.core.canonical import name_to_json
-from agent.core.entry import Kind
-from agent.core.path import show
-from agent.sync.doctor import DoctorReport
-from agent.sync.report import (
-    ConflictReport,
-    Difference,
-    ListedPath,
-    Log,
-    LogEntry,
-    PruneReport,
-    PullReport,
-    PushReport,
-    SquashReport,
-    StatusReport,
+import click
+
+from agent.cli.output import write
+from agent.cli.progress import warn
+from agent.errors import UsageError, WorkspaceError
+
+_SUFFIXES = {".yaml", ".yml", ".json"}
+_STDIN = "-"
+LARGEST = 64 * 1024 * 1024
+"""Bytes of one file."""
+
+
+@click.command(
+    "render",
+    epilog="Example: agent render -f examples/simple-pipeline.yaml "
+    "--target 'reg.example.com/ws-{{workspace}}:$(context.pipelineRun.name)'",
 )
+@click.option(
+    "--file",
+    "-f",
+    "paths",
+    metavar="FILE",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=str),
+    help="YAML, a directory of it, or - for standard input. Repeatable.",
+)
+@click.option("--target", metavar="IMAGE", help="Where workspaces are kept, with {{workspace}} for the name of each.")
+@click.option("--base", metavar="IMAGE", help="The image that workspaces start from.")
+@click.option(
+    "--workspace",
+    "workspaces",
+    metavar="NAME",
+    multiple=True,
+    help="A workspace to wrap, instead of all with an emptyDir. Repeatable.",
+)
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["last", "fail"]),
+    help="What happens when parallel changes disagree: the last one stands, or the task fails.",
+)
+@click.option("--image", metavar="IMAGE", help="The agent's image, where your cluster finds it.")
+@click.option("--plain-http", is_flag=True, help="The steps speak HTTP without TLS.")
+@click.option("--ca-config-map", metavar="NAME", help="A ConfigMap whose ca.crt the steps trust, too.")
+@click.option(
+    "--results-from",
+    type=click.Choice(["termination-message", "sidecar-logs"]),
+    default="termination-message",
+    help="Tekton's feature flag of that name: sidecar-logs lets results of any size pass.",
+)
+@click.option("--diff", is_flag=True, help="Show what is added, instead.")
+def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
+    """Print what the controller would make of the Pipelines and runs in FILE.
 
-ID_DIGITS = 12
-_MARKS = {"added": "A", "changed": "M", "deleted": "D", "touched": "T"}
-_FORMATS = {
-    Kind.FILE: stat.S_IFREG,
-    Kind.DIR: stat.S_IFDIR,
-    Kind.LINK: stat.S_IFLNK,
-    Kind.FIFO: stat.S_IFIFO,
-    Kind.CHAR: stat.S_IFCHR,
-    Kind.BLOCK: stat.S_IFBLK,
-}
+    FILE has PipelineRuns, or CustomRuns of OCIPipeline, with their Pipelines and Tasks. The result needs no controller:
+    it can be applied as it is. No cluster is asked for anything.
+    """
+    from agent.tekton import documents
+    from agent.tekton.offline import render
 
-
-def short(change: str) -> str:
-    """Return the part of a change's id (or a base's digest) that people read and type."""
-    return change.removeprefix("sha256:")[:ID_DIGITS]
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for people."""
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
-
-
-def amount(count: int, unit: str) -> str:
-    """Return so many bytes or other things."""
-    return size(count) if unit == "bytes" else counted(count, unit.removesuffix("s"))
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number of things, with their name in the plural where it belongs."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def seconds(value: float) -> str:
-    """Return a duration."""
-    return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
-
-
-def moment(ns: int) -> str:
-    """Return a time (ns since 1970) in the local time zone; a base has none."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ns // 10**9)) if ns else "-"
-
-
-def pull_summary(report: PullReport, took: float) -> str:
-    """Return the last line of a pull."""
-    parts = [f"{counted(report.paths, 'path')} ({report.written:,} written, {report.removed:,} removed)"]
-    if report.unselected:
-        parts.append(f"{report.unselected:,} not selected")
-    parts.append(f"{counted(report.layers_fetched, 'layer')} fetched, {report.layers_skipped:,} skipped")
-    parts.append(_moved("received", report.traffic.received, report.traffic.requests))
-    return f"agent: pulled {', '.join(parts)}, {seconds(took)}"
+    found = [document for name, text in _texts(paths) for document in documents.read(text, name)]
+    rendered = render(found, _wish(**wishes))
+    if rendered != found and not wishes["image"]:
+        warn(f"the steps' image is {default_image()}, which stands for yours; name that with --image")
+    after = documents.write(rendered)
+    if diff:
+        before = documents.write(found).splitlines(keepends=True)
+        after = "".join(difflib.unified_diff(before, after.splitlines(keepends=True), "given", "rendered"))
+    write(after.encode())
 
 
-def push_summary(report: PushReport, took: float) -> str:
-    """Return the last line of a push."""
-    counts = f"{report.written:,} written, {report.deleted:,} deleted, {report.touched:,} touched"
-    paths = counted(report.paths, "path")
-    if report.dry_run:
-        return f"agent: would push {counts} of {paths}, {seconds(took)}"
-    if report.id is None:
-        return f"agent: nothing to push: {paths} as they were, {seconds(took)}"
-    moved = _moved("sent", report.traffic.sent, report.traffic.requests)
-    return (
-        f"agent: pushed {short(report.id)}: {counts} of {paths}, layer {size(report.layer_size)}, {moved}, "
-        f"{seconds(took)}"
+def _wish(image: str | None, plain_http: bool, ca_config_map: str | None, results_from: Any, **words: Any) -> Any:
+    from agent.tekton.offline import Wish
+    from agent.tekton.wrapping import Settings
+
+    settings = Settings(
+        image=image or default_image(),
+        plain_http=plain_http,
+        ca_config_map=ca_config_map,
+        results_from=results_from,
     )
+    return Wish(settings, **words)
 
 
-def squash_summary(report: SquashReport, took: float) -> str:
-    """Return the last line of a squash."""
-    if report.id is None:
-        return f"agent: nothing to squash: {counted(report.layers, 'layer')}, {seconds(took)}"
-    return (
-        f"agent: squashed {counted(report.covered, 'change')} into {short(report.id)}, "
-        f"layer {size(report.layer_size)}; "
-        f"{counted(report.layers_before, 'layer')} became {report.layers:,}, {seconds(took)}"
-    )
+def default_image() -> str:
+    """Return what stands for the agent's image of this version, which is wherever the user keeps it."""
+    from importlib.metadata import version
+
+    return f"registry.example.com/instep/agent:{version('instep')}"
 
 
-def prune_summary(report: PruneReport, took: float) -> str:
-    """Return the last line of a prune."""
-    done = "would delete" if report.dry_run else "deleted"
-    plural = "entry" if report.entries == 1 else "entries"
-    parts = [f"{done} {report.entries:,} {plural} and {counted(report.checkpoints, 'checkpoint')}"]
-    if report.head:
-        parts.append("and head")
-    if report.refused:
-        parts.append(f"{report.refused:,} refused by the registry")
-    parts.append(f"{report.kept:,} kept")
-    return f"agent: {', '.join(parts)}, {seconds(took)}"
+def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        for name in _files(path):
+            yield name, _read(name)
 
 
-def _moved(verb: str, count: int, requests: int) -> str:
-    return f"{size(count)} {verb}" + (f" in {counted(requests, 'request')}" if requests else "")
+def _files(path: str) -> Iterator[str]:
+    if path == _STDIN or not os.path.isdir(path):
+        yield path
+        return
+    for directory, inner, files in os.walk(path):
+        inner.sort()
+        for name in sorted(files):
+            if PurePath(name).suffix in _SUFFIXES:
+                yield os.path.join(directory, name)
 
 
-def conflict_line(conflict: ConflictReport) -> str:
-    """Return the warning about one conflict."""
-    between = " and ".join(f"{short(one)} ({lane})" for one, lane in zip(conflict.ids, conflict.lanes, strict=False))
-    won = f"; {short(conflict.won)} stands" if conflict.won else ""
-    return f"{conflict.kind} conflict at {conflict.path} between {between}{won}"
-
-
-def difference_line(difference: Difference) -> str:
-    """Return one path that differs, as `git status --short` would."""
-    slash = "/" if difference.kind == Kind.DIR else ""
-    details = f"  ({', '.join(difference.details)})" if difference.details else ""
-    return f"{_MARKS[difference.mark]}  {show(difference.path)}{slash}{details}"
-
-
-def log_lines(log: Log) -> list[str]:
-    """Return one line for each change, in columns, and one for each conflict."""
-    rows = [_log_row(entry) for entry in log.changes]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(5)]
-    changes = [
-        f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]:<{widths[3]}}  "
-        f"{row[4]:>{widths[4]}}  {row[5]}".rstrip()
-        for row in rows
-    ]
-    more = log.conflict_count - len(log.conflicts)
-    rest = [f"and {counted(more, 'conflict')} more"] if more else []
-    return [*changes, *map(conflict_line, log.conflicts), *rest]
-
-
-def _log_row(entry: LogEntry) -> tuple[str, str, str, str, str, str]:
-    lane = printable(entry.lane) + ("" if entry.attempt is None else f" #{entry.attempt}")
-    lane += " (superseded)" if entry.superseded else ""
-    counts = f"+{entry.written} -{entry.deleted}" + (f" ~{entry.touched}" if entry.touched else "")
-    if entry.squash is not None:
-        counts = "(squashed)"
-    message = printable(entry.message.split("\n", 1)[0])
-    return short(entry.id), moment(entry.stamp), lane, counts, "-" if entry.squash else size(entry.size), message
-
-
-def listed_line(listed: ListedPath, *, long: bool) -> str:
-    """Return one path of an image; `long` as `ls -l` with numeric owners and the change that wrote it."""
-    name = show(listed.path) + ("/" if listed.kind == Kind.DIR and not long else "")
-    if not long:
-        return name
-    mode = stat.filemode(_FORMATS[Kind(listed.kind)] | listed.mode)
-    change = short(listed.change) if listed.change else "-"
-    arrow = f" -> {show(listed.target)}" if listed.kind == Kind.LINK else ""
-    owner = f"{listed.uid:>5} {listed.gid:>5}"
-    return f"{mode} {owner} {listed.size:>12} {moment(listed.mtime)} {change:<{ID_DIGITS}} {name}{arrow}"
-
-
-def doctor_lines(report: DoctorReport) -> list[str]:
-    """Return one line for each check, in columns, then what was left."""
-    width = max(len(check.name) for check in report.checks)
-    lines = [
-        f"{check.verdict:<7}  {check.name:<{width}}  {printable(check.found)}; {check.means}" for check in report.checks
-    ]
-    return [*lines, *(f"left: {printable(left)}" for left in report.left)]
-
-
-def to_json(
-    report: DoctorReport
-    | PullReport
-    | PushReport
-    | SquashReport
-    | PruneReport
-    | Log
-    | Difference
-    | ListedPath
-    | StatusReport,
-) -> dict[str, Any]:
-    """Return a report's fields as JSON values; names are strings, or `{"b64": …}` where they are not UTF-8."""
-    if isinstance(report, StatusReport):
-        value = {field.name: getattr(report, field.name) for field in fields(report)}
-        return value | {"differences": [to_json(difference) for difference in report.differences]}
-    return {key: name_to_json(item) if isinstance(item, bytes) else item for key, item in asdict(report).items()}
+def _read(name: str) -> str:
+    try:
+        with click.open_file(name, "rb") as stream:
+            data: bytes = stream.read(LARGEST + 1)
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot be read: {os.strerror(error.errno or 0)}", subject=name, remedy="name a file that can be read"
+        ) from error
+    if len(data) > LARGEST:
+        raise UsageError("larger than 64 MiB", subject=name, remedy="give the files that the run needs")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError("not UTF-8", subject=name, remedy="give YAML") from error

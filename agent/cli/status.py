@@ -7,8 +7,8 @@ import click
 from agent.cli import options
 from agent.cli.context import Session
 from agent.cli.failure import printable
+from agent.cli.present import difference_line, short, to_json
 from agent.cli.progress import warn
-from agent.cli.render import difference_line, short, to_json
 from agent.sync.report import StatusReport
 
 

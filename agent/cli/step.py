@@ -14,7 +14,7 @@ import click
 from agent.cli.context import Session, default_lane
 from agent.cli.failure import Failure, describe
 from agent.cli.finish import finish_pull, finish_push
-from agent.cli.render import to_json
+from agent.cli.present import to_json
 
 if TYPE_CHECKING:
     from agent.core.reference import Reference
@@ -84,6 +84,8 @@ def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
     from agent.sync.step import naming, pull_options, state_of
 
     for workspace in argument.workspaces:
+        if workspace.fresh:
+            continue
         session.restart()
         session.say(f"agent: workspace {workspace.name} at {workspace.target}")
         state = state_of(argument, workspace)

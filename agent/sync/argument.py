@@ -59,6 +59,7 @@ class StepWorkspace:
         directory: where its volume is mounted, absolute.
         sub_path: what the task mounts of it; `b""` for all.
         paths: globs of a sparse pull, from the workspace's root.
+        fresh: nothing is there to pull, and the directory is empty before the task: the push needs no pull before it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class StepWorkspace:
     sub_path: bytes = b""
     read_only: bool = False
     paths: tuple[bytes, ...] = ()
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,11 @@ def _workspace(value: Any, where: str) -> StepWorkspace:
         sub_path=sub_path,
         read_only=fields.maybe("read-only", flag) or False,
         paths=paths,
+        fresh=fields.maybe("fresh", _flag) or False,
     )
     fields.end()
+    if workspace.fresh and base is not None:
+        _refuse(f"{where}.fresh", "there is a base, which must be pulled")
     return workspace
 
 

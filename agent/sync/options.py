@@ -56,6 +56,8 @@ class PushOptions:
         allow_empty: publish even if everything is gone.
         dry_run: say what would be published and publish nothing.
         below: push changes at or below this path only; `b""` for all.
+        fresh: the directory was empty when its writer began, so that nothing need have been pulled: the target may hold
+            what others did meanwhile, and is merged with it.
     """
 
     lane: str
@@ -67,3 +69,4 @@ class PushOptions:
     allow_empty: bool = False
     dry_run: bool = False
     below: bytes = b""
+    fresh: bool = False

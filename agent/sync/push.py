@@ -94,6 +94,8 @@ def _start(site: Site, directory: Directory, target: Target, options: PushOption
         mine = options.attempt is None or (record.lane, record.attempt) == (options.lane, options.attempt)
         return directory.memory, done if mine else None
     memory = directory.memory
+    if memory is None and options.fresh and directory.damage is None:
+        return Memory(target.name, directory.root.identity, 0, Union()), None
     if memory is None or memory.target != target.name:
         _refuse_stranger(site, directory, target)
     return memory or Memory(target.name, directory.root.identity, 0, Union()), None

@@ -86,10 +86,12 @@ def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
     """See that the pull step did its work for a workspace.
 
     Raises:
-        DivergedError: it did not, or for another target.
+        DivergedError: it did not, where there was something to pull, or for another target.
         StateDamagedError: what it left cannot be read.
     """
     state = read_state(os.path.join(state_of(argument, workspace), "state"))
+    if state is None and workspace.fresh:
+        return
     if state is None:
         raise DivergedError(
             "nothing was pulled for it, so that it cannot be told what the task changed",
@@ -130,6 +132,7 @@ def push_options(argument: StepArgument, workspace: StepWorkspace, lane: str) ->
         # As on a shared volume, a task may remove everything; that it is the very volume is checked.
         allow_empty=True,
         below=workspace.sub_path,
+        fresh=workspace.fresh,
     )
 
 

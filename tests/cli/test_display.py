@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import render
+from agent.cli import present
 from agent.cli.progress import Bars, Lines, Silent
 from agent.sync.report import ConflictReport, Difference, ListedPath, PullReport, PushReport
 from tests.cli.conftest import Agent
@@ -25,46 +25,46 @@ ID = "0123456789abcdef" * 4
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536 << 10, "1.5 MiB"), (5 << 40, "5.0 TiB")],
 )
 def test_sizes_are_readable(count: int, text: str) -> None:
-    assert render.size(count) == text
+    assert present.size(count) == text
 
 
 def test_counts_have_plurals() -> None:
-    assert [render.counted(count, "path") for count in (0, 1, 1234)] == ["0 paths", "1 path", "1,234 paths"]
+    assert [present.counted(count, "path") for count in (0, 1, 1234)] == ["0 paths", "1 path", "1,234 paths"]
 
 
 def test_ids_and_base_digests_are_cut_alike() -> None:
-    assert render.short(ID) == render.short(f"sha256:{ID}") == "0123456789ab"
+    assert present.short(ID) == present.short(f"sha256:{ID}") == "0123456789ab"
 
 
 def test_summaries_tell_what_moved() -> None:
     pulled = PullReport("t", None, [], paths=3, written=2, removed=1, layers_fetched=1, layers_skipped=4)
     pulled.traffic.requests, pulled.traffic.received = 7, 2048
-    assert render.pull_summary(pulled, 1.234) == (
+    assert present.pull_summary(pulled, 1.234) == (
         "agent: pulled 3 paths (2 written, 1 removed), 1 layer fetched, 4 skipped, "
         "2.0 KiB received in 7 requests, 1.23 s"
     )
     pushed = PushReport("t", ID, "sha256:0", paths=3, written=1, layer_size=100)
-    assert render.push_summary(pushed, 12.5) == (
+    assert present.push_summary(pushed, 12.5) == (
         "agent: pushed 0123456789ab: 1 written, 0 deleted, 0 touched of 3 paths, layer 100 B, 0 B sent, 12 s"
     )
 
 
 def test_a_conflict_names_both_sides_and_who_won() -> None:
     conflict = ConflictReport("a/b", "content", [ID, "f" * 64], ["one", "two"], "f" * 64)
-    assert render.conflict_line(conflict) == (
+    assert present.conflict_line(conflict) == (
         "content conflict at a/b between 0123456789ab (one) and ffffffffffff (two); ffffffffffff stands"
     )
 
 
 def test_long_listing_looks_like_ls() -> None:
     listed = ListedPath(b"bin/x\x1b", "file", 0o4755, 0, 7, 10, 0, b"", ID, None)
-    line = render.listed_line(listed, long=True)
+    line = present.listed_line(listed, long=True)
     assert line.startswith("-rwsr-xr-x ")
     assert line.endswith(" 0123456789ab bin/x\\x1b")
 
 
 def test_names_are_values_for_machines() -> None:
-    assert render.to_json(Difference("added", b"\xff", "file"))["path"] == {"b64": "/w=="}
+    assert present.to_json(Difference("added", b"\xff", "file"))["path"] == {"b64": "/w=="}
 
 
 def test_lines_are_one_for_each_stage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -292,6 +292,33 @@ def test_a_push_without_a_pull_is_refused_for_all_workspaces(agent: Agent, pods:
     agent("log", pod.target, exits=2)
 
 
+def test_a_fresh_workspace_needs_no_pull_and_is_merged_with_what_others_pushed(
+    agent: Agent, pods: Callable[..., Pod]
+) -> None:
+    """Two first tasks of a run at once: nothing was there for either, and each finds the other's push."""
+    for name in (b"one", b"two"):
+        pod = pods(name.decode())
+        work = pod.mount(fresh=True)
+        write(os.fsencode(work), name, name)
+        agent("step", "push", pod.text)
+    assert agent("ls", pod.target).stdout.split() == ["one", "two"]
+    retried = pods("one")
+    retried.argument["pod"] += "-retry1"
+    write(os.fsencode(retried.mount(fresh=True)), b"three", b"")
+    agent("step", "push", retried.text)
+    assert agent("ls", pod.target).stdout.split() == ["three", "two"]
+
+
+def test_a_fresh_workspace_is_not_pulled_even_if_something_is_there(agent: Agent, pods: Callable[..., Pod]) -> None:
+    first = pods("first")
+    write(os.fsencode(first.mount(fresh=True)), b"one", b"")
+    agent("step", "push", first.text)
+    second = pods("second")
+    work = second.mount(fresh=True)
+    agent("step", "pull", second.text)
+    assert os.listdir(work) == []
+
+
 def test_a_push_for_another_target_than_was_pulled_is_refused(agent: Agent, pods: Callable[..., Pod]) -> None:
     pod = pods("task")
     pod.mount()

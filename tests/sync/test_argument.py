@@ -75,6 +75,11 @@ def test_every_field_is_understood() -> None:
     )
 
 
+def test_a_fresh_workspace_is_understood() -> None:
+    assert workspace(fresh=True).fresh is True
+    assert workspace().fresh is workspace(fresh=False).fresh is False
+
+
 def test_most_fields_may_be_left_out() -> None:
     found = parsed()
     assert (found.attempt, found.on_conflict, found.compression, found.results) == (None, "last", "zstd", None)
@@ -144,6 +149,8 @@ ODD_WORKSPACES = [
     ({"after": "uid/x"}, "not a list"),
     ({"after": ["$(x)"]}, "workspaces[0].after[0]"),
     ({"read-only": "yes"}, "workspaces[0].read-only"),
+    ({"fresh": "yes"}, "workspaces[0].fresh"),
+    ({"fresh": True, "base": "reg.example.com/b:1"}, "there is a base, which must be pulled"),
     ({"paths": ["/"]}, "the glob is empty"),
     ({"directory": "work"}, "absolute"),
 ]

@@ -127,6 +127,31 @@ def test_the_last_checkpoint_stays_and_older_ones_go(memory: MemoryWorkspaces) -
     same(memory, "a", "b")
 
 
+def test_an_older_checkpoint_stays_for_the_grace_time(memory: MemoryWorkspaces) -> None:
+    memory.now = 10**18
+    fill(memory, "a", 2)
+    memory.now += 10  # stamps of one moment count up
+    first = pruned(memory).checkpoint
+    memory.now += HOUR // 2
+    write(memory.at("a"), b"more", b"more")
+    memory.push("a")
+    memory.now += HOUR * 3 // 4
+    report = pruned(memory, HOUR)
+    # The first two changes are old enough, and what is only in the checkpoint of them; the third is not.
+    assert (report.entries, report.kept, report.checkpoints) == (0, 1, 1)
+    assert first not in checkpoints_of(memory.store)
+    memory.now += HOUR // 2
+    write(memory.at("a"), b"last", b"last")
+    memory.push("a")
+    report = pruned(memory, HOUR)
+    # The second checkpoint holds the third change, which is old enough now.
+    assert (report.entries, report.kept, report.checkpoints) == (1, 1, 1)
+    memory.now += HOUR // 2
+    write(memory.at("a"), b"last", b"again")
+    memory.push("a")
+    assert pruned(memory, HOUR * 2).checkpoints == 0
+
+
 def test_of_two_checkpoints_with_the_same_changes_both_pruners_keep_one(memory: MemoryWorkspaces) -> None:
     fill(memory, "a", 3)
     unsquashed = pruned(memory).checkpoint

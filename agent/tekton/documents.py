@@ -1,0 +1,146 @@
+"""YAML as Kubernetes reads it: text in, objects out. The one home of PyYAML, which the extra `tekton` brings.
+
+Unlike YAML 1.1 as PyYAML has it, dates are text, 12:30 is no number, and no key stands twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from agent.errors import UsageError
+
+try:
+    import yaml
+except ImportError as error:
+    raise UsageError(
+        "it needs PyYAML, which is not installed", subject="YAML", remedy="run pip install 'instep[tekton]'"
+    ) from error
+
+DEPTH = 100
+"""Levels of nesting, far more than Tekton's objects have."""
+
+ALIASES = 1000
+"""Aliases in one text: a few that stand for each other can spell out more than fits into memory."""
+
+SIZE = 1_000_000
+"""Scalars, lists and mappings of one text, with all that aliases stand for."""
+
+_STRING = "tag:yaml.org,2002:str"
+_READ_AS_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
+_SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
+# What some reader of YAML takes for something else than text.
+_DOUBTFUL = re.compile(r"[-+]?[.0-9][0-9a-zA-Z_.:+-]*|[yYnN]|<<|=|~")
+
+
+def read(text: str, name: str) -> list[dict[str, Any]]:
+    """Return the objects of a YAML stream; empty documents are left out.
+
+    Args:
+        name: what to call the text in an error.
+
+    Raises:
+        UsageError: it is no YAML, or one of its documents is no mapping.
+    """
+    try:
+        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise UsageError(f"no YAML: {problem}", subject=f"{name}{line}", remedy="mend it") from error
+    except RecursionError as error:
+        raise _too_much(name) from error
+    left = SIZE
+    for document in documents:
+        if not isinstance(document, dict):
+            raise UsageError("one of its documents is no mapping", subject=name, remedy="give objects of Kubernetes")
+        left = _checked(document, name, DEPTH, left)
+    return documents
+
+
+def write(documents: Iterable[Any]) -> str:
+    """Return objects as a YAML stream, keys in their order, texts of several lines as blocks."""
+    return str(
+        yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20, explicit_start=True)
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads scalars as Go does, as far as it matters to objects of Kubernetes."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _READ_AS_TEXT]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > ALIASES:
+                raise yaml.composer.ComposerError(problem=f"it has more than {ALIASES} aliases")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag == _STRING]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(problem=f"{key} stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _unless_sexagesimal(construct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def constructed(loader: Any, node: Any) -> Any:
+        if _SEXAGESIMAL.fullmatch(node.value):
+            return loader.construct_yaml_str(node)
+        return construct(loader, node)
+
+    return constructed
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _unless_sexagesimal(yaml.SafeLoader.construct_yaml_int))
+_Loader.add_constructor("tag:yaml.org,2002:float", _unless_sexagesimal(yaml.SafeLoader.construct_yaml_float))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what every reader of YAML understands alike."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent(dumper: Any, text: str) -> Any:
+    if not text.replace("\n", "").isprintable():
+        style: str | None = '"'  # other styles fold some line ends of Unicode
+    elif "\n" in text:
+        style = "|"
+    else:
+        style = "'" if _DOUBTFUL.fullmatch(text) else None
+    return dumper.represent_scalar(_STRING, text, style=style)
+
+
+_Dumper.add_representer(str, _represent)
+
+
+def _checked(value: Any, name: str, depth: int, left: int) -> int:
+    """Return how many more scalars, lists and mappings a text may have than those in `value`."""
+    if depth == 0 or left == 0:
+        raise _too_much(name)
+    left -= 1
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise UsageError(f"the key {key!r} is no string", subject=name, remedy="put it into quotes")
+            left = _checked(item, name, depth - 1, left)
+    elif isinstance(value, list):
+        for item in value:
+            left = _checked(item, name, depth - 1, left)
+    elif isinstance(value, set | bytes):
+        raise UsageError("it has a value that JSON has not", subject=name, remedy="write text, lists and mappings")
+    return left
+
+
+def _too_much(name: str) -> UsageError:
+    return UsageError("nested too deeply, or too large", subject=name, remedy="give objects of Kubernetes")

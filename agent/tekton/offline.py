@@ -1,0 +1,173 @@
+"""`agent render`: what the resolver and the custom task would do, for objects in files and without a cluster.
+
+Each PipelineRun gets its Pipeline rewritten where that stands; Tasks are written into it, so that nothing is left that
+only the resolver could answer. The run's name and uid stay Tekton's variables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.errors import UnwrappableError
+from agent.tekton import names
+from agent.tekton.fields import Object, mapping
+from agent.tekton.launch import is_oci_pipeline, launch, name_of
+from agent.tekton.pipeline import references_to_inline, wrap_pipeline_spec
+from agent.tekton.reference import Reference, reference_of
+from agent.tekton.request import request_of
+from agent.tekton.scene import Tasks
+from agent.tekton.task import V1
+from agent.tekton.wrapping import OnConflict, Run, Settings, Wrapping, planned_run_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asks for beside what the objects say; the objects' own words are replaced by it."""
+
+    settings: Settings
+    target: str | None = None
+    base: str | None = None
+    workspaces: tuple[str, ...] = ()
+    on_conflict: OnConflict | None = None
+
+
+def render(documents: Sequence[Object], wish: Wish) -> list[Object]:
+    """Return the objects, with every CustomRun of ours launched and every Pipeline that a run is there for wrapped.
+
+    Where runs want different things of one Pipeline, each gets one of its own, and refers to it.
+
+    Raises:
+        UnwrappableError: something cannot be wrapped, or is not among the objects.
+    """
+    given = [launch(document) if is_oci_pipeline(document) else document for document in documents]
+    runs = [
+        _look_at(given, index, wish) for index, document in enumerate(given) if document.get("kind") == "PipelineRun"
+    ]
+    variants: dict[int, list[Object]] = {}
+    taken = {name_of(document, "Pipeline") for document in given if document.get("kind") == "Pipeline"}
+    # Runs that stay as they are come first: the name of the Pipeline stays theirs.
+    for asked in sorted(runs, key=lambda asked: asked.wrapping is not None):
+        _render_run(given, asked, variants, taken)
+    return [found for index, document in enumerate(given) for found in variants.get(index, [document])]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A run: where it stands, the Pipeline that it names, and how it is to be wrapped, None where nothing is."""
+
+    index: int
+    where: str
+    reference: Reference
+    wrapping: Wrapping | None
+
+
+def _look_at(documents: Sequence[Object], index: int, wish: Wish) -> _Asked:
+    pipeline_run = documents[index]
+    where = f"PipelineRun {name_of(pipeline_run, 'PipelineRun') or '(to be named)'}"
+    reference, wrapping = _wanted(pipeline_run, wish, where)
+    return _Asked(index, where, reference, wrapping if _has_work(wrapping, planned_run_of(pipeline_run)) else None)
+
+
+def _render_run(documents: Sequence[Object], asked: _Asked, variants: dict[int, list[Object]], taken: set[str]) -> None:
+    """Put the Pipeline that a run needs, and the run if it changes, into `variants`, by the place of the original."""
+    pipeline_run, where, wrapping = documents[asked.index], asked.where, asked.wrapping
+    spec = mapping(pipeline_run, "spec", where)
+    if wrapping is None:
+        place = _place(documents, "Pipeline", asked.reference)
+        if place is not None:
+            variants[place] = [documents[place]]
+        return
+    if mapping(spec, "pipelineSpec", where):
+        inner = _wrap(mapping(spec, "pipelineSpec", where), pipeline_run, pipeline_run, wrapping, documents, where)
+        variants[asked.index] = [{**pipeline_run, "spec": {**spec, "pipelineSpec": inner}}]
+        return
+    place = _find(documents, asked.reference, where)
+    pipeline = documents[place]
+    name = f"Pipeline {name_of(pipeline, 'Pipeline')}"
+    wrapped = _wrap(mapping(pipeline, "spec", name), pipeline, pipeline_run, wrapping, documents, name)
+    called = _called(pipeline, wrapped, variants.setdefault(place, []), taken)
+    if mapping(spec, "pipelineRef", where) != {"name": called}:
+        variants[asked.index] = [{**pipeline_run, "spec": {**spec, "pipelineRef": {"name": called}}}]
+
+
+def _called(pipeline: Object, spec: Object, variants: list[Object], taken: set[str]) -> str:
+    """Return the name of the variant of a Pipeline that has this spec, which is made if there is none."""
+    for variant in variants:
+        if variant["spec"] == spec:
+            return name_of(variant, "Pipeline")
+    name = name_of(pipeline, "Pipeline")
+    if variants:
+        name = names.free(name, taken)
+        taken.add(name)
+    variants.append({**pipeline, "metadata": {**mapping(pipeline, "metadata", name), "name": name}, "spec": spec})
+    return name
+
+
+def _wrap(
+    spec: Object, holder: Object, pipeline_run: Object, wrapping: Wrapping, documents: Sequence[Object], where: str
+) -> Object:
+    run = planned_run_of(pipeline_run)
+    is_pipeline = holder.get("kind") == "Pipeline"
+    annotations = mapping(mapping(holder, "metadata", where), "annotations", where) if is_pipeline else {}
+    is_v1 = holder.get("apiVersion") == V1
+    tasks: Tasks = {
+        reference: documents[place]
+        for reference in references_to_inline(spec, wrapping, run, where=where)
+        if (place := _place(documents, "Task", reference)) is not None
+    }
+    return wrap_pipeline_spec(spec, wrapping, run, tasks, annotations=annotations, is_v1=is_v1, where=where)
+
+
+def _wanted(pipeline_run: Object, wish: Wish, where: str) -> tuple[Reference, Wrapping]:
+    request = request_of(pipeline_run, wish.settings)
+    if request is not None:
+        reference, wrapping = request.reference, request.wrapping
+    else:
+        reference = reference_of(mapping(mapping(pipeline_run, "spec", where), "pipelineRef", where), where)
+        wrapping = Wrapping(wish.settings, target="")
+    return reference, replace(wrapping, form="inline", **_replaced(wish))
+
+
+def _replaced(wish: Wish) -> dict[str, Any]:
+    fields = {
+        "target": wish.target,
+        "base": wish.base,
+        "workspaces": wish.workspaces or None,
+        "on_conflict": wish.on_conflict,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _has_work(wrapping: Wrapping, run: Run) -> bool:
+    if wrapping.workspaces is not None:
+        return bool(wrapping.workspaces)
+    return any(binding.get("emptyDir") is not None for binding in run.bindings.values())
+
+
+def _find(documents: Sequence[Object], reference: Reference, where: str) -> int:
+    place = _place(documents, "Pipeline", reference)
+    if place is None:
+        raise UnwrappableError(
+            f"its Pipeline, {reference}, is not among the files" if str(reference) else "it names no Pipeline",
+            subject=where,
+            remedy="give the file that has it, too",
+        )
+    return place
+
+
+def _place(documents: Sequence[Object], kind: str, reference: Reference) -> int | None:
+    """Return where the object of a reference is; one for a resolver is known by its name, or that of its file."""
+    name = reference.name or _last_name(reference)
+    for index, document in enumerate(documents):
+        if name and document.get("kind") == kind and name_of(document, kind) == name:
+            return index
+    return None
+
+
+def _last_name(reference: Reference) -> str:
+    params = {name: json.loads(value) for name, value in reference.params}
+    found = next((params[key] for key in ("name", "pathInRepo", "url") if isinstance(params.get(key), str)), "")
+    return found.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")

@@ -1,0 +1,118 @@
+"""What the resolver `wrap` is asked for: a Pipeline by users, a Task by the Pipelines that it answered with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from agent.errors import UnwrappableError
+from agent.tekton.documents import read
+from agent.tekton.fields import Object, mapping, objects, text
+from agent.tekton.names import KIND, PIPELINEREF, PLAN, RESOLVER, TASKREF
+from agent.tekton.plan import Plan, parse_plan
+from agent.tekton.reference import Reference, needed, reference_in, reference_of
+from agent.tekton.wrapping import Form, OnConflict, Settings, Wrapping
+
+WRAPPER = "oci"
+WHERE = f"resolver {RESOLVER}"
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRequest:
+    """A Pipeline is wanted, wrapped."""
+
+    reference: Reference
+    wrapping: Wrapping
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """A Task is wanted, with the steps of the plan."""
+
+    reference: Reference
+    plan: Plan
+
+
+def parse_request(params: Sequence[Object], settings: Settings) -> PipelineRequest | TaskRequest:
+    """Return what the params of a ResolutionRequest, or of a `pipelineRef` with this resolver, ask for.
+
+    Raises:
+        UnwrappableError: a parameter is missing, unknown or of the wrong type.
+        UsageError: `pipelineref` is no YAML, or PyYAML is not installed.
+    """
+    values = {text(param, "name", WHERE): param for param in params}
+    if KIND in values or TASKREF in values or f"{TASKREF}.resolver" in values:
+        if text(values.get(KIND, {}), "value", WHERE) != "task":
+            raise _odd(KIND, "it is not task", "leave it out, and ask for a Pipeline with pipelineref")
+        reference = needed(reference_in(params, TASKREF, WHERE), TASKREF, WHERE)
+        return TaskRequest(reference, parse_plan(text(values.get(PLAN, {}), "value", WHERE)))
+    _refuse_unknown(values)
+    if _word(values, "wrapper", WRAPPER) != WRAPPER:
+        raise _odd("wrapper", "it is not oci", "write oci, or leave it out")
+    return PipelineRequest(_pipeline(params), _wrapping(values, settings))
+
+
+def _pipeline(params: Sequence[Object]) -> Reference:
+    reference = needed(reference_in(params, PIPELINEREF, WHERE), PIPELINEREF, WHERE)
+    if ":" not in reference.name:
+        return reference
+    documents = read(reference.name, f"{WHERE}, {PIPELINEREF}")
+    inner = reference_of(documents[0], f"{WHERE}, {PIPELINEREF}") if len(documents) == 1 else None
+    return needed(inner, PIPELINEREF, WHERE)
+
+
+def _wrapping(values: dict[str, Object], settings: Settings) -> Wrapping:
+    return Wrapping(
+        settings=settings,
+        target=_word(values, "target", ""),
+        base=_word(values, "base", "") or None,
+        workspaces=_workspaces(values),
+        on_conflict=_choice(values, "on-conflict", get_args(OnConflict), "last"),
+        form=_choice(values, "form", get_args(Form), "references"),
+    )
+
+
+def _workspaces(values: dict[str, Object]) -> tuple[str, ...] | None:
+    if "workspaces" not in values:
+        return None
+    value = values["workspaces"].get("value")
+    listed = value if isinstance(value, list) else str(value or "").split(",")
+    return tuple(name.strip() for name in map(str, listed) if name.strip())
+
+
+def _word(values: dict[str, Object], name: str, default: str) -> str:
+    return text(values.get(name, {}), "value", f"{WHERE}, {name}") or default
+
+
+def _choice(values: dict[str, Object], name: str, choices: tuple[Any, ...], default: str) -> Any:
+    found = _word(values, name, default)
+    if found not in choices:
+        raise _odd(name, f"it is {found}", f"write {' or '.join(choices)}")
+    return found
+
+
+def _refuse_unknown(values: dict[str, Object]) -> None:
+    known = {PIPELINEREF, "target", "base", "workspaces", "on-conflict", "form", "wrapper"}
+    for name in values:
+        if name not in known and not name.startswith(f"{PIPELINEREF}."):
+            raise _odd(name, "there is no such parameter", f"the parameters are {', '.join(sorted(known))}")
+
+
+def _odd(name: str, what: str, remedy: str) -> UnwrappableError:
+    return UnwrappableError(what, subject=f"{WHERE}, parameter {name}", remedy=remedy)
+
+
+def request_of(pipeline_run: Object, settings: Settings) -> PipelineRequest | None:
+    """Return what a PipelineRun asks this resolver for, None if it asks something else.
+
+    Raises:
+        UnwrappableError: as `parse_request`.
+    """
+    reference = mapping(mapping(pipeline_run, "spec", "PipelineRun"), "pipelineRef", "PipelineRun")
+    if reference.get("resolver") not in (RESOLVER, f"{RESOLVER}.{WRAPPER}"):
+        return None
+    request = parse_request(objects(reference, "params", WHERE), settings)
+    if isinstance(request, TaskRequest):
+        raise _odd(KIND, "a PipelineRun needs a Pipeline", "ask for one with pipelineref")
+    return request
