@@ -153,11 +153,11 @@ def _workspace(value: Any, where: str) -> StepWorkspace:
         sub_path=sub_path,
         read_only=fields.maybe("read-only", flag) or False,
         paths=paths,
-        fresh=fields.maybe("fresh", _flag) or False,
+        fresh=fields.maybe("fresh", flag) or False,
     )
     fields.end()
     if workspace.fresh and base is not None:
-        _refuse(f"{where}.fresh", "there is a base, which must be pulled")
+        refuse(f"{where}.fresh", "there is a base, which must be pulled")
     return workspace
 
 
