@@ -24,7 +24,7 @@ layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 # Writes the expected results of rewriting Tekton's objects anew; then read the diff.
 golden: $(VENV)/.dev
@@ -43,6 +43,7 @@ PIN := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade -
 
 lock: $(VENV)/.dev
 	$(PIN) --output-file images/agent/requirements.lock pyproject.toml
+	$(PIN) --extra controller --output-file images/agent/controller.lock pyproject.toml
 	$(PIN) --only-build-deps --build-deps-for wheel --output-file images/agent/build.lock pyproject.toml
 
 $(VENV)/.runtime: pyproject.toml
