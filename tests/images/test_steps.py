@@ -21,10 +21,10 @@ class Task:
     def __init__(self, container: Container, name: str, target: str, **fields: object) -> None:
         self.container = container
         self.workspace = self._directory(f"{name}-source")
-        workspace = {"name": "source", "directory": f"/work/{name}-source", "target": target, "lane": f"run/{name}"}
+        workspace = {"name": "source", "directory": f"/volume/{name}-source", "target": target, "lane": f"run/{name}"}
         volume = self._directory(f"{name}-instep")
         self.report = volume / "report.json"
-        said = {"volume": f"/work/{volume.name}", "pod": f"{name}-pod", "workspaces": [{**workspace, **fields}]}
+        said = {"volume": f"/volume/{volume.name}", "pod": f"{name}-pod", "workspaces": [{**workspace, **fields}]}
         self.argument = json.dumps(said)
 
     def _directory(self, name: str) -> Path:
