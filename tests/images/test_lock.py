@@ -28,6 +28,8 @@ def test_everything_that_is_asked_for_is_pinned_with_hashes(lock: str) -> None:
     lines = [line for line in text.splitlines() if line and line.lstrip()[0] != "#"]
     assert {line.partition("==")[0] for line in lines if not line.startswith("    --hash=")} == pins.keys()
     for requirement in map(Requirement, asked(lock)):
+        if requirement.name == "instep":  # an extra that includes another
+            continue
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
