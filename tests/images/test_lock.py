@@ -11,9 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-
-
-LOCKS = {"requirements.lock": (), "controller.lock": ("controller",)}
+LOCKS = {"requirements.lock": ("tekton",), "controller.lock": ("controller",)}
 
 
 def asked(lock: str) -> list[str]:
