@@ -47,7 +47,7 @@ class Container:
         self.config = config
         self.volume = volume
         self.started: list[subprocess.Popen[str]] = []
-        (root / "work").mkdir(exist_ok=True)
+        (root / "volume").mkdir(exist_ok=True)
         volume.mkdir(exist_ok=True)
         volume.chmod(0o777)
 

@@ -23,12 +23,12 @@ def test_it_launches_a_run_and_ends_on_sigterm(images: Images, tmp_path: Path) -
     assert config["User"] == "65532"
     with images.container("controller", tmp_path / "volume") as container:
         (container.volume / "controller.yaml").write_text(CONFIG)
-        words = ("controller", "--config", "/work/controller.yaml", "--listen", "127.0.0.1:0")
+        words = ("controller", "--config", "/volume/controller.yaml", "--listen", "127.0.0.1:0")
 
         async def play() -> None:
             async with Cluster(container.volume) as cluster:
                 cluster.kubeconfig.chmod(0o644)
-                process = container.start(*config["Entrypoint"], *words, env={"KUBECONFIG": "/work/kubeconfig"})
+                process = container.start(*config["Entrypoint"], *words, env={"KUBECONFIG": "/volume/kubeconfig"})
                 lines: list[str] = []
                 reader = threading.Thread(target=lambda: lines.extend(process.stderr or []))
                 reader.start()
