@@ -10,6 +10,7 @@ from agent.tekton import names
 from agent.tekton.budget import result_limit
 from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.plan import Mount, Plan
+from agent.tekton.resources import step_resources
 from agent.tekton.security import security_context
 from agent.tekton.variables import CREDENTIALS, POD, TASK_RUN, dump
 
@@ -30,7 +31,7 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     """Return what a task gets.
 
     There is no pull step where nothing can be there to pull, and no push step where nothing may be written; but where
-    there are results a push step compares their size with what the kubelet lets through.
+    there are results that the kubelet may cut, a push step compares their size with what it lets through.
 
     Args:
         spec: the task's, with all steps named.
@@ -40,11 +41,12 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     if not mounts:
         return Injection((), (), ())
     results = [text(result, "name", where) for result in objects(spec, "results", where)]
+    is_limited = bool(results) and plan.settings.results_from == "termination-message"
     pulls = any(not mount.is_fresh for mount in mounts)
-    pushes = any(not mount.is_read_only for mount in mounts) or bool(results)
+    pushes = any(not mount.is_read_only for mount in mounts) or is_limited
     volume = names.free(names.VOLUME, {text(item, "name", where) for item in objects(spec, "volumes", where)})
     arguments = _arguments(plan, mounts)
-    if results and plan.settings.results_from == "termination-message":
+    if is_limited:
         limit = result_limit(spec, pulls + pushes, where)
         arguments["results"] = {"directory": "/tekton/results", "names": results, "limit": limit}
     step = _step(plan, mounts, spec, volume, dump(arguments), is_v1=is_v1, where=where)
@@ -85,15 +87,19 @@ def _step(
         "workingDir": "/",
         "command": COMMAND,
         "args": [argument],
-        "env": [{"name": "INSTEP_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "env": [
+            {"name": "INSTEP_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            # Tekton copies the logins there before a step begins, and a template's HOME may be the user's steps'.
+            {"name": "HOME", "value": names.VOLUME_PATH},
+        ],
         "volumeMounts": private + data,
         "securityContext": security_context(
             objects(spec, "steps", where), template, is_non_root=plan.is_non_root, where=where
         ),
     }
-    if plan.settings.resources:
-        step["computeResources" if is_v1 else "resources"] = plan.settings.resources
-    return step
+    key = "computeResources" if is_v1 else "resources"
+    resources = step_resources(plan.settings.resources, mapping(template, key, where), where)
+    return {**step, key: resources} if resources else step
 
 
 def _volumes(plan: Plan, volume: str) -> list[Object]:
