@@ -70,8 +70,8 @@ def refuse_clashes(spec: Object, params: Mapping[str, Any], where: str) -> None:
             own = text(param, "type", where) or ("object" if "properties" in param else _type_of(param.get("default")))
             if types.setdefault(name, own) != own:
                 raise UnwrappableError(
-                    f"its parameter {name} is of type {own} and another task's or the run's of type {types[name]}, which "
-                    "Tekton refuses in a pipelineSpec with Tasks written into it",
+                    f"its parameter {name} is of type {own} and another task's or the run's of type {types[name]}, "
+                    "which Tekton refuses in a pipelineSpec with Tasks written into it",
                     subject=f"{where}, task {text(task, 'name', where)}",
                     remedy="make the pipelineSpec a Pipeline, and refer to that",
                 )

@@ -48,7 +48,12 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     arguments = _arguments(plan, mounts)
     if is_limited:
         limit = result_limit(spec, pulls + pushes, where)
-        arguments["results"] = {"directory": "/tekton/results", "names": results, "limit": limit}
+        arguments["results"] = {
+            "directory": "/tekton/results",
+            "names": results,
+            "limit": limit,
+            "steps": "/tekton/steps",
+        }
     step = _step(plan, mounts, spec, volume, dump(arguments), is_v1=is_v1, where=where)
     taken = names.step_names(objects(spec, "steps", where))
     before = ({**step, **_named("pull", names.free(names.PULL, taken), step)},) if pulls else ()

@@ -211,7 +211,8 @@ def test_certificates_come_from_a_config_map() -> None:
 def test_the_share_of_results_is_what_the_kubelet_leaves(fields: dict[str, Any], limit: int) -> None:
     found = wrapped(results=[{"name": "one"}, {"name": "two", "type": "array"}], **fields)
     told = json.loads(found["steps"][0]["args"][2])["results"]
-    assert told == {"directory": "/tekton/results", "names": ["one", "two"], "limit": limit}
+    directories = {"directory": "/tekton/results", "steps": "/tekton/steps"}
+    assert told == {**directories, "names": ["one", "two"], "limit": limit}
     assert 12288 // limit == 12288 // result_limit(spec(**fields), 2, "task t")
 
 
