@@ -44,7 +44,8 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     is_limited = bool(results) and plan.settings.results_from == "termination-message"
     pulls = any(not mount.is_fresh for mount in mounts)
     pushes = any(not mount.is_read_only for mount in mounts) or is_limited
-    volume = names.free(names.VOLUME, {text(item, "name", where) for item in objects(spec, "volumes", where)})
+    there = {text(item, "name", where) for item in objects(spec, "volumes", where)}
+    volumes = names.free(names.VOLUME, there), names.free(names.CA_VOLUME, there)
     arguments = _arguments(plan, mounts)
     if is_limited:
         limit = result_limit(spec, pulls + pushes, where)
@@ -54,11 +55,11 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
             "limit": limit,
             "steps": "/tekton/steps",
         }
-    step = _step(plan, mounts, spec, volume, dump(arguments), is_v1=is_v1, where=where)
+    step = _step(plan, mounts, spec, volumes, dump(arguments), is_v1=is_v1, where=where)
     taken = names.step_names(objects(spec, "steps", where))
     before = ({**step, **_named("pull", names.free(names.PULL, taken), step)},) if pulls else ()
     after = ({**step, **_named("push", names.free(names.PUSH, taken), step)},) if pushes else ()
-    return Injection(before, after, tuple(_volumes(plan, volume)))
+    return Injection(before, after, tuple(_volumes(plan, *volumes)))
 
 
 def is_injected(step: Object) -> bool:
@@ -77,13 +78,19 @@ def _named(word: str, name: str, step: Mapping[str, Any]) -> Object:
 
 
 def _step(
-    plan: Plan, mounts: Sequence[Mount], spec: Object, volume: str, argument: str, *, is_v1: bool, where: str
+    plan: Plan,
+    mounts: Sequence[Mount],
+    spec: Object,
+    volumes: tuple[str, str],
+    argument: str,
+    *,
+    is_v1: bool,
+    where: str,
 ) -> dict[str, Any]:
     """Return what the two steps share: nothing that a stepTemplate has may decide anything that matters."""
     template = mapping(spec, "stepTemplate", where)
-    private = [{"name": volume, "mountPath": names.VOLUME_PATH}]
-    if plan.settings.ca_config_map:
-        private.append({"name": names.CA_VOLUME, "mountPath": names.CA_PATH})
+    paths = (names.VOLUME_PATH, names.CA_PATH) if plan.settings.ca_config_map else (names.VOLUME_PATH,)
+    private = [{"name": name, "mountPath": path} for name, path in zip(volumes, paths, strict=False)]
     data = [{"name": f"$(workspaces.{mount.name}.volume)", "mountPath": directory_of(mount)} for mount in mounts]
     step: dict[str, Any] = {
         "name": "",
@@ -107,10 +114,10 @@ def _step(
     return {**step, key: resources} if resources else step
 
 
-def _volumes(plan: Plan, volume: str) -> list[Object]:
+def _volumes(plan: Plan, volume: str, ca_volume: str) -> list[Object]:
     found: list[Object] = [{"name": volume, "emptyDir": {}}]
     if plan.settings.ca_config_map:
-        found.append({"name": names.CA_VOLUME, "configMap": {"name": plan.settings.ca_config_map}})
+        found.append({"name": ca_volume, "configMap": {"name": plan.settings.ca_config_map}})
     return found
 
 

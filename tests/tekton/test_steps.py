@@ -188,6 +188,11 @@ def test_certificates_come_from_a_config_map() -> None:
     found = wrapped(replace(PLAN, settings=replace(SETTINGS, ca_config_map="our-ca", plain_http=True)))
     assert {"name": "instep-ca", "configMap": {"name": "our-ca"}} in found["volumes"]
     assert {"name": "instep-ca", "mountPath": "/instep-ca"} in found["steps"][0]["volumeMounts"]
+    theirs = [{"name": "instep-ca", "emptyDir": {}}]
+    beside = wrapped(replace(PLAN, settings=replace(SETTINGS, ca_config_map="our-ca")), volumes=theirs)
+    assert [volume["name"] for volume in beside["volumes"]] == ["instep-ca", "instep", "instep-ca-2"]
+    assert {"name": "instep-ca-2", "mountPath": "/instep-ca"} in beside["steps"][0]["volumeMounts"]
+    assert unwrap_task_spec(beside, "task t")["volumes"] == theirs
     told = json.loads(found["steps"][0]["args"][2])
     assert (told["ca-file"], told["plain-http"]) == ("/instep-ca/ca.crt", True)
 
