@@ -34,13 +34,14 @@ def todo(images: Images, tmp_path: Path) -> Iterator[Container]:
 def run(container: Container, task: Mapping[str, Any], given: Mapping[str, str], exits: int = 0) -> Any:
     """Do the task's one step, with these values for its parameters and variables."""
     values = {f"params.{param['name']}": param.get("default", "") for param in task["spec"]["params"]}
-    values |= {"context.task.retry-count": "0", "credentials.path": "/tekton/creds", **given}
+    values |= {"credentials.path": "/tekton/creds", **given}
     [step] = task["spec"]["steps"]
 
     def filled(text: str) -> str:
         return re.sub(r"\$\(([^)]+)\)", lambda found: values[found[1]], text)
 
-    env = {variable["name"]: filled(variable["value"]) for variable in step["env"]}
+    env = {variable["name"]: filled(variable["value"]) for variable in step["env"] if "value" in variable}
+    assert {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}} in step["env"]
     words = [filled(word) for word in [*step["command"], *step["args"]]]
     return container.run(*words, exits=exits, env={**env, "HOME": "/tekton/home"})
 
@@ -61,10 +62,12 @@ def test_the_task_lists_what_is_to_be_done_and_a_failed_one_keeps_its_tree(
         todo(*seeding, "sh", "-c", f"echo '{line}' > main.c")
 
     write("// TODO: all")
-    run(todo, task, {**given, "context.taskRun.uid": "one"})
+    run(todo, task, {**given, "context.taskRun.uid": "one", "POD": "one-pod"})
     assert todo("cat", f"{repository}:main", "TODO.txt").stdout == "./main.c:1:// TODO: all\n"
     write("// FIXME")
-    again = {**given, "context.taskRun.uid": "two", "context.task.retry-count": "2"}
-    assert "there is a FIXME" in run(todo, task, again, exits=1).stderr
-    assert todo("cat", f"{repository}:failed-two-2", "TODO.txt").stdout == ""
+    for pod in ("two-pod", "two-pod-retry1"):
+        again = {**given, "context.taskRun.uid": "two", "POD": pod}
+        assert "there is a FIXME" in run(todo, task, again, exits=1).stderr
+        assert todo("cat", f"{repository}:failed-{pod}", "TODO.txt").stdout == ""
+        todo.run("sh", "-c", "rm -rf /volume/tree /volume/state")  # a try has a pod and volumes of its own
     assert todo("cat", f"{repository}:main", "TODO.txt").stdout != ""
