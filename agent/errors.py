@@ -3,7 +3,8 @@
     AgentError                 1   a bug, if raised as itself
     ├── UsageError             2   the command's words are off
     │   ├── InvalidReferenceError
-    │   └── UnwrappableError       a Tekton object cannot carry its workspaces through images
+    │   ├── UnwrappableError       a Tekton object cannot carry its workspaces through images
+    │   └── NotInBundleError       a Tekton object is not where the run looks objects up
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
     ├── AuthError             20   the registry refuses these credentials
@@ -59,6 +60,10 @@ class InvalidReferenceError(UsageError):
 
 class UnwrappableError(UsageError):
     """A Tekton object cannot carry its workspaces through images, or is no such object."""
+
+
+class NotInBundleError(UsageError):
+    """A Tekton object is not where it is looked up."""
 
 
 class ConflictError(AgentError):

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
-from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import click
 
+from agent.cli.files import files, read_files
 from agent.cli.output import write
 from agent.cli.progress import warn
-from agent.errors import UsageError, WorkspaceError
-
-_SUFFIXES = {".yaml", ".yml", ".json"}
-_STDIN = "-"
-LARGEST = 64 * 1024 * 1024
-"""Bytes of one file."""
 
 
 @click.command(
@@ -25,16 +17,7 @@ LARGEST = 64 * 1024 * 1024
     epilog="Example: agent render -f examples/simple-pipeline.yaml "
     "--target 'reg.example.com/ws-{{workspace}}:$(context.pipelineRun.name)'",
 )
-@click.option(
-    "--file",
-    "-f",
-    "paths",
-    metavar="FILE",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=str),
-    help="YAML, a directory of it, or - for standard input. Repeatable.",
-)
+@files
 @click.option("--target", metavar="IMAGE", help="Where workspaces are kept, with {{workspace}} for the name of each.")
 @click.option("--base", metavar="IMAGE", help="The image that workspaces start from.")
 @click.option(
@@ -68,7 +51,7 @@ def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
     from agent.tekton import documents
     from agent.tekton.offline import render
 
-    found = [document for name, text in _texts(paths) for document in documents.read(text, name)]
+    found = [document for _, document in read_files(paths)]
     rendered = render(found, _wish(**wishes))
     if rendered != found and not wishes["image"]:
         warn(f"the steps' image is {default_image()}, which stands for yours; name that with --image")
@@ -97,36 +80,3 @@ def default_image() -> str:
     from importlib.metadata import version
 
     return f"registry.example.com/instep/agent:{version('instep')}"
-
-
-def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for path in paths:
-        for name in _files(path):
-            yield name, _read(name)
-
-
-def _files(path: str) -> Iterator[str]:
-    if path == _STDIN or not os.path.isdir(path):
-        yield path
-        return
-    for directory, inner, files in os.walk(path):
-        inner.sort()
-        for name in sorted(files):
-            if PurePath(name).suffix in _SUFFIXES:
-                yield os.path.join(directory, name)
-
-
-def _read(name: str) -> str:
-    try:
-        with click.open_file(name, "rb") as stream:
-            data: bytes = stream.read(LARGEST + 1)
-    except OSError as error:
-        raise WorkspaceError(
-            f"cannot be read: {os.strerror(error.errno or 0)}", subject=name, remedy="name a file that can be read"
-        ) from error
-    if len(data) > LARGEST:
-        raise UsageError("larger than 64 MiB", subject=name, remedy="give the files that the run needs")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError("not UTF-8", subject=name, remedy="give YAML") from error

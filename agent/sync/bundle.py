@@ -1,0 +1,80 @@
+"""Tekton bundles: pushed to a store, and read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.core.digest import Digest
+from agent.core.image import DEFAULT_PLATFORM
+from agent.core.manifest import DOCKER_LIST, INDEX, MANIFEST, choose_platform, load_json
+from agent.core.reference import Reference
+from agent.errors import IntegrityError, NotInBundleError
+from agent.store.port import Manifest, Store
+from agent.sync.located import read_small_blob
+from agent.tekton.bundle import Member, find, pack, parse_members, unpack
+from agent.tekton.fields import Object
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle as it lies in a store; `digest` is that of its image manifest."""
+
+    reference: Reference
+    digest: Digest
+    members: tuple[Member, ...]
+
+
+def push_bundle(store: Store, reference: Reference, objects: Sequence[Object]) -> Bundle:
+    """Put objects into a bundle at a tag.
+
+    Raises:
+        UsageError: they are no bundle, see `agent.tekton.bundle.pack`.
+        AuthError, UnavailableError: see `agent.errors`.
+    """
+    packed = pack(objects)
+    for blob in (*packed.layers, packed.config):
+        store.put_blob(blob)
+    digest = store.put_manifest(reference.tag or "latest", packed.manifest, MANIFEST)
+    return Bundle(reference, digest, parse_members(load_json(packed.manifest, str(reference)), str(reference)))
+
+
+def read_bundle(store: Store, reference: Reference) -> Bundle:
+    """Return what a bundle holds. Of an index it is the image for linux/amd64, as Tekton has it.
+
+    Raises:
+        NotInBundleError: there is none at the reference.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
+    """
+    subject = str(reference)
+    manifest = _manifest(store, reference.digest or reference.tag or "latest", subject)
+    value = load_json(manifest.data, subject)
+    if manifest.media_type in (INDEX, DOCKER_LIST):
+        manifest = _manifest(store, choose_platform(value, DEFAULT_PLATFORM, subject), subject)
+        value = load_json(manifest.data, subject)
+    return Bundle(reference, manifest.digest, parse_members(value, subject))
+
+
+def read_object(store: Store, bundle: Bundle, kind: str, name: str) -> dict[str, Any]:
+    """Return an object of a bundle.
+
+    Args:
+        kind: in any case; empty for whichever there is one of.
+
+    Raises:
+        NotInBundleError: it does not hold one.
+        UsageError: without `kind`, it holds several.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
+    """
+    member = find(bundle.members, kind, name, str(bundle.reference))
+    return unpack(read_small_blob(store, member.digest, member.size), member, str(bundle.reference))
+
+
+def _manifest(store: Store, reference: str, subject: str) -> Manifest:
+    found = store.get_manifest(reference)
+    if found is None:
+        raise NotInBundleError("there is no such bundle", subject=subject, remedy="push it, or mend the reference")
+    if found.media_type not in (INDEX, DOCKER_LIST) and b'"layers"' not in found.data:
+        raise IntegrityError("it is no image", subject=subject, remedy="name a bundle")
+    return found
