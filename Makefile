@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 SECONDS ?= 300
 
-.PHONY: golden demo test lint types layers unit soak bench clean
+.PHONY: golden demo test lint types layers unit soak bench lock clean
 
 demo: $(VENV)/.runtime
 	@$(BIN)/python examples/demo.py
@@ -36,6 +36,14 @@ soak: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+# Pins what the image installs. Use the oldest Python that is supported: what later ones need is part of what it needs.
+PIN := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
+  --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+lock: $(VENV)/.dev
+	$(PIN) --output-file images/agent/requirements.lock pyproject.toml
+	$(PIN) --only-build-deps --build-deps-for wheel --output-file images/agent/build.lock pyproject.toml
 
 $(VENV)/.runtime: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -4,7 +4,8 @@
     ├── UsageError             2   the command's words are off
     │   ├── InvalidReferenceError
     │   ├── UnwrappableError       a Tekton object cannot carry its workspaces through images
-    │   └── NotInBundleError       a Tekton object is not where the run looks objects up
+    │   ├── NotInBundleError       a Tekton object is not where the run looks objects up
+    │   └── RejectedError          the Kubernetes API does not take an object
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
     ├── AuthError             20   the registry refuses these credentials
@@ -64,6 +65,10 @@ class UnwrappableError(UsageError):
 
 class NotInBundleError(UsageError):
     """A Tekton object is not where it is looked up."""
+
+
+class RejectedError(UsageError):
+    """The Kubernetes API, or one of its admission policies, does not take an object."""
 
 
 class ConflictError(AgentError):

@@ -45,8 +45,14 @@ def main() -> int:
         page = _measure(Path(name), words.repeat, words.files, words.mib << 20)
     print(page)
     if words.write:
-        words.write.write_text(page)
+        words.write.write_text(page + _written_by_hand(words.write))
     return 0
+
+
+def _written_by_hand(page: Path) -> str:
+    """Return the sections that follow the table: what is measured elsewhere."""
+    _, mark, rest = (page.read_text() if page.exists() else "").partition("\n## ")
+    return mark + rest
 
 
 def _measure(place: Path, repeat: int, files: int, size: int) -> str:

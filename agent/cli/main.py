@@ -36,6 +36,7 @@ COMMANDS = {
     "doctor": "Try what a registry can do, and say what that means.",
     "render": "Print what the Tekton controller would make of Pipelines and runs.",
     "bundle": "Keep Tekton objects in a bundle, and read them from one.",
+    "controller": "Wrap the Pipelines of a cluster.",
     "completion": "Print the shell's completion script.",
 }
 COMPLETE_VARIABLE = "_AGENT_COMPLETE"

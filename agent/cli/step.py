@@ -114,7 +114,7 @@ def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
             place = session.shared_site(workspace.target, workspace.directory, state, open_store)
             with naming(workspace), place as site:
                 report = push(site, push_options(argument, workspace, default_lane()))
-            pushed.append({"name": workspace.name, **to_json(report), "seconds": round(session.took, 3)})
+            pushed.append({"name": workspace.name, "push": to_json(report), "seconds": round(session.took, 3)})
             finish_push(session, report, session.took)
 
 

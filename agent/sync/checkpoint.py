@@ -13,6 +13,8 @@ from agent.errors import IntegrityError
 from agent.sync.merging import merged_image
 from agent.sync.target import Target
 
+TRIES = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -45,9 +47,14 @@ def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
     view = image.view
     tag = checkpoint_tag(target.tag, view)
     config, manifest = format_image(replace(image, change=view))
-    target.put_config(config)
-    target.store.put_manifest(tag, manifest, MANIFEST)
-    there = target.image(tag)
+    there = None
+    for _ in range(TRIES):
+        target.put_config(config)
+        target.store.put_manifest(tag, manifest, MANIFEST)
+        there = target.image(tag)
+        if there is not None:
+            break
+        # Another prune put a checkpoint that holds more, and deleted this one as needless.
     if there is None or there.image.view != view or there.image.target != target.tag:
         raise IntegrityError(
             "the checkpoint that was just published does not read back",

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from agent.core.advance import advance
+from agent.core.image import Image
 from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
 from agent.errors import DivergedError, IntegrityError
 from agent.sync.layers import Layers
-from agent.sync.located import Located
 from agent.sync.memory import Memory, parse_memory
+from agent.sync.merging import merged_image
 from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
@@ -137,8 +138,11 @@ class Directory:
         """Say that no push is under way."""
         remove_file(self._path("intent"))
 
-    def published(self, target: Target) -> tuple[Record, Located] | None:
-        """Return the entry of a push from this directory that was killed after it had published it, before its end."""
+    def published(self, target: Target) -> tuple[Record, Image] | None:
+        """Return the entry of a push from this directory that was killed after it had published it, before its end.
+
+        One that was pruned since is made from what holds its change now.
+        """
         intent = self._intent()
         if intent is None or intent.record is None or (intent.target, intent.root) != (target.name, self.root.identity):
             return None
@@ -150,14 +154,15 @@ class Directory:
         if record.id not in union.ids and record.parents != union.frontier:
             return None
         entry = target.entry(record)
-        return (record, entry) if entry else None
+        image = entry.image if entry else _pruned_entry(target, record)
+        return (record, image) if image else None
 
-    def adopted(self, target: Target, record: Record, entry: Located) -> Memory:
+    def adopted(self, target: Target, record: Record, entry: Image) -> Memory:
         """Return what is to be remembered once `entry`, which this directory's own push published, lies on it."""
         memory = self.memory or Memory(target.name, self.root.identity, 0, Union())
         if record.id in memory.union.ids:
             return memory.now(target=target.name)
-        union = unite([memory.union.image(target.tag), entry.image])
+        union = unite([memory.union.image(target.tag), entry])
         entries = Layers(target.store, union).toc(union.changes[record.id])
         known = list(advance(memory.known, entries, record.version))
         return memory.now(target=target.name, union=union, known=known)
@@ -185,6 +190,15 @@ class Directory:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._site.state, name)
+
+
+def _pruned_entry(target: Target, record: Record) -> Image | None:
+    """Return the image of an entry that is not there, if its change is; None if that was squashed, too."""
+    union = target.look(unlisted=lambda error: None).union
+    if record.id not in union.changes:
+        return None
+    image, _ = merged_image(target, union.past([record.id]))
+    return replace(image, lane=record.lane, attempt=record.attempt, change=record.id)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from agent.core.image import Image
 from agent.core.tags import checkpoint_ids, entry_ids, pointers
 from agent.core.union import Union, unite
 from agent.errors import MissingBlobError
-from agent.sync.checkpoint import Checkpoint, publish_checkpoint
+from agent.sync.checkpoint import TRIES, Checkpoint, publish_checkpoint
 from agent.sync.head import everything
 from agent.sync.located import Located, this_platform
 from agent.sync.report import PruneReport, since
@@ -17,7 +17,6 @@ from agent.sync.site import Site
 from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Target
 
-TRIES = 3
 HOUR = 3600 * 10**9
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -15,8 +16,8 @@ from agent.core.known import Found
 from agent.core.manifest import MANIFEST, format_image
 from agent.core.record import Record
 from agent.core.tags import entry_tag, pointer_tag
-from agent.errors import IntegrityError, MissingBlobError, TagRefusedError
-from agent.store.port import Manifest, Store, Stored
+from agent.errors import MissingBlobError, TagRefusedError
+from agent.store.port import Store, Stored
 from agent.sync.options import Compression
 from agent.sync.site import Site
 from agent.sync.survey import Survey
@@ -124,16 +125,16 @@ def publish_entry(site: Site, target: Target, image: Image, record: Record) -> D
     """
     config, manifest = format_image(image)
     there = target.entry(record)
-    if there is None:
-        target.put_config(config, new=True)
+    kept = target.store.get_manifest(there.digest) if there else None
+    if kept is not None:
+        digest, manifest = kept.digest, kept.data
+    else:  # or it was pruned at this moment
+        target.put_config(config, new=there is None)
         digest = put_manifest(site, target, entry_tag(target.tag, record.lane, record.id), manifest)
-    else:
-        digest = there.digest
-        manifest = _must_be_there(target.store.get_manifest(digest), digest)
-    # An earlier attempt that published nothing would leave a gap that readers, who count up, do not look behind.
-    gaps = (pointer_tag(target.tag, record.lane, earlier) for earlier in range(record.attempt or 0))
-    for pointer in [gap for gap in gaps if target.store.get_manifest(gap) is None]:
-        put_manifest(site, target, pointer, manifest)
+    # Readers count up and do not look behind a gap: what an earlier attempt leaves that published nothing or is pruned.
+    for earlier in range(record.attempt or 0):
+        with suppress(TagRefusedError):  # one that is there, in a registry whose tags never move
+            put_manifest(site, target, pointer_tag(target.tag, record.lane, earlier), manifest)
     _put_pointer(site, target, record, manifest, digest)
     return digest
 
@@ -165,9 +166,3 @@ def _put_pointer(site: Site, target: Target, record: Record, manifest: bytes, di
             raise
         if there.digest != digest:
             site.progress.notice(f"{error.subject}: {error.what}; the lane's newest change is found by the list alone")
-
-
-def _must_be_there(manifest: Manifest | None, digest: Digest) -> bytes:
-    if manifest is None:
-        raise IntegrityError("the entry's manifest is gone again", subject=digest, remedy="push again")
-    return manifest.data

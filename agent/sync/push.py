@@ -8,6 +8,7 @@ from dataclasses import replace
 from agent.archive.writer import PackedLayer
 from agent.core.conflict import Conflict
 from agent.core.diff import remembered
+from agent.core.digest import Digest
 from agent.core.entry import Delete, Touch, Version, Write
 from agent.core.image import Image, Layer
 from agent.core.pack import mark_whiteouts
@@ -26,7 +27,7 @@ from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent, open_directory
 from agent.sync.foreign import adopt
 from agent.sync.head import everything, move_head
-from agent.sync.located import Located, this_platform
+from agent.sync.located import this_platform
 from agent.sync.memory import Memory
 from agent.sync.merging import conflict_reports, disagreements, involving, merged_image
 from agent.sync.options import PushOptions
@@ -118,13 +119,13 @@ def _refuse_stranger(site: Site, directory: Directory, target: Target) -> None:
 
 
 def _finish(
-    site: Site, directory: Directory, target: Target, record: Record, entry: Located, options: PushOptions
+    site: Site, directory: Directory, target: Target, record: Record, entry: Image, options: PushOptions
 ) -> PushReport:
     """Do what remains of a push whose entry is published: pointer and head."""
-    report = PushReport(target.name, record.id, publish_entry(site, target, entry.image, record))
-    report.layer_size = next(layer.size for layer in entry.image.layers if layer.record == record)
+    report = PushReport(target.name, record.id, publish_entry(site, target, entry, record))
+    report.layer_size = next(layer.size for layer in entry.layers if layer.record == record)
     try:
-        _show(site, target, entry.image, record, options, report)
+        _show(site, target, entry, record, options, report)
     except ConflictError:
         directory.forget_intent()
         raise
@@ -162,11 +163,10 @@ def _push(
         entry, own = _entry(site, target, past, describe(record, packed, stored), options, memory.finished)
         if options.on_conflict == "fail":
             _refuse_conflicts(directory, target, entry, record)
-        report.id, report.digest = record.id, publish_entry(site, target, entry, record)
+        report.digest = publish_entry(site, target, entry, record)
     except (MissingBlobError, IntegrityError) as error:
-        entry, own = _published_anew(site, target, packing, past, record, options, error)
-        report.id, report.digest = record.id, publish_entry(site, target, entry, record)
-    report.layer_size = stored.size
+        entry, own, report.digest = _published_anew(site, target, packing, past, record, options, error)
+    report.id, report.layer_size = record.id, stored.size
     later = _later(memory, directory, target, look, own, packing.written, record.version)
     try:
         _show(site, target, entry, record, options, report)
@@ -199,7 +199,7 @@ def _published_anew(
     record: Record,
     options: PushOptions,
     error: MissingBlobError | IntegrityError,
-) -> tuple[Image, Union]:
+) -> tuple[Image, Union, Digest]:
     """Publish a push again, after layers below it were pruned and collected: on what there is now.
 
     Of what others squashed together with the past of this change, all is in the image then; the record says what
@@ -223,11 +223,9 @@ def _published_anew(
             )
         try:
             entry, own = _entry(site, target, now, describe(record, packed, stored), options)
-            publish_entry(site, target, entry, record)
+            return entry, own, publish_entry(site, target, entry, record)
         except (MissingBlobError, IntegrityError) as again:
             error = again
-            continue
-        return entry, own
     raise error
 
 

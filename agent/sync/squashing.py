@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from agent.core.compact import has_room, ids_in, settled
 from agent.core.union import unite
-from agent.errors import UsageError
-from agent.sync.checkpoint import publish_checkpoint
+from agent.errors import MissingBlobError, UsageError
+from agent.sync.checkpoint import TRIES, publish_checkpoint
 from agent.sync.head import everything, move_head, put_head, refuse_foreign
 from agent.sync.located import this_platform
 from agent.sync.options import Compression
@@ -40,6 +41,23 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
     """
     target = Target(site.store, site.target, this_platform(None), site.sleep)
     began = replace(target.store.traffic)
+    for _ in range(TRIES - 1):
+        with suppress(MissingBlobError):
+            report = _squash(site, target, options)
+            break
+        target.forget()
+    else:
+        report = _squash(site, target, options)
+    report.traffic = since(target.store.traffic, began)
+    return report
+
+
+def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
+    """Squash what there is now.
+
+    Raises:
+        MissingBlobError: a layer was pruned and collected meanwhile; look again.
+    """
     seen = target.look(options.after)
     whole = everything(seen)
     refuse_foreign(target, seen, whole)
@@ -64,7 +82,6 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
         report.id, report.layer_size, report.layers = new, layer.size, len(checkpoint.image.layers)
         report.covered = len(layer.squash.ids) if layer.squash else 0
         report.checkpoint = checkpoint.tag
-    report.traffic = since(target.store.traffic, began)
     return report
 
 

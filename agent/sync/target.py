@@ -149,7 +149,7 @@ class Target:
     def pointer(self, lane: str) -> Located | None:
         """Return what a lane's newest attempt published, None if it published nothing.
 
-        Found by name, without the listing: an attempt leaves no gap below its own number (see `publish_entry`).
+        Found by name, without the listing: an attempt fills what is below its own number (see `publish_entry`).
         """
         found, attempt = self.image(pointer_tag(self.tag, lane, 0)), 0
         newest = found or self.image(pointer_tag(self.tag, lane, None))

@@ -10,7 +10,7 @@ from agent.tekton.names import DOMAIN, PIPELINEREF, RESOLVER, child_name
 from agent.tekton.reference import needed, reference_of
 from agent.tekton.request import WRAPPER
 from agent.tekton.variables import RUN_NAME, RUN_NAMESPACE, RUN_UID, substitute
-from agent.tekton.wrapping import run_of
+from agent.tekton.wrapping import NO_DEFAULTS, Defaults, run_of
 
 API_VERSION = "tekton.dev/v1alpha1"
 KIND = "OCIPipeline"
@@ -37,7 +37,9 @@ def child(run: Object, attempt: int) -> str:
     return child_name(name, f"-retry{attempt}") if attempt and name else name
 
 
-def launch(run: Object, attempt: int = 0, owner: Object | None = None) -> dict[str, Any]:
+def launch(
+    run: Object, attempt: int = 0, owner: Object | None = None, defaults: Defaults = NO_DEFAULTS
+) -> dict[str, Any]:
     """Return the PipelineRun (v1) of an attempt.
 
     All workspaces that are bound to an emptyDir are to be wrapped. A retry has a name of its own, and with it a target
@@ -45,6 +47,7 @@ def launch(run: Object, attempt: int = 0, owner: Object | None = None) -> dict[s
 
     Args:
         owner: the PipelineRun that the run is a task of, for its pod template.
+        defaults: what the resolver knows without being told.
 
     Raises:
         UnwrappableError: no Pipeline is named, or a parameter of ours is wrong.
@@ -55,7 +58,7 @@ def launch(run: Object, attempt: int = 0, owner: Object | None = None) -> dict[s
     params = objects(spec, "params", where)
     rest = [param for param in params if not text(param, "name", where).startswith(_PREFIX)]
     found: dict[str, Any] = {
-        "pipelineRef": {"resolver": RESOLVER, "params": _resolver_params(run, where)},
+        "pipelineRef": {"resolver": RESOLVER, "params": _resolver_params(run, defaults, where)},
         "params": rest,
         "workspaces": objects(spec, "workspaces", where),
         "taskRunTemplate": _task_run_template(run, owner, where),
@@ -69,7 +72,7 @@ def launch(run: Object, attempt: int = 0, owner: Object | None = None) -> dict[s
     }
 
 
-def _resolver_params(run: Object, where: str) -> list[Object]:
+def _resolver_params(run: Object, defaults: Defaults, where: str) -> list[Object]:
     spec = mapping(run, "spec", where)
     if mapping(spec, "customSpec", where) or mapping(spec, "spec", where):
         raise UnwrappableError("the pipeline is written into it", subject=where, remedy="refer to a Pipeline by name")
@@ -79,7 +82,7 @@ def _resolver_params(run: Object, where: str) -> list[Object]:
         text(item, "name", where) for item in objects(spec, "workspaces", where) if item.get("emptyDir") is not None
     ]
     options = _options(run, where)
-    if wrapped and "target" not in options:
+    if wrapped and not (defaults.target or "target" in options):
         raise UnwrappableError(
             "it does not say where its workspaces are to be kept",
             subject=where,
@@ -165,10 +168,14 @@ def _passed_on(values: Object) -> dict[str, Any]:
 
 def is_owned(pipeline_run: Object, run: Object) -> bool:
     """Say whether a PipelineRun is a child of this run, by its controller's uid."""
-    meta = mapping(pipeline_run, "metadata", "PipelineRun")
-    controller = next((item for item in objects(meta, "ownerReferences", "PipelineRun") if item.get("controller")), {})
     uid = mapping(run, "metadata", "CustomRun").get("uid")
-    return uid is not None and controller.get("uid") == uid
+    return uid is not None and controller_of(pipeline_run).get("uid") == uid
+
+
+def controller_of(value: Object) -> Object:
+    """Return the owner reference of an object's controller, empty where it has none."""
+    owners = objects(mapping(value, "metadata", "object"), "ownerReferences", "object")
+    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def condition_of(value: Object) -> Object:

@@ -17,12 +17,19 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.fields import Object, mapping, objects, text
-from agent.tekton.launch import child, condition_of, is_owned, launch
+from agent.tekton.launch import child, condition_of, controller_of, is_owned, launch, name_of
+from agent.tekton.wrapping import NO_DEFAULTS, Defaults
 
 INVALID = "OCIPipelineInvalid"
 _REASONS = {
     "CustomRun": {"Cancelled": "CustomRunCancelled", "PipelineRunTimeout": "CustomRunTimedOut"},
     "Run": {"Cancelled": "RunCancelled", "PipelineRunTimeout": "RunTimedOut"},
+}
+_OUTCOMES = {
+    "CustomRunCancelled": "cancelled",
+    "RunCancelled": "cancelled",
+    "CustomRunTimedOut": "timed-out",
+    "RunTimedOut": "timed-out",
 }
 _CANCELLED = ("Cancelled", "CancelledRunFinally", "StoppedRunFinally")
 
@@ -45,36 +52,71 @@ class Decision:
 CANCEL = {"spec": {"status": "Cancelled"}}
 
 
-def decide(run: Object, children: Mapping[str, Object], now: str, owner: Object | None = None) -> Decision:
+def decide(
+    run: Object,
+    children: Mapping[str, Object],
+    now: str,
+    owner: Object | None = None,
+    defaults: Defaults = NO_DEFAULTS,
+) -> Decision:
     """Return what to do next about a CustomRun or Run.
 
     Args:
         children: PipelineRuns of its namespace by name, those at least that are called as its attempts are.
         now: the time, RFC 3339 in UTC with whole seconds.
         owner: the PipelineRun that the run is a task of.
+        defaults: what the resolver knows without being told.
     """
-    status = mapping(run, "status", "CustomRun")
-    attempt = len(objects(status, "retriesStatus", "CustomRun"))
+    attempt = attempt_of(run)
     name = child(run, attempt)
     current = children.get(name)
+    is_left_over = current is not None and _is_left_over(current, run)
+    if is_left_over:
+        current = None
     if current is not None and not is_owned(current, run):
         return _end(run, "False", INVALID, f"PipelineRun {name} exists and belongs to another", now)
     if mapping(run, "spec", "CustomRun").get("status") == "RunCancelled":
         return _cancelled(run, current, now)
     if condition_of(run).get("status") in ("True", "False"):
         return Decision()
+    if is_left_over:
+        return Decision(status=_status(run, "Unknown", "Waiting", f"an old PipelineRun {name} is being deleted", now))
     if current is None:
-        return _started(run, attempt, now, owner)
+        return _started(run, attempt, now, owner, defaults)
     return _mirrored(run, current, attempt, now)
 
 
-def _started(run: Object, attempt: int, now: str, owner: Object | None) -> Decision:
+def attempt_of(run: Object) -> int:
+    """Return which attempt a run is at; the first is 0."""
+    return len(objects(mapping(run, "status", "CustomRun"), "retriesStatus", "CustomRun"))
+
+
+def rejected(run: Object, message: str, now: str) -> Decision:
+    """Return what to do about a run whose PipelineRun the API server does not take."""
+    return _end(run, "False", INVALID, f"its PipelineRun is not accepted: {message}", now)
+
+
+def outcome_of(status: Object) -> str | None:
+    """Return `succeeded`, `failed`, `cancelled` or `timed-out` for a status that ends a run, else None."""
+    condition = condition_of({"status": status})
+    if condition.get("status") == "True":
+        return "succeeded"
+    if condition.get("status") != "False":
+        return None
+    return _OUTCOMES.get(str(condition.get("reason")), "failed")
+
+
+def _started(run: Object, attempt: int, now: str, owner: Object | None, defaults: Defaults) -> Decision:
     try:
-        created = launch(run, attempt, owner)
+        created = launch(run, attempt, owner, defaults)
     except UnwrappableError as error:
         return _end(run, "False", INVALID, str(error), now)
     name = created["metadata"]["name"]
-    return Decision(create=created, status=_status(run, "Unknown", "Started", f"PipelineRun {name} begins", now, name))
+    return Decision(create=created, status=_begun(run, name, now))
+
+
+def _begun(run: Object, name: str, now: str) -> dict[str, Any] | None:
+    return _status(run, "Unknown", "Started", f"PipelineRun {name} begins", now, name)
 
 
 def _cancelled(run: Object, current: Object | None, now: str) -> Decision:
@@ -88,9 +130,11 @@ def _cancelled(run: Object, current: Object | None, now: str) -> Decision:
 def _mirrored(run: Object, current: Object, attempt: int, now: str) -> Decision:
     condition = condition_of(current)
     name = text(mapping(current, "metadata", "PipelineRun"), "name", "PipelineRun")
+    status = condition.get("status")
+    if status is None:
+        return Decision(status=_begun(run, name, now))
     reason = str(condition.get("reason") or "Running")
     message = f"PipelineRun {name}: {condition.get('message') or reason}"
-    status = condition.get("status")
     if status not in ("True", "False"):
         return Decision(status=_status(run, "Unknown", reason, message, now, name))
     ended = _end(run, str(status), _reason(run, reason), message, now, name, _results(current))
@@ -163,6 +207,13 @@ def _results(current: Object) -> list[Object]:
         }
         for result in found
     ]
+
+
+def _is_left_over(pipeline_run: Object, run: Object) -> bool:
+    """Say whether a PipelineRun is a child of an earlier run of this name; what owned it is gone, so it goes, too."""
+    owner = controller_of(pipeline_run)
+    same = owner.get("kind") == run.get("kind") and owner.get("name") == name_of(run, "CustomRun")
+    return same and not is_owned(pipeline_run, run)
 
 
 def _is_done(pipeline_run: Object) -> bool:

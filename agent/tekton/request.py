@@ -12,7 +12,7 @@ from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.names import KIND, PIPELINEREF, PLAN, RESOLVER, TASKREF
 from agent.tekton.plan import Plan, parse_plan
 from agent.tekton.reference import Reference, needed, reference_in, reference_of
-from agent.tekton.wrapping import Form, OnConflict, Settings, Wrapping
+from agent.tekton.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, Settings, Wrapping
 
 WRAPPER = "oci"
 WHERE = f"resolver {RESOLVER}"
@@ -34,7 +34,9 @@ class TaskRequest:
     plan: Plan
 
 
-def parse_request(params: Sequence[Object], settings: Settings) -> PipelineRequest | TaskRequest:
+def parse_request(
+    params: Sequence[Object], settings: Settings, defaults: Defaults = NO_DEFAULTS
+) -> PipelineRequest | TaskRequest:
     """Return what the params of a ResolutionRequest, or of a `pipelineRef` with this resolver, ask for.
 
     Raises:
@@ -50,7 +52,7 @@ def parse_request(params: Sequence[Object], settings: Settings) -> PipelineReque
     _refuse_unknown(values)
     if _word(values, "wrapper", WRAPPER) != WRAPPER:
         raise _odd("wrapper", "it is not oci", "write oci, or leave it out")
-    return PipelineRequest(_pipeline(params), _wrapping(values, settings))
+    return PipelineRequest(_pipeline(params), _wrapping(values, settings, defaults))
 
 
 def _pipeline(params: Sequence[Object]) -> Reference:
@@ -62,14 +64,14 @@ def _pipeline(params: Sequence[Object]) -> Reference:
     return needed(inner, PIPELINEREF, WHERE)
 
 
-def _wrapping(values: dict[str, Object], settings: Settings) -> Wrapping:
+def _wrapping(values: dict[str, Object], settings: Settings, defaults: Defaults) -> Wrapping:
     return Wrapping(
         settings=settings,
-        target=_word(values, "target", ""),
-        base=_word(values, "base", "") or None,
+        target=_word(values, "target", defaults.target),
+        base=_word(values, "base", defaults.base or "") or None,
         workspaces=_workspaces(values),
-        on_conflict=_choice(values, "on-conflict", get_args(OnConflict), "last"),
-        form=_choice(values, "form", get_args(Form), "references"),
+        on_conflict=_choice(values, "on-conflict", get_args(OnConflict), defaults.on_conflict),
+        form=_choice(values, "form", get_args(Form), defaults.form),
     )
 
 

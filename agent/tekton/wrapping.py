@@ -36,6 +36,19 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the installation says where the user says nothing; the fields are those of `Wrapping`."""
+
+    target: str = ""
+    base: str | None = None
+    on_conflict: OnConflict = "last"
+    form: Form = "references"
+
+
+NO_DEFAULTS = Defaults()
+
+
+@dataclass(frozen=True, slots=True)
 class Wrapping:
     """What the user decides.
 

@@ -122,3 +122,29 @@ def test_a_command_that_ends_well_on_a_signal_is_pushed(
 def test_a_pull_that_fails_runs_nothing(agent: Agent, layout: str, work: Path) -> None:
     agent("exec", layout, work, "--", "touch", "ran", exits=11)
     assert "ran" not in os.listdir(work)
+
+
+def test_what_was_kept_of_a_failed_command_can_be_pulled_from_a_repository_of_its_own(
+    agent: Agent, registry: str, work: Path, tmp_path: Path
+) -> None:
+    """Also where the workspace has a base, whose layers the other repository lacks."""
+    name = f"{registry}/kept/{tmp_path.name.replace('_', '-').lower()}"
+    agent("push", f"{name}/base:1", work)
+    other, target = work.with_name("other"), f"{name}/run:ws"
+    agent("exec", "--base", f"{name}/base:1", target, other, "--", "touch", "made")
+    third = work.with_name("third")
+    words = ("exec", target, third, "--on-failure", "push-to", f"{name}/failed:1")
+    agent(*words, "--", "sh", "-c", "rm README; touch half; exit 5", exits=5)
+    agent("pull", f"{name}/failed:1", work.with_name("fourth"))
+    assert sorted(os.listdir(work.with_name("fourth"))) == ["half", "link", "made", "src"]
+    assert agent.json("status", third)["target"] == target
+
+
+def test_base_path_is_for_a_base(agent: Agent, layout: str, work: Path) -> None:
+    base = layout.replace("layout", "bases")
+    agent("push", base, work)
+    said = agent("exec", "--base-path", "src", layout, "other", "--", "true", exits=2).stderr
+    assert "--base" in said
+    agent("exec", "--base", base, "--base-path", "/src/", layout, "other", "--", "touch", "new")
+    assert agent("ls", layout).stdout.split() == ["main.c", "new"]
+    assert "below the root" in agent("pull", "--base", base, "--base-path", "../x", layout, "more", exits=2).stderr

@@ -62,6 +62,13 @@ def everything(agent: Agent, layout: str, work: Path) -> dict[str, dict[str, Any
     printed["agent bundle push"] = agent.json("bundle", "push", bundle, "-f", work / "task.yaml")
     printed["agent bundle list"] = agent.json("bundle", "list", bundle)
     printed["agent bundle get"] = agent.json("bundle", "get", bundle, "t")
+    (agent.place / "volume").mkdir()
+    named = {"name": "source", "directory": str(work.with_name("fresh")), "target": layout}
+    argument = json.dumps({"volume": str(agent.place / "volume"), "workspaces": [named]})
+    work.with_name("fresh").mkdir()
+    for word in ("pull", "push"):
+        agent("step", word, argument)
+    printed["report.json"] = json.loads((agent.place / "volume" / "report.json").read_text())
     for name in ("agent push", "agent pull", "agent log"):
         printed[name]["conflicts"] = [CONFLICT]
     return printed
@@ -78,6 +85,10 @@ def test_documented_and_printed_fields_agree(everything: dict[str, dict[str, Any
             assert printed["pull"].keys() | every == everything["agent pull"].keys()
             assert printed["push"].keys() | every == everything["agent push"].keys()
             found = set(printed)
+        elif command == "report.json":
+            (pushed,) = printed["workspaces"]
+            assert pushed["push"].keys() | every == everything["agent push"].keys()
+            found = {*printed, *(f"workspaces[].{field}" for field in pushed), *every}
         else:
             found = _fields(printed)
         assert found == fields | every, command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from agent.cli.failure import LINE_MAX, Failure
 from agent.cli.step import leave_message
+from agent.sync.argument import parse_step
 from tests.cli.conftest import Agent
 from tests.fakes.contents import CASES, ROOT_ONLY, write
 from tests.fakes.stranger import Stranger
@@ -115,7 +117,7 @@ def test_a_task_hands_its_workspace_to_the_next(agent: Agent, pods: Callable[...
     report = first.report()
     assert (report["attempt"], report["error"]) == (0, None)
     assert [item["name"] for item in report["workspaces"]] == ["source"]
-    assert report["workspaces"][0]["written"] > 10
+    assert report["workspaces"][0]["push"]["written"] > 10
     assert not (agent.place / "home").exists() and not (agent.place / "state").exists()
 
 
@@ -150,7 +152,8 @@ def test_the_two_steps_may_run_as_two_users(
     write(os.fsencode(work), b"new", b"new")
     runs[1]("step", "push", pod.text)
     (report,) = pod.report()["workspaces"]
-    assert (report["written"], report["deleted"], report["touched"]) == (1, 0, 0)
+    counts = report["push"]
+    assert (counts["written"], counts["deleted"], counts["touched"]) == (1, 0, 0)
     # And a second push of the same state, by the first user again.
     runs[0]("step", "push", pod.text)
     assert agent("ls", pod.target).stdout.splitlines() == ["d/", "d/kept", "new"]
@@ -273,7 +276,7 @@ def test_several_workspaces_and_what_the_report_says_of_them(agent: Agent, pods:
     for place in places:
         write(os.fsencode(place), b"in", place.name.encode())
     agent("step", "push", pod.text)
-    assert [item["target"] for item in pod.report()["workspaces"]] == [f"{pod.target}-one", f"{pod.target}-two"]
+    assert [item["push"]["target"] for item in pod.report()["workspaces"]] == [f"{pod.target}-one", f"{pod.target}-two"]
     assert agent("cat", f"{pod.target}-two", "in").stdout == "two"
     assert agent.json("log", f"{pod.target}-one")["changes"][0]["message"] == "both"
 
@@ -422,6 +425,15 @@ def test_a_failed_step_writes_the_termination_log_of_its_container(agent: Agent,
         pytest.skip("this system lets nobody mount a /dev of its own")
     assert done.stdout == done.stderr.splitlines()[-1] + "\n"
     assert f"workspace source at {pod.target}" in done.stdout
+
+
+def test_the_arguments_that_the_page_shows_are_understood() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "steps.md").read_text()
+    shown = re.findall(r"'({.*})'", page)
+    assert len(shown) == 3
+    for text in shown:
+        text = text.replace("$(credentials.path)", "/tekton/creds").replace("$(INSTEP_POD)", "x-pod-retry1")
+        assert parse_step(re.sub(r"\$\([a-zA-Z.]+\)", "x", text)).workspaces
 
 
 def test_credentials_come_from_the_argument_alone(agent: Agent, pods: Callable[..., Pod], tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ LAST_NS = (1 << 63) - 1
 
 
 class Tool:
-    """A command; `place` keeps what it writes."""
+    """A command; `place` keeps what it writes. A run may take `seconds`."""
+
+    seconds = 60
 
     def __init__(self, command: str, place: Path) -> None:
         if shutil.which(command) is None:
@@ -57,7 +59,7 @@ class Tool:
             capture_output=True,
             text=True,
             errors="surrogateescape",
-            timeout=60,
+            timeout=self.seconds,
         )
         assert done.returncode == 0, f"{self.command} {words}: {done.stderr}"
         return done.stdout

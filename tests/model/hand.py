@@ -16,13 +16,16 @@ from agent.errors import AgentError
 from agent.store.port import Store
 from agent.sync.memory import parse_memory
 from agent.sync.options import PullOptions, PushOptions
+from agent.sync.prune import PruneOptions, prune
 from agent.sync.pull import pull
 from agent.sync.push import push
 from agent.sync.site import Site
+from agent.sync.squashing import SquashOptions, squash_target
 from agent.workspace.state import read_state
 from tests.fakes.plain import Plain, on_disk
+from tests.model.actor import RETURNED, TARGET, Actor, Call
 from tests.model.weak_store import WeakStore
-from tests.model.world import RETURNED, TARGET, Actor, Call, World
+from tests.model.world import World
 
 MTIME = 1_600_000_000_000_000_000
 Files = Mapping[str, str | None]
@@ -149,6 +152,21 @@ class Hand:
         own = (chosen.lane, chosen.attempt) if chosen.lane is not None and chosen.attempt is not None else None
         tree = on_disk(os.fsencode(self.directory))
         self.pulled.append(Pulled(self.union(), tree, chosen.after, own, began, stale))
+
+    def prune(self, older_than: int = 0) -> None:
+        """Prune what is older than so many ns."""
+        self._alone("prune", lambda: prune(self.site(), PruneOptions(older_than)))
+
+    def squash(self) -> None:
+        self._alone("squash", lambda: squash_target(self.site(), SquashOptions()))
+
+    def _alone(self, operation: str, act: Callable[[], object]) -> None:
+        """Do what needs no directory."""
+        try:
+            act()
+        except AgentError as error:
+            self.failed.append((operation, error))
+            raise
 
     def move(self) -> None:
         """Go on with an empty directory that nothing is known of, as a new pod does."""

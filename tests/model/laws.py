@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice, permutations
 from pathlib import Path
 
 from agent.core.ancestry import Ancestry
+from agent.core.digest import Digest
 from agent.core.image import Image
 from agent.core.manifest import format_image
 from agent.core.record import Record
 from agent.core.reference import parse_reference
-from agent.core.tags import entry_ids
+from agent.core.tags import checkpoint_ids, entry_ids
 from agent.core.union import Union, unite
 from agent.errors import AgentError, ConflictError, DivergedError
 from agent.store.port import Store
@@ -22,10 +23,10 @@ from agent.sync.located import read_image, this_platform
 from agent.sync.merging import merged_image
 from agent.sync.target import Target
 from tests.fakes.memory_store import MemoryStore
-from tests.fakes.plain import applied
+from tests.fakes.plain import Plain, applied
+from tests.model.actor import HEAD, TARGET
 from tests.model.hand import Hand, Pulled, Pushed
 from tests.model.scene import Run
-from tests.model.world import HEAD, TARGET
 
 ORDERS = 6
 
@@ -62,16 +63,30 @@ class Laws:
         self.ends = 0
 
     def watch(self, run: Run) -> None:
-        """Check G9 after each PUT of head: no reader may see a change there that has no entry."""
+        """Check G9 at once: after each PUT of head, and before something is deleted."""
+        store = run.world.store
 
         def put(tag: str) -> None:
             if tag != HEAD:
                 return
-            lost = self.records(run, HEAD).keys() - self.entries(run).keys()
+            entries = {change for tag in _named(entry_ids, store) if (change := self.image(store, tag).change)}
+            lost = self.image(store, HEAD).records.keys() - entries - self._checkpointed(store)
             if lost:
                 raise ViolationError("G9", f"head alone holds {_short(lost)}")
 
-        run.world.put = put
+        def deleting(digest: Digest) -> None:
+            tags = [tag for tag, found in store.pointers.items() if found == digest]
+            for tag in tags[:1]:
+                lost = self.image(store, tag).records.keys() - self._checkpointed(store, but=digest)
+                if lost:
+                    raise ViolationError("G9", f"deleted and in no checkpoint: {_short(lost)}")
+
+        run.world.put, run.world.deleting = put, deleting
+
+    def _checkpointed(self, store: MemoryStore, but: str = "") -> set[str]:
+        """Return the ids of the changes that a checkpoint holds, other than the one with this digest."""
+        tags = [tag for tag in _named(checkpoint_ids, store) if store.pointers[tag] != but]
+        return {change for tag in tags for change in self.image(store, tag).records}
 
     def check(self, run: Run) -> None:
         """Check everything else, after the last actor is done.
@@ -102,14 +117,11 @@ class Laws:
             self._images[digest] = located.image
         return self._images[digest]
 
-    def records(self, run: Run, tag: str) -> dict[str, Record]:
-        return self.image(run.world.store, tag).records
-
     def entries(self, run: Run) -> dict[str, Record]:
-        """Return the record of each change that an entry was pushed for."""
-        store = run.world.store
+        """Return the record of each change that an entry was pushed for, pruned ones too."""
+        store = _entries_alone(run)
         found = {}
-        for tag in entry_ids(HEAD, list(store.pointers)).values():
+        for tag in store.pointers:
             image = self.image(store, tag)
             assert image.change is not None
             found[image.change] = image.records[image.change]
@@ -151,7 +163,7 @@ class Laws:
         for push in pushed:
             if push.id not in seen.ids:
                 raise ViolationError("G1", f"a pull with a consistent list lacks {_name(push)}")
-        store = Blind(run.world.store, run.before)
+        store = run.world.store if run.scene.listed else Blind(run.world.store, run.before)
         for push in newest(pushed):
             by_name = _target(store).look([push.lane]).union
             _check_closed(by_name)
@@ -159,9 +171,9 @@ class Laws:
                 raise ViolationError("G1", f"a pull that names the lane lacks {_name(push)}")
 
     def _order(self, run: Run) -> None:
-        """G3: entries give one image, in whatever order and company they are read."""
+        """G3: entries and checkpoints give one image, in whatever order and company they are read."""
         store = run.world.store
-        tags = sorted(entry_ids(HEAD, list(store.pointers)).values())
+        tags = sorted((*_named(entry_ids, store), *_named(checkpoint_ids, store)))
         images = [self.image(store, tag) for tag in tags]
         whole = unite(images)
         wanted = _rendered(run, whole)
@@ -179,7 +191,7 @@ class Laws:
         world = run.world
         calm = not any("!" in word or word.startswith("late") for word in world.schedule)
         content = all(push.head_moved for push in pushed) and not any(a.failures for a in world.actors.values())
-        if calm and content and pushed and self.entries(run).keys() - self.records(run, HEAD).keys():
+        if calm and content and pushed and self.entries(run).keys() - self.image(world.store, HEAD).records.keys():
             raise ViolationError("G2", "head is behind although all went well")
 
     def _failed(self, run: Run) -> None:
@@ -202,6 +214,25 @@ class Laws:
         """G2 and G4: one repair makes head the merge of all entries, by plain OCI rules too."""
         store = _copy(run.world.store)
         entries = self.entries(run)
+        try:
+            tree = self._pulled(store)
+        except AgentError as error:
+            raise ViolationError("G2", f"a repair fails: {error}") from error
+        lost = entries.keys() - self.image(store, HEAD).records.keys() if HEAD in store.pointers else entries.keys()
+        if lost:
+            raise ViolationError("G2", f"a repaired head lacks {_short(lost)}")
+        if HEAD in store.pointers and applied(store, HEAD) != tree:
+            raise ViolationError("G4", "head applied by plain rules is not what is pulled")
+        if run.world.is_pruned and self._pulled(_entries_alone(run)) != tree:
+            raise ViolationError("G9", "what is left after pruning is not what all entries gave")
+        superseded = unite([self.image(store, HEAD)]).superseded if HEAD in store.pointers else frozenset()
+        pushed = {each.id: each for other in run.hands.values() for each in other.pushed}
+        for change in newest(pushed.values()):
+            if change.id in superseded and not self._is_replaced(run, change):
+                raise ViolationError("G6", f"the newest attempt counts as superseded: {_name(change)}")
+
+    def _pulled(self, store: MemoryStore) -> Plain:
+        """Return what a pull that repairs gives."""
         place = Path(tempfile.mkdtemp(dir=self._place))
         hand = Hand(place, "repair", 1)
         hand.directory.mkdir()
@@ -209,20 +240,9 @@ class Laws:
         hand.enter(None, None, store)
         try:
             hand.pull(repair=True)
-        except AgentError as error:
-            raise ViolationError("G2", f"a repair fails: {error}") from error
         finally:
             shutil.rmtree(place)
-        lost = entries.keys() - self.image(store, HEAD).records.keys() if HEAD in store.pointers else entries.keys()
-        if lost:
-            raise ViolationError("G2", f"a repaired head lacks {_short(lost)}")
-        if HEAD in store.pointers and applied(store, HEAD) != hand.pulled[0].tree:
-            raise ViolationError("G4", "head applied by plain rules is not what is pulled")
-        superseded = unite([self.image(store, HEAD)]).superseded if HEAD in store.pointers else frozenset()
-        pushed = {each.id: each for other in run.hands.values() for each in other.pushed}
-        for change in newest(pushed.values()):
-            if change.id in superseded and not self._is_replaced(run, change):
-                raise ViolationError("G6", f"the newest attempt counts as superseded: {_name(change)}")
+        return hand.pulled[0].tree
 
 
 def newest(pushed: Iterable[Pushed]) -> list[Pushed]:
@@ -256,6 +276,20 @@ def _copy(store: MemoryStore) -> MemoryStore:
     copied.blobs, copied.manifests = dict(store.blobs), dict(store.manifests)
     copied.pointers = dict(store.pointers)
     return copied
+
+
+def _entries_alone(run: Run) -> MemoryStore:
+    """Return a store with every entry that was ever put, and nothing else."""
+    store = MemoryStore()
+    store.blobs = run.world.store.blobs | run.world.collected
+    for tag, (data, media_type) in run.world.entries.items():
+        store.put_manifest(tag, data, media_type)
+    return store
+
+
+def _named(ids: Callable[[str, list[str]], dict[str, str]], store: MemoryStore) -> Iterable[str]:
+    """Return the tags of the entries, or the checkpoints, in a store."""
+    return ids(HEAD, list(store.pointers)).values()
 
 
 def _name(push: Pushed) -> str:

@@ -6,12 +6,12 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.plain import put_image
+from tests.model.actor import HEAD, Actor, Call
 from tests.model.hand import Files, Hand
-from tests.model.world import HEAD, Actor, Call, Faults, World
+from tests.model.world import Faults, World
 
 FIRST = 1_000
 """What the clock said when the base was pushed."""
@@ -34,11 +34,6 @@ class Part:
     clock: int = 2_000
 
 
-def pushes(lane: str | None = None, attempt: int | None = None, **options: Any) -> Life:
-    """Return the life of one push."""
-    return lambda hand: hand.push(lane, attempt, **options)
-
-
 @dataclass
 class Scene:
     """What a search runs again and again.
@@ -47,6 +42,7 @@ class Scene:
         base: what the workspace held before; None: the target does not exist yet.
         foreign: whether the base is an image that another tool put at the target.
         parts: the actors, by name.
+        listed: whether every list shows all that was put: pruning without a grace time needs that.
         is_shared: which calls others may notice; the rest is no step of the schedule.
     """
 
@@ -55,6 +51,7 @@ class Scene:
     faults: Faults = field(default_factory=Faults)
     base: Files | None = field(default_factory=lambda: {"old": "old", "d/kept": "kept"})
     foreign: bool = False
+    listed: bool = False
     is_shared: Callable[[Call], bool] = lambda call: bool(call.tag)
 
 

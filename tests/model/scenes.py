@@ -2,70 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from tests.model.hand import Files
+from tests.model.lives import (
+    decisive,
+    deletable,
+    everything,
+    named,
+    observed,
+    prunes,
+    pulls,
+    pushes,
+    pushes_again,
+    pushes_and_prunes,
+    tries,
+    works,
+)
+from tests.model.scene import FIRST, Part, Scene
+from tests.model.world import Faults
 
-from agent.errors import UnavailableError
-from tests.model.hand import Files, Hand
-from tests.model.scene import Life, Part, Scene, pushes
-from tests.model.world import HEAD, RETURNED, Call, Faults
-
+GRACE = 700
+"""Of what a pruner leaves alone, ns: the base is older than that."""
 MINE: Files = {"a": "a", "d/a": "a", "old": None}
 YOURS: Files = {"b": "b", "d": None}
 """Beside MINE: a deleted directory into which another wrote, so that head needs a fix-up."""
-
-
-def decisive(call: Call) -> bool:
-    """Say whether a call reads or writes what several actors share: head, the list, and what becomes listed."""
-    return call.tag == HEAD or call.is_list or (call.is_put and "._e" in call.tag)
-
-
-def observed(call: Call) -> bool:
-    """Say so where somebody pulls, too."""
-    return decisive(call) or call.tag == RETURNED
-
-
-def named(call: Call) -> bool:
-    """Say so where somebody pulls and names a lane."""
-    return observed(call) or "._p" in call.tag
-
-
-def pulls(**options: Any) -> Life:
-    return lambda hand: hand.pull(**options)
-
-
-def works(lane: str, attempt: int | None, files: Files, **options: Any) -> Life:
-    """Return the life of a task: pull, work, push."""
-
-    def life(hand: Hand) -> None:
-        if hand.pushed or hand.failed or hand.pulled or attempt:
-            hand.move()
-        hand.pull(lane=lane, attempt=attempt, **options)
-        hand.edit(files)
-        hand.push(lane, attempt)
-
-    return life
-
-
-def pushes_again(lane: str, files: Files) -> Life:
-    """Return the life of a laptop's owner who pushes twice."""
-
-    def life(hand: Hand) -> None:
-        hand.push(lane)
-        hand.edit(files)
-        hand.push(lane)
-
-    return life
-
-
-def tries(hand: Hand, times: int, **options: Any) -> None:
-    """Push until it succeeds."""
-    for left in reversed(range(times)):
-        try:
-            hand.push(**options)
-            return
-        except UnavailableError:
-            if not left:
-                raise
 
 
 SMALL = [
@@ -133,6 +92,19 @@ SMALL = [
         Faults(hidden=2),
         is_shared=observed,
     ),
+    Scene(
+        "a pusher and a pruner",
+        {"a": Part([pushes()], MINE), "p": Part([prunes()])},
+        listed=True,
+        is_shared=deletable,
+    ),
+    Scene(
+        "a pusher and a pruner, and garbage is collected",
+        {"a": Part([pushes()], MINE), "p": Part([prunes()])},
+        Faults(collects=1),
+        listed=True,
+        is_shared=deletable,
+    ),
 ]
 """Searched to the end each time."""
 
@@ -164,6 +136,76 @@ LARGE = [
         "three pushers",
         {"a": Part([pushes()], MINE, 2_001), "b": Part([pushes()], YOURS), "c": Part([pushes()], {"d/c": "c"})},
         is_shared=decisive,
+    ),
+    Scene(
+        "two push and prune, while an older head is on its way",
+        {"p": Part([pushes_and_prunes()], MINE), "q": Part([pushes_and_prunes()], YOURS)},
+        Faults(twice=1),
+        listed=True,
+        is_shared=deletable,
+    ),
+    Scene(
+        "a pruner beside a slow pusher and a pull that names a pruned lane",
+        {
+            "a": Part([pushes()], YOURS, 2_001),
+            "p": Part([pushes_and_prunes()], MINE),
+            "z": Part([pulls(after=("p",))]),
+        },
+        Faults(twice=1),
+        listed=True,
+        is_shared=everything,
+    ),
+    Scene(
+        "a pruner beside a slow pusher and a repair",
+        {
+            "a": Part([pushes()], YOURS, 2_001),
+            "p": Part([pushes_and_prunes()], MINE),
+            "z": Part([pulls(repair=True)]),
+        },
+        Faults(twice=1),
+        listed=True,
+        is_shared=deletable,
+    ),
+    Scene(
+        "a pruner with a grace time where lists lag",
+        {
+            "a": Part([pushes()], YOURS, 2_001),
+            "p": Part([pushes_and_prunes(GRACE)], MINE),
+            "z": Part([pulls(after=("p",))]),
+        },
+        Faults(twice=1, stale=2),
+        is_shared=everything,
+    ),
+    Scene(
+        "a pruner dies and comes back beside a pusher",
+        {"a": Part([pushes()], MINE), "p": Part([prunes(), prunes()])},
+        Faults(dies=1, actors=("p",)),
+        listed=True,
+        is_shared=deletable,
+    ),
+    Scene(
+        "a pusher dies and comes back beside a pruner",
+        {"a": Part([pushes(), pushes()], MINE), "p": Part([prunes()])},
+        Faults(dies=1, actors=("a",)),
+        listed=True,
+        is_shared=deletable,
+    ),
+    Scene(
+        "a pruner to whom one attempt is old and a later one is not",
+        {
+            "a0": Part([pushes("task", 0)], {"x": "first", "old": None}, FIRST + 100),
+            "a1": Part([pushes("task", 1)], {"x": "second"}),
+            "p": Part([prunes(GRACE)]),
+        },
+        Faults(twice=1),
+        is_shared=everything,
+    ),
+    Scene(
+        "a pusher and one who squashes and prunes, and garbage is collected",
+        {"a": Part([pushes()], MINE), "p": Part([prunes(squashes=True)])},
+        Faults(collects=2),
+        listed=True,
+        is_shared=deletable,
     ),
 ]
 """Searched to the end where there is time for it, else at random."""
@@ -218,5 +260,18 @@ RANDOM = [
         },
         Faults(dies=1, twice=2, absent=1, hidden=1, down=1),
         is_shared=observed,
+    ),
+    Scene(
+        "laptops that push again and again, and others clean up",
+        {
+            "a": Part([pushes_again("a", {"a": "more", "d": None})], MINE, 3_000),
+            "b": Part([pushes_again("b", {"b": "more", "d/b": "b"})], YOURS, 2_000),
+            "p": Part([prunes(), prunes()], clock=9_000),
+            "q": Part([prunes(squashes=True)], clock=9_000),
+            "z": Part([pulls(repair=True, after=("a",))]),
+        },
+        Faults(dies=1, twice=2, absent=1, hidden=1, collects=1),
+        listed=True,
+        is_shared=everything,
     ),
 ]

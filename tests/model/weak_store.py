@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
-from agent.core.digest import Digest
+from agent.core.digest import Digest, digest_of
 from agent.errors import MissingBlobError, UnavailableError
 from agent.store.port import Manifest, Store, Stored, Traffic
-from tests.model.world import Actor, Call, World
+from tests.model.actor import Actor, Call
+from tests.model.world import World
 
 
 @dataclass
@@ -18,7 +18,7 @@ class WeakStore:
     """One actor's connection to the repository; satisfies `port.Store`.
 
     Blobs and manifests by digest have their content's name and cannot be raced for, so that they are no steps of the
-    schedule but for what changes the repository, where an actor may die.
+    schedule but for what changes the repository, where an actor may die; manifests are where some are deleted.
     """
 
     world: World
@@ -26,14 +26,16 @@ class WeakStore:
     traffic: Traffic = field(default_factory=Traffic)
 
     def get_manifest(self, reference: str) -> Manifest | None:
-        if ":" in reference:
+        call = Call("get", reference)
+        if ":" in reference and not self.world.is_shared(call):
             return self._count(1, self.world.store.get_manifest(reference))
-        ending = self.actor.ask(Call("get", reference))
+        ending = self.actor.ask(call)
         found = None if ending == "absent" else self.world.store.get_manifest(reference)
         return self._count(1, self._told(found, ending, found.digest if found else "none"))
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> Digest:
-        ending = self.actor.ask(Call("put", reference))
+        digest = digest_of(data)
+        ending = self.actor.ask(Call("put", reference, digest))
         if ending == "hidden":
             self._told(None, ending, "hidden")
             raise MissingBlobError("a blob is not there", subject=reference, remedy="push again")
@@ -41,11 +43,12 @@ class WeakStore:
         self._told(None, ending, "put")
         if ending == "lost":
             raise UnavailableError("the connection broke", subject=reference, remedy="try again")
-        return self._count(1, Digest("sha256:" + sha256(data).hexdigest()))
+        return self._count(1, digest)
 
     def delete_manifest(self, digest: Digest) -> bool:
-        self.actor.ask(Call("delete", digest))
-        return self._count(1, self.world.store.delete_manifest(digest))
+        ending = self.actor.ask(Call("delete", digest))
+        done = self.world.delete(digest)
+        return self._count(1, self._told(done, ending, f"deleted: {done}"))
 
     def tags(self, prefix: str = "") -> list[str]:
         ending = self.actor.ask(Call("list", prefix))
@@ -63,7 +66,7 @@ class WeakStore:
 
     def put_blob(self, data: bytes, *, new: bool = False) -> Digest:
         ending = self.actor.ask(Call("blob"))
-        there = self.world.store.has_blob(Digest("sha256:" + sha256(data).hexdigest()))
+        there = self.world.store.has_blob(digest_of(data))
         digest = self.world.store.put_blob(data)
         return self._count(2 if new else 1 if there else 3, self._told(digest, ending, digest))
 

@@ -6,7 +6,7 @@ call shall end. A run is therefore its schedule: a list of words, one for each c
     NAME            the actor's call happens
     NAME!lost       the answer to a PUT of a tag is lost: the actor sees an error, the PUT takes effect later, or never
     NAME!twice      a PUT of a tag happens, and a duplicate of it is still on its way
-    NAME!stale      a list shows nothing that was put since the run began
+    NAME!stale      a list shows what there was when the run began
     NAME!stale-N    a list lacks the N newest tags
     NAME!absent     a GET of head or of a listed entry finds nothing for a moment
     NAME!hidden     a PUT of a tag is refused, because a blob that is there is not found for a moment
@@ -14,6 +14,7 @@ call shall end. A run is therefore its schedule: a list of words, one for each c
     NAME!dies       the actor is killed before the call
     NAME!dies-after the actor is killed after it
     late-N          duplicate N lands now
+    collect         the registry collects garbage: manifests without a tag, then blobs that no manifest names
     over            those that are still on their way never land
 """
 
@@ -21,55 +22,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from agent.errors import AgentError
+from agent.core.digest import Digest
+from agent.errors import MissingBlobError
+from agent.store.manifest import named_digests
 from tests.fakes.memory_store import MemoryStore
-
-HEAD = "main"
-RETURNED = "*returned*"
-"""Stands for the fact that a push has returned: no tag, but what a pull that begins later may count on."""
-LISTED = "*listed*"
-TARGET = f"registry.test/team/ws:{HEAD}"
-
-
-class Killed(BaseException):
-    """Raised in an actor that is killed. What it would do on its way out is undone by its crash image."""
-
-
-class Over(BaseException):
-    """Raised in an actor whose run nobody follows any longer."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """What an actor is about to do. `tag` is empty where it touches nothing that others may change."""
-
-    name: str
-    tag: str = ""
-
-    @property
-    def is_list(self) -> bool:
-        return self.name == "list"
-
-    @property
-    def is_view(self) -> bool:
-        """Whether it reads head or an entry. An own entry is asked for, too, but before it is there."""
-        return self.name == "get" and (self.tag == HEAD or "._e" in self.tag)
-
-    @property
-    def is_put(self) -> bool:
-        return self.name == "put"
-
-    def uses(self) -> dict[str, bool]:
-        """Return what it depends on, each with whether it changes that."""
-        if self.is_list:
-            return {LISTED: False}
-        if not self.tag:
-            return {}
-        return {self.tag: self.is_put, **({LISTED: True} if self.is_put and "._e" in self.tag else {})}
+from tests.model.actor import LISTED, RETURNED, Actor, Call
 
 
 @dataclass
@@ -83,10 +45,11 @@ class Faults:
     absent: int = 0
     hidden: int = 0
     down: int = 0
+    collects: int = 0
     actors: tuple[str, ...] | None = None
 
 
-KINDS = ("dies", "lost", "twice", "stale", "absent", "hidden", "down")
+KINDS = ("dies", "lost", "twice", "stale", "absent", "hidden", "down", "collects")
 
 
 @dataclass
@@ -104,6 +67,10 @@ class World:
 
     Attributes:
         put: called with a tag after each PUT of it took effect.
+        deleting: called with a digest before its manifest is deleted.
+        entries: every entry that ever stood there, pruned ones too, and its media type, by tag.
+        collected: the blobs that were collected.
+        is_pruned: whether anything was deleted.
     """
 
     def __init__(self, store: MemoryStore, faults: Faults, is_shared: Callable[[Call], bool] | None = None) -> None:
@@ -113,7 +80,11 @@ class World:
         self.actors: dict[str, Actor] = {}
         self.schedule: list[str] = []
         self.put: Callable[[str], None] = lambda tag: None
-        self._is_shared = is_shared or (lambda call: True)
+        self.deleting: Callable[[Digest], None] = lambda digest: None
+        self.is_shared = is_shared or (lambda call: True)
+        self.entries = {tag: store.manifests[digest] for tag, digest in store.pointers.items() if "._e" in tag}
+        self.collected: dict[str, bytes] = {}
+        self.is_pruned = False
         self.returned: list[str] = []
         self._before = set(store.pointers)
         self._order = list(store.pointers)
@@ -136,9 +107,9 @@ class World:
         if not alive:
             return ["over", *late] if late and not self._is_over else []
         # A call that touches nothing shared commutes with everything: nobody else need be tried before it.
-        private = [actor for actor in alive if actor.call is not None and not self._is_shared(actor.call)]
+        private = [actor for actor in alive if actor.call is not None and not self.is_shared(actor.call)]
         found = [word for actor in private[:1] or alive for word in self._endings(actor)]
-        return found if private else found + late
+        return found if private else found + late + (["collect"] if self.faults.collects and self._garbage() else [])
 
     def take(self, word: str) -> None:
         """Let one thing happen."""
@@ -146,10 +117,14 @@ class World:
         if word == "over":
             self._is_over = True
             return
+        if word == "collect":
+            self._collect()
+            return
         if word.startswith("late-"):
             late = self.late[int(word[5:])]
             late.landed = True
-            self._apply(late.tag, late.data, late.media_type)
+            with suppress(MissingBlobError):  # a layer of it was collected: the registry refuses
+                self._apply(late.tag, late.data, late.media_type)
             return
         name, _, ending = word.partition("!")
         if ending:
@@ -160,6 +135,8 @@ class World:
 
     def is_independent(self, one: str, other: str) -> bool:
         """Say whether two words may change places without anybody noticing."""
+        if "collect" in (one, other):
+            return False
         (name, fault, uses), (other_name, other_fault, other_uses) = self._meaning(one), self._meaning(other)
         if name == other_name or (fault and fault == other_fault):
             return False
@@ -176,7 +153,10 @@ class World:
         name, _, ending = word.partition("!")
         call = self.actors[name].call
         assert call is not None
-        return name, ending.partition("-")[0], {} if ending == "dies" else call.uses()
+        uses = {} if ending == "dies" else call.uses()
+        if call.is_delete and uses:
+            uses |= dict.fromkeys([LISTED, *self._tags(call.tag)], True)
+        return name, ending.partition("-")[0], uses
 
     def key(self) -> tuple[Any, ...]:
         """Return what the rest of the run depends on: two runs with equal keys have equal futures."""
@@ -187,6 +167,7 @@ class World:
             tuple(actor.call is None for actor in self.actors.values()),
             tuple(getattr(self.faults, kind) for kind in KINDS),
             tuple(self._since()) if self.faults.stale else (),
+            frozenset(self.collected),
         )
 
     def abandon(self) -> None:
@@ -197,7 +178,7 @@ class World:
     def _settle(self) -> None:
         """Let private calls happen at once, where nobody can die at them."""
         for actor in self.actors.values():
-            while actor.call is not None and not self._is_shared(actor.call) and not self._may_die(actor):
+            while actor.call is not None and not self.is_shared(actor.call) and not self._may_die(actor):
                 actor.go("", self._stopped)
 
     def _may_die(self, actor: Actor) -> bool:
@@ -230,12 +211,11 @@ class World:
         return [tag for tag in self._order if tag not in self._before]
 
     def listed(self, prefix: str, ending: str) -> list[str]:
-        tags = self.store.tags(prefix)
-        if not ending.startswith("stale"):
-            return tags
+        if ending == "stale":
+            return sorted(tag for tag in self._before if tag.startswith(prefix))
         since = self._since()
-        lag = int(ending.partition("-")[2] or len(since))
-        return [tag for tag in tags if tag not in since[len(since) - lag :]]
+        lag = int(ending.removeprefix("stale-")) if ending.startswith("stale-") else 0
+        return [tag for tag in self.store.tags(prefix) if tag not in since[len(since) - lag :]]
 
     def accept(self, tag: str, data: bytes, media_type: str, ending: str) -> None:
         if ending in ("lost", "twice"):
@@ -245,91 +225,27 @@ class World:
 
     def _apply(self, tag: str, data: bytes, media_type: str) -> None:
         self.store.put_manifest(tag, data, media_type)
+        if "._e" in tag:
+            self.entries[tag] = (data, media_type)
         if tag not in self._order:
             self._order.append(tag)
         self.put(tag)
 
+    def delete(self, digest: Digest) -> bool:
+        self.deleting(digest)
+        self.is_pruned = True
+        return self.store.delete_manifest(digest)
 
-class Actor:
-    """One after the other, the lives of an agent on one machine: what it does until it ends or is killed.
+    def _tags(self, digest: str) -> list[str]:
+        return [tag for tag, found in self.store.pointers.items() if found == digest]
 
-    Args:
-        lives: what it runs; after it was killed, the next.
-        died: called when it was killed at once, before anything is cleaned up; what it returns is called afterwards.
+    def _garbage(self) -> set[str]:
+        """Return the blobs that no manifest with a tag names."""
+        tagged = (self.store.manifests[digest][0] for digest in self.store.pointers.values())
+        return self.store.blobs.keys() - {named for data in tagged for named in named_digests(data)}
 
-    Attributes:
-        call: what it is about to do, None when it is done.
-        learnt: of all that its calls told it.
-        failures: the errors that its lives ended with.
-    """
-
-    def __init__(self, name: str, lives: list[Callable[[], None]], died: Callable[[], Callable[[], None]]) -> None:
-        self.name = name
-        self.call: Call | None = None
-        self.learnt = sha256(name.encode())
-        self.failures: list[AgentError] = []
-        self.crash: BaseException | None = None
-        self._lives = lives
-        self._died = died
-        self._restore: Callable[[], None] | None = None
-        self._turn = threading.Semaphore(0)
-        self._ending = ""
-        self._over = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def begin(self, stopped: threading.Semaphore) -> None:
-        self._stopped = stopped
-        self._thread.start()
-
-    def go(self, ending: str, stopped: threading.Semaphore) -> None:
-        """Let its call end so, and wait for its next."""
-        self._ending = ending
-        self._turn.release()
-        stopped.acquire()
-        if self.crash is not None:
-            raise self.crash
-
-    def abandon(self) -> None:
-        self._over = True
-        if self.call is not None:
-            self._turn.release()
-        self._thread.join()
-
-    def ask(self, call: Call) -> str:
-        """Stop before a call; return how it shall end. Runs in the actor's thread."""
-        if self._over:
-            raise Over
-        self.call = call
-        self._stopped.release()
-        self._turn.acquire()
-        if self._over:
-            raise Over
-        if self._ending == "dies":
-            self.die()
-        self.learnt.update(f"{call}\n".encode())  # that it happened; what it told comes after
-        return self._ending
-
-    def die(self) -> None:
-        self._restore = self._died()
-        raise Killed
-
-    def _run(self) -> None:
-        try:
-            for life in self._lives:
-                try:
-                    life()
-                    break
-                except Killed:
-                    self.learnt.update(b"killed")
-                    assert self._restore is not None
-                    self._restore()
-                except AgentError as error:
-                    self.failures.append(error)
-                    break
-        except Over:
-            pass
-        except BaseException as crash:  # the scheduler raises it in the test's own thread
-            self.crash = crash
-        self.call = None
-        if not self._over:
-            self._stopped.release()
+    def _collect(self) -> None:
+        self.faults.collects -= 1
+        self.collected |= {digest: self.store.blobs.pop(digest) for digest in self._garbage()}
+        for digest in self.store.manifests.keys() - self.store.pointers.values():
+            del self.store.manifests[digest]

@@ -6,7 +6,6 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,6 @@ from agent.core.reference import parse_reference
 from agent.errors import ConflictError
 from agent.sync.options import PushOptions
 from agent.sync.push import push
-from agent.sync.report import PushReport
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, put_image
@@ -165,15 +163,6 @@ def meanwhile(memory: MemoryWorkspaces, matching: Callable[[str], bool], act: Ca
     memory.store.before = before
 
 
-def test_a_writer_that_moves_head_between_our_look_and_our_put_loses_nothing(memory: MemoryWorkspaces) -> None:
-    begin(memory, "b", "c")
-    write(memory.at("b"), b"from-b", b"b")
-    write(memory.at("c"), b"from-c", b"c")
-    meanwhile(memory, lambda tag: tag == "main", lambda: memory.push("b"))
-    assert memory.push("c").head_moved
-    assert {"from-b", "from-c"} < applied(memory.store, "main").keys()
-
-
 def test_who_waits_finds_that_another_moved_head_for_it(memory: MemoryWorkspaces) -> None:
     begin(memory, "b", "c")
     write(memory.at("b"), b"from-b", b"b")
@@ -270,18 +259,3 @@ def edit(chance: random.Random, top: bytes, turn: int) -> None:
             os.utime(place, ns=(turn, turn))
         else:
             write(top, path, noise(chance.randint(0, 300), chance.randrange(3)))
-
-
-def test_parallel_writers_meet_in_a_real_registry(tmp_path: Path, registry: str) -> None:
-    made = Workspaces(tmp_path, f"{registry}/parallel/{tmp_path.name.replace('_', '-').lower()}:ws")
-    begin(made, "b", "c")
-    reports: dict[str, PushReport] = {}
-    for name in "bc":
-        write(made.at(name), b"f", name.encode())
-        write(made.at(name), name.encode(), name.encode())
-        reports[name] = made.push(name)
-    assert [conflict.path for conflict in reports["c"].conflicts] == ["f"]
-    made.pull("d")
-    assert sorted(on_disk(made.at("d"))) == ["b", "c", "d", "d/one", "d/two", "e", "e/three", "f"]
-    assert applied(made.open_store(parse_reference(made.target)), "ws") == on_disk(made.at("d"))
-    made.close()

@@ -127,6 +127,31 @@ def test_the_last_checkpoint_stays_and_older_ones_go(memory: MemoryWorkspaces) -
     same(memory, "a", "b")
 
 
+def test_an_older_checkpoint_stays_for_the_grace_time(memory: MemoryWorkspaces) -> None:
+    memory.now = 10**18
+    fill(memory, "a", 2)
+    memory.now += 10  # stamps of one moment count up
+    first = pruned(memory).checkpoint
+    memory.now += HOUR // 2
+    write(memory.at("a"), b"more", b"more")
+    memory.push("a")
+    memory.now += HOUR * 3 // 4
+    report = pruned(memory, HOUR)
+    # The first two changes are old enough, and what is only in the checkpoint of them; the third is not.
+    assert (report.entries, report.kept, report.checkpoints) == (0, 1, 1)
+    assert first not in checkpoints_of(memory.store)
+    memory.now += HOUR // 2
+    write(memory.at("a"), b"last", b"last")
+    memory.push("a")
+    report = pruned(memory, HOUR)
+    # The second checkpoint holds the third change, which is old enough now.
+    assert (report.entries, report.kept, report.checkpoints) == (1, 1, 1)
+    memory.now += HOUR // 2
+    write(memory.at("a"), b"last", b"again")
+    memory.push("a")
+    assert pruned(memory, HOUR * 2).checkpoints == 0
+
+
 def test_of_two_checkpoints_with_the_same_changes_both_pruners_keep_one(memory: MemoryWorkspaces) -> None:
     fill(memory, "a", 3)
     unsquashed = pruned(memory).checkpoint
@@ -225,6 +250,27 @@ def test_a_push_onto_what_is_gone_for_good_says_so(memory: MemoryWorkspaces) -> 
     write(memory.at("a"), b"new", b"")
     with pytest.raises(MissingBlobError):
         memory.push("a")
+
+
+def test_a_push_that_died_is_known_for_ones_own_after_it_was_pruned(memory: MemoryWorkspaces) -> None:
+    fill(memory, "a", 1)
+    write(memory.at("a"), b"x", b"x")
+
+    def die(name: str, subject: str) -> None:
+        if (name, subject) == ("put_manifest", "main"):
+            raise KeyboardInterrupt
+
+    memory.store.before = die
+    with pytest.raises(KeyboardInterrupt):
+        memory.push("a")
+    memory.store.before = None
+    pruned(memory)
+    os.unlink(memory.at("a") + b"/x")
+    write(memory.at("a"), b"y", b"y")
+    memory.push("a")
+    memory.pull("b")
+    same(memory, "a", "b")
+    assert len(memory.log()) == 3
 
 
 def test_all_removes_the_workspace_and_nothing_of_its_neighbour(memory: MemoryWorkspaces) -> None:

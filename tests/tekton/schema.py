@@ -17,6 +17,7 @@ _FILES = {
     "PipelineRun": "300-pipelinerun.yaml",
     "Task": "300-task.yaml",
     "CustomRun": "300-customrun.yaml",
+    "ResolutionRequest": "300-resolutionrequest.yaml",
 }
 
 
@@ -27,7 +28,7 @@ def check(value: dict[str, Any]) -> None:
 
 
 def problems_of(value: dict[str, Any]) -> Iterator[str]:
-    if value["kind"] not in _FILES or not value["apiVersion"].startswith("tekton.dev/"):
+    if value["kind"] not in _FILES or not value["apiVersion"].partition("/")[0].endswith("tekton.dev"):
         return
     for error in _validator(value["kind"], value["apiVersion"]).iter_errors(_with_names(value)):
         yield f"{value['kind']} {error.json_path}: {error.message[:300]}"

@@ -8,6 +8,7 @@ import pytest
 
 from agent.tekton.launch import launch
 from agent.tekton.mirror import Decision, decide
+from agent.tekton.wrapping import Defaults
 from tests.tekton.schema import check
 from tests.tekton.test_launch import custom_run, old_run
 
@@ -174,10 +175,40 @@ def test_a_child_that_still_runs_after_the_run_ended_as_cancelled_is_stopped(clu
 
 
 def test_a_child_of_the_name_that_belongs_to_another_is_left_alone(cluster: Cluster) -> None:
-    cluster.children["run"] = launch(custom_run({"uid": "another"}))
+    cluster.children["run"] = {**launch(cluster.run), "metadata": {"name": "run"}}
     cluster.settle()
     assert cluster.condition["reason"] == "OCIPipelineInvalid"
     assert "belongs to another" in cluster.condition["message"]
+
+
+def test_a_child_of_an_earlier_run_of_the_name_is_waited_for(cluster: Cluster) -> None:
+    """Deleted and created again at once: the old child is deleted a little later than its owner."""
+    cluster.children["run"] = launch(custom_run({"uid": "another"}))
+    cluster.settle()
+    assert cluster.created == []
+    assert (cluster.condition["status"], cluster.condition["reason"]) == ("Unknown", "Waiting")
+    del cluster.children["run"]
+    cluster.settle()
+    assert cluster.created == ["run"]
+
+
+def test_a_run_that_waits_for_an_old_child_can_be_cancelled(cluster: Cluster) -> None:
+    cluster.children["run"] = launch(custom_run({"uid": "another"}))
+    cluster.settle()
+    cluster.run["spec"]["status"] = "RunCancelled"
+    assert cluster.step().cancel is None
+    assert cluster.condition["reason"] == "CustomRunCancelled"
+
+
+def test_the_installations_target_is_enough() -> None:
+    run = custom_run(params=[])
+    created = decide(run, {}, T0, defaults=Defaults(target="reg.io/ws-{{workspace}}:x")).create
+    assert created is not None
+    assert [param["name"] for param in created["spec"]["pipelineRef"]["params"]] == [
+        "pipelineref",
+        "workspaces",
+        "wrapper",
+    ]
 
 
 def test_what_cannot_be_launched_ends_with_the_reason() -> None:

@@ -59,3 +59,16 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert read_json(path) == {"old": 1}
     assert os.listdir(tmp_path) == ["intent"]
+
+
+@pytest.mark.parametrize(("directory", "file"), [(0o700, 0o600), (0o755, 0o600), (0o777, 0o666)])
+def test_others_may_read_and_replace_it_only_where_they_could_anyway(tmp_path: Path, directory: int, file: int) -> None:
+    place = tmp_path / "state"
+    place.mkdir()
+    place.chmod(directory)
+    before = os.umask(0)
+    try:
+        write_json(os.fspath(place / "intent"), {})
+    finally:
+        os.umask(before)
+    assert (place / "intent").stat().st_mode & 0o777 == file

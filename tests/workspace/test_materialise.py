@@ -404,7 +404,10 @@ def test_nothing_is_written_outside_while_directories_are_swapped_for_links(root
             os._exit(1)
     refused = written = 0
     try:
-        for number in range(3000):
+        # On a busy machine one of the two may not get its turn for long.
+        for number in range(200_000):
+            if number >= 3000 and written and refused:
+                break
             root.forget(b"d")
             try:
                 TreeWriter(root).write_file(b"d/%d" % number, file_of(b"x"), (b"x",))

@@ -1,0 +1,72 @@
+"""`agent controller`: the Tekton controller."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from agent.cli.failure import redact
+from agent.errors import UsageError
+
+_EXTRA = ("aiohttp", "kopf", "prometheus_client", "yaml")
+EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the pod
+
+
+@click.command("controller", epilog="Example: agent controller --config controller.yaml --namespace ci")
+@click.option("--config", metavar="FILE", required=True, help="Image, defaults and policy, see docs/controller.md.")
+@click.option(
+    "--namespace", "namespaces", metavar="NAME", multiple=True, help="Serve this namespace, not all. Repeatable."
+)
+@click.option(
+    "--listen", metavar="HOST:PORT", default=EVERYWHERE, show_default=True, help="Where metrics and health are had."
+)
+@click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM) of registries, too.")
+@click.pass_context
+def command(context: click.Context, config: str, namespaces: tuple[str, ...], listen: str, ca_file: str | None) -> None:
+    """Wrap the Pipelines of a cluster: the resolver wrap, and the custom task OCIPipeline.
+
+    The cluster is that of the pod's service account, else that of KUBECONFIG. See config/ for the manifests.
+    """
+    host, port = _address(listen)
+    try:
+        from agent.controller.logs import set_up_logs
+        from agent.controller.run import Options, serve
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from error
+    set_up_logs(redact, debug=bool(context.find_root().params.get("debug")))
+    asyncio.run(serve(Options(_installation(config), namespaces, host, port, ca_file)))
+
+
+def _installation(path: str) -> Any:
+    from agent.tekton.documents import read
+    from agent.tekton.installation import parse_installation
+
+    try:
+        with click.open_file(path, encoding="utf-8") as stream:
+            found = read(stream.read(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(f"cannot be read: {reason}", subject=path, remedy="name a file that can be read") from error
+    if len(found) > 1:
+        raise UsageError("it has several documents", subject=path, remedy="write one mapping")
+    return parse_installation(found[0] if found else {}, path)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise UsageError("it is no address", subject=f"--listen {text}", remedy="write HOST:PORT, such as 0.0.0.0:8080")
+    return host.strip("[]"), int(port)
+
+
+def _not_installed(error: ModuleNotFoundError) -> UsageError:
+    name = (error.name or "").partition(".")[0]
+    if name not in _EXTRA:
+        raise error
+    return UsageError(
+        f"it needs {name}, which is not installed",
+        subject="agent controller",
+        remedy="run pip install 'instep[controller]'",
+    )

@@ -1,0 +1,78 @@
+"""All that kopf sees: streams of events in, turns out. No event is answered here, and kopf writes nothing anywhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import kopf
+
+from agent.controller.cluster import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS
+from agent.controller.work import Key, Work
+from agent.tekton.nested import MANAGED
+from agent.tekton.route import parent_concerned, request_concerned, run_concerned
+
+PARENTS = {"CustomRun": CUSTOM_RUNS, "Run": RUNS}
+
+
+def register(work: Work, login: Callable[[], kopf.ConnectionInfo], *, has_runs: bool) -> kopf.OperatorRegistry:
+    """Return the handlers, which give what an event is about a turn.
+
+    Only raw events are handled: no finalizer, no annotation, no `status.kopf` on anybody's objects.
+
+    Args:
+        has_runs: whether the API server has `Run` of Tekton before 0.47.
+    """
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def log_in(**_: Any) -> kopf.ConnectionInfo:
+        return login()
+
+    @kopf.on.event(*REQUESTS.selector(), registry=registry)
+    async def request_changed(event: kopf.RawEvent, **_: Any) -> None:
+        name = request_concerned(event["object"])
+        if name is not None:
+            work.add(Key(REQUESTS, _namespace(event), name))
+
+    async def run_changed(event: kopf.RawEvent, **_: Any) -> None:
+        name = run_concerned(event["object"])
+        if name is not None:
+            work.add(Key(PARENTS[event["object"]["kind"]], _namespace(event), name))
+
+    for resource in (CUSTOM_RUNS, RUNS) if has_runs else (CUSTOM_RUNS,):
+        kopf.on.event(*resource.selector(), registry=registry)(run_changed)
+
+    @kopf.on.event(*PIPELINE_RUNS.selector(), registry=registry)
+    async def child_changed(event: kopf.RawEvent, **_: Any) -> None:
+        parent = parent_concerned(event["object"], is_new=event["type"] is not None)
+        if parent is not None:
+            work.add(Key(PARENTS[parent[0]], _namespace(event), parent[1]))
+
+    return registry
+
+
+def _namespace(event: kopf.RawEvent) -> str:
+    return str(event["object"]["metadata"]["namespace"])
+
+
+def settings() -> kopf.OperatorSettings:
+    """Return how kopf is to behave: it watches, and waits for an API server that is away as long as that takes."""
+    found = kopf.OperatorSettings()
+    found.posting.enabled = False
+    found.scanning.disabled = True  # else it wants to watch all namespaces and CRDs
+    found.peering.standalone = True
+    found.networking.error_backoffs = Patience()
+    found.watching.label_selectors[PIPELINE_RUNS.selector()] = ",".join(
+        f"{key}={value}" for key, value in MANAGED.items()
+    )
+    return found
+
+
+class Patience(Iterable[float]):
+    """Seconds between tries: longer and longer, without an end."""
+
+    def __iter__(self) -> Iterator[float]:
+        """Begin anew."""
+        return itertools.chain((0.5, 1, 2, 4), itertools.repeat(8))

@@ -1,0 +1,54 @@
+"""The HTTP side: `/healthz` for liveness, `/readyz` for readiness, `/metrics`. The one home of aiohttp's server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from agent.controller.metrics import CONTENT_TYPE
+from agent.errors import UsageError
+
+
+@asynccontextmanager
+async def served(
+    host: str, port: int, *, is_ready: Callable[[], bool], metrics: Callable[[], bytes]
+) -> AsyncIterator[int]:
+    """Serve while the block runs; gives the port.
+
+    `/healthz` answers as long as the event loop turns: all work is done in it.
+
+    Args:
+        port: 0 for any that is free.
+
+    Raises:
+        UsageError: the address cannot be listened at.
+    """
+
+    async def health(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readiness(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n") if is_ready() else web.Response(text="not yet\n", status=503)
+
+    async def numbers(_: web.Request) -> web.Response:
+        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", health), web.get("/readyz", readiness), web.get("/metrics", numbers)])
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port)
+    try:
+        try:
+            await site.start()
+        except OSError as error:
+            raise UsageError(
+                f"cannot be listened at: {error.strerror}",
+                subject=f"{host}:{port}",
+                remedy="name another with --listen",
+            ) from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,48 @@
+"""Structured logs: one JSON object per line, for what happens here and in the libraries."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from agent.core.rfc3339 import format_time
+
+LOGGER = logging.getLogger("agent.controller")
+
+
+def set_up_logs(redact: Callable[[str], str], *, debug: bool, stream: TextIO = sys.stderr) -> None:
+    """Send every logger's lines to a stream, as JSON.
+
+    Args:
+        redact: makes a text fit to be shown: on one line, and without credentials.
+        debug: whether to log what libraries do, too.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonLines(redact))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if debug else logging.WARNING)
+    LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+class _JsonLines(logging.Formatter):
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        found: dict[str, Any] = {
+            "time": format_time(int(record.created * 1e9)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self._redact(record.getMessage()),
+        }
+        about = getattr(record, "about", None) or getattr(record, "k8s_ref", None)
+        if isinstance(about, dict):
+            found["about"] = {key: self._redact(str(value)) for key, value in about.items()}
+        if record.exc_info:
+            found["origin"] = self._redact(self.formatException(record.exc_info))
+        return json.dumps(found)

@@ -1,0 +1,85 @@
+"""Answers ResolutionRequests: takes the steps that `agent.tekton.resolution` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, assert_never
+
+from agent.controller.cluster import PIPELINE_RUNS, PIPELINES, REQUESTS, TASKS, Cluster
+from agent.controller.metrics import Metrics
+from agent.controller.work import AGAIN_S, Key
+from agent.errors import AgentError
+from agent.tekton.fields import Object
+from agent.tekton.installation import Installation
+from agent.tekton.resolution import Answer, Ask, Course, Get, Pin, Step, Waiting, resolve, seconds_left
+
+KINDS = {"PipelineRun": PIPELINE_RUNS, "Pipeline": PIPELINES, "Task": TASKS}
+
+
+class Resolver:
+    """The resolver `wrap`."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        installation: Installation,
+        pin: Callable[[str], Awaitable[str]],
+        clock: Callable[[], str],
+        metrics: Metrics,
+    ) -> None:
+        self._cluster = cluster
+        self._installation = installation
+        self._pin = pin
+        self._clock = clock
+        self._metrics = metrics
+
+    async def look(self, key: Key) -> float | None:
+        """Answer a request, unless it is answered, or waits for another resolver.
+
+        Raises:
+            AgentError: the API server or a registry is away, and there is time left to try again.
+        """
+        request = await self._cluster.get(REQUESTS, key.namespace, key.name)
+        if request is None:
+            return None
+        outcome = await self._walk(request, resolve(request, self._installation, self._clock()))
+        if isinstance(outcome, Answer):
+            if not await self._cluster.patch_status(REQUESTS, request, outcome.status):
+                return AGAIN_S
+            self._metrics.answer(refused=outcome.refusal is not None)
+        return outcome.seconds if isinstance(outcome, Waiting) else None
+
+    async def _walk(self, request: Object, course: Course) -> Answer | Waiting | None:
+        try:
+            step = next(course)
+            while True:
+                try:
+                    found = await self._take(step, request)
+                except AgentError as error:
+                    if error.retryable and seconds_left(request, self._installation, self._clock()) > 0:
+                        raise
+                    step = course.throw(error)
+                else:
+                    step = course.send(found)
+        except StopIteration as end:
+            outcome: Answer | Waiting | None = end.value
+            return outcome
+
+    async def _take(self, step: Step, request: Object) -> Any:
+        namespace = request["metadata"]["namespace"]
+        match step:
+            case Get(kind, name):
+                return await self._cluster.get(KINDS[kind], namespace, name)
+            case Ask(nested):
+                return await self._ask(nested)
+            case Pin(image):
+                return await self._pin(image)
+            case _:
+                assert_never(step)
+
+    async def _ask(self, nested: Object) -> Object:
+        meta = nested["metadata"]
+        found = await self._cluster.get(REQUESTS, meta["namespace"], meta["name"])
+        if found is None:
+            await self._cluster.create(REQUESTS, nested)
+        return found or nested

@@ -1,0 +1,153 @@
+"""The running controller: everything is opened, wired, and closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import kopf
+
+from agent.controller.base import pin
+from agent.controller.cluster import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, Cluster, Resource
+from agent.controller.handlers import register, settings
+from agent.controller.health import served
+from agent.controller.launcher import Launcher
+from agent.controller.login import login
+from agent.controller.logs import LOGGER
+from agent.controller.metrics import Metrics
+from agent.controller.resolver import Resolver
+from agent.controller.work import Failed, Key, Look, Work
+from agent.core.rfc3339 import format_time
+from agent.errors import AgentError, UnavailableError
+from agent.tekton.installation import Installation
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        namespaces: those to serve, none for all.
+        host, port: where metrics and health are to be had.
+        ca_file: certificates to trust besides the system's, for registries.
+    """
+
+    installation: Installation
+    namespaces: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8080
+    ca_file: str | None = None
+
+
+async def serve(
+    options: Options, stop: threading.Event | None = None, listening: Callable[[int], None] | None = None
+) -> None:
+    """Run until a signal comes, or `stop` is set.
+
+    Args:
+        listening: told the port of metrics and health.
+
+    Raises:
+        UnavailableError: the API server is away, or has no Tekton.
+        AuthError, UsageError: it cannot be reached as it is said to be.
+    """
+    metrics = Metrics()
+    ready = asyncio.Event()
+    async with (
+        Cluster(login, metrics.request) as cluster,
+        served(options.host, options.port, is_ready=ready.is_set, metrics=metrics.text) as port,
+    ):
+        if listening is not None:
+            listening(port)
+        has_runs = await _has_runs(cluster)
+        work = Work(_look(cluster, options, metrics), _failed(metrics))
+        metrics.watch_waiting(lambda: len(work))
+        async with _running(work):
+            LOGGER.info("begins", extra={"about": {"namespaces": ", ".join(options.namespaces) or "all", "port": port}})
+            await kopf.operator(
+                registry=register(work, login, has_runs=has_runs),
+                settings=settings(),
+                clusterwide=not options.namespaces,
+                namespaces=options.namespaces,
+                stop_flag=stop,
+                ready_flag=ready,
+            )
+
+
+async def _has_runs(cluster: Cluster) -> bool:
+    """Say whether there are Runs of old.
+
+    Raises:
+        UnavailableError: what this needs of Tekton is not there.
+    """
+    missing = [
+        resource.plural for resource in (CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS) if not await _serves(cluster, resource)
+    ]
+    if missing:
+        raise UnavailableError(
+            f"it has no {', '.join(missing)}",
+            subject="the API server",
+            remedy="install Tekton Pipelines, 0.46 or later, and start again",
+        )
+    return await _serves(cluster, RUNS)
+
+
+async def _serves(cluster: Cluster, resource: Resource) -> bool:
+    return resource.plural in await cluster.served(resource.api_version)
+
+
+def _look(cluster: Cluster, options: Options, metrics: Metrics) -> Look:
+    installation = options.installation
+    plain_http = installation.settings.plain_http
+    resolver = Resolver(
+        cluster, installation, partial(pin, plain_http=plain_http, ca_file=options.ca_file), _now, metrics
+    )
+    launcher = Launcher(cluster, installation, _now, metrics)
+
+    async def look(key: Key) -> float | None:
+        began = time.perf_counter()
+        try:
+            return await (resolver if key.resource == REQUESTS else launcher).look(key)
+        finally:
+            metrics.turn(key.resource.plural, time.perf_counter() - began)
+
+    return look
+
+
+def _failed(metrics: Metrics) -> Failed:
+    def failed(key: Key, error: Exception, pause: float) -> None:
+        metrics.failure(key.resource.plural)
+        about = {"resource": key.resource.plural, "namespace": key.namespace, "name": key.name}
+        known = isinstance(error, AgentError)
+        LOGGER.log(
+            30 if known else 40,
+            "%s; tried again in %.1f s",
+            error if known else f"unexpected {type(error).__name__}: {error}",
+            pause,
+            extra={"about": about},
+            exc_info=None if known else error,
+        )
+
+    return failed
+
+
+@asynccontextmanager
+async def _running(work: Work) -> AsyncIterator[None]:
+    """Work while the block runs. What is cut off at the end is done by the next controller."""
+    task = asyncio.create_task(work.run())
+    await asyncio.sleep(0)  # the workers have to be older than kopf, which at its end waits for all younger tasks
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _now() -> str:
+    return format_time(time.time_ns())

@@ -1,0 +1,213 @@
+"""The resolver's course, step by step, without a cluster."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from typing import Any
+
+import pytest
+
+from agent.errors import UnavailableError, UnwrappableError, UsageError
+from agent.tekton.installation import Installation
+from agent.tekton.nested import local_source, nested_request, nested_source
+from agent.tekton.reference import Reference
+from agent.tekton.resolution import Answer, Ask, Get, Pin, Waiting, is_answered, resolve, seconds_left
+from agent.tekton.route import parent_concerned, request_concerned, run_concerned
+from tests.tekton.made import SETTINGS, TARGET, UID, pipeline, pipeline_run, task, the_task
+from tests.tekton.schema import check
+from tests.tekton.test_launch import custom_run
+
+T0, T50, T56 = "2026-01-01T00:00:00Z", "2026-01-01T00:00:50Z", "2026-01-01T00:00:56Z"
+INSTALLATION = Installation(SETTINGS)
+GIT = {"resolver": "git", "params": [{"name": "url", "value": "u"}]}
+REMOTE = [{"name": "pipelineref.resolver", "value": "git"}, {"name": "pipelineref.params.url", "value": "u"}]
+
+
+def request(*params: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    owner = {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": "run-1", "uid": UID, "controller": True}
+    return {
+        "apiVersion": "resolution.tekton.dev/v1beta1",
+        "kind": "ResolutionRequest",
+        "metadata": {
+            "name": "wrap-1",
+            "namespace": "ci",
+            "uid": "r-1",
+            "creationTimestamp": T0,
+            "labels": {"resolution.tekton.dev/type": "wrap"},
+            "ownerReferences": [owner],
+            **meta,
+        },
+        "spec": {"params": [{"name": "target", "value": TARGET.replace("$(context.pipelineRun.name)", "x")}, *params]},
+    }
+
+
+def the_pipeline(*tasks: dict[str, Any]) -> dict[str, Any]:
+    meta = {"name": "p", "namespace": "ci", "uid": "p-1"}
+    return {"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": meta, "spec": pipeline(*tasks)}
+
+
+def walk(asked: dict[str, Any], *found: Any, now: str = T0) -> tuple[list[Any], Any]:
+    """Take the course with what is found at each step; return the steps and the outcome."""
+    steps = []
+    course = resolve(asked, INSTALLATION, now)
+    try:
+        step = next(course)
+        for value in found:
+            steps.append(step)
+            step = course.throw(value) if isinstance(value, Exception) else course.send(value)
+        raise AssertionError(f"it wants {step}")
+    except StopIteration as end:
+        return steps, end.value
+
+
+def answered(value: Any, **origin: Any) -> dict[str, Any]:
+    data = b64encode(json.dumps(value).encode()).decode()
+    return {"metadata": {}, "status": {"data": data, "refSource": origin}}
+
+
+def test_what_is_asked_for_first_depends_on_nothing_but_the_objects() -> None:
+    asked = request({"name": "pipelineref", "value": "p"}, {"name": "base", "value": "reg.io/base:1"})
+    found = (pipeline_run(), the_pipeline(task("a")), "reg.io/base@sha256:00")
+    steps, outcome = walk(asked, *found)
+    assert steps == [Get("PipelineRun", "run-1"), Get("Pipeline", "p"), Pin("reg.io/base:1")]
+    assert isinstance(outcome, Answer)
+    assert walk(asked, *found) == (steps, outcome)
+
+
+def test_no_base_is_pinned_where_none_is_asked_for() -> None:
+    steps, _ = walk(request({"name": "pipelineref", "value": "p"}), pipeline_run(), the_pipeline(task("a")))
+    assert not any(isinstance(step, Pin) for step in steps)
+
+
+def test_all_resolvers_are_asked_before_one_is_waited_for() -> None:
+    tasks = [
+        {"name": "a", "taskRef": GIT, "workspaces": [{"name": "ws"}]},
+        {"name": "b", "taskRef": {**GIT, "resolver": "hub"}, "workspaces": [{"name": "ws"}]},
+    ]
+    asked = request({"name": "pipelineref", "value": "p"}, {"name": "form", "value": "inline"})
+    steps, outcome = walk(asked, pipeline_run(), the_pipeline(*tasks), {}, {})
+    assert [type(step) for step in steps] == [Get, Get, Ask, Ask]
+    assert outcome == Waiting("git", 55)
+
+
+def test_the_longer_it_waits_the_less_time_is_left_and_then_it_is_refused() -> None:
+    asked = request(*REMOTE)
+    assert walk(asked, pipeline_run(), {}, now=T50)[1] == Waiting("git", 5)
+    late = walk(asked, pipeline_run(), {}, now=T56)[1]
+    assert isinstance(late, Answer)
+    assert late.refusal == "resolver git has not answered in time; see its ResolutionRequest and its logs"
+    assert seconds_left(asked, Installation(SETTINGS, deadline=300), T56) == 239
+
+
+def test_an_answer_that_comes_late_is_used_all_the_same() -> None:
+    _, outcome = walk(request(*REMOTE), pipeline_run(), answered(the_pipeline(task("a")), uri="u"), now=T56)
+    assert outcome.refusal is None
+    assert outcome.status["refSource"] == outcome.status["source"] == {"uri": "u"}
+
+
+def test_trouble_that_is_told_to_the_course_becomes_the_refusal() -> None:
+    asked = request({"name": "pipelineref", "value": "p"}, {"name": "base", "value": "reg.io/base:1"})
+    trouble = UnavailableError("no answer", subject="reg.io", remedy="wait")
+    _, outcome = walk(asked, pipeline_run(), the_pipeline(task("a")), trouble)
+    assert outcome.refusal == "reg.io: no answer; wait"
+    check({**asked, "status": outcome.status})
+
+
+@pytest.mark.parametrize("run", [None, {"metadata": {"name": "run-1", "uid": "another"}}])
+def test_a_request_whose_run_is_gone_is_left_alone(run: dict[str, Any] | None) -> None:
+    assert walk(request({"name": "pipelineref", "value": "p"}), run)[1] is None
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"data": "eA=="},
+        {"data": "", "conditions": [{"type": "Succeeded", "status": "False"}]},
+        {"data": "", "conditions": [{"type": "Succeeded", "status": "True"}]},
+    ],
+)
+def test_an_answered_request_takes_no_step(status: dict[str, Any]) -> None:
+    asked = {**request(), "status": status}
+    assert is_answered(asked)
+    assert walk(asked) == ([], None)
+
+
+def test_a_nested_request_is_found_again_by_its_name() -> None:
+    one = nested_request(request(), Reference(resolver="git", params=(("url", '"u"'),)))
+    check(one)
+    assert one == nested_request(request(), Reference(resolver="git", params=(("url", '"u"'),)))
+    others = [
+        nested_request(request(), Reference(resolver="git", params=(("url", '"v"'),))),
+        nested_request(request(), Reference(resolver="hub", params=(("url", '"u"'),))),
+        nested_request(request(uid="r-2"), Reference(resolver="git", params=(("url", '"u"'),))),
+    ]
+    names = {found["metadata"]["name"] for found in [one, *others]}
+    assert len(names) == 4
+    long = nested_request(request(name="wrap-" + "0" * 58), Reference(resolver="git"))
+    assert len(long["metadata"]["name"]) == 63
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"data": "%%%"}, "something else than text"),
+        ({"data": b64encode(b"\xff").decode()}, "something else than text"),
+        ({"data": b64encode(b"a: [").decode()}, "no YAML"),
+        ({"data": b64encode(b"a: 1\n---\nb: 2").decode()}, "answered with 2 objects"),
+        ({"data": ""}, "its resolver failed: it says no more"),
+    ],
+)
+def test_what_another_resolver_answered_wrongly_is_told(status: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        nested_source({"status": status}, "Pipeline git(url=u)")
+
+
+def test_the_old_name_of_an_origin_is_read_too() -> None:
+    status = answered({"kind": "Task"})["status"] | {"refSource": {}, "source": {"uri": "old"}}
+    assert nested_source({"status": status}, "Task t").origin == {"uri": "old"}
+
+
+def test_the_origin_of_a_local_object_changes_with_what_it_says() -> None:
+    one, other = the_pipeline(task("a")), the_pipeline(task("b"))
+    found = local_source(one, "Pipeline p").origin
+    assert found["uri"] == "/apis/tekton.dev/v1/namespaces/ci/pipeline/p@p-1"
+    assert local_source({**one, "status": {"x": 1}}, "Pipeline p").origin == found
+    assert local_source(other, "Pipeline p").origin["digest"] != found["digest"]
+    with pytest.raises(UnwrappableError, match="there is none"):
+        local_source(None, "Pipeline p")
+
+
+def test_a_task_of_the_answer_can_be_asked_for() -> None:
+    refers = {"name": "a", "taskRef": {"name": "t"}, "workspaces": [{"name": "ws"}]}
+    _, outcome = walk(request({"name": "pipelineref", "value": "p"}), pipeline_run(), the_pipeline(refers))
+    params = json.loads(b64decode(outcome.status["data"]))["spec"]["tasks"][0]["taskRef"]["params"]
+    asked = {**request(), "spec": {"params": params}}
+    steps, outcome = walk(asked, the_task())
+    assert steps == [Get("Task", "t")]
+    assert json.loads(b64decode(outcome.status["data"]))["kind"] == "Task"
+
+
+def test_events_lead_to_the_object_that_they_are_about() -> None:
+    asked = request()
+    nested = nested_request(asked, Reference(resolver="git"))
+    assert request_concerned(asked) == "wrap-1"
+    assert request_concerned(nested) is None
+    assert request_concerned({**nested, "status": {"data": "eA=="}}) == "wrap-1"
+    assert request_concerned({**asked, "status": {"data": "eA=="}}) is None
+    assert request_concerned(request(labels={"resolution.tekton.dev/type": "git"})) is None
+    assert request_concerned({"metadata": {"name": "n"}}) is None
+
+
+def test_runs_that_ended_and_children_that_ended_long_ago_concern_nobody() -> None:
+    ended = {"conditions": [{"type": "Succeeded", "status": "True"}]}
+    run = custom_run()
+    assert run_concerned(run) == "run"
+    assert run_concerned({**run, "status": ended}) is None
+    owner = {"kind": "CustomRun", "name": "run", "uid": "u-1", "controller": True}
+    child = pipeline_run()
+    child["metadata"]["ownerReferences"] = [owner]
+    assert parent_concerned(child, is_new=False) == ("CustomRun", "run")
+    assert parent_concerned({**child, "status": ended}, is_new=True) == ("CustomRun", "run")
+    assert parent_concerned({**child, "status": ended}, is_new=False) is None
+    assert parent_concerned(pipeline_run(), is_new=True) is None
