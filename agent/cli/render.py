@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from agent.cli.context import Session
 from agent.cli.files import files, read_files
 from agent.cli.output import write
 from agent.cli.progress import warn
@@ -41,29 +42,51 @@ from agent.cli.progress import warn
     default="termination-message",
     help="Tekton's feature flag of that name: sidecar-logs lets results of any size pass.",
 )
+@click.option(
+    "--lookup-bundle",
+    "lookup",
+    metavar="BUNDLE",
+    help="Look up there what runs name, instead of where they say, and leave out what belongs in a bundle.",
+)
+@click.option(
+    "--rewrite-bundle",
+    "repointings",
+    metavar="OLD=NEW",
+    multiple=True,
+    help="Name bundle NEW wherever OLD is named; OLD without tag and digest stands for all of them. Repeatable.",
+)
 @click.option("--diff", is_flag=True, help="Show what is added, instead.")
 def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
     """Print what the controller would make of the Pipelines and runs in FILE.
 
     FILE has PipelineRuns, or CustomRuns of OCIPipeline, with their Pipelines and Tasks. The result needs no controller:
-    it can be applied as it is. No cluster is asked for anything.
+    it can be applied as it is. No cluster is asked for anything. What a run looks up in a bundle is written into it.
     """
+    from agent.sync.bundle import Bundles
     from agent.tekton import documents
     from agent.tekton.offline import render
 
     found = [document for _, document in read_files(paths)]
-    rendered = render(found, _wish(**wishes))
-    if rendered != found and not wishes["image"]:
+    with Session(plain_http=wishes["plain_http"]).stores() as open_store:
+        after = documents.write(render(found, _wish(**wishes), Bundles(open_store)))
+    if default_image() in after and not wishes["image"]:
         warn(f"the steps' image is {default_image()}, which stands for yours; name that with --image")
-    after = documents.write(rendered)
     if diff:
         before = documents.write(found).splitlines(keepends=True)
         after = "".join(difflib.unified_diff(before, after.splitlines(keepends=True), "given", "rendered"))
     write(after.encode())
 
 
-def _wish(image: str | None, plain_http: bool, ca_config_map: str | None, results_from: Any, **words: Any) -> Any:
+def _wish(
+    image: str | None,
+    plain_http: bool,
+    ca_config_map: str | None,
+    results_from: Any,
+    repointings: tuple[str, ...],
+    **words: Any,
+) -> Any:
     from agent.tekton.offline import Wish
+    from agent.tekton.repoint import parse_repointing
     from agent.tekton.wrapping import Settings
 
     settings = Settings(
@@ -72,7 +95,7 @@ def _wish(image: str | None, plain_http: bool, ca_config_map: str | None, result
         ca_config_map=ca_config_map,
         results_from=results_from,
     )
-    return Wish(settings, **words)
+    return Wish(settings, repointings=tuple(map(parse_repointing, repointings)), **words)
 
 
 def default_image() -> str:

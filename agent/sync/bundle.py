@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agent.core.digest import Digest
 from agent.core.image import DEFAULT_PLATFORM
 from agent.core.manifest import DOCKER_LIST, INDEX, MANIFEST, choose_platform, load_json
-from agent.core.reference import Reference
-from agent.errors import IntegrityError, NotInBundleError
+from agent.core.reference import Reference, parse_reference
+from agent.errors import IntegrityError, UsageError
 from agent.store.port import Manifest, Store
 from agent.sync.located import read_small_blob
 from agent.tekton.bundle import Member, find, pack, parse_members, unpack
@@ -44,7 +44,7 @@ def read_bundle(store: Store, reference: Reference) -> Bundle:
     """Return what a bundle holds. Of an index it is the image for linux/amd64, as Tekton has it.
 
     Raises:
-        NotInBundleError: there is none at the reference.
+        UsageError: there is none at the reference.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     subject = str(reference)
@@ -71,10 +71,37 @@ def read_object(store: Store, bundle: Bundle, kind: str, name: str) -> dict[str,
     return unpack(read_small_blob(store, member.digest, member.size), member, str(bundle.reference))
 
 
+class Bundles:
+    """Bundles and what is in them, each read once: all that is looked up in one comes from the same image."""
+
+    def __init__(self, open_store: Callable[[Reference], Store]) -> None:
+        self._open_store = open_store
+        self._read: dict[str, Bundle] = {}
+
+    def get(self, place: str, kind: str, name: str) -> dict[str, Any]:
+        """Return an object of the bundle at the reference `place`; raises as `read_object` and `read_bundle` do."""
+        bundle = self._bundle(place)
+        return read_object(self._open_store(bundle.reference), bundle, kind, name)
+
+    def held(self, place: str) -> tuple[Member, ...]:
+        """Return what a bundle holds; raises as `read_bundle` does."""
+        return self._bundle(place).members
+
+    def digest(self, place: str) -> Digest:
+        """Return a bundle's digest; raises as `read_bundle` does."""
+        return self._bundle(place).digest
+
+    def _bundle(self, place: str) -> Bundle:
+        if place not in self._read:
+            reference = parse_reference(place)
+            self._read[place] = read_bundle(self._open_store(reference), reference)
+        return self._read[place]
+
+
 def _manifest(store: Store, reference: str, subject: str) -> Manifest:
     found = store.get_manifest(reference)
     if found is None:
-        raise NotInBundleError("there is no such bundle", subject=subject, remedy="push it, or mend the reference")
+        raise UsageError("there is no such bundle", subject=subject, remedy="push it, or mend the reference")
     if found.media_type not in (INDEX, DOCKER_LIST) and b'"layers"' not in found.data:
         raise IntegrityError("it is no image", subject=subject, remedy="name a bundle")
     return found
