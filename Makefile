@@ -24,7 +24,7 @@ layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 # Writes the expected results of rewriting Tekton's objects anew; then read the diff.
 golden: $(VENV)/.dev
@@ -37,12 +37,14 @@ soak: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
-# Pins what the image installs. Use the oldest Python that is supported: what later ones need is part of what it needs.
+# Pins what the image installs, with every extra but dev. Use the oldest Python that is supported: what later ones need
+# is part of what it needs.
 PIN := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
   --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 lock: $(VENV)/.dev
-	$(PIN) --output-file images/agent/requirements.lock pyproject.toml
+	$(PIN) --extra tekton --output-file images/agent/requirements.lock pyproject.toml
+	$(PIN) --extra controller --output-file images/agent/controller.lock pyproject.toml
 	$(PIN) --only-build-deps --build-deps-for wheel --output-file images/agent/build.lock pyproject.toml
 
 $(VENV)/.runtime: pyproject.toml

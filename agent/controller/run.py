@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import kopf
 
@@ -25,6 +26,9 @@ from agent.controller.work import Failed, Key, Look, Work
 from agent.core.rfc3339 import format_time
 from agent.errors import AgentError, UnavailableError
 from agent.tekton.installation import Installation
+
+IDENTITY: Any = "instep"
+"""For kopf's peering, which is off. Without one it looks for the user's name, and in a pod there may be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ async def serve(
             await kopf.operator(
                 registry=register(work, login, has_runs=has_runs),
                 settings=settings(),
+                identity=IDENTITY,
                 clusterwide=not options.namespaces,
                 namespaces=options.namespaces,
                 stop_flag=stop,

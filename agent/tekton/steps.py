@@ -13,7 +13,8 @@ from agent.tekton.plan import Mount, Plan
 from agent.tekton.security import security_context
 from agent.tekton.variables import CREDENTIALS, POD, TASK_RUN, dump
 
-COMMAND = ["agent"]
+COMMAND = ["/usr/local/bin/agent"]
+"""Where the image has it: a pod template may set PATH."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,8 +59,9 @@ def _licences(distribution: Distribution) -> list[dict[str, Any]]:
 
 
 def _needs(distribution: Distribution, found: dict[str, Distribution]) -> list[str]:
-    """What is installed of what it asks for, extras left out."""
-    asked = [line for line in distribution.requires or [] if "extra ==" not in line]
+    """What is installed of what it asks for; of the extras, those that the image has."""
+    left_out = 'extra == "dev"' if _name(distribution.metadata["Name"]) == ROOT else "extra =="
+    asked = [line for line in distribution.requires or [] if left_out not in line]
     names = {_name(match[0]) for line in asked if (match := re.match(r"[A-Za-z0-9._-]+", line))}
     return sorted(_purl(name, found[name]) for name in names if name in found)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import random
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,12 +20,12 @@ from agent.archive.gzip import pack_extra, pack_member
 from agent.archive.limits import Limits
 from agent.archive.reader import Expected, LayerReader, read_layer
 from agent.archive.tar import END, encode_header, padded, whiteout_header
-from agent.archive.toc import Toc, TocWriter
+from agent.archive.toc import TocWriter
 from agent.core.digest import Digest, digest_of
-from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Write
+from agent.core.entry import Context, Kind, Node, TocEntry, Write
 from agent.core.item import Linked, Opaque, Placed, Whiteout
-from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
-from tests.archive.packing import BASE, TIME, Packed, digest, directory, file, pack, read, running, sample
+from agent.errors import IntegrityError, UnsafeArchiveError
+from tests.archive.packing import TIME, Packed, digest, file, pack, read, sample
 
 ZSTD, GZIP, NONE = (media_type_of(compression) for compression in COMPRESSIONS)
 PLAIN = Node(Kind.FILE, 0o644)
@@ -443,69 +442,3 @@ def test_huge_table_of_contents_is_refused() -> None:
     packed = honest()
     with pytest.raises(UnsafeArchiveError):
         read(packed.blob, ZSTD, packed.expected, Limits(toc=100))
-
-
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_iterator_closed_early_ends_all_threads(compression: Compression) -> None:
-    noise = random.Random(1).randbytes(3_000_000)
-    contents = {b"f%d" % number: noise for number in range(20)}
-    packed = pack([file(path) for path in contents], contents, (), compression)
-    chunks = (packed.blob[at : at + 1000] for at in range(0, len(packed.blob), 1000))
-    items = read_layer(chunks, packed.layer.media_type, packed.expected)
-    next(items)
-    assert len(running()) == 1
-    items.close()
-    assert running() == []
-
-
-def test_error_of_the_store_comes_through_and_ends_all_threads() -> None:
-    def broken() -> Iterator[bytes]:
-        yield sample().blob[:100]
-        raise AgentError("gone", subject="registry", remedy="wait")
-
-    with pytest.raises(AgentError, match="registry"):
-        list(read_layer(broken(), ZSTD, Expected()))
-    assert running() == []
-
-
-def test_reader_keeps_few_frames_when_the_consumer_is_slow() -> None:
-    contents = {b"f%03d" % number: bytes(1 << 20) for number in range(100)}
-    packed = pack([file(path) for path in contents], contents, (), "none")
-    given = 0
-
-    def chunks() -> Iterator[bytes]:
-        nonlocal given
-        for at in range(0, len(packed.blob), 1 << 20):
-            given += 1
-            yield packed.blob[at : at + (1 << 20)]
-
-    items = read_layer(chunks(), NONE, packed.expected)
-    next(items)
-    assert given <= 12
-    items.close()
-
-
-def test_size_of_the_tar_is_known_at_the_end() -> None:
-    reader = LayerReader([TAR + bytes(512)], NONE, Expected())
-    assert sum(1 for _ in reader) == 2
-    assert reader.size == len(TAR)
-
-
-def test_table_of_contents_comes_from_the_blob_read() -> None:
-    packed = pack([Delete(b"a", Kind.DIR, BASE, True), directory(b"b")], {}, (b"a",))
-    reader = LayerReader([packed.blob], ZSTD, packed.expected)
-    list(reader)
-    assert isinstance(reader.toc, Toc)
-    assert [entry.whiteout for entry in reader.toc if isinstance(entry, Delete)] == [True]
-
-
-@pytest.mark.parametrize("size", [100, 3 << 20])
-def test_content_that_is_not_the_promised_one_fails_before_its_end_is_told(size: int) -> None:
-    packed = pack([file(b"a"), file(b"b")], {b"a": bytes(size), b"b": b"b"}, compression="none")
-    at = next(entry.offset for entry in packed.written if entry.path == b"a")
-    promised = {at: sha256(b"something else").digest()}
-    given: list[bytes] = []
-    with pytest.raises(IntegrityError, match="content is not the one"):
-        for _, content in LayerReader([packed.blob], NONE, packed.expected, contents=promised):
-            given.append(b"".join(content))
-    assert given == []

@@ -24,7 +24,7 @@ PYTHON = "localhost/python"
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Images]:
-    """`python`, a Debian with Python; `agent`; `base`. The processes of a parallel run share them."""
+    """`python`, a Debian with Python; `agent`; `controller`; `base`. The processes of a parallel run share them."""
     shared = tmp_path_factory.getbasetemp()
     if worker_id != "master":
         shared = shared.parent
@@ -75,9 +75,12 @@ def _build(images: Images) -> None:
             shutil.copy(source, destination)
     with tarfile.open(archive) as tar:
         version = tar.getmember("./usr/bin/python3").linkname.removeprefix("python")
-    for lock in ("build.lock", "requirements.lock"):
+    for lock in ("build.lock", "requirements.lock", "controller.lock"):
         _download(context / "images/agent" / lock, context / "images/agent/wheels", version)
-    images.build("agent", context, "--build-arg", f"PYTHON_BASE={PYTHON}", "--build-arg", "PIP_NO_INDEX=1")
+    offline = ("--build-arg", f"PYTHON_BASE={PYTHON}", "--build-arg", "PIP_NO_INDEX=1")
+    images.build("agent", context, *offline)
+    as_controller = ("--build-arg", "LOCK=controller.lock", "--build-arg", "RUN_AS=65532")
+    images.build("controller", context, *offline, *as_controller)
     images.build("base", context / "images/base")
 
 

@@ -28,7 +28,7 @@ set -eu
 root=$1 volume=$2
 shift 2
 mount --bind "$root" "$root"
-mount --bind "$volume" "$root/work"
+mount --bind "$volume" "$root/volume"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -o remount,bind,ro "$root"
@@ -40,14 +40,14 @@ _DROP = ("--no-new-privs", "--bounding-set=-all,+sys_chroot,+setgid,+setuid")
 
 
 class Container:
-    """A container of an image; `volume` is what it sees, and may change, as `/work`."""
+    """A container of an image; `volume` is what it sees, and may change, as `/volume`."""
 
     def __init__(self, root: Path, config: Mapping[str, Any], volume: Path) -> None:
         self.root = root
         self.config = config
         self.volume = volume
         self.started: list[subprocess.Popen[str]] = []
-        (root / "work").mkdir(exist_ok=True)
+        (root / "volume").mkdir(exist_ok=True)
         volume.mkdir(exist_ok=True)
         volume.chmod(0o777)
 

@@ -23,14 +23,14 @@ from tests.store.conftest import make_certificate
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
-STATE = ("--state", "/work/state")
+STATE = ("--state", "/volume/state")
 CHANGE = """
 import json, os
-os.makedirs("/work/a/new/deep")
-open("/work/a/new/deep/file", "w").write("from the container")
-open("/work/a/README", "a").write("more\\n")
-os.unlink("/work/a/src/main.c")
-print(json.dumps(sorted(os.listdir("/work/a"))))
+os.makedirs("/volume/a/new/deep")
+open("/volume/a/new/deep/file", "w").write("from the container")
+open("/volume/a/README", "a").write("more\\n")
+os.unlink("/volume/a/src/main.c")
+print(json.dumps(sorted(os.listdir("/volume/a"))))
 """
 ABOUT = """
 import json, os, pwd
@@ -98,10 +98,10 @@ def test_the_container_is_as_restricted_as_these_tests_say(container: Container)
 def test_it_pulls_pushes_and_what_comes_back_is_the_same(
     container: Container, agent: Agent, filled: str, tmp_path: Path
 ) -> None:
-    container("pull", *STATE, filled, "/work/a")
+    container("pull", *STATE, filled, "/volume/a")
     assert container.python(CHANGE) == ["README", "new", "src"]
-    container("push", *STATE, "-m", "from within", filled, "/work/a")
-    container("pull", "--state", "/work/other", filled, "/work/b")
+    container("push", *STATE, "-m", "from within", filled, "/volume/a")
+    container("pull", "--state", "/volume/other", filled, "/volume/b")
     pushed = snapshot(container.volume / "a")
     assert unlike(pushed, snapshot(container.volume / "b")) == {}
     agent("pull", filled, tmp_path / "back")
@@ -111,9 +111,9 @@ def test_it_pulls_pushes_and_what_comes_back_is_the_same(
 
 
 def test_it_remembers_in_the_volume_that_it_is_told_of(container: Container, filled: str) -> None:
-    told = {"INSTEP_STATE": "/work/state", "HOME": "/nonexistent"}
-    container("pull", filled, "/work/a", env=told)
-    assert "nothing changed" in container("status", "/work/a", env=told).stdout
+    told = {"INSTEP_STATE": "/volume/state", "HOME": "/nonexistent"}
+    container("pull", filled, "/volume/a", env=told)
+    assert "nothing changed" in container("status", "/volume/a", env=told).stdout
     assert (container.volume / "state").stat().st_uid == USER
 
 
@@ -122,7 +122,7 @@ def test_nothing_that_the_environment_says_to_python_is_heard(container: Contain
     evil.mkdir()
     for name in ("click", "sitecustomize", "usercustomize", "zstandard", "agent"):
         (evil / f"{name}.py").write_text("raise SystemExit('imported from the environment')\n")
-    path = {"PYTHONPATH": "/work/evil"}
+    path = {"PYTHONPATH": "/volume/evil"}
     everything = {
         **path,
         "PYTHONHOME": "/nowhere",
@@ -132,8 +132,8 @@ def test_nothing_that_the_environment_says_to_python_is_heard(container: Contain
     }
     heard = container.run("/opt/agent/bin/python3", "-c", "import click", env=path, exits=1)
     assert "imported from the environment" in heard.stderr
-    container("pull", *STATE, filled, "/work/a", env=everything)
-    assert "nothing changed" in container("status", *STATE, "/work/a", env=everything).stdout
+    container("pull", *STATE, filled, "/volume/a", env=everything)
+    assert "nothing changed" in container("status", *STATE, "/volume/a", env=everything).stdout
 
 
 def test_sigterm_ends_a_push_that_can_be_repeated(
@@ -142,23 +142,25 @@ def test_sigterm_ends_a_push_that_can_be_repeated(
     with FaultProxy(registry) as proxy:
         proxy.on("POST", "/blobs/uploads", Fault(delay=60))
         there = filled.replace(registry, proxy.address)
-        container("pull", *STATE, there, "/work/a")
+        container("pull", *STATE, there, "/volume/a")
         container.python(CHANGE)
-        push = container.start("/usr/local/bin/agent", "push", *STATE, there, "/work/a")
+        push = container.start("/usr/local/bin/agent", "push", *STATE, there, "/volume/a")
         eventually(lambda: proxy.count("POST", "/blobs/uploads"))
         container.signal(push, signal.SIGTERM)
         err = push.communicate(timeout=20)[1]
         assert (push.returncode, "Traceback" in err) == (143, False)
         assert len(agent.json("log", filled)["changes"]) == 1
-        container("push", *STATE, there, "/work/a")
+        container("push", *STATE, there, "/volume/a")
     assert len(agent.json("log", filled)["changes"]) == 2
 
 
 def test_exec_passes_signals_and_exit_codes_on(container: Container, filled: str) -> None:
     python = ("--", "/opt/agent/bin/python3", "-c")
-    container("exec", *STATE, filled, "/work/a", *python, "raise SystemExit(7)", exits=7)
+    container("exec", *STATE, filled, "/volume/a", *python, "raise SystemExit(7)", exits=7)
     waiting = "import time; open('ready', 'w').close(); time.sleep(60)"
-    running = container.start("/usr/local/bin/agent", "exec", "--state", "/work/2", filled, "/work/b", *python, waiting)
+    running = container.start(
+        "/usr/local/bin/agent", "exec", "--state", "/volume/2", filled, "/volume/b", *python, waiting
+    )
     eventually((container.volume / "b/ready").exists)
     container.signal(running, signal.SIGTERM)
     running.communicate(timeout=20)
@@ -193,12 +195,12 @@ def test_a_credential_helper_and_an_authority_of_ones_own(
     (container.volume / "ca.crt").write_bytes(Path(certificate).read_bytes())
     (container.volume / "a").mkdir()
     (container.volume / "a/file").write_text("x")
-    login = {"DOCKER_CONFIG": "/work"}
-    push = ("push", *STATE, f"registry.test:{running.address.partition(':')[2]}/team/ws:main", "/work/a")
+    login = {"DOCKER_CONFIG": "/volume"}
+    push = ("push", *STATE, f"registry.test:{running.address.partition(':')[2]}/team/ws:main", "/volume/a")
     assert "certificate" in container(*push, env=login, exits=21).stderr
-    container(*push, "--ca-file", "/work/ca.crt", exits=20)
-    container(*push, "--ca-file", "/work/ca.crt", env=login)
-    container(*push, env={**login, "SSL_CERT_FILE": "/work/ca.crt"})
+    container(*push, "--ca-file", "/volume/ca.crt", exits=20)
+    container(*push, "--ca-file", "/volume/ca.crt", env=login)
+    container(*push, env={**login, "SSL_CERT_FILE": "/volume/ca.crt"})
 
 
 def test_nothing_is_compiled_at_the_start(container: Container) -> None:

@@ -12,7 +12,7 @@ from tests.images.container import Container, Images
 from tests.interop.tools import Skopeo
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
-STATE = ("--state", "/work/state")
+STATE = ("--state", "/volume/state")
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def pushed(images: Images, registry: str) -> str:
 
 def test_a_workspace_starts_from_it_empty(container: Container, registry: str, pushed: str) -> None:
     target = f"{registry}/images/from-base:ws"
-    container("pull", *STATE, "--base", pushed, target, "/work/a")
+    container("pull", *STATE, "--base", pushed, target, "/volume/a")
     assert list((container.volume / "a").iterdir()) == []
     write(bytes(container.volume / "a"), b"first", b"1")
-    container("push", *STATE, target, "/work/a")
+    container("push", *STATE, target, "/volume/a")
     assert container("ls", target).stdout == "first\n"
     [change, base] = json.loads(container("log", "--json", target).stdout)["changes"]
     assert (change["written"], base["written"]) == (1, 0)

@@ -57,7 +57,7 @@ def test_the_task_lists_what_is_to_be_done_and_a_failed_one_keeps_its_tree(
     given = {"params.repository": repository, "params.base": base}
 
     def write(line: str) -> None:
-        seeding = ("exec", "--state", "/work/seeding", "--base", base, f"{repository}:main", "/work/seed", "--")
+        seeding = ("exec", "--state", "/volume/seeding", "--base", base, f"{repository}:main", "/volume/seed", "--")
         todo(*seeding, "sh", "-c", f"echo '{line}' > main.c")
 
     write("// TODO: all")

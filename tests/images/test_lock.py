@@ -11,17 +11,18 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+LOCKS = {"requirements.lock": ("tekton",), "controller.lock": ("controller",)}
 
 
 def asked(lock: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     if lock == "build.lock":
         return list(project["build-system"]["requires"])
-    optional = project["project"]["optional-dependencies"]
-    return project["project"]["dependencies"] + [line for name in optional if name != "dev" for line in optional[name]]
+    extras = [line for name in LOCKS[lock] for line in project["project"]["optional-dependencies"][name]]
+    return project["project"]["dependencies"] + extras
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "build.lock"])
+@pytest.mark.parametrize("lock", [*LOCKS, "build.lock"])
 def test_everything_that_is_asked_for_is_pinned_with_hashes(lock: str) -> None:
     text = (ROOT / "images/agent" / lock).read_text()
     pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE))
@@ -31,6 +32,6 @@ def test_everything_that_is_asked_for_is_pinned_with_hashes(lock: str) -> None:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "build.lock"])
+@pytest.mark.parametrize("lock", [*LOCKS, "build.lock"])
 def test_no_index_is_named(lock: str) -> None:
     assert not re.search(r"://|--(extra-)?index|--find-links|--trusted", (ROOT / "images/agent" / lock).read_text())

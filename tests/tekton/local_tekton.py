@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.tekton.graph import dependencies
+from agent.tekton.steps import COMMAND
 
 _VARIABLE = re.compile(r"\$\(([^()]*)\)")
 
@@ -136,7 +137,7 @@ class LocalTekton:
 
 
 def _program(word: str) -> list[str]:
-    return [sys.executable, "-m", "agent"] if word == "agent" else [word]
+    return [sys.executable, "-m", "agent"] if word == COMMAND[0] else [word]
 
 
 def _moved(word: str, mounts: dict[str, str]) -> str:

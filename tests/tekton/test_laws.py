@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.tekton.steps import COMMAND
 from agent.tekton.task import unwrap_task_spec
 from tests.property.edits import laws
 from tests.tekton.made import UID, a_run, known, pipeline, the_task, wrap
@@ -115,7 +116,7 @@ def test_steps_have_different_names_and_one_pull_is_first_and_one_push_last(foun
             continue
         names = [step["name"] for step in new["taskSpec"]["steps"]]
         assert len(set(names)) == len(names)
-        words = [step["args"][1] if step.get("command") == ["agent"] else "" for step in new["taskSpec"]["steps"]]
+        words = [step["args"][1] if step.get("command") == COMMAND else "" for step in new["taskSpec"]["steps"]]
         assert words.count("pull") <= 1
         assert words.count("push") <= 1
         assert "pull" not in words[1:]
@@ -129,7 +130,7 @@ def test_only_lanes_of_tasks_that_come_before_are_named(found: dict[str, Any]) -
     names = [task["name"] for task in found["tasks"]]
     for index, task in enumerate(tasks_of(wrapped)):
         for step in task.get("taskSpec", {}).get("steps", []):
-            if step.get("command") != ["agent"]:
+            if step.get("command") != COMMAND:
                 continue
             for workspace in json.loads(step["args"][2])["workspaces"]:
                 before = names[:index] if index < len(names) else names

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent.errors import UnwrappableError
 from agent.tekton.budget import result_limit
 from agent.tekton.plan import Mount, Plan, format_plan, parse_plan
+from agent.tekton.steps import COMMAND
 from agent.tekton.task import unwrap_task_spec, wrap_task, wrap_task_spec
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, a_run, argument, pipeline, spec, steps_of, task, the_task, wrap
@@ -43,7 +44,7 @@ def test_one_step_in_front_and_one_behind_for_all_workspaces() -> None:
 def test_both_steps_get_one_argument_and_nothing_from_a_shell() -> None:
     found = wrapped()
     pull, _, push = found["steps"]
-    assert pull["command"] == push["command"] == ["agent"]
+    assert pull["command"] == push["command"] == COMMAND
     assert pull["args"][:2] == ["step", "pull"]
     assert push["args"][:2] == ["step", "push"]
     assert pull["args"][2] == push["args"][2]
