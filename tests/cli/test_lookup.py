@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,12 @@ def objects(path: Path) -> list[dict[str, Any]]:
 
 
 OBJECTS = objects(EXAMPLE / "tekton")
-[RUN] = objects(EXAMPLE / "runs")
+RUN: dict[str, Any] = {
+    "apiVersion": "tekton.dev/v1",
+    "kind": "PipelineRun",
+    "metadata": {"generateName": "ci-"},
+    "spec": {"pipelineRef": {"name": "ci"}, "workspaces": [{"name": "source", "emptyDir": {}}]},
+}
 
 
 class Lookups:
@@ -269,6 +278,73 @@ def test_a_run_that_contradicts_itself_is_refused(lookups: Lookups) -> None:
     assert "leave one of them out" in lookups.fails(2, values=(value,))
 
 
+# The example.
+
+
 def test_the_example_is_valid() -> None:
-    for value in (*OBJECTS, RUN):
+    for value in [*OBJECTS, *objects(EXAMPLE / "runs"), *objects(EXAMPLE / "other-repository")]:
+        value["spec"].pop("lookup", None)
         check(value)
+
+
+def test_the_presubmit_of_the_example_makes_runs_of_this_commit(lookups: Lookups) -> None:
+    (lookups.agent.place / "agent").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m agent "$@"\n')
+    (lookups.agent.place / "agent").chmod(0o755)
+    environ = {**lookups.agent.environ, "PATH": f"{lookups.agent.place}:{lookups.agent.environ['PATH']}"}
+    bundle = f"{lookups.base}:pr-7"
+    done = subprocess.run(
+        [EXAMPLE / "presubmit.sh", bundle], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    nightly, ci = documents.read(done.stdout, "presubmit")
+    for value in (nightly, ci):
+        check(value)
+    pinned = f"{bundle}@{lookups.agent.json('bundle', 'list', bundle)['digest']}"
+    assert nightly["spec"]["taskRef"]["params"][0]["value"] == pinned
+    assert ci["metadata"]["annotations"] == {"instep.dev/pipeline-source": pinned}
+    assert "registry.example.com/team/ci" not in done.stdout
+    assert [task["taskSpec"]["steps"][-1]["name"] for task in ci["spec"]["pipelineSpec"]["tasks"]] == [
+        "instep-push",
+        "test",
+    ]
+
+
+def test_two_repositories_with_the_same_names_do_not_meet(lookups: Lookups) -> None:
+    other = objects(EXAMPLE / "other-repository")
+    ours, ours_pinned = lookups.push("ours", *OBJECTS)
+    theirs, theirs_pinned = lookups.push("theirs", *[value for value in other if value["kind"] != "PipelineRun"])
+    [run_of_theirs] = [value for value in other if value["kind"] == "PipelineRun"]
+    runs = (
+        {**RUN, "spec": {**RUN["spec"], "lookup": {"bundle": ours}}},
+        {**run_of_theirs, "spec": {**run_of_theirs["spec"], "lookup": {"bundle": theirs}}},
+    )
+    found = lookups.render(values=runs)
+    sources = [value["metadata"]["annotations"]["instep.dev/pipeline-source"] for value in found]
+    assert sources == [ours_pinned, theirs_pinned]
+    commands = [value["spec"]["pipelineSpec"]["tasks"][0]["taskSpec"]["steps"][0] for value in found]
+    assert "script" in commands[0]
+    assert commands[1]["args"] == [f"looked up in {theirs}"]
+
+
+def test_the_commands_of_the_page_work(lookups: Lookups) -> None:
+    """All of them that need no cluster, with a registry of our own in the page and in the files."""
+    root, place = EXAMPLE.parents[1], lookups.agent.place
+    ours = lookups.base
+    for path in EXAMPLE.rglob("*.yaml"):
+        copied = place / path.relative_to(root)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.write_text(path.read_text().replace("registry.example.com", ours))
+    page = (root / "docs" / "lookup.md").read_text().replace("registry.example.com", ours)
+    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    lines = [shlex.split(line[2:]) for block in blocks for line in block.splitlines()]
+    shown = [lookups.agent(*words[1:]).stdout for words in lines if words[0] == "agent"]
+    assert len(shown) == 7
+    listed, *_ = re.findall(r"```text\n(pipeline.*?)```", page, re.DOTALL)
+    assert shown[1] == listed
+    nightly, run_of_ours = documents.read(shown[2], "page")
+    assert "taskRef" in nightly["spec"]
+    assert "pipelineRef" not in run_of_ours["spec"]
+    [run_of_theirs] = documents.read(shown[4], "page")
+    assert run_of_theirs["metadata"]["annotations"]["instep.dev/pipeline-source"].startswith("oci:bundles:ci@sha256:")
+    [openssl] = [words for words in lines if words[0] == "openssl"]
+    subprocess.run(openssl, cwd=place, check=True, capture_output=True)
+    assert (place / "tls.crt").exists()
