@@ -29,6 +29,9 @@ from agent.tekton.task import V1
 from agent.tekton.variables import replace_strings
 from agent.tekton.wrapping import planned_run_of
 
+DEEPEST = 20
+"""Pipelines in Pipelines: who has more refers to himself."""
+
 _PIPELINE_NAME = re.compile(r"\$\(\s*context\.pipeline\.name\s*\)")
 
 
@@ -176,6 +179,8 @@ def _pipeline_spec(pipeline: Object, run: Object, places: Places, where: str) ->
     """Return what to call a Pipeline in an error, and its spec, to be written in."""
     name = text(mapping(pipeline, "metadata", where), "name", where)
     where = f"{where}, Pipeline {name}"
+    if where.count(", Pipeline ") > DEEPEST:
+        raise UnwrappableError("it holds itself", subject=where[:300], remedy="take it out of itself")
     spec = mapping(pipeline, "spec", where)
     # Written in, the variable would be the run's name.
     named: Object = replace_strings(spec, lambda found: _PIPELINE_NAME.sub(lambda _: name, found))
