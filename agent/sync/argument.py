@@ -44,11 +44,13 @@ class Results:
         directory: where the files lie, one for each result.
         names: of the results, which are the files' names.
         limit: bytes that one container's message may have.
+        steps: where the steps' own results lie, `NAME/results/RESULT`; None to leave them out.
     """
 
     directory: str
     names: tuple[str, ...]
     limit: int
+    steps: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ def _results(value: Any, where: str) -> Results:
         directory=fields.take("directory", directory),
         names=fields.take("names", list_of(file_name)),
         limit=fields.take("limit", positive),
+        steps=fields.maybe("steps", directory),
     )
     fields.end()
     return results

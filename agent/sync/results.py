@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent.errors import UsageError, WorkspaceError
 from agent.sync.argument import Results
@@ -25,24 +25,48 @@ _RESULT = 1
 
 
 def check_results(results: Results) -> None:
-    """See that the termination message of this step, with the results that the task wrote, fits.
+    """See that the termination messages with the task's results fit: this step's, and those of the steps before it.
+
+    A step with results of its own, which a task's may be made of, repeats them and what the task had written by then.
 
     Raises:
-        UsageError: it would be cut, so that the results would be lost.
+        UsageError: one would be cut, so that results would be lost.
         WorkspaceError: a result cannot be read.
     """
-    found = [(name, value) for name in results.names if (value := _read(results.directory, name)) is not None]
+    paths = {name: os.path.join(results.directory, name) for name in results.names}
+    _check([found for name, path in paths.items() if (found := _read(path, name))], results.limit, "the task's")
+    for step, ended, own in _steps(results.steps) if results.steps else ():
+        of_its_own = [found for path in own if (found := _read(path, os.path.basename(path)))]
+        if of_its_own:
+            before = [found for name, path in paths.items() if (found := _read(path, name, ended))]
+            _check([*of_its_own, *before], results.limit, f"{step}'s")
+
+
+def _check(found: Sequence[tuple[str, bytes]], limit: int, whose: str) -> None:
     size = message_size(found)
-    if found and size > results.limit:
+    if found and size > limit:
         sizes = sorted(((len(value), name) for name, value in found), reverse=True)
         largest = ", ".join(f"{name} {count}" for count, name in sizes[:3])
         raise UsageError(
-            f"the task's results need {size} bytes of termination message, of which each of the pod's containers "
-            f"has {results.limit} (largest: {largest}); they would be lost",
+            f"{whose} results need {size} bytes of termination message, of which each of the pod's containers "
+            f"has {limit} (largest: {largest}); they would be lost",
             subject="results",
             remedy="write fewer or shorter ones, keep what is large in a file of the workspace, or let Tekton deliver "
             "them by its feature flag results-from: sidecar-logs",
         )
+
+
+def _steps(directory: str) -> Iterator[tuple[str, int, list[str]]]:
+    """Yield the steps that have ended, each with when that was (ns) and the files of its own results."""
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+        step, own = os.path.join(directory, name), os.path.join(directory, name, "results")
+        try:
+            ended = os.stat(os.path.join(step, "exitCode")).st_mtime_ns
+            yield name, ended, [os.path.join(own, result) for result in sorted(os.listdir(own))]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _unreadable(error, name) from error
 
 
 def message_size(results: Iterable[tuple[str, bytes]]) -> int:
@@ -61,15 +85,17 @@ def _string_size(text: str) -> int:
     return len('""') + len(plain.encode()) + len(_SHORT.findall(plain)) + len(r"\u0000") * long
 
 
-def _read(directory: str, name: str) -> bytes | None:
+def _read(path: str, name: str, ended: int | None = None) -> tuple[str, bytes] | None:
+    """Return a result, None if it is not there, or was not yet when a step ended."""
     try:
-        fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _unreadable(error, name) from error
     try:
-        return os.read(fd, _READ_MAX)
+        is_later = ended is not None and os.fstat(fd).st_mtime_ns > ended
+        return None if is_later else (name, os.read(fd, _READ_MAX))
     except OSError as error:
         raise _unreadable(error, name) from error
     finally:

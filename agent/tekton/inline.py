@@ -7,7 +7,7 @@ What can be kept from it is; the rest (provenance, checks of signatures) is lost
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -55,6 +55,36 @@ def with_task_name(spec: Object, name: str) -> Object:
     """Return a Task's spec in which its name stands, where written in it would be the TaskRun's."""
     found: Object = replace_strings(spec, lambda text: _TASK_NAME.sub(lambda _: name, text))
     return found
+
+
+def refuse_clashes(spec: Object, params: Mapping[str, Any], where: str) -> None:
+    """Refuse a `pipelineSpec` of a PipelineRun whose embedded tasks declare a parameter with different types.
+
+    Tekton then takes all of them for one parameter (validateInlineParameters), and the first type for all.
+
+    Args:
+        params: the run's, by name.
+
+    Raises:
+        UnwrappableError: there is such a parameter.
+    """
+    types = {name: _type_of(value) for name, value in params.items()}
+    for task in objects(spec, "tasks", where):
+        declared = objects(mapping(task, "taskSpec", where), "params", where)
+        for param in (*objects(spec, "params", where), *declared):
+            name = text(param, "name", where)
+            own = text(param, "type", where) or ("object" if "properties" in param else _type_of(param.get("default")))
+            if types.setdefault(name, own) != own:
+                raise UnwrappableError(
+                    f"its parameter {name} is of type {own} and another task's or the run's of type {types[name]}, "
+                    "which Tekton refuses in a pipelineSpec with Tasks written into it",
+                    subject=f"{where}, task {text(task, 'name', where)}",
+                    remedy="make the pipelineSpec a Pipeline, and refer to that",
+                )
+
+
+def _type_of(value: Any) -> str:
+    return "array" if isinstance(value, list) else "object" if isinstance(value, Mapping) else "string"
 
 
 def _own_defaults(spec: Object, pipeline_task: Object, params: Collection[str], where: str) -> list[Object]:

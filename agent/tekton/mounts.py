@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from agent.tekton.fields import Object, objects, text
 from agent.tekton.graph import combinations, dependencies
 from agent.tekton.lineage import Writer, everyone, nearest
@@ -12,10 +10,13 @@ from agent.tekton.plan import Mount
 from agent.tekton.scene import GROUPS, Scene
 from agent.tekton.variables import RUN_NAME, RUN_UID
 from agent.tekton.workspaces import Use
-from agent.tekton.wrapping import Run
+from agent.tekton.wrapping import Run, Wrapping
 
 _SKIPPING = ("when", "whenExpressions", "conditions")
 _LONGEST_NAME = 63
+_LANES_SIZE = 40_000
+"""Characters of all lanes that a task's pull is told: with the run's name and uid in place of the variables they stay
+below the 128 KiB that Linux allows for one argument of a command."""
 
 
 def mounts_of(scene: Scene) -> dict[tuple[str, str], Mount]:
@@ -38,6 +39,9 @@ def mounts_of(scene: Scene) -> dict[tuple[str, str], Mount]:
 
 def _mount(scene: Scene, task: Object, use: Use, lanes: tuple[str, ...] | None) -> Mount:
     target = scene.targets[use.workspace]
+    count = len(scene.uses[text(task, "name", scene.where)])
+    if lanes is not None and sum(map(len, lanes)) * count > _LANES_SIZE:
+        lanes = None
     return Mount(
         name=use.name,
         target=target,
@@ -45,7 +49,7 @@ def _mount(scene: Scene, task: Object, use: Use, lanes: tuple[str, ...] | None) 
         after=lanes or (),
         sub_path=use.sub_path,
         is_read_only=scene.writes(task, use) is False,
-        is_fresh=lanes == () and scene.wrapping.base is None and _is_of_this_run(target, scene.run),
+        is_fresh=lanes == () and scene.wrapping.base is None and _is_of_this_run(scene.wrapping, scene.run),
     )
 
 
@@ -83,9 +87,9 @@ def _members(scene: Scene, task: Object) -> list[str] | None:
     return [f"/{member}" for member in task_run_names(run.name, name, count)]
 
 
-def _is_of_this_run(target: str, run: Run) -> bool:
-    """Say whether no other run has this target, so that nothing is there before this run's tasks push."""
-    if run.name == RUN_NAME:
-        return RUN_NAME in target or RUN_UID in target
-    named_after = re.search(rf"(?<![a-z0-9]){re.escape(run.name)}(?![a-z0-9])", target)
-    return named_after is not None or run.uid in target
+def _is_of_this_run(wrapping: Wrapping, run: Run) -> bool:
+    """Say whether no other run has this target, so that nothing is there before this run's tasks push.
+
+    Only the variables tell: a run's name may stand in a target by chance.
+    """
+    return any(variable in template for variable in (RUN_NAME, RUN_UID) for template in (wrapping.target, run.target))

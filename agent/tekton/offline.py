@@ -15,6 +15,7 @@ from agent.errors import UnwrappableError
 from agent.tekton import names
 from agent.tekton.bundle import belongs
 from agent.tekton.fields import Object, mapping
+from agent.tekton.inline import refuse_clashes
 from agent.tekton.launch import is_oci_pipeline, launch, name_of
 from agent.tekton.lookup import lookup_of
 from agent.tekton.lookup_offline import Bundles, Places, self_contained
@@ -140,7 +141,10 @@ def _render_run(documents: Sequence[Object], asked: _Asked, variants: dict[int, 
             variants[place] = [documents[place]]
         return
     if mapping(spec, "pipelineSpec", where):
-        inner = _wrap(mapping(spec, "pipelineSpec", where), pipeline_run, pipeline_run, wrapping, documents, where)
+        given = mapping(spec, "pipelineSpec", where)
+        inner = _wrap(given, pipeline_run, pipeline_run, wrapping, documents, where)
+        if references_to_inline(given, wrapping, planned_run_of(pipeline_run), where=where):
+            refuse_clashes(inner, planned_run_of(pipeline_run).params, where)
         variants[asked.index] = [{**pipeline_run, "spec": {**spec, "pipelineSpec": inner}}]
         return
     place = _find(documents, asked.reference, where)

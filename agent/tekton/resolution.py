@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.core.reference import LayoutReference, parse_reference
 from agent.errors import AgentError, UnwrappableError
 from agent.tekton.course import (
     Ask,
@@ -31,6 +30,7 @@ from agent.tekton.pipeline import references_to_inline, wrap_pipeline
 from agent.tekton.reference import Reference
 from agent.tekton.request import WRAPPER, PipelineRequest, TaskRequest, parse_request
 from agent.tekton.task import wrap_task
+from agent.tekton.workspaces import image_of
 from agent.tekton.wrapping import run_of
 
 OURS = (RESOLVER, f"{RESOLVER}.{WRAPPER}", LOOKUP)
@@ -90,7 +90,8 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
     [source] = found
     wrapping = asked.wrapping
     if wrapping.base:
-        wrapping = replace(wrapping, base=(yield Pin(_in_a_registry(wrapping.base))))
+        image_of(wrapping.base)
+        wrapping = replace(wrapping, base=(yield Pin(wrapping.base)))
     tasks = {}
     if wrapping.form == "inline":
         where = f"Pipeline {text(mapping(source.value, 'metadata', 'Pipeline'), 'name', 'Pipeline')}"
@@ -133,11 +134,3 @@ def _sources(
         where = f"{kind} {reference}"
         sources.append(nested_source(value, where) if reference.resolver else local_source(value, where))
     return sources
-
-
-def _in_a_registry(base: str) -> str:
-    if isinstance(parse_reference(base), LayoutReference):
-        raise UnwrappableError(
-            "it is a directory, which the steps have not", subject=f"base {base}", remedy="name an image of a registry"
-        )
-    return base

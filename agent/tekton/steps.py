@@ -10,6 +10,7 @@ from agent.tekton import names
 from agent.tekton.budget import result_limit
 from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.plan import Mount, Plan
+from agent.tekton.resources import step_resources
 from agent.tekton.security import security_context
 from agent.tekton.variables import CREDENTIALS, POD, TASK_RUN, dump
 
@@ -30,7 +31,7 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     """Return what a task gets.
 
     There is no pull step where nothing can be there to pull, and no push step where nothing may be written; but where
-    there are results a push step compares their size with what the kubelet lets through.
+    there are results that the kubelet may cut, a push step compares their size with what it lets through.
 
     Args:
         spec: the task's, with all steps named.
@@ -40,18 +41,25 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     if not mounts:
         return Injection((), (), ())
     results = [text(result, "name", where) for result in objects(spec, "results", where)]
+    is_limited = bool(results) and plan.settings.results_from == "termination-message"
     pulls = any(not mount.is_fresh for mount in mounts)
-    pushes = any(not mount.is_read_only for mount in mounts) or bool(results)
-    volume = names.free(names.VOLUME, {text(item, "name", where) for item in objects(spec, "volumes", where)})
+    pushes = any(not mount.is_read_only for mount in mounts) or is_limited
+    there = {text(item, "name", where) for item in objects(spec, "volumes", where)}
+    volumes = names.free(names.VOLUME, there), names.free(names.CA_VOLUME, there)
     arguments = _arguments(plan, mounts)
-    if results and plan.settings.results_from == "termination-message":
+    if is_limited:
         limit = result_limit(spec, pulls + pushes, where)
-        arguments["results"] = {"directory": "/tekton/results", "names": results, "limit": limit}
-    step = _step(plan, mounts, spec, volume, dump(arguments), is_v1=is_v1, where=where)
+        arguments["results"] = {
+            "directory": "/tekton/results",
+            "names": results,
+            "limit": limit,
+            "steps": "/tekton/steps",
+        }
+    step = _step(plan, mounts, spec, volumes, dump(arguments), is_v1=is_v1, where=where)
     taken = names.step_names(objects(spec, "steps", where))
     before = ({**step, **_named("pull", names.free(names.PULL, taken), step)},) if pulls else ()
     after = ({**step, **_named("push", names.free(names.PUSH, taken), step)},) if pushes else ()
-    return Injection(before, after, tuple(_volumes(plan, volume)))
+    return Injection(before, after, tuple(_volumes(plan, *volumes)))
 
 
 def is_injected(step: Object) -> bool:
@@ -70,13 +78,19 @@ def _named(word: str, name: str, step: Mapping[str, Any]) -> Object:
 
 
 def _step(
-    plan: Plan, mounts: Sequence[Mount], spec: Object, volume: str, argument: str, *, is_v1: bool, where: str
+    plan: Plan,
+    mounts: Sequence[Mount],
+    spec: Object,
+    volumes: tuple[str, str],
+    argument: str,
+    *,
+    is_v1: bool,
+    where: str,
 ) -> dict[str, Any]:
     """Return what the two steps share: nothing that a stepTemplate has may decide anything that matters."""
     template = mapping(spec, "stepTemplate", where)
-    private = [{"name": volume, "mountPath": names.VOLUME_PATH}]
-    if plan.settings.ca_config_map:
-        private.append({"name": names.CA_VOLUME, "mountPath": names.CA_PATH})
+    paths = (names.VOLUME_PATH, names.CA_PATH) if plan.settings.ca_config_map else (names.VOLUME_PATH,)
+    private = [{"name": name, "mountPath": path} for name, path in zip(volumes, paths, strict=False)]
     data = [{"name": f"$(workspaces.{mount.name}.volume)", "mountPath": directory_of(mount)} for mount in mounts]
     step: dict[str, Any] = {
         "name": "",
@@ -85,21 +99,25 @@ def _step(
         "workingDir": "/",
         "command": COMMAND,
         "args": [argument],
-        "env": [{"name": "INSTEP_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "env": [
+            {"name": "INSTEP_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            # Tekton copies the logins there before a step begins, and a template's HOME may be the user's steps'.
+            {"name": "HOME", "value": names.VOLUME_PATH},
+        ],
         "volumeMounts": private + data,
         "securityContext": security_context(
             objects(spec, "steps", where), template, is_non_root=plan.is_non_root, where=where
         ),
     }
-    if plan.settings.resources:
-        step["computeResources" if is_v1 else "resources"] = plan.settings.resources
-    return step
+    key = "computeResources" if is_v1 else "resources"
+    resources = step_resources(plan.settings.resources, mapping(template, key, where), where)
+    return {**step, key: resources} if resources else step
 
 
-def _volumes(plan: Plan, volume: str) -> list[Object]:
+def _volumes(plan: Plan, volume: str, ca_volume: str) -> list[Object]:
     found: list[Object] = [{"name": volume, "emptyDir": {}}]
     if plan.settings.ca_config_map:
-        found.append({"name": names.CA_VOLUME, "configMap": {"name": plan.settings.ca_config_map}})
+        found.append({"name": ca_volume, "configMap": {"name": plan.settings.ca_config_map}})
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.core.reference import parse_reference
+from agent.core.reference import LayoutReference, RegistryReference, parse_reference
 from agent.core.tags import check_target_tag
 from agent.errors import InvalidReferenceError, UnwrappableError
 from agent.tekton.fields import Object, mapping, named, objects, text
@@ -64,7 +64,7 @@ def target_of(template: str, workspace: str, variables: Mapping[str, str], where
             )
     target = substitute(_PLACEHOLDER.sub(lambda _: workspace, template), variables, subject=subject)
     try:
-        reference = parse_reference(_with_examples(target))
+        reference = image_of(_with_examples(target))
         if reference.digest is not None or reference.tag is None:
             raise InvalidReferenceError("it has a digest", subject=target, remedy="name a tag")
         check_target_tag(reference.tag)
@@ -86,10 +86,24 @@ def base_of(template: str | None, variables: Mapping[str, str], where: str) -> s
     subject = f"{where}, base"
     base = substitute(template, variables, subject=subject)
     try:
-        parse_reference(_with_examples(base))
+        image_of(_with_examples(base))
     except InvalidReferenceError as error:
         raise UnwrappableError(f"it is {base}: {error.what}", subject=subject, remedy=error.remedy) from error
     return base
+
+
+def image_of(text: str) -> RegistryReference:
+    """Return the reference of an image in a registry.
+
+    Raises:
+        InvalidReferenceError: it is none; an OCI image layout is a directory, which each pod would have for itself.
+    """
+    reference = parse_reference(text)
+    if isinstance(reference, LayoutReference):
+        raise InvalidReferenceError(
+            "it is a directory, which the steps have not", subject=text, remedy="name an image of a registry"
+        )
+    return reference
 
 
 def uses(task: Object, wrapped: Mapping[str, str], spec: Object, run: Run, where: str) -> list[Use]:

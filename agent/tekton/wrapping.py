@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from agent.tekton.fields import Object, mapping, objects, text
+from agent.tekton.fields import Object, mapping, named, objects, text
 from agent.tekton.variables import RUN_NAME, RUN_NAMESPACE, RUN_UID
 
 ResultsFrom = Literal["termination-message", "sidecar-logs"]
@@ -78,6 +78,7 @@ class Run:
         params: its parameters by name: strings, lists, mappings.
         annotations: its own, by the pipeline's task that they are for; "" for all.
         pod_templates: by the pipeline's task that they are for; "" for all.
+        target: what it asks the resolver for, before Tekton replaced the variables.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Run:
     params: Mapping[str, Any] = field(default_factory=dict)
     annotations: Mapping[str, Object] = field(default_factory=dict)
     pod_templates: Mapping[str, Object] = field(default_factory=dict)
+    target: str = ""
 
     def variables(self) -> dict[str, str]:
         """Return what Tekton replaces in the params of a `pipelineRef`."""
@@ -113,7 +115,11 @@ def run_of(pipeline_run: Object) -> Run:
     meta = mapping(pipeline_run, "metadata", "PipelineRun")
     name = text(meta, "name", "PipelineRun")
     where = f"PipelineRun {name}"
-    return _run(pipeline_run, where, name, text(meta, "uid", where), text(meta, "namespace", where), len(name))
+    uid, namespace = text(meta, "uid", where), text(meta, "namespace", where)
+    found = _run(pipeline_run, where, name, uid, namespace, len(name))
+    reference = mapping(mapping(pipeline_run, "spec", where), "pipelineRef", where)
+    target = (named(objects(reference, "params", where), "target") or {}).get("value")
+    return replace(found, target=target) if isinstance(target, str) else found
 
 
 def planned_run_of(pipeline_run: Object) -> Run:

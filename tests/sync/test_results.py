@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,30 @@ def test_an_endless_result_is_not_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("/dev/zero")
     with pytest.raises(UsageError):
         check_results(results(tmp_path, 4096))
+
+
+def a_step(place: Path, name: str, ended: int, **files: str) -> None:
+    own = place / "steps" / name / "results"
+    own.mkdir(parents=True)
+    for result, text in files.items():
+        (own / result).write_text(text)
+    (place / "steps" / name / "exitCode").write_text("0")
+    os.utime(place / "steps" / name / "exitCode", (ended, ended))
+
+
+def test_results_of_a_step_count_with_what_the_task_had_written_by_its_end(tmp_path: Path) -> None:
+    early, late = tmp_path / "a", tmp_path / "b"
+    limit = message_size([("a", b"x" * 500), ("out", b"y" * 900)])
+    found = replace(results(tmp_path, limit, a="x" * 500, b="z" * 500), steps=str(tmp_path / "steps"))
+    check_results(found)  # there is no step with results
+    os.utime(early, (100, 100))
+    os.utime(late, (300, 300))
+    a_step(tmp_path, "step-one", 200, out="y" * 900)
+    a_step(tmp_path, "step-two", 400)
+    (tmp_path / "steps" / "step-push" / "results").mkdir(parents=True)  # it has not ended
+    check_results(found)
+    (tmp_path / "steps" / "step-one" / "results" / "out").write_text("y" * 901)
+    with pytest.raises(UsageError, match="step-one's results need") as caught:
+        check_results(found)
+    assert "out 901, a 500" in str(caught.value)
+    check_results(replace(found, steps=None))

@@ -10,8 +10,21 @@ from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
 from agent.tekton.lineage import Writer, everyone, nearest
+from agent.tekton.wrapping import run_of
 from tests.property.edits import laws
-from tests.tekton.made import a_run, after, argument, known, pipeline, spec, task, the_task, wrap
+from tests.tekton.made import (
+    a_run,
+    after,
+    argument,
+    known,
+    pipeline,
+    pipeline_run,
+    spec,
+    steps_of,
+    task,
+    the_task,
+    wrap,
+)
 
 WHEN = {"when": [{"input": "a", "operator": "in", "values": ["b"]}]}
 READS = {"taskSpec": spec(workspaces=[{"name": "ws", "readOnly": True}])}
@@ -113,6 +126,39 @@ def test_a_matrix_over_a_parameter_of_the_run_is_known() -> None:
     run = a_run(params=[{"name": "list", "value": ["1", "2", "3"]}])
     assert after(wrap(found, run), "c") == [f"m/run-1-m-{index}" for index in range(3)]
     assert after(wrap(found), "c") == ["m/run-1-m"]
+
+
+def test_more_lanes_than_an_argument_can_hold_make_the_pull_read_the_list() -> None:
+    matrix = {"matrix": {"params": [{"name": "p", "value": [str(index) for index in range(256)]}]}}
+    found = pipeline(*(task(f"m{index}", **matrix) for index in range(8)), task("c", "m0"), last=(task("f"),))
+    run = run_of({**pipeline_run(), "metadata": {"name": "r" * 63, "namespace": "ci", "uid": "u" * 36}})
+    wrapped = wrap(found, run)
+    assert argument(wrapped, "f")["workspaces"][0].get("after", []) == []
+    assert "fresh" not in argument(wrapped, "f")["workspaces"][0]
+    assert len(argument(wrapped, "c")["workspaces"][0]["after"]) == 256
+    arguments = [step["args"][2] for name in ("m0", "c", "f") for step in steps_of(wrapped, name) if "args" in step]
+    assert max(map(len, arguments)) < 128 * 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "asked", "is_fresh"),
+    [
+        ("run-1", "reg.io/ws:$(context.pipelineRun.name)", "", True),
+        ("run-1", "reg.io/ws-$(context.pipelineRun.uid):ws", "", True),
+        ("run-1", "reg.io/ws:run-1", "reg.io/ws:$(context.pipelineRun.name)", True),  # Tekton replaced it
+        ("main", "reg.io/ws:main", "reg.io/ws:main", False),
+        ("main", "reg.io/ws:main", "reg.io/ws:$(params.branch)", False),
+        ("ws", "reg.io/ws:nightly", "", False),
+    ],
+)
+def test_only_a_target_that_the_run_gives_its_name_to_holds_nothing_before(
+    name: str, target: str, asked: str, is_fresh: bool
+) -> None:
+    reference = {"resolver": "wrap", "params": [{"name": "target", "value": asked}]}
+    found = pipeline_run(**({"pipelineRef": reference} if asked else {}))
+    run = run_of({**found, "metadata": {**found["metadata"], "name": name}})
+    wrapped = wrap(pipeline(task("a")), run, target=target)
+    assert after(wrapped, "a") == (["-"] if is_fresh else [])
 
 
 def test_a_circle_is_refused() -> None:

@@ -158,6 +158,7 @@ def test_a_listed_workspace_must_be_there_unless_it_is_optional() -> None:
         ("no-registry", "for workspace ws it is no-registry"),
         ("reg.io/UPPER-{{workspace}}:x", "lower case"),
         ("reg.io/x@sha256:" + "0" * 64, "it has a digest"),
+        ("oci:/shared/{{workspace}}:x", "oci:/shared/ws:x: it is a directory"),
         ("reg.io/x:t.l._e" + "a" * 10 + "0" * 26, "derived"),
     ],
 )
@@ -171,6 +172,7 @@ def test_a_target_that_is_none_is_refused(target: str, words: str) -> None:
     [
         ("no-registry", "base: it is no-registry: not an image"),
         ("reg.io/b:$(context.run.name)", r"base: \$\(context.run.name\) is not known"),
+        ("oci:/shared/base:x", "it is a directory, which the steps have not"),
         ("reg.io/b:{{workspace}}", "not an image reference"),
     ],
 )

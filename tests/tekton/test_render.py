@@ -216,6 +216,37 @@ def test_runs_that_want_the_same_of_a_pipeline_share_it_and_others_get_their_own
     assert render(found, Wish(SETTINGS, TARGET)) == found
 
 
+@pytest.mark.parametrize(("kind", "is_refused"), [("array", True), ("string", False)])
+def test_tasks_whose_parameters_tekton_would_mix_up_are_not_written_into_a_pipeline_spec(
+    kind: str, is_refused: bool
+) -> None:
+    tasks = [
+        {
+            "apiVersion": "tekton.dev/v1",
+            "kind": "Task",
+            "metadata": {"name": name},
+            "spec": {
+                "params": [{"name": "words", "type": of}],
+                "workspaces": [{"name": "ws"}],
+                "steps": [{"name": "s", "image": "a", "command": ["c"]}],
+            },
+        }
+        for name, of in (("one", "string"), ("two", kind))
+    ]
+    uses = [{"name": name, "taskRef": {"name": name}, "workspaces": [{"name": "ws"}]} for name in ("one", "two")]
+    spec = {"workspaces": [{"name": "ws"}], "tasks": uses}
+    run = {**documents.read(RUN, "r")[0], "spec": {"workspaces": [{"name": "ws", "emptyDir": {}}]}}
+    inline = [{**run, "spec": {**run["spec"], "pipelineSpec": spec}}, *tasks]
+    if is_refused:
+        with pytest.raises(AgentError, match="task two: its parameter words is of type array"):
+            render(inline, Wish(SETTINGS, target=TARGET))
+    else:
+        render(inline, Wish(SETTINGS, target=TARGET))
+    pipeline = {"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "spec": spec}
+    apart = [{**run, "spec": {**run["spec"], "pipelineRef": {"name": "p"}}}, pipeline, *tasks]
+    render(apart, Wish(SETTINGS, target=TARGET))
+
+
 def test_a_task_for_a_resolver_is_known_by_its_name_or_its_files() -> None:
     [task, *_] = [found for found in given_case("referenced") if found["kind"] == "Task"]
     for params in (

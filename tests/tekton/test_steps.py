@@ -141,10 +141,58 @@ def test_resources_stand_under_the_key_of_the_version() -> None:
     assert old["steps"][0]["resources"] == {"requests": {"cpu": "10m"}}
 
 
+@pytest.mark.parametrize(
+    ("own", "template", "expected"),
+    [
+        ({}, {}, None),
+        ({}, {"requests": {"memory": "8Gi"}}, {"requests": {"memory": "0"}}),
+        (
+            {},
+            {"limits": {"memory": "16Mi", "example.com/gpu": 1}},
+            {
+                "requests": {"example.com/gpu": "0", "memory": "0"},
+                "limits": {"example.com/gpu": "0", "memory": "0"},
+            },
+        ),
+        (
+            {"requests": {"cpu": "10m"}, "limits": {"memory": "1Gi"}},
+            {"requests": {"cpu": "4", "memory": "8Gi"}},
+            {"requests": {"cpu": "10m", "memory": "0"}, "limits": {"memory": "1Gi"}},
+        ),
+        # No request may exceed its limit.
+        (
+            {"requests": {"cpu": "2"}},
+            {"limits": {"cpu": "1"}},
+            {"requests": {"cpu": "0"}, "limits": {"cpu": "0"}},
+        ),
+    ],
+)
+def test_the_steps_take_no_resources_that_a_step_template_wants_for_the_tasks_own(
+    own: dict[str, Any], template: dict[str, Any], expected: dict[str, Any] | None
+) -> None:
+    plan = replace(PLAN, settings=replace(SETTINGS, resources=own))
+    found = wrapped(plan, stepTemplate={"computeResources": template})
+    assert found["steps"][0].get("computeResources") == found["steps"][2].get("computeResources") == expected
+    old = wrap_task_spec(spec(stepTemplate={"resources": template}), plan, is_v1=False, where="task t")
+    assert old["steps"][0].get("resources") == expected
+
+
+def test_logins_are_not_copied_into_the_home_of_the_users_steps() -> None:
+    found = wrapped(stepTemplate={"env": [{"name": "HOME", "value": "/tekton/home"}]})
+    for step in (found["steps"][0], found["steps"][2]):
+        assert {"name": "HOME", "value": "/instep"} in step["env"]
+        assert step["volumeMounts"][0]["mountPath"] == "/instep"
+
+
 def test_certificates_come_from_a_config_map() -> None:
     found = wrapped(replace(PLAN, settings=replace(SETTINGS, ca_config_map="our-ca", plain_http=True)))
     assert {"name": "instep-ca", "configMap": {"name": "our-ca"}} in found["volumes"]
     assert {"name": "instep-ca", "mountPath": "/instep-ca"} in found["steps"][0]["volumeMounts"]
+    theirs = [{"name": "instep-ca", "emptyDir": {}}]
+    beside = wrapped(replace(PLAN, settings=replace(SETTINGS, ca_config_map="our-ca")), volumes=theirs)
+    assert [volume["name"] for volume in beside["volumes"]] == ["instep-ca", "instep", "instep-ca-2"]
+    assert {"name": "instep-ca-2", "mountPath": "/instep-ca"} in beside["steps"][0]["volumeMounts"]
+    assert unwrap_task_spec(beside, "task t")["volumes"] == theirs
     told = json.loads(found["steps"][0]["args"][2])
     assert (told["ca-file"], told["plain-http"]) == ("/instep-ca/ca.crt", True)
 
@@ -168,13 +216,16 @@ def test_certificates_come_from_a_config_map() -> None:
 def test_the_share_of_results_is_what_the_kubelet_leaves(fields: dict[str, Any], limit: int) -> None:
     found = wrapped(results=[{"name": "one"}, {"name": "two", "type": "array"}], **fields)
     told = json.loads(found["steps"][0]["args"][2])["results"]
-    assert told == {"directory": "/tekton/results", "names": ["one", "two"], "limit": limit}
+    directories = {"directory": "/tekton/results", "steps": "/tekton/steps"}
+    assert told == {**directories, "names": ["one", "two"], "limit": limit}
     assert 12288 // limit == 12288 // result_limit(spec(**fields), 2, "task t")
 
 
 def test_sidecar_logs_have_no_limit() -> None:
     plan = replace(PLAN, settings=replace(SETTINGS, results_from="sidecar-logs"))
     assert "results" not in json.loads(wrapped(plan, results=[{"name": "one"}])["steps"][0]["args"][2])
+    read_only = wrapped(plan, results=[{"name": "one"}], workspaces=[{"name": "ws", "readOnly": True}])
+    assert names(read_only) == ["instep-pull", "work"]
 
 
 # Whole Tasks.
