@@ -4,6 +4,7 @@
     ├── UsageError             2   the command's words are off
     │   ├── InvalidReferenceError
     │   ├── UnwrappableError       a Tekton object cannot carry its workspaces through images
+    │   ├── NotInBundleError       a Tekton object is not where the run looks objects up
     │   └── RejectedError          the Kubernetes API does not take an object
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
@@ -60,6 +61,10 @@ class InvalidReferenceError(UsageError):
 
 class UnwrappableError(UsageError):
     """A Tekton object cannot carry its workspaces through images, or is no such object."""
+
+
+class NotInBundleError(UsageError):
+    """A Tekton object is not where it is looked up."""
 
 
 class RejectedError(UsageError):

@@ -16,6 +16,8 @@ EXTRA_MAX: Final = 65531
 
 _HEADER = b"\x1f\x8b\x08%c\0\0\0\0\0\xff"
 _TRAILER = struct.Struct("<II")
+_STORED = struct.Struct("<BHH")
+_STORED_MAX = 0xFFFF
 _FLAG_CRC, _FLAG_EXTRA, _FLAG_NAME, _FLAG_COMMENT, _RESERVED = 2, 4, 8, 16, 0xE0
 _EMPTY = b"\x03\0" + bytes(8)
 _TEXT_MAX = 64 << 10
@@ -26,6 +28,17 @@ def pack_member(data: bytes, level: int) -> bytes:
     """Return `data` as one member without name or time, so that equal data give equal bytes."""
     deflate = zlib.compressobj(level, zlib.DEFLATED, -15)
     body = deflate.compress(data) + deflate.flush()
+    return b"".join((_HEADER % 0, body, _TRAILER.pack(zlib.crc32(data), len(data) & 0xFFFFFFFF)))
+
+
+def pack_stored(data: bytes) -> bytes:
+    """Return `data` as one member that is not compressed, so that its bytes depend on no library (RFC 1951, 3.2.4)."""
+    starts = range(0, len(data), _STORED_MAX) or (0,)
+    body = b"".join(
+        _STORED.pack(start + _STORED_MAX >= len(data), len(part), len(part) ^ 0xFFFF) + part
+        for start in starts
+        for part in (data[start : start + _STORED_MAX],)
+    )
     return b"".join((_HEADER % 0, body, _TRAILER.pack(zlib.crc32(data), len(data) & 0xFFFFFFFF)))
 
 

@@ -23,20 +23,40 @@ EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the po
     "--listen", metavar="HOST:PORT", default=EVERYWHERE, show_default=True, help="Where metrics and health are had."
 )
 @click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM) of registries, too.")
+@click.option("--webhook", metavar="HOST:PORT", help="Review runs there, see docs/lookup.md.")
+@click.option("--certificate", metavar="DIR", help="The webhook's tls.crt and tls.key.")
+@click.option("--lookup-field", is_flag=True, help="Keep the field spec.lookup in Tekton's CRDs.")
 @click.pass_context
-def command(context: click.Context, config: str, namespaces: tuple[str, ...], listen: str, ca_file: str | None) -> None:
-    """Wrap the Pipelines of a cluster: the resolver wrap, and the custom task OCIPipeline.
+def command(
+    context: click.Context,
+    config: str,
+    namespaces: tuple[str, ...],
+    listen: str,
+    ca_file: str | None,
+    webhook: str | None,
+    certificate: str | None,
+    lookup_field: bool,
+) -> None:
+    """Wrap the Pipelines of a cluster, and look up in bundles what runs name.
+
+    It answers the resolvers wrap and lookup, runs the custom task OCIPipeline, and reviews runs if it is told to.
 
     The cluster is that of the pod's service account, else that of KUBECONFIG. See config/ for the manifests.
     """
-    host, port = _address(listen)
+    host, port = _address(listen, "--listen")
+    if (webhook is None) != (certificate is None):
+        raise UsageError(
+            "one of the two is missing", subject="--webhook and --certificate", remedy="give both, or none"
+        )
     try:
         from agent.controller.logs import set_up_logs
         from agent.controller.run import Options, serve
+        from agent.controller.webhook import Webhook
     except ModuleNotFoundError as error:
         raise _not_installed(error) from error
     set_up_logs(redact, debug=bool(context.find_root().params.get("debug")))
-    asyncio.run(serve(Options(_installation(config), namespaces, host, port, ca_file)))
+    reviewed = Webhook(*_address(webhook, "--webhook"), certificate) if webhook and certificate else None
+    asyncio.run(serve(Options(_installation(config), namespaces, host, port, ca_file, reviewed, lookup_field)))
 
 
 def _installation(path: str) -> Any:
@@ -54,10 +74,10 @@ def _installation(path: str) -> Any:
     return parse_installation(found[0] if found else {}, path)
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, option: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
-        raise UsageError("it is no address", subject=f"--listen {text}", remedy="write HOST:PORT, such as 0.0.0.0:8080")
+        raise UsageError("it is no address", subject=f"{option} {text}", remedy="write HOST:PORT, such as 0.0.0.0:8080")
     return host.strip("[]"), int(port)
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "prune": "Delete what a workspace does not need any more, or all of it.",
     "doctor": "Try what a registry can do, and say what that means.",
     "render": "Print what the Tekton controller would make of Pipelines and runs.",
+    "bundle": "Keep Tekton objects in a bundle, and read them from one.",
     "controller": "Wrap the Pipelines of a cluster.",
     "completion": "Print the shell's completion script.",
 }

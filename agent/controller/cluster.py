@@ -40,6 +40,9 @@ TASKS = Resource("tekton.dev/v1", "tasks")
 PIPELINE_RUNS = Resource("tekton.dev/v1", "pipelineruns")
 CUSTOM_RUNS = Resource("tekton.dev/v1beta1", "customruns")
 RUNS = Resource("tekton.dev/v1alpha1", "runs")
+STEP_ACTIONS = Resource("tekton.dev/v1beta1", "stepactions")
+EVENTS = Resource("v1", "events")
+CRDS = Resource("apiextensions.k8s.io/v1", "customresourcedefinitions")
 REQUESTS = Resource("resolution.tekton.dev/v1beta1", "resolutionrequests")
 
 
@@ -91,6 +94,13 @@ class Cluster:
         """Merge-patch an object; say whether it is there."""
         return await self._call("patch", "PATCH", _path(resource, namespace, name), patch) is not None
 
+    async def json_patch(self, resource: Resource, name: str, patch: list[dict[str, Any]]) -> bool:
+        """JSON-patch an object that is in no namespace; say whether it is there, and as the patch's tests have it."""
+        answer = await self._call(
+            "patch", "PATCH", _path(resource, "", name), patch, missing=(_CONFLICT, _GONE, _BAD[2])
+        )
+        return answer is not None
+
     async def patch_status(self, resource: Resource, seen: Object, status: Object) -> bool:
         """Merge-patch the status of an object as it was seen; say whether it is still as it was.
 
@@ -102,7 +112,12 @@ class Cluster:
         return await self._call("patch_status", "PATCH", path, body, missing=(_CONFLICT, _GONE)) is not None
 
     async def _call(
-        self, verb: str, method: str, path: str, body: Object | None = None, missing: tuple[int, ...] = (_GONE,)
+        self,
+        verb: str,
+        method: str,
+        path: str,
+        body: Object | list[dict[str, Any]] | None = None,
+        missing: tuple[int, ...] = (_GONE,),
     ) -> Any | None:
         """Return the answer, None where its status is one of `missing`."""
         for is_last in (False, True):
@@ -119,9 +134,10 @@ class Cluster:
         raise AssertionError
 
     async def _send(
-        self, session: aiohttp.ClientSession, method: str, url: str, body: Object | None
+        self, session: aiohttp.ClientSession, method: str, url: str, body: Object | list[dict[str, Any]] | None
     ) -> tuple[int, dict[str, Any]]:
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        patches = "application/json-patch+json" if isinstance(body, list) else "application/merge-patch+json"
+        kind = patches if method == "PATCH" else "application/json"
         data = None if body is None else json.dumps(body)
         try:
             async with session.request(method, url, data=data, headers={"Content-Type": kind}) as response:
@@ -154,7 +170,9 @@ class Cluster:
 
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:
-    path = f"/apis/{resource.api_version}/namespaces/{namespace}/{resource.plural}"
+    root = "/apis" if "/" in resource.api_version else "/api"
+    place = f"/namespaces/{namespace}" if namespace else ""
+    path = f"{root}/{resource.api_version}{place}/{resource.plural}"
     return f"{path}/{name}" if name else path
 
 

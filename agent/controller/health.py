@@ -1,4 +1,4 @@
-"""The HTTP side: `/healthz` for liveness, `/readyz` for readiness, `/metrics`. The one home of aiohttp's server."""
+"""The HTTP side: `/healthz` for liveness, `/readyz` for readiness, `/metrics`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from agent.controller.metrics import CONTENT_TYPE
-from agent.errors import UsageError
+from agent.controller.serving import listening
 
 
 @asynccontextmanager
@@ -37,18 +37,5 @@ async def served(
 
     app = web.Application()
     app.add_routes([web.get("/healthz", health), web.get("/readyz", readiness), web.get("/metrics", numbers)])
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    site = web.TCPSite(runner, host, port)
-    try:
-        try:
-            await site.start()
-        except OSError as error:
-            raise UsageError(
-                f"cannot be listened at: {error.strerror}",
-                subject=f"{host}:{port}",
-                remedy="name another with --listen",
-            ) from error
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    async with listening(app, host, port, "--listen") as found:
+        yield found

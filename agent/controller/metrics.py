@@ -33,6 +33,12 @@ class Metrics:
         )
         self._launches = Counter("instep_launches", "PipelineRuns created for CustomRuns", registry=self._registry)
         self._ends = Counter("instep_runs_ended", "CustomRuns that ended", ["outcome"], registry=self._registry)
+        self._reviews = Counter(
+            "instep_reviews", "Runs that the webhook reviewed", ["outcome"], registry=self._registry
+        )
+        self._field = Gauge(
+            "instep_lookup_field_active", "Whether the CRDs have the field spec.lookup", registry=self._registry
+        )
         self._waiting = Gauge("instep_waiting_objects", "Objects that wait for a look", registry=self._registry)
 
     def watch_waiting(self, count: Callable[[], int]) -> None:
@@ -62,6 +68,14 @@ class Metrics:
     def end(self, outcome: str) -> None:
         """Count a CustomRun that ended: `succeeded`, `failed`, `cancelled` or `timed-out`."""
         self._ends.labels(outcome).inc()
+
+    def review(self, *, refused: bool) -> None:
+        """Count an answer of the webhook."""
+        self._reviews.labels("refused" if refused else "admitted").inc()
+
+    def field(self, *, active: bool) -> None:
+        """Say whether the field `spec.lookup` is there."""
+        self._field.set(active)
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, assert_never
 
-from agent.controller.cluster import PIPELINE_RUNS, PIPELINES, REQUESTS, TASKS, Cluster
+from agent.controller.cluster import EVENTS, PIPELINE_RUNS, PIPELINES, REQUESTS, STEP_ACTIONS, TASKS, Cluster
+from agent.controller.logs import LOGGER
 from agent.controller.metrics import Metrics
 from agent.controller.work import AGAIN_S, Key
 from agent.errors import AgentError
+from agent.tekton.bundle import Member
+from agent.tekton.course import Answer, Ask, Course, Get, Held, Pin, Step, Waiting, seconds_left
 from agent.tekton.fields import Object
 from agent.tekton.installation import Installation
-from agent.tekton.resolution import Answer, Ask, Course, Get, Pin, Step, Waiting, resolve, seconds_left
+from agent.tekton.launch import controller_of
+from agent.tekton.lookup_course import event
+from agent.tekton.resolution import resolve
 
-KINDS = {"PipelineRun": PIPELINE_RUNS, "Pipeline": PIPELINES, "Task": TASKS}
+KINDS = {"PipelineRun": PIPELINE_RUNS, "Pipeline": PIPELINES, "Task": TASKS, "StepAction": STEP_ACTIONS}
 
 
 class Resolver:
-    """The resolver `wrap`."""
+    """The resolvers `wrap` and `lookup`."""
 
     def __init__(
         self,
         cluster: Cluster,
         installation: Installation,
         pin: Callable[[str], Awaitable[str]],
+        held: Callable[[str], Awaitable[Sequence[Member] | None]],
         clock: Callable[[], str],
         metrics: Metrics,
     ) -> None:
         self._cluster = cluster
         self._installation = installation
         self._pin = pin
+        self._held = held
         self._clock = clock
         self._metrics = metrics
 
@@ -47,7 +54,22 @@ class Resolver:
             if not await self._cluster.patch_status(REQUESTS, request, outcome.status):
                 return AGAIN_S
             self._metrics.answer(refused=outcome.refusal is not None)
+            if outcome.notice is not None:
+                await self._tell(request, outcome.notice)
         return outcome.seconds if isinstance(outcome, Waiting) else None
+
+    async def _tell(self, request: Object, notice: str) -> None:
+        """Tell the run in an event, at most once: who cannot be told has its annotation."""
+        try:
+            owner: Object | None = request
+            while owner is not None and controller_of(owner).get("kind") == "ResolutionRequest":
+                owner = await self._cluster.get(
+                    REQUESTS, request["metadata"]["namespace"], str(controller_of(owner).get("name"))
+                )
+            if owner is not None:
+                await self._cluster.create(EVENTS, event(request, controller_of(owner), notice, self._clock()))
+        except AgentError as error:
+            LOGGER.warning("%s", error, extra={"about": {"event": notice}})
 
     async def _walk(self, request: Object, course: Course) -> Answer | Waiting | None:
         try:
@@ -74,6 +96,8 @@ class Resolver:
                 return await self._ask(nested)
             case Pin(image):
                 return await self._pin(image)
+            case Held(place):
+                return await self._held(place)
             case _:
                 assert_never(step)
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,13 +15,16 @@ import kopf
 
 from agent.controller.base import pin
 from agent.controller.cluster import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, Cluster, Resource
+from agent.controller.field import kept
 from agent.controller.handlers import register, settings
 from agent.controller.health import served
+from agent.controller.held import held
 from agent.controller.launcher import Launcher
 from agent.controller.login import login
 from agent.controller.logs import LOGGER
 from agent.controller.metrics import Metrics
 from agent.controller.resolver import Resolver
+from agent.controller.webhook import Webhook, reviewing
 from agent.controller.work import Failed, Key, Look, Work
 from agent.core.rfc3339 import format_time
 from agent.errors import AgentError, UnavailableError
@@ -39,6 +42,8 @@ class Options:
         namespaces: those to serve, none for all.
         host, port: where metrics and health are to be had.
         ca_file: certificates to trust besides the system's, for registries.
+        webhook: where to review runs, None for nowhere.
+        keeps_field: whether Tekton's CRDs are kept to have the field `spec.lookup`.
     """
 
     installation: Installation
@@ -46,6 +51,8 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8080
     ca_file: str | None = None
+    webhook: Webhook | None = None
+    keeps_field: bool = False
 
 
 async def serve(
@@ -71,7 +78,13 @@ async def serve(
         has_runs = await _has_runs(cluster)
         work = Work(_look(cluster, options, metrics), _failed(metrics))
         metrics.watch_waiting(lambda: len(work))
-        async with _running(work):
+        async with AsyncExitStack() as also:
+            await also.enter_async_context(_running(work))
+            if options.webhook is not None:
+                at = await also.enter_async_context(reviewing(options.webhook, metrics))
+                LOGGER.info("reviews runs", extra={"about": {"port": at}})
+            if options.keeps_field:
+                await also.enter_async_context(kept(cluster, metrics))
             LOGGER.info("begins", extra={"about": {"namespaces": ", ".join(options.namespaces) or "all", "port": port}})
             await kopf.operator(
                 registry=register(work, login, has_runs=has_runs),
@@ -109,8 +122,14 @@ async def _serves(cluster: Cluster, resource: Resource) -> bool:
 def _look(cluster: Cluster, options: Options, metrics: Metrics) -> Look:
     installation = options.installation
     plain_http = installation.settings.plain_http
+    ca_file = options.ca_file
     resolver = Resolver(
-        cluster, installation, partial(pin, plain_http=plain_http, ca_file=options.ca_file), _now, metrics
+        cluster,
+        installation,
+        partial(pin, plain_http=plain_http, ca_file=ca_file),
+        partial(held, plain_http=plain_http, ca_file=ca_file),
+        _now,
+        metrics,
     )
     launcher = Launcher(cluster, installation, _now, metrics)
 

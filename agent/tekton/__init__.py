@@ -1,7 +1,8 @@
-"""Tekton objects in, Tekton objects out: the rewriting that gives tasks a pull step and a push step.
+"""Tekton objects in, Tekton objects out: steps for tasks, sources for references, bundles.
 
 Belongs here: pure functions on dicts as YAML or the API server gives them. Never belongs here: I/O, a clock, a client
 of Kubernetes. An argument is never changed; what a function returns shares what it left alone with its argument.
 
 Begin with `pipeline.wrap_pipeline` and `task.wrap_task`, then `lineage`. `launch` and `mirror` are the custom task.
+For lookups begin with `lookup` and `lookup_request.rewrite_run`.
 """

@@ -40,15 +40,21 @@ def inline_task(
             subject=where,
             remedy="use the form references",
         )
-    spec = _in_version(spec, task.get("apiVersion") == V1, is_v1, where)
+    spec = in_version(spec, task.get("apiVersion") == V1, is_v1, where)
     spec = _without_unbound(spec, pipeline_task, bound, where)
     name = text(mapping(task, "metadata", where), "name", where)
-    spec = replace_strings(spec, lambda found: _TASK_NAME.sub(lambda _: name, found))
+    spec = with_task_name(spec, name)
     meta = without(mapping(bare(task), "metadata", where), "name")
     meta["labels"] = {**mapping(meta, "labels", where), "tekton.dev/task": name}
     embedded = {**without(pipeline_task, "taskRef"), "taskSpec": {"metadata": meta, **spec}}
     own = _own_defaults(spec, pipeline_task, params, where)
     return {**embedded, "params": [*objects(pipeline_task, "params", where), *own]} if own else embedded
+
+
+def with_task_name(spec: Object, name: str) -> Object:
+    """Return a Task's spec in which its name stands, where written in it would be the TaskRun's."""
+    found: Object = replace_strings(spec, lambda text: _TASK_NAME.sub(lambda _: name, text))
+    return found
 
 
 def refuse_clashes(spec: Object, params: Mapping[str, Any], where: str) -> None:
@@ -120,7 +126,7 @@ def _unbound(match: re.Match[str]) -> str:
     return "false" if match[1] == "bound" else ""
 
 
-def _in_version(spec: Object, has_v1: bool, wants_v1: bool, where: str) -> Object:
+def in_version(spec: Object, has_v1: bool, wants_v1: bool, where: str) -> Object:
     """Return a spec in the pipeline's version; the one difference that Tasks in use have is the name of resources."""
     if has_v1 == wants_v1:
         return spec

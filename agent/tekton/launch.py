@@ -6,14 +6,13 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.fields import Object, mapping, objects, text
-from agent.tekton.names import DOMAIN, PIPELINEREF, RESOLVER, child_name
+from agent.tekton.lookup_request import rewrite_run
+from agent.tekton.names import CUSTOM_TASK, DOMAIN, LOOKUP_BUNDLE, PIPELINEREF, RESOLVER, child_name
 from agent.tekton.reference import needed, reference_of
 from agent.tekton.request import WRAPPER
 from agent.tekton.variables import RUN_NAME, RUN_NAMESPACE, RUN_UID, substitute
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults, run_of
 
-API_VERSION = "tekton.dev/v1alpha1"
-KIND = "OCIPipeline"
 DEFAULT_TIMEOUT = "1h0m0s"
 _PREFIX = "ocipipeline."
 _OPTIONS = ("target", "base", "on-conflict", "form")
@@ -27,8 +26,7 @@ def is_oci_pipeline(run: Object) -> bool:
         return False
     spec = run.get("spec")
     parts = [spec.get(key) for key in ("customRef", "customSpec", "ref", "spec")] if isinstance(spec, dict) else []
-    wanted = (API_VERSION, KIND)
-    return any(isinstance(part, dict) and (part.get("apiVersion"), part.get("kind")) == wanted for part in parts)
+    return any(isinstance(part, dict) and (part.get("apiVersion"), part.get("kind")) == CUSTOM_TASK for part in parts)
 
 
 def child(run: Object, attempt: int) -> str:
@@ -64,12 +62,14 @@ def launch(
         "taskRunTemplate": _task_run_template(run, owner, where),
         "timeouts": {"pipeline": text(spec, "timeout", where) or DEFAULT_TIMEOUT},
     }
-    return {
-        "apiVersion": "tekton.dev/v1",
-        "kind": "PipelineRun",
-        "metadata": _metadata(run, child(run, attempt), where),
-        "spec": {key: value for key, value in found.items() if value},
-    }
+    return rewrite_run(
+        {
+            "apiVersion": "tekton.dev/v1",
+            "kind": "PipelineRun",
+            "metadata": _metadata(run, child(run, attempt), where),
+            "spec": {key: value for key, value in found.items() if value},
+        }
+    )
 
 
 def _resolver_params(run: Object, defaults: Defaults, where: str) -> list[Object]:
@@ -140,7 +140,8 @@ def _metadata(run: Object, name: str, where: str) -> dict[str, Any]:
     if "namespace" in meta:
         found["namespace"] = meta["namespace"]
     found["labels"] = _passed_on(labels) | ours
-    annotations = _passed_on(mapping(meta, "annotations", where))
+    given = mapping(meta, "annotations", where)
+    annotations = _passed_on(given) | {key: given[key] for key in (LOOKUP_BUNDLE,) if key in given}
     if annotations:
         found["annotations"] = annotations
     if meta.get("uid"):

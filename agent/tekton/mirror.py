@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.errors import UnwrappableError
+from agent.errors import UsageError
 from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.launch import child, condition_of, controller_of, is_owned, launch, name_of
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults
@@ -109,7 +109,7 @@ def outcome_of(status: Object) -> str | None:
 def _started(run: Object, attempt: int, now: str, owner: Object | None, defaults: Defaults) -> Decision:
     try:
         created = launch(run, attempt, owner, defaults)
-    except UnwrappableError as error:
+    except UsageError as error:
         return _end(run, "False", INVALID, str(error), now)
     name = created["metadata"]["name"]
     return Decision(create=created, status=_begun(run, name, now))

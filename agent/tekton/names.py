@@ -17,6 +17,18 @@ KIND = "kind"
 PLAN = "plan"
 """Params of the resolver."""
 
+LOOKUP = "lookup"
+"""The resolver that finds what a run names in the run's bundle."""
+
+LOOKUP_BUNDLE = f"{DOMAIN}/lookup-bundle"
+"""The annotation of a run that says where its references are looked up."""
+
+BUNDLES = "bundles"
+"""Tekton's resolver for bundles."""
+
+CUSTOM_TASK = ("tekton.dev/v1alpha1", "OCIPipeline")
+"""apiVersion and kind of our custom task."""
+
 PULL = "instep-pull"
 PUSH = "instep-push"
 VOLUME = "instep"

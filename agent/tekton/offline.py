@@ -13,46 +13,96 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton import names
+from agent.tekton.bundle import belongs
 from agent.tekton.fields import Object, mapping
 from agent.tekton.inline import refuse_clashes
 from agent.tekton.launch import is_oci_pipeline, launch, name_of
+from agent.tekton.lookup import lookup_of
+from agent.tekton.lookup_offline import Bundles, Places, self_contained
 from agent.tekton.pipeline import references_to_inline, wrap_pipeline_spec
 from agent.tekton.reference import Reference, reference_of
+from agent.tekton.repoint import Repointing, repoint, set_lookup
 from agent.tekton.request import request_of
 from agent.tekton.scene import Tasks
 from agent.tekton.task import V1
 from agent.tekton.wrapping import OnConflict, Run, Settings, Wrapping, planned_run_of
 
+LOOKING_UP = ("PipelineRun", "TaskRun")
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user asks for beside what the objects say; the objects' own words are replaced by it."""
+    """What the user asks for beside what the objects say; the objects' own words are replaced by it.
+
+    Attributes:
+        lookup: where all runs have their references looked up.
+        repointings: which bundles are replaced by others.
+    """
 
     settings: Settings
     target: str | None = None
     base: str | None = None
     workspaces: tuple[str, ...] = ()
     on_conflict: OnConflict | None = None
+    lookup: str | None = None
+    repointings: tuple[Repointing, ...] = ()
 
 
-def render(documents: Sequence[Object], wish: Wish) -> list[Object]:
+def render(documents: Sequence[Object], wish: Wish, bundles: Bundles | None = None) -> list[Object]:
     """Return the objects, with every CustomRun of ours launched and every Pipeline that a run is there for wrapped.
 
-    Where runs want different things of one Pipeline, each gets one of its own, and refers to it.
+    Where runs want different things of one Pipeline, each gets one of its own, and refers to it. Runs with a lookup
+    have written into them what they look up. With `wish.lookup` only runs come out: the rest is in the bundle.
+
+    Args:
+        bundles: where runs with a lookup find what they name.
 
     Raises:
         UnwrappableError: something cannot be wrapped, or is not among the objects.
+        AgentError: something cannot be looked up.
     """
-    given = [launch(document) if is_oci_pipeline(document) else document for document in documents]
+    given = [_prepared(document, wish) for document in documents]
     runs = [
         _look_at(given, index, wish) for index, document in enumerate(given) if document.get("kind") == "PipelineRun"
     ]
+    given = _looked_up(given, wish, bundles)
     variants: dict[int, list[Object]] = {}
     taken = {name_of(document, "Pipeline") for document in given if document.get("kind") == "Pipeline"}
     # Runs that stay as they are come first: the name of the Pipeline stays theirs.
     for asked in sorted(runs, key=lambda asked: asked.wrapping is not None):
         _render_run(given, asked, variants, taken)
-    return [found for index, document in enumerate(given) for found in variants.get(index, [document])]
+    return [
+        found
+        for index, document in enumerate(given)
+        if wish.lookup is None or not belongs(document)
+        for found in variants.get(index, [document])
+    ]
+
+
+def _prepared(document: Object, wish: Wish) -> Object:
+    """Return an object with the words of the wish that concern references, launched if it is a custom task of ours."""
+    found = repoint(document, wish.repointings)
+    if wish.lookup is not None and (found.get("kind") in LOOKING_UP or is_oci_pipeline(found)):
+        found = set_lookup(found, wish.lookup, str(found.get("kind")))
+    return launch(found) if is_oci_pipeline(found) else found
+
+
+def _looked_up(documents: Sequence[Object], wish: Wish, bundles: Bundles | None) -> list[Object]:
+    """Return the objects, runs with a lookup with all that they look up written into them."""
+
+    def given(kind: str, reference: Reference) -> Object | None:
+        place = _place(documents, kind, reference)
+        return None if place is None else documents[place]
+
+    found = []
+    for document in documents:
+        where = _name(document)
+        if document.get("kind") not in LOOKING_UP or lookup_of(document, where) is None:
+            found.append(document)
+            continue
+        assert bundles is not None
+        found.append(self_contained(document, Places(bundles, given, wish.repointings), where))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +117,18 @@ class _Asked:
 
 def _look_at(documents: Sequence[Object], index: int, wish: Wish) -> _Asked:
     pipeline_run = documents[index]
-    where = f"PipelineRun {name_of(pipeline_run, 'PipelineRun') or '(to be named)'}"
+    where = _name(pipeline_run)
     reference, wrapping = _wanted(pipeline_run, wish, where)
-    return _Asked(index, where, reference, wrapping if _has_work(wrapping, planned_run_of(pipeline_run)) else None)
+    has_work = _has_work(wrapping, planned_run_of(pipeline_run))
+    # Who has references replaced need not want workspaces in images, and then does not say where.
+    if not wrapping.target and (wish.repointings or lookup_of(pipeline_run, where)):
+        has_work = False
+    return _Asked(index, where, reference, wrapping if has_work else None)
+
+
+def _name(run: Object) -> str:
+    kind = str(run.get("kind"))
+    return f"{kind} {name_of(run, kind) or '(to be named)'}"
 
 
 def _render_run(documents: Sequence[Object], asked: _Asked, variants: dict[int, list[Object]], taken: set[str]) -> None:

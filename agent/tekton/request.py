@@ -52,16 +52,21 @@ def parse_request(
     _refuse_unknown(values)
     if _word(values, "wrapper", WRAPPER) != WRAPPER:
         raise _odd("wrapper", "it is not oci", "write oci, or leave it out")
-    return PipelineRequest(_pipeline(params), _wrapping(values, settings, defaults))
+    return PipelineRequest(needed(asked_pipeline(params), PIPELINEREF, WHERE), _wrapping(values, settings, defaults))
 
 
-def _pipeline(params: Sequence[Object]) -> Reference:
-    reference = needed(reference_in(params, PIPELINEREF, WHERE), PIPELINEREF, WHERE)
-    if ":" not in reference.name:
+def asked_pipeline(params: Sequence[Object]) -> Reference | None:
+    """Return the Pipeline that params ask for: by its name, by YAML, or by another resolver; None if by none of them.
+
+    Raises:
+        UnwrappableError: they are of the wrong type.
+        UsageError: `pipelineref` is no YAML, or PyYAML is not installed.
+    """
+    reference = reference_in(params, PIPELINEREF, WHERE)
+    if reference is None or ":" not in reference.name:
         return reference
     documents = read(reference.name, f"{WHERE}, {PIPELINEREF}")
-    inner = reference_of(documents[0], f"{WHERE}, {PIPELINEREF}") if len(documents) == 1 else None
-    return needed(inner, PIPELINEREF, WHERE)
+    return reference_of(documents[0], f"{WHERE}, {PIPELINEREF}") if len(documents) == 1 else None
 
 
 def _wrapping(values: dict[str, Object], settings: Settings, defaults: Defaults) -> Wrapping:

@@ -1,24 +1,30 @@
-"""The resolver `wrap`: from a ResolutionRequest to its answer, as a course of steps that somebody else takes.
-
-`resolve` is a generator: it yields what it must know (`Get`, `Ask`, `Pin`), is sent what was found, and returns what to
-do about the request. It looks at objects alone, so that it can begin again at any time: after a restart, on a second
-event, in a second controller. The answer is the same (docs/decisions/two-controllers.md).
-"""
+"""The resolvers `wrap` and `lookup`: from a ResolutionRequest to its answer."""
 
 from __future__ import annotations
 
-import json
-from base64 import b64encode
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 from agent.errors import AgentError, UnwrappableError
+from agent.tekton.course import (
+    Ask,
+    Course,
+    Get,
+    Pin,
+    Step,
+    Waiting,
+    answered,
+    is_answered,
+    refuse,
+    seconds_left,
+)
 from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.installation import Installation
-from agent.tekton.launch import condition_of, controller_of
-from agent.tekton.names import RESOLVER
+from agent.tekton.launch import controller_of
+from agent.tekton.lookup_course import look_up
+from agent.tekton.lookup_request import parse_lookup_request
+from agent.tekton.names import LOOKUP, RESOLVER
 from agent.tekton.nested import TYPE, Source, local_source, nested_request, nested_source
 from agent.tekton.pipeline import references_to_inline, wrap_pipeline
 from agent.tekton.reference import Reference
@@ -27,74 +33,22 @@ from agent.tekton.task import wrap_task
 from agent.tekton.workspaces import image_of
 from agent.tekton.wrapping import run_of
 
-LARGEST = 900_000
-"""Bytes of an answer: with base64 it stays below what etcd takes, about 1.5 MiB."""
-
-EARLY = 5
-"""Seconds before Tekton's deadline at which the answer is that there is none, in words that say why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Get:
-    """An object of the request's namespace is wanted: PipelineRun, Pipeline or Task. Send it, None if there is none."""
-
-    kind: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Another resolver is asked. Send the request as it stands, created now if it was not there."""
-
-    request: Object
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """Send the digest that an image has now, of the manifest for one platform."""
-
-    image: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A merge patch for the request's `status`, for good or ill.
-
-    Attributes:
-        refusal: why not, None where the answer is an object.
-    """
-
-    status: dict[str, Any]
-    refusal: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Another resolver has not answered yet: begin again when it has, and at the latest after these seconds."""
-
-    resolver: str
-    seconds: float
-
-
-Step = Get | Ask | Pin
-Course = Generator[Step, Any, Answer | Waiting | None]
+OURS = (RESOLVER, f"{RESOLVER}.{WRAPPER}", LOOKUP)
+"""The labels of the requests that we answer."""
 
 
 def is_for_us(request: Object) -> bool:
-    """Say whether a ResolutionRequest is for the resolver `wrap`, and has no answer yet."""
+    """Say whether a ResolutionRequest is for one of our resolvers, and has no answer yet."""
+    return _resolver(request) in OURS and not is_answered(request)
+
+
+def _resolver(request: Object) -> Any:
     meta = mapping(request, "metadata", "ResolutionRequest")
-    kind = mapping(meta, "labels", "ResolutionRequest").get(TYPE)
-    return kind in (RESOLVER, f"{RESOLVER}.{WRAPPER}") and not is_answered(request)
-
-
-def is_answered(request: Object) -> bool:
-    """Say whether a ResolutionRequest has data or a final condition."""
-    status = mapping(request, "status", "ResolutionRequest")
-    return bool(status.get("data")) or condition_of(request).get("status") in ("True", "False")
+    return mapping(meta, "labels", "ResolutionRequest").get(TYPE)
 
 
 def resolve(request: Object, installation: Installation, now: str) -> Course:
-    """Return what to do about a request for the resolver `wrap`: None for nothing.
+    """Return what to do about a request for one of our resolvers: None for nothing.
 
     Args:
         now: the time, RFC 3339 in UTC with whole seconds.
@@ -103,9 +57,12 @@ def resolve(request: Object, installation: Installation, now: str) -> Course:
         return None
     try:
         params = objects(mapping(request, "spec", "ResolutionRequest"), "params", "ResolutionRequest")
-        asked = parse_request(params, installation.settings, installation.defaults)
-        course = _task(request, asked) if isinstance(asked, TaskRequest) else _pipeline(request, asked)
-        found = yield from course
+        if _resolver(request) == LOOKUP:
+            found = yield from look_up(request, parse_lookup_request(params))
+        else:
+            asked = parse_request(params, installation.settings, installation.defaults)
+            course = _task(request, asked) if isinstance(asked, TaskRequest) else _pipeline(request, asked)
+            found = yield from course
     except AgentError as error:
         return refuse(str(error), now)
     if isinstance(found, Waiting):
@@ -113,26 +70,6 @@ def resolve(request: Object, installation: Installation, now: str) -> Course:
         words = f"resolver {found.resolver} has not answered in time; see its ResolutionRequest and its logs"
         return replace(found, seconds=left) if left > 0 else refuse(words, now)
     return found
-
-
-def refuse(message: str, now: str) -> Answer:
-    """Return the answer that there is none, with the message that the run will show."""
-    condition = {
-        "type": "Succeeded",
-        "status": "False",
-        "reason": "ResolutionFailed",
-        "message": message,
-        "lastTransitionTime": now,
-    }
-    # The CRD demands the other three.
-    return Answer({"data": "", "refSource": {}, "source": {}, "conditions": [condition]}, refusal=message)
-
-
-def seconds_left(request: Object, installation: Installation, now: str) -> float:
-    """Return how long a request can wait before it has to be refused in words."""
-    created = text(mapping(request, "metadata", "ResolutionRequest"), "creationTimestamp", "ResolutionRequest") or now
-    age = (datetime.fromisoformat(now) - datetime.fromisoformat(created)).total_seconds()
-    return installation.deadline - EARLY - age
 
 
 def _pipeline(request: Object, asked: PipelineRequest) -> Course:
@@ -164,7 +101,7 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
         if isinstance(inner, Waiting):
             return inner
         tasks = {reference: task.value for reference, task in zip(references, inner, strict=True)}
-    return _answer(wrap_pipeline(source.value, wrapping, run, tasks), source)
+    return answered(wrap_pipeline(source.value, wrapping, run, tasks), source)
 
 
 def _task(request: Object, asked: TaskRequest) -> Course:
@@ -177,7 +114,7 @@ def _task(request: Object, asked: TaskRequest) -> Course:
     if isinstance(found, Waiting):
         return found
     [source] = found
-    return _answer(wrap_task(source.value, asked.plan), source)
+    return answered(wrap_task(source.value, asked.plan), source)
 
 
 def _sources(
@@ -197,22 +134,3 @@ def _sources(
         where = f"{kind} {reference}"
         sources.append(nested_source(value, where) if reference.resolver else local_source(value, where))
     return sources
-
-
-def _answer(value: Object, source: Source) -> Answer:
-    data = json.dumps(value, separators=(",", ":")).encode()
-    if len(data) > LARGEST:
-        kind = value["kind"]
-        raise UnwrappableError(
-            f"wrapped it has {len(data)} bytes, and Kubernetes stores no more than {LARGEST}",
-            subject=f"{kind} {text(mapping(value, 'metadata', kind), 'name', kind)}",
-            remedy="split it, or refer to Tasks instead of writing them into it",
-        )
-    return Answer(
-        {
-            "data": b64encode(data).decode(),
-            "refSource": source.origin,
-            "source": source.origin,
-            "annotations": {"resolution.tekton.dev/content-type": "application/x-yaml"},
-        }
-    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from agent.tekton.course import is_answered
 from agent.tekton.fields import Object
 from agent.tekton.launch import condition_of, controller_of, is_oci_pipeline
 from agent.tekton.nested import is_nested
-from agent.tekton.resolution import is_answered, is_for_us
+from agent.tekton.resolution import is_for_us
 
 FINAL = ("True", "False")
 

@@ -14,7 +14,7 @@ from agent.sync.report import ConflictReport
 from tests.cli.conftest import Agent
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
-FREE_FORM = {"changes[].annotations"}
+FREE_FORM = {"changes[].annotations", "object"}
 CONFLICT = asdict(ConflictReport("p", "content", [], [], None))
 
 
@@ -57,6 +57,11 @@ def everything(agent: Agent, layout: str, work: Path) -> dict[str, dict[str, Any
     printed["agent exec"] = json.loads(done.stdout)
     printed["agent squash"] = agent.json("squash", layout)
     printed["agent prune"] = agent.json("prune", layout)
+    bundle = layout.replace(":ws", ":bundle")
+    (work / "task.yaml").write_text("{apiVersion: tekton.dev/v1, kind: Task, metadata: {name: t}, spec: {}}")
+    printed["agent bundle push"] = agent.json("bundle", "push", bundle, "-f", work / "task.yaml")
+    printed["agent bundle list"] = agent.json("bundle", "list", bundle)
+    printed["agent bundle get"] = agent.json("bundle", "get", bundle, "t")
     (agent.place / "volume").mkdir()
     named = {"name": "source", "directory": str(work.with_name("fresh")), "target": layout}
     argument = json.dumps({"volume": str(agent.place / "volume"), "workspaces": [named]})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from agent.tekton import documents
+from agent.tekton.lookup import parse_lookup
+from agent.tekton.lookup_request import LookupRequest
 from tests.controller.conftest import Start
 from tests.controller.test_resolver import TARGET, a_run, answer, answer_nested, ask, nested, the_pipeline
 from tests.fakes.cluster import Cluster, condition, eventually
@@ -26,7 +29,7 @@ def granted() -> set[tuple[str, str, str]]:
 
 
 async def test_what_is_granted_is_what_is_used(cluster: Cluster, controller: Start) -> None:
-    """A Pipeline from another resolver, a local Pipeline and Task, a CustomRun, and a Run that is cancelled."""
+    """A Pipeline from another resolver, a local Pipeline and Task, a lookup, a CustomRun, a Run that is cancelled."""
     cluster.have_runs()
     async with cluster, controller(cluster):
         await cluster.create(the_pipeline())
@@ -42,6 +45,7 @@ async def test_what_is_granted_is_what_is_used(cluster: Cluster, controller: Sta
         last = (await answer(cluster, "wrap-2"))["spec"]["tasks"][1]
         await ask(cluster, run, last["taskRef"]["params"], name="wrap-3")
         await answer(cluster, "wrap-3")
+        await look_up_a_step_action(cluster, run)
         first = custom_run()
         first["metadata"]["name"] = "first"
         await cluster.create(first)
@@ -53,3 +57,21 @@ async def test_what_is_granted_is_what_is_used(cluster: Cluster, controller: Sta
         await cluster.change("Run", "second", status="RunCancelled")
         await eventually(lambda: condition(cluster.get("Run", "second")) == ("False", "RunCancelled"))
     assert cluster.api.used - {("discover", "", "")} == granted()
+
+
+async def look_up_a_step_action(cluster: Cluster, run: dict[str, Any]) -> None:
+    """It is not in the bundle, and then in the namespace."""
+    step_action = {"apiVersion": "tekton.dev/v1beta1", "kind": "StepAction", "metadata": {"name": "a"}, "spec": {}}
+    await cluster.create({**step_action, "spec": {"image": "alpine"}})
+    before = set(cluster.names("ResolutionRequest"))
+    asked = LookupRequest(parse_lookup("reg.io/b:1,cluster", "x"), "stepaction", "a").to_object()
+    await ask(cluster, run, asked["params"], name="lookup-1", label="lookup")
+    [inner] = await eventually(lambda: set(cluster.names("ResolutionRequest")) - before - {"lookup-1"})
+    message = "could not find object in image with kind: stepaction and name: a"
+    said = {"type": "Succeeded", "status": "False", "reason": "ResolutionFailed", "message": message}
+    empty: dict[str, Any] = {}
+    time = "2026-01-01T00:00:00Z"
+    conditions = [{**said, "lastTransitionTime": time}]
+    await cluster.report("ResolutionRequest", inner, data="", refSource=empty, source=empty, conditions=conditions)
+    await answer(cluster, "lookup-1")
+    await eventually(lambda: cluster.names("Event"))

@@ -9,6 +9,7 @@ for), garbage collection, webhooks.
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import json
 import time
@@ -29,6 +30,8 @@ GROUPS = {
     "PipelineRun": ("tekton.dev/v1", "pipelineruns"),
     "Pipeline": ("tekton.dev/v1", "pipelines"),
     "Task": ("tekton.dev/v1", "tasks"),
+    "TaskRun": ("tekton.dev/v1", "taskruns"),
+    "StepAction": ("tekton.dev/v1beta1", "stepactions"),
     "CustomRun": ("tekton.dev/v1beta1", "customruns"),
     "Run": ("tekton.dev/v1alpha1", "runs"),
     "ResolutionRequest": ("resolution.tekton.dev/v1beta1", "resolutionrequests"),
@@ -62,6 +65,8 @@ class Emulator(kmock.KubernetesEmulator):
         if self.before_write is not None:
             await self.before_write(request)
         async with self.turn:
+            if isinstance(request.data, list):
+                return self._json_patch(request)
             if request.action == kmock.action.CREATE:
                 self._complete(request)
             else:
@@ -80,6 +85,24 @@ class Emulator(kmock.KubernetesEmulator):
             "creationTimestamp": request.data["metadata"].get("creationTimestamp", format_time(time.time_ns())),
             "generation": 1,
         }
+
+    def _json_patch(self, request: kmock.Request) -> aiohttp.web.StreamResponse:
+        """RFC 6902, with the two operations that are used."""
+        key = (request.resource, request.namespace, request.name)
+        value = copy.deepcopy(dict(self.objects[key].raw))
+        for step in request.data:
+            *path, last = step["path"].split("/")[1:]
+            place = value
+            for part in path:
+                place = place[int(part)] if isinstance(place, list) else place[part]
+            if step["op"] == "test" and place[last] != step["value"]:
+                raise kmock.KubernetesError(status=422, reason="Invalid", message="the server rejected our request")
+            if step["op"] == "add":
+                place[last] = step["value"]
+        value["metadata"]["resourceVersion"] = str(next(self.versions))
+        self.objects[key].patch(value)
+        self.log.append(("patch", request.resource.plural, request.name))
+        return aiohttp.web.json_response(value)
 
     def _check_version(self, request: kmock.Request) -> None:
         key = (request.resource, request.namespace, request.name)
@@ -179,13 +202,17 @@ class Cluster:
         key = (kmock.resource("/".join(GROUPS[kind])), NAMESPACE, name)
         return {} if key not in self.api.objects or self.api.objects[key].deleted else dict(self.api.objects[key].raw)
 
+    def event(self, name: str) -> dict[str, Any]:
+        """Return an event."""
+        return dict(self.api.objects[kmock.resource("v1/events"), NAMESPACE, name].raw)
+
     def written(self, kind: str, name: str) -> int:
         """Return how often an object was created or changed."""
         return [(plural, at) for _, plural, at in self.api.log].count((GROUPS[kind][1], name))
 
     def names(self, kind: str) -> list[str]:
         """Return the names of all objects of a kind."""
-        plural = GROUPS[kind][1]
+        plural = "events" if kind == "Event" else GROUPS[kind][1]
         return [name for (at, _, name), value in self.api.objects.items() if at.plural == plural and not value.deleted]
 
     async def report(self, kind: str, name: str, **status: Any) -> None:

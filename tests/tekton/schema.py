@@ -16,6 +16,8 @@ _FILES = {
     "Pipeline": "300-pipeline.yaml",
     "PipelineRun": "300-pipelinerun.yaml",
     "Task": "300-task.yaml",
+    "TaskRun": "300-taskrun.yaml",
+    "StepAction": "300-stepaction.yaml",
     "CustomRun": "300-customrun.yaml",
     "ResolutionRequest": "300-resolutionrequest.yaml",
 }
@@ -35,6 +37,8 @@ def problems_of(value: dict[str, Any]) -> Iterator[str]:
     spec = value["spec"]
     if "pipelineSpec" in spec:
         yield from problems_of(_as("Pipeline", spec["pipelineSpec"], value))
+    if value["kind"] == "TaskRun" and "taskSpec" in spec:
+        yield from problems_of(_as("Task", spec["taskSpec"], value))
     if value["kind"] == "Pipeline":
         for task in [*spec.get("tasks", []), *spec.get("finally", [])]:
             embedded = {key: item for key, item in task.get("taskSpec", {}).items() if key != "metadata"}

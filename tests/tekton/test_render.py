@@ -324,7 +324,7 @@ def _spoil(value: Any, data: st.DataObject) -> None:
         if isinstance(value[key], dict | list) and value[key] and data.draw(st.integers(0, 5)):
             value = value[key]
             continue
-        value[key] = data.draw(JUNK)
+        value[key] = copy.deepcopy(data.draw(JUNK))
         return
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from agent.errors import UnavailableError, UnwrappableError, UsageError
+from agent.tekton.course import Answer, Ask, Get, Pin, Waiting, is_answered, seconds_left
 from agent.tekton.installation import Installation
 from agent.tekton.nested import local_source, nested_request, nested_source
 from agent.tekton.reference import Reference
-from agent.tekton.resolution import Answer, Ask, Get, Pin, Waiting, is_answered, resolve, seconds_left
+from agent.tekton.resolution import resolve
 from agent.tekton.route import parent_concerned, request_concerned, run_concerned
 from tests.tekton.made import SETTINGS, TARGET, UID, pipeline, pipeline_run, task, the_task
 from tests.tekton.schema import check

@@ -1,0 +1,109 @@
+"""Every reference in a run, a Pipeline or a Task, replaced by another: one walk for all who re-point references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agent.tekton.fields import Object, mapping, objects, text
+from agent.tekton.names import CUSTOM_TASK, PIPELINEREF, RESOLVER
+from agent.tekton.reference import reference_of
+from agent.tekton.request import WRAPPER, asked_pipeline
+
+GROUPS = ("tasks", "finally")
+WRAPPERS = (RESOLVER, f"{RESOLVER}.{WRAPPER}")
+
+Change = Callable[[str, Object, str], Object]
+"""Kind of what is referred to (`pipeline`, `task`, `stepaction`), the reference, what to call it in an error: gives the
+reference that takes its place, or the same."""
+
+
+def redirect_run(run: Object, change: Change, where: str) -> dict[str, Any]:
+    """Return a PipelineRun or TaskRun (v1 or v1beta1) with its references replaced, in what is written into it, too.
+
+    Raises:
+        UnwrappableError: a field has another type than Tekton's.
+    """
+    spec = dict(mapping(run, "spec", where))
+    for field, kind in (("pipelineRef", "pipeline"), ("taskRef", "task")):
+        if spec.get(field) is not None:
+            spec[field] = _changed(kind, mapping(spec, field, where), change, f"{where}, {field}")
+    if spec.get("pipelineSpec") is not None:
+        spec["pipelineSpec"] = redirect_pipeline(mapping(spec, "pipelineSpec", where), change, where)
+    if spec.get("taskSpec") is not None:
+        spec["taskSpec"] = redirect_task(mapping(spec, "taskSpec", where), change, where)
+    return {**run, "spec": spec}
+
+
+def redirect_pipeline(spec: Object, change: Change, where: str) -> dict[str, Any]:
+    """Return the spec of a Pipeline with the references of all of its tasks replaced.
+
+    Raises:
+        UnwrappableError: a field has another type than Tekton's.
+    """
+    groups = {
+        group: [_pipeline_task(task, change, where) for task in objects(spec, group, where)]
+        for group in GROUPS
+        if group in spec
+    }
+    return {**spec, **groups}
+
+
+def redirect_task(spec: Object, change: Change, where: str) -> dict[str, Any]:
+    """Return the spec of a Task with the references of its steps to StepActions replaced.
+
+    Raises:
+        UnwrappableError: a field has another type than Tekton's.
+    """
+    if "steps" not in spec:
+        return dict(spec)
+    return {**spec, "steps": [_step(step, change, where) for step in objects(spec, "steps", where)]}
+
+
+def is_custom(reference: Object) -> bool:
+    """Say whether Tekton takes what a pipeline's task has for a custom task (contract: both are given)."""
+    return bool(reference.get("apiVersion") and reference.get("kind"))
+
+
+def _pipeline_task(task: Object, change: Change, where: str) -> Object:
+    place = f"{where}, task {text(task, 'name', where)}"
+    found = dict(task)
+    reference = mapping(task, "taskRef", place)
+    if (reference.get("apiVersion"), reference.get("kind")) == CUSTOM_TASK:
+        kept = {"apiVersion": reference["apiVersion"], "kind": reference["kind"]}
+        found["taskRef"] = {**kept, **_changed("pipeline", reference, change, f"{place}, taskRef")}
+    elif reference and not is_custom(reference):
+        found["taskRef"] = _changed("task", reference, change, f"{place}, taskRef")
+    if mapping(task, "pipelineRef", place):
+        found["pipelineRef"] = _changed("pipeline", task["pipelineRef"], change, f"{place}, pipelineRef")
+    if mapping(task, "pipelineSpec", place):
+        found["pipelineSpec"] = redirect_pipeline(task["pipelineSpec"], change, place)
+    embedded = mapping(task, "taskSpec", place)
+    if embedded and not is_custom(embedded):
+        found["taskSpec"] = redirect_task(embedded, change, place)
+    return found
+
+
+def _step(step: Object, change: Change, where: str) -> Object:
+    place = f"{where}, step {text(step, 'name', where)}"
+    reference = mapping(step, "ref", place)
+    return {**step, "ref": _changed("stepaction", reference, change, f"{place}, ref")} if reference else step
+
+
+def _changed(kind: str, reference: Object, change: Change, where: str) -> Object:
+    if reference.get("resolver") not in WRAPPERS:
+        return change(kind, reference, where)
+    # What is wrapped is what is referred to: the wrapping stays outside.
+    params = objects(reference, "params", where)
+    inner = asked_pipeline(params)
+    if inner is None:
+        return reference
+    changed = change("pipeline", inner.to_object(), where)
+    if changed == inner.to_object():
+        return reference
+    rest = [param for param in params if not _names(text(param, "name", where), PIPELINEREF)]
+    return {**reference, "params": [*reference_of(changed, where).to_params(PIPELINEREF), *rest]}
+
+
+def _names(name: str, word: str) -> bool:
+    return name == word or name.startswith(f"{word}.")
