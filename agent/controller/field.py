@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 
 from agent.controller.cluster import CRDS, Cluster
 from agent.controller.logs import LOGGER
@@ -16,20 +14,8 @@ PAUSE_S = 10.0
 """Seconds between looks: as long can the field be inactive after an upgrade of Tekton."""
 
 
-@asynccontextmanager
-async def kept(cluster: Cluster, metrics: Metrics, pause: float = PAUSE_S) -> AsyncIterator[None]:
-    """Keep the field while the block runs. Looks instead of watching: rights for two names cannot watch a list."""
-    task = asyncio.create_task(_keep(cluster, metrics, pause))
-    await asyncio.sleep(0)  # older than kopf, as the workers have to be (run.py)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _keep(cluster: Cluster, metrics: Metrics, pause: float) -> None:
+async def keep(cluster: Cluster, metrics: Metrics, pause: float = PAUSE_S) -> None:
+    """Keep the field for ever. Looks instead of watching: rights for two names cannot watch a list."""
     while True:
         active = True
         for name in lookup_field.CRDS:

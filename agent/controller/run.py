@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import kopf
 
 from agent.controller.base import pin
+from agent.controller.beside import beside
 from agent.controller.cluster import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, Cluster, Resource
-from agent.controller.field import kept
+from agent.controller.field import keep
 from agent.controller.handlers import register, settings
 from agent.controller.health import served
 from agent.controller.held import held
@@ -79,12 +80,12 @@ async def serve(
         work = Work(_look(cluster, options, metrics), _failed(metrics))
         metrics.watch_waiting(lambda: len(work))
         async with AsyncExitStack() as also:
-            await also.enter_async_context(_running(work))
+            await also.enter_async_context(beside(work.run()))
             if options.webhook is not None:
                 at = await also.enter_async_context(reviewing(options.webhook, metrics))
                 LOGGER.info("reviews runs", extra={"about": {"port": at}})
             if options.keeps_field:
-                await also.enter_async_context(kept(cluster, metrics))
+                await also.enter_async_context(beside(keep(cluster, metrics)))
             LOGGER.info("begins", extra={"about": {"namespaces": ", ".join(options.namespaces) or "all", "port": port}})
             await kopf.operator(
                 registry=register(work, login, has_runs=has_runs),
@@ -158,19 +159,6 @@ def _failed(metrics: Metrics) -> Failed:
         )
 
     return failed
-
-
-@asynccontextmanager
-async def _running(work: Work) -> AsyncIterator[None]:
-    """Work while the block runs. What is cut off at the end is done by the next controller."""
-    task = asyncio.create_task(work.run())
-    await asyncio.sleep(0)  # the workers have to be older than kopf, which at its end waits for all younger tasks
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _now() -> str:

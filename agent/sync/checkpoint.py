@@ -54,7 +54,8 @@ def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
         there = target.image(tag)
         if there is not None:
             break
-        # Another prune put a checkpoint that holds more, and deleted this one as needless.
+        # Another prune put a checkpoint that holds more, and deleted this one as needless; its config may be gone, too.
+        target.forget()
     if there is None or there.image.view != view or there.image.target != target.tag:
         raise IntegrityError(
             "the checkpoint that was just published does not read back",

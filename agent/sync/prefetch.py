@@ -48,3 +48,4 @@ def prefetched(
             yield take
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
+            pending.clear()

@@ -11,8 +11,9 @@ import kmock
 import pytest
 import yaml
 
+from agent.controller.beside import beside
 from agent.controller.cluster import Cluster as Client
-from agent.controller.field import kept
+from agent.controller.field import keep
 from agent.controller.login import login
 from agent.controller.metrics import Metrics
 from agent.tekton import documents
@@ -81,7 +82,7 @@ async def test_the_field_is_added_and_comes_back_after_an_upgrade_and_that_is_to
     async with cluster, Client(login, metrics.request) as client:
         for name in CRDS:
             put(cluster, tekton_crd(name))
-        async with kept(client, metrics, pause=0.05):
+        async with beside(keep(client, metrics, pause=0.05)):
             await eventually(lambda: is_active(cluster))
             await eventually(lambda: b"instep_lookup_field_active 1.0" in metrics.text())
             said = len(caplog.records)
@@ -109,7 +110,7 @@ async def test_who_may_not_change_the_crds_says_so_again_and_again(
     async with cluster, Client(login, metrics.request) as client:
         for name in CRDS:
             put(cluster, tekton_crd(name))
-        async with kept(client, metrics, pause=0.05):
+        async with beside(keep(client, metrics, pause=0.05)):
             told = "spec.lookup may be inactive: PATCH"
             await eventually(lambda: len([record for record in caplog.records if told in record.message]) > 3)
         assert b"instep_lookup_field_active 0.0" in metrics.text()
@@ -119,7 +120,7 @@ async def test_who_may_not_change_the_crds_says_so_again_and_again(
 async def test_a_cluster_without_the_crds_has_no_field(cluster: Cluster) -> None:
     metrics = Metrics()
     async with cluster, Client(login, metrics.request) as client:
-        async with kept(client, metrics, pause=0.05):
+        async with beside(keep(client, metrics, pause=0.05)):
             await eventually(lambda: cluster.api.used)
         assert b"instep_lookup_field_active 0.0" in metrics.text()
 

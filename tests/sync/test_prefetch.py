@@ -33,6 +33,9 @@ def test_one_read_needs_no_thread() -> None:
 def test_what_was_read_ahead_is_given_out_once() -> None:
     with prefetched("ab", str.upper) as take:
         assert [take(key) for key in "abax"] == ["A", "B", None, None]
+    with prefetched("ab", str.upper) as take:
+        pass
+    assert take("a") is None  # what is asked for later is read then
 
 
 def test_an_error_comes_where_its_answer_is_asked_for() -> None:
