@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from agent.core.diff import diff, sift
+from agent.core.diff import diff
 from agent.core.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
 from agent.core.flatten import Flat
 from agent.core.item import Item, Linked, Placed
 from agent.core.known import Fingerprint, Found, Known
 from agent.core.pack import mark_whiteouts
+from agent.core.sift import Sifted, sift
 
 _TYPES = {
     Kind.FILE: stat.S_IFREG,
@@ -50,7 +52,10 @@ def derive(tree: Sequence[TreeEntry], items: Iterable[Item]) -> list[TocEntry]:
         for path, write in after.items()
     ]
     nodes = {path: write.node for path, write in after.items()}
-    entries = mark_whiteouts(diff(sift(known, found, 1), nodes), known)
+    sifted = Sifted()
+    fresh = [Known(new.path, nodes[new.path], None, new.print) for new in sift(known, found, 1, sifted)]
+    entries = diff(sifted, fresh, nodes)
+    entries = replace(entries, rest=mark_whiteouts(entries.rest, known))
     return [
         entry._replace(offset=after[entry.path].offset) if isinstance(entry, Write | Context) else entry
         for entry in entries

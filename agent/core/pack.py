@@ -21,7 +21,8 @@ def mark_whiteouts(entries: Iterable[TocEntry], known: Iterable[Known]) -> list[
     because it had no version that could be deleted.
 
     Args:
-        entries: in `toc_order`, whiteouts not yet marked.
+        entries: in `toc_order`, whiteouts not yet marked. Writes of what is new may be left out: nothing that was
+            there before lies below them.
         known: what the writer remembered before the change; `print` None means not pulled.
     """
     entries = list(entries)

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from agent.core.diff import join
 from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.known import Known
 from agent.core.path import ancestors, parent
 from agent.core.select import Select, everything
+from agent.core.sift import join
 
 
 @dataclass(slots=True)

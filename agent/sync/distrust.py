@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from agent.core.advance import UNKNOWN
-from agent.core.diff import join, kind_of
 from agent.core.entry import Kind, Node
 from agent.core.known import Fingerprint, Known
 from agent.core.path import show
+from agent.core.sift import join, kind_of
 from agent.sync.memory import Memory
 from agent.sync.site import Site
 from agent.workspace.root import Root

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain
+from typing import Any
 
 from agent.archive.toc_rules import InTar
 from agent.archive.writer import LayerWriter, PackedLayer
+from agent.core.diff import Entries
 from agent.core.digest import Digest
-from agent.core.entry import Context, Delete, Node, TocEntry, Write
+from agent.core.entry import Context, Node, TocEntry, Write
 from agent.core.image import Image
-from agent.core.known import Found
+from agent.core.known import Fingerprint, Found, Known
 from agent.core.manifest import MANIFEST, format_image
+from agent.core.pack import whiteouts
 from agent.core.record import Record
 from agent.core.tags import entry_tag, pointer_tag
 from agent.errors import MissingBlobError, TagRefusedError
@@ -24,31 +26,33 @@ from agent.sync.survey import Survey
 from agent.sync.target import Target
 from agent.workspace.examine import open_content
 from agent.workspace.root import Root
+from agent.workspace.shelf import Shelf
 
+_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds, more or less, between tries to put a manifest whose blobs the registry does not find."""
 BUFFERED = 4 << 20
 """Layers up to this size are held in memory, so that they can be checked for existence and sent again."""
 
 
-@dataclass(slots=True)
 class Packing:
     """One layer on its way: read, packed and uploaded in one pass.
 
+    Args:
+        entries: what it holds, in the tar the whiteouts that are marked (`mark_whiteouts`).
+
     Attributes:
-        entries: in toc order; each is replaced by its completed self once it is packed.
+        written: a row for each write, as it was packed last.
     """
 
-    site: Site
-    root: Root
-    look: Survey
-    entries: list[TocEntry]
-    compression: Compression
-
-    @property
-    def written(self) -> dict[bytes, Write]:
-        """The writes, by path."""
-        return {entry.path: entry for entry in self.entries if type(entry) is Write}
+    def __init__(self, site: Site, root: Root, look: Survey, entries: Entries, compression: Compression) -> None:
+        self._site = site
+        self._root = root
+        self._entries = entries
+        self._compression: Compression = compression
+        self._prints = {old.path: found.print for old, found in (*look.sifted.suspects, *look.sifted.kept.values())}
+        self._size = look.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
+        self.written = Shelf(site.state)
 
     def upload(self, store: Store) -> tuple[PackedLayer, Stored]:
         """Pack the layer and store it.
@@ -56,9 +60,8 @@ class Packing:
         Raises:
             FileChangedError: a file changed while it was read.
         """
-        self.site.progress.stage("upload", sum(_size(entry) for entry in self.entries), "bytes")
-        found = self._found()
-        writer = self._writer(found)
+        self._site.progress.stage("upload", self._size, "bytes")
+        writer = self._writer()
         chunks = iter(writer)
         head, length = [], 0
         for chunk in chunks:
@@ -77,37 +80,40 @@ class Packing:
             if started:
                 writer, stream = started.pop()
                 return stream
-            writer = self._writer(found)
+            writer = self._writer()
             return iter(writer)
 
         stored = store.upload(content)
         return writer.result, stored
 
-    def _writer(self, found: dict[bytes, Found]) -> LayerWriter:
-        done = count()
-        root, progress = self.root, self.site.progress
+    def _writer(self) -> LayerWriter:
+        root, progress, prints = self._root, self._site.progress, self._prints
+        self.written = Shelf(self._site.state)
+        put = self.written.append
+        stands: Fingerprint | None = None
+
+        def entries() -> Iterator[TocEntry]:
+            # The writer takes an entry when it is done with the one before.
+            nonlocal stands
+            for entry, row in self._entries.beside():
+                stands = row[3] if row is not None else prints.get(entry[0])
+                yield entry
 
         def contents(entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
-            here = found[entry.path]
-            xattrs, data = open_content(root, here)
+            assert stands is not None
+            size = stands.size
+            xattrs, data = open_content(root, _new(Found, (entry.path, stands, 1, (0, 0))))
             # The survey decided what to record of it; of a new file only the content and its attributes were unread.
             kind, mode, uid, gid, mtime, _, _, target, device, recorded = entry.node
-            size = here.print.size
             progress.advance(size)
-            return Node(kind, mode, uid, gid, mtime, size, b"", target, device, recorded or xattrs), data
+            return _new(Node, (kind, mode, uid, gid, mtime, size, b"", target, device, recorded or xattrs)), data
 
         def written(entry: TocEntry) -> None:
-            self.entries[next(done)] = entry
+            if type(entry) is Write:
+                put(_new(Known, (entry[0], entry[1], None, stands, 0)))
 
-        whiteouts = [entry.path for entry in self.entries if type(entry) is Delete and entry.whiteout]
-        return LayerWriter(self.entries, whiteouts, contents, self.compression, written=written)
-
-    def _found(self) -> dict[bytes, Found]:
-        sifted = self.look.sifted
-        found = {here.path: here for here in sifted.fresh}
-        found.update((old.path, here) for old, here in sifted.suspects)
-        found.update((path, here) for path, (_, here) in sifted.kept.items())
-        return found
+        gone = list(whiteouts(self._entries.rest))
+        return LayerWriter(entries(), gone, contents, self._compression, written=written)
 
 
 def _size(entry: TocEntry) -> int:

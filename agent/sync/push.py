@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from agent.archive.writer import PackedLayer
 from agent.core.conflict import Conflict
-from agent.core.diff import remembered
 from agent.core.digest import Digest
-from agent.core.entry import Delete, Touch, Version, Write
+from agent.core.entry import Delete, Touch, Write
 from agent.core.image import Image, Layer
+from agent.core.known import Known
 from agent.core.pack import mark_whiteouts
 from agent.core.path import show
 from agent.core.record import Record
+from agent.core.remember import remembered
 from agent.core.union import Union, unite
 from agent.errors import (
     ConflictError,
@@ -145,7 +146,7 @@ def _push(
         return report
     if not look.entries and (done or options.attempt is None) and not moves:
         if look.is_refreshed:
-            directory.remember(_later(memory, directory, target, look, memory.union, {}, Version(0, "")))
+            directory.remember(_later(memory, directory, target, look, memory.union, ()))
         directory.forget_intent()
         if done is not None:
             done.paths = report.paths
@@ -154,7 +155,7 @@ def _push(
     bring_layers(site, target, memory)
     memory = memory.now(union=adopt(site, target, memory.union, options.compression)[0])
     intent = directory.begin(target, memory.union, options, site.clock())
-    entries = mark_whiteouts(look.entries, memory.known)
+    entries = replace(look.entries, rest=mark_whiteouts(look.entries.rest, memory.known))
     packing = Packing(site, directory.root, look, entries, options.compression)
     packed, stored = packing.upload(target.store)
     record = directory.confirm(intent, _record(target, memory, options, intent, packed), site.clock())
@@ -168,7 +169,8 @@ def _push(
     except (MissingBlobError, IntegrityError) as error:
         entry, own, report.digest = _published_anew(site, target, packing, past, record, options, error)
     report.id, report.layer_size = record.id, stored.size
-    later = _later(memory, directory, target, look, own, packing.written, record.version)
+    packing.written.version = record.version
+    later = _later(memory, directory, target, look, own, packing.written)
     try:
         _show(site, target, entry, record, options, report)
     except ConflictError:
@@ -280,9 +282,9 @@ def _report(target: Target, look: Survey, options: PushOptions) -> PushReport:
         digest=None,
         dry_run=options.dry_run,
         paths=look.sifted.total,
-        written=sum(type(entry) is Write for entry in look.entries),
-        deleted=sum(type(entry) is Delete for entry in look.entries),
-        touched=sum(type(entry) is Touch for entry in look.entries),
+        written=look.entries.count(Write),
+        deleted=look.entries.count(Delete),
+        touched=look.entries.count(Touch),
     )
 
 
@@ -316,13 +318,12 @@ def _later(
     target: Target,
     look: Survey,
     union: Union,
-    written: dict[bytes, Write],
-    version: Version,
+    written: Iterable[Known],
 ) -> Memory:
     return memory.now(
         target=target.name,
         root=directory.root.identity,
         clean_before=look.clean_before,
         union=union,
-        known=remembered(memory.known, look.sifted, look.nodes, written, version),
+        known=remembered(memory.known, look.sifted, look.nodes, written),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.core.conflict_record import record_conflicts
-from agent.core.diff import join
 from agent.core.entry import Delete, Kind, Touch, TreeEntry, Version, Write
 from agent.core.image import Layer
 from agent.core.known import Fingerprint, Known
@@ -16,6 +15,7 @@ from agent.core.path import check_path, show
 from agent.core.record import Record
 from agent.core.reference import Reference
 from agent.core.select import selection
+from agent.core.sift import join
 from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.core.entry import Delete, Kind, Node, TocEntry, Touch, Write
+from agent.core.diff import Entries
+from agent.core.entry import Delete, Kind, Node, Touch, Write
 from agent.core.known import Known
 from agent.errors import DivergedError
 from agent.sync.directory import open_directory
@@ -40,9 +41,9 @@ def status(site: Site) -> StatusReport:
         )
 
 
-def differences(entries: list[TocEntry], standing: dict[bytes, Known]) -> Iterator[Difference]:
+def differences(entries: Entries, standing: dict[bytes, Known]) -> Iterator[Difference]:
     """Yield what a change's entries mean to people: one difference for each path."""
-    written = {entry.path for entry in entries if type(entry) is Write}
+    written = {entry.path for entry in entries.rest if type(entry) is Write}
     for entry in entries:
         match entry:
             case Write():

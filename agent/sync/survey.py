@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from agent.core.diff import Sifted, diff, kind_of, recorded, sift
-from agent.core.entry import Kind, Node, TocEntry
+from agent.core.diff import Entries, diff, recorded
+from agent.core.entry import Kind, Node
 from agent.core.known import Found, Known
 from agent.core.path import show
+from agent.core.sift import Sifted, kind_of, sift
 from agent.sync.site import Site
 from agent.workspace.attributes import may_chown
 from agent.workspace.examine import examine, hash_content
 from agent.workspace.root import Root
 from agent.workspace.scan import Scan
+from agent.workspace.shelf import Shelf
+
+_FILE = Kind.FILE
+_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,8 @@ class Survey:
 
     Attributes:
         nodes: what to record of each suspect path (see `remembered`).
-        entries: what a push would say, in toc order; new files without their content's digest.
+        entries: what a push would say; new files without their content's digest.
+        size: bytes of the fresh files.
         clean_before: what a fingerprint's ctime must be before, to be trusted the next time.
         leftovers: files of a pull that was killed.
         privileged: whether owners are recorded as found.
@@ -31,7 +38,8 @@ class Survey:
 
     sifted: Sifted
     nodes: dict[bytes, Node]
-    entries: list[TocEntry]
+    entries: Entries
+    size: int
     clean_before: int
     leftovers: list[bytes]
     privileged: bool
@@ -57,27 +65,28 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
         site.progress.notice(f"{show(path)}: {why}")
 
     scan = Scan(root, warn, below)
-    sifted = sift(known, scan, clean_before)
+    sifted, nodes, fresh, size = Sifted(), dict[bytes, Node](), Shelf(site.state), 0
+    for found in sift(known, scan, clean_before, sifted):
+        old = sifted.replaced.get(found.path, (None,))[0]
+        node = recorded(old, found.print, _fresh(root, found), privileged=privileged)
+        if old is not None:
+            nodes[found.path] = node
+        size += node.size
+        fresh.append(_new(Known, (found.path, node, None, found.print, 0)))
     site.progress.advance(sifted.total)
-    nodes: dict[bytes, Node] = {}
     digests: dict[int, bytes] = {}
-    for found in sifted.fresh:
-        old, _ = sifted.replaced.get(found.path, (None, None))
-        nodes[found.path] = recorded(old, found.print, _fresh(root, found), privileged=privileged)
     for old, found in sifted.suspects:
         nodes[old.path] = recorded(old, found.print, _suspect(root, old, found, digests), privileged=privileged)
-    entries = diff(sifted, nodes)
-    # What is fresh stands in the entries now; a first push has a hundred thousand of these.
-    nodes = {old.path: nodes[old.path] for old, _ in sifted.suspects}
-    return Survey(sifted, nodes, entries, began - root.tick(), scan.leftovers, privileged)
+    return Survey(sifted, nodes, diff(sifted, fresh, nodes), size, began - root.tick(), scan.leftovers, privileged)
 
 
 def _fresh(root: Root, found: Found) -> Node:
     """Return a new path's node; a file's is completed when its content is read, so that it is opened only once."""
-    if kind_of(found.print.mode) is not Kind.FILE:
-        return examine(root, found)
     now = found.print
-    return Node(Kind.FILE, now.mode & 0o7777, now.uid, now.gid, now.mtime, now.size)
+    if kind_of(now.mode) is not _FILE:
+        return examine(root, found)
+    node: Node = _new(Node, (_FILE, now.mode & 0o7777, now.uid, now.gid, now.mtime, now.size, b"", b"", (0, 0), ()))
+    return node
 
 
 def _suspect(root: Root, old: Known, found: Found, digests: dict[int, bytes]) -> Node:

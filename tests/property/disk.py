@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 
-from agent.core.diff import diff, recorded, remembered, sift
+from agent.core.diff import diff, recorded
 from agent.core.entry import Context, Kind, Node, TreeEntry, Version, Write
 from agent.core.known import Fingerprint, Found, Known
 from agent.core.path import ancestors, parent
 from agent.core.plan import plan
+from agent.core.remember import remembered
 from agent.core.select import everything
+from agent.core.sift import Sifted, sift
 
 _FORMATS = {Kind.FILE: stat.S_IFREG, Kind.DIR: stat.S_IFDIR, Kind.LINK: stat.S_IFLNK, Kind.FIFO: stat.S_IFIFO}
 
@@ -221,23 +223,29 @@ class Look:
     sifted: object
     nodes: dict
     entries: list
+    prints: dict
     began: int
 
 
 def look(disk, known, clean_before, *, privileged=True):
     """Find what differs from what is remembered; entries are completed as packing does."""
-    sifted = sift(known, disk.scan(), clean_before)
-    nodes = {}
-    for found in sifted.fresh:
+    sifted, fresh, nodes = Sifted(), [], {}
+    for found in sift(known, disk.scan(), clean_before, sifted):
         old, _ = sifted.replaced.get(found.path, (None, None))
-        nodes[found.path] = recorded(old, found.print, disk.node(found.path, with_content=False), privileged=privileged)
+        node = recorded(old, found.print, disk.node(found.path, with_content=False), privileged=privileged)
+        fresh.append(Known(found.path, node, None, found.print))
+        if old is not None:
+            nodes[found.path] = node
     for old, found in sifted.suspects:
         seen = disk.node(found.path)
         if seen.sha256 != old.node.sha256:
             seen = seen._replace(sha256=b"")
         nodes[old.path] = recorded(old, found.print, seen, privileged=privileged)
-    entries = [_completed(disk, entry) for entry in diff(sifted, nodes)]
-    return Look(sifted, nodes, entries, disk.now)
+    found = diff(sifted, fresh, nodes)
+    entries = [_completed(disk, entry) for entry in found]
+    assert len(entries) == len(found)
+    prints = {entry.path: disk.print(entry.path) for entry in entries if isinstance(entry, Write)}
+    return Look(sifted, nodes, entries, prints, disk.now)
 
 
 def _completed(disk, entry):
@@ -249,8 +257,12 @@ def _completed(disk, entry):
 
 def after_push(known, seen, version):
     """What is remembered once the entries of a look are published."""
-    written = {entry.path: entry for entry in seen.entries if isinstance(entry, Write)}
-    return list(remembered(known, seen.sifted, seen.nodes, written, version))
+    written = [
+        Known(entry.path, entry.node, version, seen.prints[entry.path])
+        for entry in seen.entries
+        if isinstance(entry, Write)
+    ]
+    return list(remembered(known, seen.sifted, seen.nodes, written))
 
 
 def tree_of(rows):

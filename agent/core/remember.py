@@ -1,0 +1,68 @@
+"""What to remember of a directory after a push (design section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import count
+
+from agent.core.advance import lies_below
+from agent.core.entry import Kind, Node
+from agent.core.known import Known
+from agent.core.path import ancestors
+from agent.core.sift import Sifted
+
+
+def remembered(
+    known: Iterable[Known], sifted: Sifted, nodes: Mapping[bytes, Node], written: Iterable[Known]
+) -> Iterator[Known]:
+    """Yield what to remember after a push, in bytes order.
+
+    Args:
+        known: what was remembered before; iterated more than once.
+        nodes: as for `diff`, of suspect paths.
+        written: a row for each of the change's writes, completed, with the change's version and no group, in bytes
+            order; iterated more than once.
+    """
+    groups = _groups(sifted)
+    stood = sifted.kept | {old.path: (old, found) for old, found in sifted.suspects}
+    standing = (
+        Known(path, nodes.get(path, old.node), old.version, found.print, groups.get(path, 0))
+        for path, (old, found) in sorted(stood.items())
+    )
+    gone = {old.path for old in sifted.gone}
+    rest = (row for row in known if row[0] not in gone)
+    if sifted.unpulled:
+        files = _above_unpulled(known, written)
+        rest = (row for row in rest if row.print is not None or not lies_below(row.path, files))
+    if groups:
+        written = (row._replace(group=groups[row.path]) if row.path in groups else row for row in written)
+    return _over(_over(rest, standing), written)
+
+
+def _groups(sifted: Sifted) -> Mapping[bytes, int]:
+    """Number the link groups on disk, apart from those of what was not pulled."""
+    free = (number for number in count(1) if number not in sifted.unpulled)
+    linked = sorted(names for names in sifted.names.values() if len(names) > 1)
+    return {name: number for names, number in zip(linked, free, strict=False) for name in names}
+
+
+def _above_unpulled(known: Iterable[Known], written: Iterable[Known]) -> Collection[bytes]:
+    """Return what was written above something that was not pulled, and is no directory: that cannot stand any more."""
+    above = {path for row in known if row.print is None for path in ancestors(row.path)}
+    return {row.path for row in written if row.path in above and row.node.kind is not Kind.DIR}
+
+
+def _over(lower: Iterable[Known], upper: Iterable[Known]) -> Iterator[Known]:
+    """Yield the rows of both in bytes order of paths; where both have a path, the upper one's."""
+    rows = iter(lower)
+    under = next(rows, None)
+    for row in upper:
+        while under is not None and under[0] < row[0]:
+            yield under
+            under = next(rows, None)
+        if under is not None and under[0] == row[0]:
+            under = next(rows, None)
+        yield row
+    if under is not None:
+        yield under
+        yield from rows

@@ -1,0 +1,158 @@
+"""Where a directory may differ from what is remembered of it: the two read side by side (design section 7)."""
+
+from __future__ import annotations
+
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from agent.core.entry import Kind
+from agent.core.known import Found, Known
+from agent.core.path import parent
+
+_DIR = Kind.DIR
+_KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIR,
+    stat.S_IFLNK: Kind.LINK,
+    stat.S_IFIFO: Kind.FIFO,
+    stat.S_IFCHR: Kind.CHAR,
+    stat.S_IFBLK: Kind.BLOCK,
+}
+
+
+def kind_of(mode: int) -> Kind:
+    """Return the kind that an st_mode says (not for sockets, which are no part of a tree)."""
+    return _KINDS[stat.S_IFMT(mode)]
+
+
+@dataclass(slots=True)
+class Sifted:
+    """Where the disk may differ from what is remembered, but for what is fresh, which may be a million paths.
+
+    Attributes:
+        gone: what is remembered, was on disk and is no longer.
+        suspects: what stands at both, of one kind, with another fingerprint or a racily clean one.
+        replaced: what is remembered at a fresh path, and that path, by path.
+        kept: what is remembered and still stands, if it is or was one of several names of a file, or is a directory
+            above something that is gone, fresh, suspect, or such a name.
+        entered: directories of `kept` that hold something fresh.
+        names: the names on disk of each file that has several, by inode.
+        partners: the names remembered of each link group, by group.
+        unpulled: the groups, 0 for none, of what was not pulled and is not on disk.
+        total: how many paths were found.
+        standing: how many remembered paths still stand.
+    """
+
+    gone: list[Known] = field(default_factory=list)
+    suspects: list[tuple[Known, Found]] = field(default_factory=list)
+    replaced: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
+    kept: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
+    entered: set[bytes] = field(default_factory=set)
+    names: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    partners: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    unpulled: set[int] = field(default_factory=set)
+    total: int = 0
+    standing: int = 0
+
+
+def sift(known: Iterable[Known], found: Iterable[Found], clean_before: int, sifted: Sifted) -> Iterator[Found]:
+    """Join what is remembered with a scan, both in bytes order of paths.
+
+    Yields what is fresh: found where nothing was remembered or pulled, or something of another kind.
+
+    Args:
+        clean_before: a fingerprint whose ctime (ns) is not before this is racy: the path may have changed
+            within the same tick of the file system's clock.
+        sifted: takes everything else; complete at the end.
+    """
+    above = _Above(sifted)
+    for old, new in join(known, found):
+        if new is not None:
+            sifted.total += 1
+            if new.nlink > 1 and not stat.S_ISDIR(new.print.mode):
+                sifted.names[new.print.ino].append(new.path)
+        if old is not None and old.group:
+            sifted.partners[old.group].append(old.path)
+        if new is None:
+            assert old is not None
+            if old.print is not None:
+                sifted.gone.append(old)
+                above.keep(old.path)
+            else:
+                sifted.unpulled.add(old.group)
+        elif old is None or old.print is None or old.node.kind is not kind_of(new.print.mode):
+            if old is not None:
+                sifted.replaced[old.path] = (old, new)
+            above.enter(new.path)
+            yield new
+        else:
+            sifted.standing += 1
+            if old.node.kind is _DIR:
+                above.open(old, new)
+            elif old.group or new.nlink > 1:
+                sifted.kept[old.path] = (old, new)
+                above.keep(old.path)
+            if old.print != new.print or old.print.ctime >= clean_before:
+                sifted.suspects.append((old, new))
+                above.keep(old.path)
+
+
+class _Above:
+    """The standing directories that the next path may lie below, while going through paths in bytes order."""
+
+    def __init__(self, sifted: Sifted) -> None:
+        self._sifted = sifted
+        self._open: list[tuple[bytes, Known, Found]] = []
+        self._kept = self._entered = b""
+
+    def open(self, old: Known, new: Found) -> None:
+        # What lies below "d" begins with "d/", so it ends before "d0"; "d-x" and what is below it may come between.
+        while self._open and old.path >= self._open[-1][0]:
+            self._open.pop()
+        self._open.append((old.path + b"0", old, new))
+
+    def keep(self, path: bytes) -> None:
+        """Keep every directory above a path."""
+        directory = parent(path)
+        if directory != self._kept:
+            self._kept = directory
+            for _, old, new in self._open:
+                if path.startswith(old.path + b"/"):
+                    self._sifted.kept[old.path] = (old, new)
+
+    def enter(self, path: bytes) -> None:
+        """Likewise, for one that is fresh."""
+        if self._open:
+            directory = parent(path)
+            if directory != self._entered:
+                self._entered = directory
+                self.keep(path)
+                if directory in self._sifted.kept:
+                    self._sifted.entered.add(directory)
+
+
+class _HasPath(Protocol):
+    @property
+    def path(self) -> bytes: ...
+
+
+_New = TypeVar("_New", bound=_HasPath)
+
+
+def join(known: Iterable[Known], found: Iterable[_New]) -> Iterator[tuple[Known | None, _New | None]]:
+    """Pair what stands at equal paths of two sequences in bytes order of paths."""
+    left, right = iter(known), iter(found)
+    old, new = next(left, None), next(right, None)
+    while old is not None or new is not None:
+        if new is None or (old is not None and old.path < new.path):
+            yield old, None
+            old = next(left, None)
+        elif old is None or new.path < old.path:
+            yield None, new
+            new = next(right, None)
+        else:
+            yield old, new
+            old, new = next(left, None), next(right, None)
