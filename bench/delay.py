@@ -25,6 +25,7 @@ class Wire:
     def __init__(self, upstream: str) -> None:
         self.round_trip = 0.0
         self.requests = self.connections = self.sent = self.received = 0
+        self.ends: set[asyncio.WriteTransport] = set()
         host, _, port = upstream.partition(":")
         self.upstream = host, int(port)
         self._loop = asyncio.new_event_loop()
@@ -40,13 +41,16 @@ class Wire:
 
     def close(self) -> None:
         """Let go of every connection."""
+        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
+
+    async def _shut(self) -> None:
+        self._server.close()
+        for end in self.ends:
+            end.abort()
+        await asyncio.sleep(0)  # so that the ends learn of it
 
     def __enter__(self) -> Wire:
         return self
@@ -98,6 +102,7 @@ class _Near(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.wire.connections += 1
+        self.wire.ends.add(transport)
         self.back.lead_to(transport)
         connecting = asyncio.get_running_loop().create_connection(lambda: _Far(self), *self.wire.upstream)
         self._connecting = asyncio.ensure_future(connecting)
@@ -126,6 +131,7 @@ class _Far(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self._near.wire.ends.add(transport)
         self._near.there.lead_to(transport)
 
     def data_received(self, data: bytes) -> None:

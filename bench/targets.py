@@ -85,7 +85,8 @@ _MIB, _MS, _TRIPS = "{:.0f} MiB", "{:.0f} ms", "{:.1f} round trips"
 
 
 def _ratio(work: str, beside: str, own: str, other: str, limit: float, figure: Figure = SECONDS) -> Target:
-    return Target(work, beside, f"agent {own}", other, limit, figure)
+    form = "{:.2f}" if figure is SECONDS else "{:.3f}"
+    return Target(work, beside, f"agent {own}", other, limit, figure, form=form)
 
 
 def _memory(work: str) -> Target:
