@@ -11,8 +11,9 @@ from pathlib import Path
 from bench.agent import COMMAND, Agent
 from bench.measure import Result, best, in_turn, run
 from bench.peers import Restic, Tar, Umoci, installed
+from bench.place import kind
 from bench.results import Results
-from bench.tree import Tree, add_a_line
+from bench.tree import Tree, add_a_line, make_tree
 
 ROUNDS = 5
 SLOW_ROUNDS = 2  # of peers that take ten times as long
@@ -21,7 +22,17 @@ STEPS = 3
 PUSHES = 50
 
 
-class Source:
+def measure_source(place: Path, registry: str, results: Results) -> None:
+    """Measure everything there is to do with a tree of source code."""
+    tree = make_tree(place / "tree")
+    results.notes.append(
+        f"Tree: {', '.join(tree.packages)}, as their wheels unpack: {len(tree.files):,} files, "
+        f"{tree.size / (1 << 20):.0f} MiB, on {kind(place)}."
+    )
+    _Source(place, registry, tree, results).measure()
+
+
+class _Source:
     """Measures in the order in which each step needs the one before."""
 
     def __init__(self, place: Path, registry: str, tree: Tree, results: Results) -> None:
@@ -34,7 +45,7 @@ class Source:
         self._restic = Restic(place, tree.root)
 
     def measure(self) -> None:
-        """Measure everything there is to do with the tree."""
+        """Measure all of it."""
         self._start()
         self._full()
         self._nothing()

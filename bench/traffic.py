@@ -24,7 +24,15 @@ WRITERS = 64
 _TOP = Path(__file__).parent.parent
 
 
-class Traffic:
+def measure_traffic(place: Path, registry: str, results: Results) -> None:
+    """Measure all of it."""
+    traffic = _Traffic(place, registry, results)
+    with Wire(registry) as wire:
+        traffic.follow(wire)
+    traffic.crowd()
+
+
+class _Traffic:
     """A small workspace: two directories that follow each other, then many that are pushed at one moment."""
 
     def __init__(self, place: Path, registry: str, results: Results) -> None:
@@ -33,13 +41,8 @@ class Traffic:
         self._results = results
         self._agent = Agent(place)
 
-    def measure(self) -> None:
-        """Measure all of it."""
-        with Wire(self._registry) as wire:
-            self._follow(wire)
-        self._crowd()
-
-    def _follow(self, wire: Wire) -> None:
+    def follow(self, wire: Wire) -> None:
+        """Push small changes from one directory and pull them into another, over a short wire and a long one."""
         target, mine, yours = f"{wire.address}/traffic/two:main", self._place / "mine", self._place / "yours"
         _write(mine)
         self._agent.push(target, mine)
@@ -58,7 +61,7 @@ class Traffic:
         for label, results in done.items():
             self._results.add(label, best(results))
 
-    def _crowd(self) -> None:
+    def crowd(self) -> None:
         """Let the writers loose; the processes are those of the test that checks that all arrives."""
         many = Workspaces(self._place, f"{self._registry}/traffic/many:main")
         _write(self._place / "first")
