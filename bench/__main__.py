@@ -46,6 +46,8 @@ def main() -> int:
     words = parser.parse_args()
     if unknown := set(words.parts) - set(_PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if words.parts and words.write:
+        parser.error("a page holds all parts")
     if shutil.which(BINARY) is None:
         print(f"{BINARY} is not installed; on Debian: apt-get install docker-registry", file=sys.stderr)
         return 1

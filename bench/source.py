@@ -43,14 +43,15 @@ class _Source:
         self._agent = Agent(place)
         self._tar = Tar(place, tree.root)
         self._restic = Restic(place, tree.root)
+        self._checked: set[str] = set()
 
     def measure(self) -> None:
         """Measure all of it."""
         self._start()
         self._full()
         self._nothing()
-        self._some()
         self._part()
+        self._some()
         self._history()
 
     def _start(self) -> None:
@@ -105,10 +106,9 @@ class _Source:
             self._results.add(label, best(results))
 
     def _part(self) -> None:
-        directory, size = self._tree.directory_of(0.01)
-        self._results.say(f"the part is {directory}, {size / self._tree.size:.1%} of the bytes")
-        target = self._target("full-0")
-        self._turns(ROUNDS, {"agent pull, part": lambda _: self._pull(target, "part", "--path", directory)})
+        part, size = self._tree.directory_of(0.01)
+        self._results.notes.append(f"The part is {part}, {size / self._tree.size:.1%} of the bytes.")
+        self._turns(ROUNDS, {"agent pull, part": lambda _: self._pull(self._target("full-0"), "part", part)})
 
     def _history(self) -> None:
         rewritten = [(path, path.read_bytes()) for path in self._tree.one_in(10)]
@@ -125,33 +125,36 @@ class _Source:
             STEPS,
             {
                 "agent pull, one layer": lambda _: self._pull(self._target("one"), "one"),
-                "agent pull, 51 layers": lambda n: self._pull(self._target("history"), "history", check=n == 0),
+                "agent pull, 51 layers": lambda _: self._pull(self._target("history"), "history"),
             },
         )
 
     def _push_anew(self, number: int) -> Result:
         return self._agent.push(self._target(f"full-{number}"), self._tree.root, state=f"state-full-{number}")
 
-    def _pull_anew(self, number: int) -> Result:
-        return self._pull(self._target("full-0"), "full", check=number == 0)
+    def _pull_anew(self, _: int) -> Result:
+        return self._pull(self._target("full-0"), "full")
 
     def _pull_on(self, _: int) -> Result:
         return self._agent.pull(self._target("work"), self._place / "copy", state="state-copy")
 
-    def _pull(self, target: str, name: str, *words: str, check: bool = False) -> Result:
+    def _pull(self, target: str, name: str, part: str = "") -> Result:
+        """Pull all or a part into a new directory, check it the first time, and take it away."""
         directory, state = self._place / name, f"state-pulled-{name}"
-        result = self._agent.pull(target, directory, *words, state=state)
-        if check:
-            self._check(directory)
+        result = self._agent.pull(target, directory, *(["--path", part] if part else []), state=state)
+        if name not in self._checked:
+            self._check(directory, part)
+            self._checked.add(name)
         shutil.rmtree(directory)
         shutil.rmtree(self._place / state)
         return result
 
-    def _check(self, directory: Path) -> None:
+    def _check(self, directory: Path, part: str = "") -> None:
         for path in self._tree.files:
-            other = directory / path.relative_to(self._tree.root)
-            if not filecmp.cmp(path, other, shallow=False):
-                raise RuntimeError(f"{other} is not what was pushed")
+            if path.is_relative_to(self._tree.root / part):
+                other = directory / path.relative_to(self._tree.root)
+                if not filecmp.cmp(path, other, shallow=False):
+                    raise RuntimeError(f"{other} is not what was pushed")
 
     def _turns(self, count: int, measured: dict[str, Callable[[int], Result]]) -> None:
         for label, result in in_turn(count, measured).items():
