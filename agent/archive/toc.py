@@ -98,6 +98,7 @@ class Toc:
 
     Attributes:
         payload: what stands in the layer behind its frames, unwrapped.
+        text: bytes of the entry part, uncompressed.
 
     Args:
         payload: as above.
@@ -112,13 +113,20 @@ class Toc:
     def __init__(self, payload: bytes, limits: Limits = DEFAULT_LIMITS, *, sha256: str | None = None) -> None:
         self.payload = payload
         self._limits = limits
+        self._keeps = False
+        self._kept: list[TocEntry] | None = None
         self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
         if footer.payload_length != len(payload):
             raise damaged("its table of contents has another length than its footer says")
         if max(footer.entries_size, footer.frames_size, len(payload)) > limits.toc:
             raise excessive(f"its table of contents is larger than {limits.toc} bytes")
+        self.text = footer.entries_size
         if sha256 is not None:
             self.__dict__["sha256"] = sha256
+
+    def keep(self) -> None:
+        """Keep what is read of a change the first time: who has room for it saves reading it again."""
+        self._keeps = True
 
     @cached_property
     def sha256(self) -> str:
@@ -169,6 +177,11 @@ class Toc:
         return next(_blocks(self._entry_pieces()), b"").startswith(SQUASH_HEADER)
 
     def __iter__(self) -> Iterator[TocEntry]:
+        if self._kept is None and self._keeps:
+            self._kept = list(self._checked())
+        return self._checked() if self._kept is None else iter(self._kept)
+
+    def _checked(self) -> Iterator[TocEntry]:
         if self.is_squash:
             raise damaged("it is a squash, not a change")
         rules, end = TocRules(self.whiteouts()), self.size - len(END)

@@ -30,6 +30,8 @@ WHOLE_BELOW = 256 << 10
 WHOLE_SHARE = 0.5
 """A layer is read whole if more than this share of its tar is wanted."""
 _HEADER = 1024
+_KEPT = 32 << 20
+"""Bytes of tables of contents, as text, whose entries are kept in memory: three times as much."""
 
 
 class Layers:
@@ -51,6 +53,7 @@ class Layers:
         self._store = store
         self._union = union
         self._base_store = base_store or store
+        self._room = _KEPT
         self._tocs: dict[str, Toc | list[TocEntry]] = {}
         self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
@@ -156,19 +159,25 @@ class Layers:
             if _id_of(layer) in self._tocs:
                 continue
             if toc := self._inline(layer):
-                self._tocs[_id_of(layer)] = toc
+                self._know(layer, toc)
             elif layer.encoding:  # where its place is not known, it may have none
                 lacking.append(layer)
         for layer, found in zip(lacking, read_all(lacking, self._fetch_toc), strict=True):
             if found:
-                self._tocs[_id_of(layer)] = found
+                self._know(layer, found)
 
     def _toc(self, layer: Layer) -> Toc | list[TocEntry]:
         # Not by the layer's digest: two changes may have one tar, and have seen different versions.
         id_ = _id_of(layer)
         if id_ not in self._tocs:
-            self._tocs[id_] = self._inline(layer) or self._fetch_toc(layer) or self._derived(layer)
+            self._know(layer, self._inline(layer) or self._fetch_toc(layer) or self._derived(layer))
         return self._tocs[id_]
+
+    def _know(self, layer: Layer, toc: Toc | list[TocEntry]) -> None:
+        self._tocs[_id_of(layer)] = toc
+        if isinstance(toc, Toc) and toc.text <= self._room:
+            self._room -= toc.text
+            toc.keep()
 
     def _derived(self, layer: Layer) -> list[TocEntry]:
         assert layer.record is not None
