@@ -135,9 +135,7 @@ class TarReader:
             elif flag in _LONG:
                 if flag in names or records:
                     raise damaged("an entry has two long names")
-                names[flag] = self._take_data(block).partition(b"\0")[0]
-                if not names[flag]:
-                    raise damaged("an entry has a long name that is empty")
+                names[flag] = self._take_long_name(block)
             elif flag == _VOLUME:
                 if records or names:
                     raise damaged("a volume's label has an extended header")
@@ -222,6 +220,14 @@ class TarReader:
         data = self._source.take(padded(size))
         self._parts.append(data)
         return data[:size]
+
+    def _take_long_name(self, block: bytes) -> bytes:
+        """Return a long name. One that is empty, or goes on in the padding, means different things to readers."""
+        size = len(self._take_data(block))
+        name = self._parts[-1].partition(b"\0")[0]
+        if not 0 < len(name) <= size:
+            raise damaged("an entry has a long name of another length than it says")
+        return name
 
     def _take_globals(self, block: bytes, *, pending: bool) -> None:
         found = parse_records(self._take_data(block))
