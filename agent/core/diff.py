@@ -64,8 +64,9 @@ class Entries:
             path, node = row[0], row[1]
             is_new = True
             while entry is not None and entry[0] <= path:
-                is_new = is_new and not (entry[0] == path and type(entry) is Write)
-                yield entry, row if entry[0] == path else None
+                is_here = entry[0] == path
+                is_new = is_new and not (is_here and type(entry) is Write)
+                yield entry, row if is_here else None
                 entry = next(rest, None)
             if is_new:
                 yield _new(Write, (path, node, None, 0, 0)), row

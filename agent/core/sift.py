@@ -69,23 +69,27 @@ def sift(known: Iterable[Known], found: Iterable[Found], clean_before: int, sift
         sifted: takes everything else; complete at the end.
     """
     above = _Above(sifted)
+    names = sifted.names
     for old, new in join(known, found):
         if new is not None:
             sifted.total += 1
             if new.nlink > 1 and not stat.S_ISDIR(new.print.mode):
-                sifted.names[new.print.ino].append(new.path)
-        if old is not None and old.group:
+                names[new.print.ino].append(new.path)
+        if old is None:
+            assert new is not None
+            above.enter(new.path)
+            yield new
+            continue
+        if old.group:
             sifted.partners[old.group].append(old.path)
         if new is None:
-            assert old is not None
             if old.print is not None:
                 sifted.gone.append(old)
                 above.keep(old.path)
             else:
                 sifted.unpulled.add(old.group)
-        elif old is None or old.print is None or old.node.kind is not kind_of(new.print.mode):
-            if old is not None:
-                sifted.replaced[old.path] = (old, new)
+        elif old.print is None or old.node.kind is not kind_of(new.print.mode):
+            sifted.replaced[old.path] = (old, new)
             above.enter(new.path)
             yield new
         else:

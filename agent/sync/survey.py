@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from agent.core.diff import Entries, diff, recorded
 from agent.core.entry import Kind, Node
 from agent.core.known import Found, Known
 from agent.core.path import show
-from agent.core.sift import Sifted, kind_of, sift
+from agent.core.sift import Sifted, sift
 from agent.sync.site import Site
 from agent.workspace.attributes import may_chown
 from agent.workspace.examine import examine, hash_content
@@ -21,6 +22,7 @@ from agent.workspace.scan import Scan
 from agent.workspace.shelf import Shelf
 
 _FILE = Kind.FILE
+_NOTHING = (None, None)
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
@@ -68,7 +70,7 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
     scan = Scan(root, warn, below)
     sifted, nodes, fresh, size = Sifted(), dict[bytes, Node](), Shelf(site.state), 0
     for found in sift(known, scan, clean_before, sifted):
-        old = sifted.replaced.get(found.path, (None,))[0]
+        old, _ = sifted.replaced.get(found.path, _NOTHING)
         node = recorded(old, found.print, _fresh(root, found), privileged=privileged)
         if old is not None:
             nodes[found.path] = node
@@ -83,10 +85,10 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
 
 def _fresh(root: Root, found: Found) -> Node:
     """Return a new path's node; a file's is completed when its content is read, so that it is opened only once."""
-    now = found.print
-    if kind_of(now.mode) is not _FILE:
+    _, size, mode, uid, gid, mtime, _ = found.print
+    if not stat.S_ISREG(mode):
         return examine(root, found)
-    node: Node = _new(Node, (_FILE, now.mode & 0o7777, now.uid, now.gid, now.mtime, now.size, b"", b"", (0, 0), ()))
+    node: Node = _new(Node, (_FILE, mode & 0o7777, uid, gid, mtime, size, b"", b"", (0, 0), ()))
     return node
 
 

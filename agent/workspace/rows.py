@@ -71,9 +71,10 @@ def pack(rows: Sequence[Known], versions: Versions) -> bytes:
         for index, row in enumerate(zip(stood, hashes, targets, devices, xattrs, strict=True))
         if row[0] is None or len(row[1]) not in _HASHED or row[1] == _NO_HASH or row[2] or row[3] != (0, 0) or row[4]
     }
+    number = {version: versions.number(version, fresh) for version in dict.fromkeys(found)}
     columns: list[Sequence[int]] = [
         *(list(map(_CODES.__getitem__, kinds)), modes, uids, gids, mtimes, sizes),
-        *([versions.number(version, fresh) for version in found], groups),
+        *(list(map(number.__getitem__, found)), groups),
         *zip(*(item or _NO_PRINT for item in stood), strict=True),
     ]
     try:
