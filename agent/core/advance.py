@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from agent.core.entry import Context, Delete, Kind, TocEntry, Touch, TreeEntry, Version, Write
 from agent.core.known import Fingerprint, Known
-from agent.core.path import ancestors
+from agent.core.path import ancestors, directories_above
+from agent.core.streams import grouped
 
 UNKNOWN = Fingerprint(-1, -1, 0, -1, -1, -1, -1)
 """Equals no fingerprint that lstat gives: whatever stands there is looked at again."""
 
 
-def advance(known: Iterable[Known], entries: Iterable[TocEntry], version: Version) -> Iterator[Known]:
-    """Yield what to remember once the change `version`, whose table of contents is `entries`, lies on the disk."""
-    rows = {row.path: row for row in known}
-    top = max((row.group for row in rows.values()), default=0)
-    files = set()
-    for entry in entries:
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What to remember once a change lies on the disk. Iterating it, any number of times, yields the rows in order.
+
+    Attributes:
+        known: what was remembered before; iterated more than once, as `entries` is.
+        entries: the change's table of contents.
+        version: the change.
+    """
+
+    known: Iterable[Known]
+    entries: Iterable[TocEntry]
+    version: Version
+
+    def __iter__(self) -> Iterator[Known]:
+        needed = directories_above(row.path for row in self._rows() if row.version)
+        files = self._files()
+        for row in self._rows():
+            if (row.version or row.path in needed) and not (files and lies_below(row.path, files)):
+                yield row
+
+    def _rows(self) -> Iterator[Known]:
+        top = max((row.group for row in self.known), default=0)
+        for _, items, _ in grouped([(None, self.known), (None, self.entries)]):
+            row = next((item for _, item in items if type(item) is Known), None)
+            for _, item in items:
+                if type(item) is not Known:
+                    row = self._after(row, item, top)
+            if row is not None:
+                yield row
+
+    def _after(self, row: Known | None, entry: TocEntry, top: int) -> Known | None:
         match entry:
             case Delete():
-                rows.pop(entry.path, None)
+                return None
             case Write():
-                stood = _looked_at_again(rows.get(entry.path), entry.node.kind)
-                group = top + entry.group if entry.group else 0
-                rows[entry.path] = Known(entry.path, entry.node, version, stood, group)
-                if entry.node.kind is not Kind.DIR:
-                    files.add(entry.path)
-            case Touch() if entry.path in rows:
-                row = rows[entry.path]
+                stood = _looked_at_again(row, entry.node.kind)
+                return Known(entry.path, entry.node, self.version, stood, top + entry.group if entry.group else 0)
+            case Touch() if row is not None:
                 stood = _looked_at_again(row, row.node.kind)
-                rows[entry.path] = row._replace(node=row.node._replace(mtime=entry.mtime), print=stood)
-            case Context() if entry.path in rows:
-                group = top + entry.group if entry.group else rows[entry.path].group
-                rows[entry.path] = rows[entry.path]._replace(node=entry.node, group=group)
+                return row._replace(node=row.node._replace(mtime=entry.mtime), print=stood)
+            case Context() if row is not None:
+                return row._replace(node=entry.node, group=top + entry.group if entry.group else row.group)
             case _:
-                pass
-    needed = {above for row in rows.values() if row.version for above in ancestors(row.path)}
-    return (
-        rows[path] for path in sorted(rows) if (rows[path].version or path in needed) and not lies_below(path, files)
-    )
+                return row
+
+    def _files(self) -> Collection[bytes]:
+        """Return what the change made above something remembered, and is no directory."""
+        above = directories_above(row.path for row in self.known)
+        return {
+            entry.path
+            for entry in self.entries
+            if type(entry) is Write and entry.node.kind is not Kind.DIR and entry.path in above
+        }
 
 
 def lies_below(path: bytes, files: Collection[bytes]) -> bool:

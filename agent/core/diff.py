@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 from agent.core.advance import UNKNOWN
 from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Write
 from agent.core.known import KEPT, Fingerprint, Found, Known
-from agent.core.path import parent
+from agent.core.path import directories_above
 from agent.core.sift import Sifted, kind_of
 
 _PATH = itemgetter(0)
@@ -126,8 +126,8 @@ def diff(sifted: Sifted, fresh: Rows, nodes: Mapping[bytes, Node]) -> Entries:
             touches.append(Touch(old.path, old.version, node.mtime))
     deletes = [Delete(old.path, old.node.kind, old.version) for old in _removed(sifted) if old.version]
     context = _groups(sifted, standing, fresh, nodes, writes)
-    above = _above([*(entry.path for entry in deletes), *writes, *context]) | sifted.entered | _above(sifted.entered)
-    _directories(standing, nodes, above, writes, context)
+    changed = [*(entry.path for entry in deletes), *writes, *context, *sifted.entered]
+    _directories(standing, nodes, directories_above(changed) | sifted.entered, writes, context)
     instead = sum(path not in standing for path in writes)
     # In toc order: what stands at one path is in the order of its kinds, which a stable sort keeps.
     rest = sorted([*deletes, *context.values(), *writes.values(), *touches], key=_PATH)
@@ -200,17 +200,6 @@ def _node_of_group(
             if old.print is not None and old.print.ino == new.print.ino:
                 return nodes.get(name, old.node)
     return next(writes[name].node for name in names if name in writes)
-
-
-def _above(paths: Iterable[bytes]) -> set[bytes]:
-    """Return every directory above one of these paths."""
-    above: set[bytes] = set()
-    for below in paths:
-        path = parent(below)
-        while path and path not in above:
-            above.add(path)
-            path = parent(path)
-    return above
 
 
 def _directories(

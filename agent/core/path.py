@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agent.errors import UnsafeArchiveError
 
 WHITEOUT = b".wh."
@@ -38,6 +40,17 @@ def ancestors(path: bytes) -> list[bytes]:
         found.append(path[:at])
         at = path.find(b"/", at + 1)
     return found
+
+
+def directories_above(paths: Iterable[bytes]) -> set[bytes]:
+    """Return every directory above one of these paths, without the root."""
+    above: set[bytes] = set()
+    for below in paths:
+        path = parent(below)
+        while path and path not in above:
+            above.add(path)
+            path = parent(path)
+    return above
 
 
 def show(path: bytes) -> str:

@@ -8,7 +8,7 @@ from itertools import count
 from agent.core.advance import lies_below
 from agent.core.entry import Kind, Node
 from agent.core.known import Known
-from agent.core.path import ancestors
+from agent.core.path import directories_above
 from agent.core.sift import Sifted
 
 
@@ -48,7 +48,7 @@ def _groups(sifted: Sifted) -> Mapping[bytes, int]:
 
 def _above_unpulled(known: Iterable[Known], written: Iterable[Known]) -> Collection[bytes]:
     """Return what was written above something that was not pulled, and is no directory: that cannot stand any more."""
-    above = {path for row in known if row.print is None for path in ancestors(row.path)}
+    above = directories_above(row.path for row in known if row.print is None)
     return {row.path for row in written if row.path in above and row.node.kind is not Kind.DIR}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
-from agent.core.advance import advance
+from agent.core.advance import Advanced
 from agent.core.image import Image
 from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
@@ -162,7 +162,7 @@ class Directory:
             return memory.now(target=target.name)
         union = unite([memory.union.image(target.tag), entry])
         entries = Layers(target.store, union).toc(union.changes[record.id])
-        known = list(advance(memory.known, entries, record.version))
+        known = Advanced(memory.known, entries, record.version)
         return memory.now(target=target.name, union=union, known=known)
 
     def _intent(self) -> Intent | None:

@@ -1,6 +1,6 @@
 """Single cases of what is remembered without a scan; laws are in tests/property/test_diff_laws.py."""
 
-from agent.core.advance import UNKNOWN, advance, lies_below, unexamined
+from agent.core.advance import UNKNOWN, Advanced, lies_below, unexamined
 from agent.core.entry import Context, Delete, Kind, Node, Touch, TreeEntry, Write
 from agent.core.known import Fingerprint, Known
 from tests.property.disk import version
@@ -15,7 +15,7 @@ def row(path, node=FILE, stands=V1, print_=STOOD, group=0):
 
 
 def after(rows, *entries):
-    return list(advance(rows, entries, V2))
+    return list(Advanced(rows, entries, V2))
 
 
 def test_what_no_entry_names_stays():

@@ -3,7 +3,7 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.core.advance import advance, unexamined
+from agent.core.advance import Advanced, unexamined
 from agent.core.change import Change
 from agent.core.entry import Kind, Touch
 from agent.core.known import Known
@@ -193,7 +193,7 @@ def test_advancing_by_entries_remembers_what_a_push_does_save_fingerprints(case)
         return [(row.path, timeless(row.node), row.version, row.print is None) for row in rows]
 
     pushed_rows = kept(after_push(known, seen, version(3)))
-    advanced = kept(advance(known, seen.entries, version(3)))
+    advanced = kept(Advanced(known, seen.entries, version(3)))
     assert bare(advanced) == bare(pushed_rows)
     assert groups_of(advanced) == groups_of(pushed_rows)
 
@@ -203,7 +203,7 @@ def test_advancing_by_entries_remembers_what_a_push_does_save_fingerprints(case)
 def test_a_disk_is_unchanged_after_advancing_by_its_own_entries(case, privileged):
     disk, known, clean_before = case
     seen = look(disk, known, clean_before, privileged=privileged)
-    advanced = list(advance(known, seen.entries, version(3)))
+    advanced = list(Advanced(known, seen.entries, version(3)))
     assert look(disk, advanced, clean_before, privileged=privileged).entries == []
 
 
@@ -251,7 +251,7 @@ def test_without_privilege_owners_stay_as_recorded_through_every_edit(case, step
     for group in groups_of(after):
         # All names of a file have one owner.
         assert len({row.node.uid for row in after if row.path in group}) == 1
-    for rows in (after, list(advance(known, seen.entries, version(3)))):
+    for rows in (after, list(Advanced(known, seen.entries, version(3)))):
         assert look(disk, rows, disk.now + 1, privileged=False).entries == []
 
 
