@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import filecmp
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.agent import COMMAND, Agent
-from bench.measure import Result, best, in_turn, run
+from bench.agent import Agent
+from bench.measure import Result, best, in_turn
 from bench.peers import Restic, Tar, Umoci, installed
 from bench.place import kind
 from bench.results import Results
@@ -17,7 +16,6 @@ from bench.tree import Tree, add_a_line, make_tree
 
 ROUNDS = 5
 SLOW_ROUNDS = 2  # of peers that take ten times as long
-STARTS = 20
 STEPS = 3
 PUSHES = 50
 
@@ -47,20 +45,11 @@ class _Source:
 
     def measure(self) -> None:
         """Measure all of it."""
-        self._start()
         self._full()
         self._nothing()
         self._part()
         self._some()
         self._history()
-
-    def _start(self) -> None:
-        started = {
-            "python -c pass": [sys.executable, "-c", "pass"],
-            "python -c 'import requests'": [sys.executable, "-c", "import requests"],
-            "agent --version": [COMMAND, "--version"],
-        }
-        self._turns(STARTS, {label: _running(words) for label, words in started.items()})
 
     def _full(self) -> None:
         if installed("umoci", "skopeo"):
@@ -162,7 +151,3 @@ class _Source:
 
     def _target(self, repository: str) -> str:
         return f"{self._registry}/bench/{repository}:main"
-
-
-def _running(words: list[str]) -> Callable[[int], Result]:
-    return lambda _: run(words)
