@@ -68,7 +68,8 @@ def main() -> int:
 
 def _page(results: Results, seconds: float) -> str:
     said = [*results.notes, *results.missing, f"Machine: {describe(BINARY)}.", f"The run took {seconds:.0f} s."]
-    return "\n".join([_HEAD + "  \n".join(said), "", targets_table(TARGETS, results), commands_table(results)])
+    facts = "".join(f"- {fact}\n" for fact in said)
+    return "\n".join([_HEAD + facts, targets_table(TARGETS, results), commands_table(results)])
 
 
 def _written_by_hand(page: Path) -> str:

@@ -14,8 +14,8 @@ from bench.place import kind
 from bench.results import Results
 from bench.tree import Tree, add_a_line, make_tree
 
-ROUNDS = 5
-SLOW_ROUNDS = 2  # of peers that take ten times as long
+ROUNDS = 4
+SLOW_ROUNDS = 2  # of what takes ten times as long
 STEPS = 3
 PUSHES = 50
 
@@ -115,7 +115,7 @@ class _Source:
         self._results.add("agent push, a tenth, the slowest", max(steps, key=_seconds))
         self._agent.push(self._target("one"), self._tree.root, state="state-one")
         self._turns(
-            STEPS,
+            SLOW_ROUNDS,
             {
                 "agent pull, one layer": lambda _: self._pull(self._target("one"), "one"),
                 "agent pull, 51 layers": lambda _: self._pull(self._target("history"), "history"),
