@@ -48,6 +48,9 @@ class Merged:
         self._survey()
         return sweep(self._sources, self._links, None)
 
+    def __iter__(self) -> Iterator[TreeEntry]:
+        return self.tree()
+
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
         """Where concurrent changes disagree, sorted by path and kind; one value for each path and kind."""
