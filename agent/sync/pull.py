@@ -71,7 +71,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         keep = options.keep and memory is None
         known = _beside_others(site, directory) if keep else _trusted(site, directory, options)
         if memory and known is memory.known and _same(memory, target, goal, options):
-            report = _unchanged(target, goal, memory, seen)
+            report = _unchanged(target, goal, directory, memory, seen)
             if memory.finished != seen.finished:
                 directory.remember(memory.now(finished=seen.finished))
             report.traffic = since(target.store.traffic, began)
@@ -110,13 +110,11 @@ def _same(memory: Memory, target: Target, goal: Goal, options: PullOptions) -> b
     return (memory.target, memory.union.ids, memory.sparse) == (target.name, goal.union.ids, options.paths)
 
 
-def _unchanged(target: Target, goal: Goal, memory: Memory, seen: Seen) -> PullReport:
+def _unchanged(target: Target, goal: Goal, directory: Directory, memory: Memory, seen: Seen) -> PullReport:
     report = _report(target, goal, Plan(), ())
-    for row in memory.known:
-        if row.print is None:
-            report.unselected += 1
-        else:
-            report.paths += 1
+    if memory.sparse:
+        report.unselected = sum(row.print is None for row in memory.known)
+    report.paths = directory.rows - report.unselected
     report.layers_skipped = len(goal.union.order)
     # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
     if seen.head and seen.is_ours and head_ids(seen) == goal.union.ids:
