@@ -33,8 +33,8 @@ WHOLE_BELOW = 256 << 10
 WHOLE_SHARE = 0.5
 """A layer is read whole if more than this share of its tar is wanted."""
 _HEADER = 1024
-_KEPT = 32 << 20
-"""Bytes of tables of contents, as text, whose entries are kept in memory: three times as much."""
+_KEPT = 48 << 20
+"""Bytes of tables of contents, as text, whose entries are kept in memory, where they take twice as much."""
 
 
 Fetched: TypeAlias = tuple[int, bytes, Node, Iterable[bytes]]
@@ -117,7 +117,10 @@ class Layers:
             IntegrityError, UnsafeArchiveError: a layer is not what it promises.
             AuthError, UnavailableError: see `agent.errors`.
         """
-        return merge(self.changes(union), self.squashes(union))
+        changes, squashes = self.changes(union), self.squashes(union)
+        has_links = any(_has_links(change.entries) for change in changes)
+        has_links = has_links or any(_has_links(squash.entries) for squash in squashes)
+        return merge(changes, squashes, agreed=union.is_chain and not has_links)
 
     def _change(self, layer: Layer) -> Change:
         record = layer.record
@@ -332,14 +335,20 @@ class SquashEntries(Iterable[SquashEntry]):
     """The entries of a squash, read anew each time."""
 
     def __init__(self, toc: Toc) -> None:
-        self._toc = toc
+        self.toc = toc
 
     def __iter__(self) -> Iterator[SquashEntry]:
-        return self._toc.squashed()
+        return self.toc.squashed()
 
 
 def _expected(layer: Layer) -> Expected:
     return Expected(layer.digest, layer.size, layer.diff_id)
+
+
+def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
+    """Say whether entries may have link groups."""
+    toc = entries.toc if isinstance(entries, SquashEntries) else entries
+    return toc.may_have_links if isinstance(toc, Toc) else any(getattr(entry, "group", 0) for entry in entries)
 
 
 def _id_of(layer: Layer) -> str:
