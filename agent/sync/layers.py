@@ -118,9 +118,7 @@ class Layers:
             AuthError, UnavailableError: see `agent.errors`.
         """
         changes, squashes = self.changes(union), self.squashes(union)
-        has_links = any(_has_links(change.entries) for change in changes)
-        has_links = has_links or any(_has_links(squash.entries) for squash in squashes)
-        return merge(changes, squashes, agreed=union.is_chain and not has_links)
+        return merge(changes, squashes, agreed=agreed(union, changes, squashes))
 
     def _change(self, layer: Layer) -> Change:
         record = layer.record
@@ -343,6 +341,12 @@ class SquashEntries(Iterable[SquashEntry]):
 
 def _expected(layer: Layer) -> Expected:
     return Expected(layer.digest, layer.size, layer.diff_id)
+
+
+def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
+    """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
+    origins: list[Change | Squash] = [*changes, *squashes]
+    return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
 
 
 def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
