@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
-from struct import Struct
-from struct import error as StructError
 from typing import Any, Final
 
 import zstandard
@@ -35,13 +34,13 @@ _LOW, _HIGH = -(1 << 63), (1 << 63) - 1
 _NO_HASH = bytes(32)
 _HASHED = (0, len(_NO_HASH))
 _NO_PRINT = Fingerprint(0, 0, 0, 0, 0, 0, 0)
-_hashes = Struct("32s").iter_unpack
+_hashes = struct.Struct("32s").iter_unpack
 _new: Any = tuple.__new__
 
 
 UNREADABLE: Final = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError),
-    *(StructError, zstandard.ZstdError),
+    *(struct.error, zstandard.ZstdError),
 )
 """What `unpack` and its iterator raise for bytes that are no block."""
 
