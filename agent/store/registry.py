@@ -102,20 +102,13 @@ class RegistryStore:
 
     def get_manifest(self, reference: str) -> Manifest | None:
         """See `port.Store`. A 404 is not tried again: only the caller knows which tags must be there."""
-        url = f"{self._base}manifests/{check_reference(reference)}"
-        patience = self._transport.patience()
-        while True:
-            answer = self._transport.call(Request("GET", url, _ACCEPT), self._pull)
-            if answer.status == 404 and not _is_page(answer):
-                answer.discard()
-                return None
-            if answer.status != 200 or _is_page(answer):
-                raise self._refusal(answer, reference)
-            try:
-                data = answer.body(MANIFEST_MAX)
-                break
-            except UnavailableError as error:
-                patience.wait(error)
+        request = Request("GET", f"{self._base}manifests/{check_reference(reference)}", _ACCEPT)
+        answer, data = self._read(request, MANIFEST_MAX)
+        if answer.status == 404 and not _is_page(answer):
+            answer.discard()
+            return None
+        if data is None:
+            raise self._refusal(answer, reference)
         self._meter.add(received=len(data))
         return manifest_of(data, answer.headers.get("Content-Type", ""), reference, self._subject(reference))
 
@@ -156,13 +149,13 @@ class RegistryStore:
         url, seen = f"{self._base}tags/list?n={_PAGE}", set[str]()
         while url not in seen and len(seen) < _PAGES:
             seen.add(url)
-            answer = self._transport.call(Request("GET", url), self._pull)
+            answer, page = self._read(Request("GET", url), _PAGE_MAX)
             if answer.status == 404 and not _is_page(answer):
                 answer.discard()
                 break
-            if answer.status != 200:
+            if page is None:
                 raise self._refusal(answer)
-            found.update(self._tags_in(answer.body(_PAGE_MAX)))
+            found.update(self._tags_in(page))
             following = next_page(answer.headers.get("Link", ""))
             if following is None:
                 break
@@ -229,6 +222,18 @@ class RegistryStore:
     @property
     def _delete(self) -> Grants:
         return self._pull | {(f"repository:{self._repository}", "delete")}
+
+    def _read(self, request: Request, limit: int) -> tuple[Answer, bytes | None]:
+        """Return the answer and its body, read anew where the connection breaks; None for what is no document."""
+        patience = self._transport.patience()
+        while True:
+            answer = self._transport.call(request, self._pull)
+            if answer.status != 200 or _is_page(answer):
+                return answer, None
+            try:
+                return answer, answer.body(limit)
+            except UnavailableError as error:
+                patience.wait(error)
 
     def _blob(self, digest: str) -> str:
         return f"{self._base}blobs/{digest}"

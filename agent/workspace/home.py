@@ -98,19 +98,19 @@ class Turn:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def take(self, fd: int, subject: bytes, holder: Callable[[], str] = str) -> None:
-        """Lock an open file, or wait until it can be had.
+    def take(self, taken: Callable[[], bool], subject: bytes, holder: Callable[[], str] = str) -> None:
+        """Wait until something can be had.
 
         Args:
-            subject: what is locked, for people.
+            taken: tries to have it.
+            subject: what it is, for people.
             holder: who has it, if that is known, as ` (pid 5)`.
 
         Raises:
             BusyError: another agent still works there.
-            OSError: it cannot be locked.
         """
         until, said = self.clock() + self.wait, False
-        while not _taken(fd):
+        while not taken():
             what = f"another agent{holder()} is at work"
             if self.clock() >= until:
                 raise BusyError(what, subject=show(subject), remedy="wait until it is done, or end it")
@@ -139,18 +139,11 @@ def lock(home: str, turn: Turn | None = None, *, subject: bytes | None = None) -
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode_in(home))
     except OSError as error:
         raise failed(error, os.fsencode(path), "cannot be locked") from error
-
-    def holder() -> str:
-        pid = os.pread(fd, 20, 0).decode(errors="replace").strip()
-        return f" (pid {pid})" if pid.isdigit() else ""
-
     try:
-        try:
-            (turn or Turn()).take(fd, subject or os.fsencode(home), holder)
-        except OSError as error:
-            raise failed(error, os.fsencode(path), "cannot be locked") from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        (turn or Turn()).take(lambda: _taken(fd, path), subject or os.fsencode(home), lambda: _holder(fd))
+        with suppress(OSError):  # who holds it is only said for people: a full disk is no reason to stop
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(fd)
@@ -165,18 +158,26 @@ def lock_directory(fd: int, path: bytes, turn: Turn) -> None:
     Raises:
         BusyError: another agent still works there.
     """
-    with suppress(OSError):
-        turn.take(fd, path)
+    turn.take(lambda: _taken(fd), path)
 
 
-def _taken(fd: int) -> bool:
+def _taken(fd: int, path: str | None = None) -> bool:
+    """Lock a file if that can be had now. Without `path`, to name it by, a file that cannot be locked counts, too."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
             return False
-        raise
+        if path is not None:
+            raise failed(error, os.fsencode(path), "cannot be locked") from error
     return True
+
+
+def _holder(fd: int) -> str:
+    with suppress(OSError):
+        pid = os.pread(fd, 20, 0).decode(errors="replace").strip()
+        return f" (pid {pid})" if pid.isdigit() else ""
+    return ""
 
 
 def _shared() -> str:

@@ -172,8 +172,10 @@ def read_state(path: str | bytes) -> State | None:
     file = os.fdopen(fd, "rb")
     try:
         return State(file, name)
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, OSError):
+            raise failed(error, name, "cannot be read") from error
         raise
 
 

@@ -39,7 +39,7 @@ ODD: list[Any] = [
     [[]],
     {"": {}},
     "1_0",
-    "\u0661",
+    "\N{ARABIC-INDIC DIGIT ONE}",
 ]
 _DIGITS = re.compile(rb"[0-9]+")
 _LENGTH_MAX = 1 << 16

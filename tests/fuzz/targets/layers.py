@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from random import Random
@@ -11,10 +13,11 @@ from random import Random
 import zstandard
 
 from agent.archive import trailer
+from agent.archive.checks import Expected
 from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
 from agent.archive.gzip import pack_member, pack_stored
 from agent.archive.ranged import read_entries, read_toc
-from agent.archive.reader import Expected, LayerReader
+from agent.archive.reader import LayerReader
 from agent.archive.toc import Toc, TocWriter
 from agent.archive.trailer import FOOTER_SIZE, Footer, find_footer, format_footer, wrap, wrapped_length
 from agent.archive.untar import read_tar
@@ -22,7 +25,7 @@ from agent.core.change import Claim, Grouped, Kept, Listed, SquashEntry, Tombsto
 from agent.core.digest import digest_of
 from agent.core.entry import Context, Delete, Kind, Node, Write
 from agent.errors import IntegrityError
-from tests.archive.packing import BASE, OTHER, TIME, Packed, directory, file, pack, sample
+from tests.archive.packing import BASE, OTHER, TIME, Packed, Promised, directory, file, pack, read, sample
 from tests.fuzz.mutate import bytewise, jsonwise
 from tests.fuzz.search import Target
 from tests.fuzz.targets.tars import LIMITS, REFUSALS, Read, mutate_tar
@@ -58,13 +61,14 @@ def _whole(data: bytes, compression: Compression, expected: Expected, chunk: int
     return [(item, b"".join(content)) for item, content in reader]
 
 
-def _decompressed(data: bytes, compression: Compression) -> bytes:
+def _decompressed(data: bytes, compression: Compression, most: int = -1) -> bytes:
     if compression == "gzip":
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            return file.read(most)
     if compression == "zstd":
         with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
-            return reader.read()
-    return data
+            return reader.read(most)
+    return data[:most] if most >= 0 else data
 
 
 def foreign_seeds() -> list[bytes]:
@@ -95,8 +99,8 @@ def mutate_blob(data: bytes, chance: Random) -> bytes:
         return _plain(data, chance)
     compression = compression_of(data)
     try:
-        tar = mutate_tar(_decompressed(data[: 1 << 16], compression)[: 1 << 16], chance)
-    except (OSError, EOFError, zstandard.ZstdError):
+        tar = mutate_tar(_decompressed(data, compression, 1 << 16), chance)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
         return _plain(data, chance)
     if compression == "zstd":
         return zstandard.ZstdCompressor(level=1).compress(tar)
@@ -107,7 +111,7 @@ def mutate_blob(data: bytes, chance: Random) -> bytes:
 def own(compression: Compression) -> tuple[Packed, Read]:
     """Return a layer of ours, and what it holds."""
     packed = sample(compression)
-    return packed, _whole(packed.blob, compression, packed.expected)
+    return packed, read(packed.blob, media_type_of(compression), packed.expected, LIMITS)
 
 
 def run_own(data: bytes) -> None:
@@ -116,7 +120,8 @@ def run_own(data: bytes) -> None:
     packed, promised = own(compression)
     refused = None
     try:
-        found = _whole(data, compression, Expected(size=len(data), toc=packed.layer.toc_sha256))
+        expected = Promised(size=len(data), toc=packed.layer.toc_sha256)
+        found = read(data, media_type_of(compression), expected, LIMITS)
         assert found == promised, "another content than promised is taken"
     except REFUSALS as error:
         refused = error
