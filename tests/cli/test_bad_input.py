@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from agent.workspace.home import state_home
+from agent.workspace.state import write_state
 from tests.cli.conftest import Agent
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 
@@ -263,3 +265,13 @@ def _give(place: Path, uid: int) -> None:
     if AS_ROOT:
         for path in (place, *place.rglob("*")):
             os.chown(path, uid, uid)
+
+
+def test_a_state_of_a_newer_agent(agent: Agent, layout: str, work: Path) -> None:
+    agent("push", layout, work)
+    path = os.path.join(state_home(agent.environ, str(work)), "state")
+    write_state(path, {"version": 99, "where": layout}, [])
+    error = agent("status", work, exits=40).stderr
+    assert "the state has a header that makes no sense; pull again" in error
+    agent("pull", layout, work)
+    assert "nothing changed" in agent("status", work).stdout
