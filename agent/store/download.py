@@ -13,7 +13,7 @@ from agent.store.meter import Meter
 from agent.store.transport import Transport
 
 _PROGRESS = 1 << 20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-")
 
 
 class Downloads:

@@ -26,9 +26,11 @@ from agent.store.trust import make_trust
 from agent.store.upload import Uploads
 
 _PAGE = 1000
-_PAGE_MAX = 32 << 20
 _PAGES = 10_000
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
+_LIST_MAX = 32 << 20
+"""Bytes of all pages of a list together; a tag of ours takes about a hundred."""
+_LIST_SECONDS = 600.0
+_NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel="?next"?')
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _HUB = ("docker.io", "index.docker.io")
 
@@ -102,21 +104,12 @@ class RegistryStore:
     def get_manifest(self, reference: str) -> Manifest | None:
         """See `port.Store`. A 404 is not tried again: only the caller knows which tags must be there."""
         url = f"{self._base}manifests/{check_reference(reference)}"
-        patience = self._transport.patience()
-        while True:
-            answer = self._transport.call(Request("GET", url, _ACCEPT), self._pull)
-            if answer.status == 404 and not _is_page(answer):
-                answer.discard()
-                return None
-            if answer.status != 200 or _is_page(answer):
-                raise self._refusal(answer, reference)
-            try:
-                data = answer.body(MANIFEST_MAX)
-                break
-            except UnavailableError as error:
-                patience.wait(error)
+        found = self._get(url, _ACCEPT, MANIFEST_MAX, reference)
+        if found is None:
+            return None
+        data, headers = found
         self._meter.add(received=len(data))
-        return manifest_of(data, answer.headers.get("Content-Type", ""), reference, self._subject(reference))
+        return manifest_of(data, headers.get("Content-Type", ""), reference, self._subject(reference))
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> Digest:
         """See `port.Store`."""
@@ -152,23 +145,26 @@ class RegistryStore:
     def tags(self, prefix: str = "") -> list[str]:
         """See `port.Store`. Read page by page; a registry that ignores the page size gives all at once."""
         found: set[str] = set()
-        url, seen = f"{self._base}tags/list?n={_PAGE}", set[str]()
-        while url not in seen and len(seen) < _PAGES:
+        url, seen, left = f"{self._base}tags/list?n={_PAGE}", set[str](), _LIST_MAX
+        until = self._timing.clock() + _LIST_SECONDS
+        while url not in seen:
+            if len(seen) == _PAGES or self._timing.clock() > until:
+                raise self._odd("its list of tags does not end")
             seen.add(url)
-            answer = self._transport.call(Request("GET", url), self._pull)
-            if answer.status == 404 and not _is_page(answer):
-                answer.discard()
+            page = self._get(url, {}, left)
+            if page is None:
                 break
-            if answer.status != 200:
-                raise self._refusal(answer)
-            found.update(self._tags_in(answer.body(_PAGE_MAX)))
-            following = _NEXT.search(answer.headers.get("Link", ""))
+            left -= len(page[0])
+            if left < 0:
+                raise self._odd(f"its list of tags is larger than {_LIST_MAX >> 20} MiB")
+            found.update(tag for tag in self._tags_in(page[0]) if tag.startswith(prefix))
+            following = _NEXT.search(page[1].get("Link", ""))
             if following is None:
                 break
             url = self._transport.join(url, following[1])
             if origin_of(url, self._name) != self.origin:
                 raise self._odd("its list of tags goes on at another host")
-        return sorted((tag for tag in found if tag.startswith(prefix)), key=str.encode)
+        return sorted(found, key=str.encode)
 
     def has_blob(self, digest: Digest) -> bool:
         """See `port.Store`."""
@@ -248,10 +244,25 @@ class RegistryStore:
         answer.discard()
         return answer.status == 201, None
 
+    def _get(
+        self, url: str, headers: Mapping[str, str], limit: int, reference: str = ""
+    ) -> tuple[bytes, Mapping[str, str]] | None:
+        """Return a body (or its first `limit` + 1 bytes) and its headers; None for a 404."""
+        patience = self._transport.patience()
+        while True:
+            answer = self._transport.call(Request("GET", url, headers), self._pull)
+            if answer.status == 404 and not _is_page(answer):
+                answer.discard()
+                return None
+            if answer.status != 200 or _is_page(answer):
+                raise self._refusal(answer, reference)
+            try:
+                return answer.body(limit), answer.headers
+            except UnavailableError as error:
+                patience.wait(error)
+
     def _tags_in(self, page: bytes) -> list[str]:
         try:
-            if len(page) > _PAGE_MAX:
-                raise ValueError("too long")
             found = json.loads(page).get("tags") or []
             return [tag for tag in found if is_tag(tag)]
         except (ValueError, AttributeError, TypeError, RecursionError) as error:

@@ -304,16 +304,6 @@ def test_token_server_without_tls_gets_no_credentials(
         store.tags()
 
 
-def test_redirected_token_request_does_not_carry_the_password_on(
-    open_at: Open, proxy: FaultProxy, tokens: TokenServer, tmp_path: Path, web: FaultProxy
-) -> None:
-    other = {"Location": f"http://localhost:{web.port}/token"}
-    tokens.http._rules.insert(0, lambda seen: Fault(307, other))
-    with pytest.raises((AuthError, RefusedError)):
-        open_at(proxy.address, environ=logged_in(tmp_path, proxy.address)).tags()
-    assert [seen.headers.get("Authorization") for seen in web.seen] == [None]
-
-
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_to_another_host_does_not_carry_the_login(
     open_at: Open, guarded: str, web: FaultProxy, tmp_path: Path, status: int
