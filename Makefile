@@ -30,9 +30,10 @@ unit: $(VENV)/.dev
 golden: $(VENV)/.dev
 	INSTEP_GOLDEN=1 $(BIN)/python -m pytest tests/tekton/test_golden.py
 
-# Searches schedules of parallel writers for as long as SECONDS for each scene; prints how many it tried.
+# Searches schedules of parallel writers, and bytes that a reader answers wrongly, for as long as SECONDS for each scene
+# and each reader; prints how many it tried.
 soak: $(VENV)/.dev
-	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA tests/model
+	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA tests/model tests/fuzz
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
@@ -76,4 +77,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 endif
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .bench_cache

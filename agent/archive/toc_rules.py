@@ -13,6 +13,7 @@ from agent.core.path import show
 from agent.errors import IntegrityError
 
 _DIR = Kind.DIR
+_FILE = Kind.FILE
 _RANKS: dict[type[TocEntry], int] = {Delete: 0, Context: 1, Write: 2, Touch: 3}
 
 InTar: TypeAlias = Write | Context | Kept | Listed
@@ -21,7 +22,7 @@ InTar: TypeAlias = Write | Context | Kept | Listed
 
 def is_in_tar(entry: TocEntry | SquashEntry) -> TypeGuard[InTar]:
     """Say whether the tar has an entry for this one."""
-    return isinstance(entry, Write | Context | Kept) or (isinstance(entry, Listed) and entry.placed)
+    return isinstance(entry, (Write, Context, Kept)) or (isinstance(entry, Listed) and entry.placed)
 
 
 def group_of(entry: InTar) -> int:
@@ -52,23 +53,47 @@ class TocRules:
         self._groups: dict[int, tuple[bytes, Node]] = {}
         self._end = 0
 
+    def admits_plain(self, entry: TocEntry, end: int) -> bool:
+        """Take the next entry at once if it is what nearly all are; False if it is for `admit` and `place` to judge.
+
+        That is the write of a file with one name, in the directory of the entry before, while no whiteout is left.
+
+        Args:
+            end: where the tar's entries end.
+        """
+        if type(entry) is not Write:
+            return False
+        path, node, _, offset, group = entry
+        if (
+            group
+            or node[0] is not _FILE
+            or self._whiteout is not None
+            or path <= self._path
+            or not self._end <= offset < end
+            or path.rpartition(b"/")[0] != self._parent
+        ):
+            return False
+        self._path, self._rank = path, 2
+        self._end = offset + BLOCK + (node[5] + BLOCK - 1 & -BLOCK)
+        return True
+
     def admit(self, entry: TocEntry) -> bytes | None:
         """Check the next entry, and return the path that it is a hard link to, if it is one.
 
         Raises:
             IntegrityError: it breaks a rule.
         """
-        path, rank = entry.path, _RANKS[type(entry)]
+        path, rank = entry[0], _RANKS[type(entry)]
         if path <= self._path and (path != self._path or rank <= self._rank or (rank == 2 and self._rank == 1)):
             raise _broken("its entries are not in order", path)
         self._path, self._rank = path, rank
-        return self._admit(entry)
+        if self._whiteout is not None and self._whiteout < path:
+            self._skip_to(path)
+        return self._admit_placed(path, entry[1], entry[4]) if isinstance(entry, (Write, Context)) else None
 
-    def _admit(self, entry: TocEntry | SquashEntry) -> bytes | None:
-        path = entry.path
+    def _skip_to(self, path: bytes) -> None:
         while self._whiteout is not None and self._whiteout < path:
             self._whiteout = next(self._whiteouts, None)
-        return self._admit_placed(path, entry.node, group_of(entry)) if is_in_tar(entry) else None
 
     def has_whiteout(self, path: bytes) -> bool:
         """Say whether the last admitted path has a whiteout."""
@@ -154,7 +179,8 @@ class SquashRules(TocRules):
             if self._listing is not None:
                 raise _broken("it holds two listings of one directory", path)
             self._listing = entry
-        return self._admit(entry)
+        self._skip_to(path)
+        return self._admit_placed(path, entry.node, group_of(entry)) if is_in_tar(entry) else None
 
 
 def increasing(paths: Iterator[bytes]) -> Iterator[bytes]:

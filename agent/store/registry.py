@@ -30,7 +30,8 @@ _PAGES = 10_000
 _LIST_MAX = 32 << 20
 """Bytes of all pages of a list together; a tag of ours takes about a hundred."""
 _LIST_SECONDS = 600.0
-_NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel="?next"?')
+_LINK = re.compile(r"<([^<>]*)>([^<>]*)")
+_NEXT = re.compile(r';\s*rel\s*=\s*"?next\b', re.IGNORECASE)
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _HUB = ("docker.io", "index.docker.io")
 
@@ -103,13 +104,15 @@ class RegistryStore:
 
     def get_manifest(self, reference: str) -> Manifest | None:
         """See `port.Store`. A 404 is not tried again: only the caller knows which tags must be there."""
-        url = f"{self._base}manifests/{check_reference(reference)}"
-        found = self._get(url, _ACCEPT, MANIFEST_MAX, reference)
-        if found is None:
+        request = Request("GET", f"{self._base}manifests/{check_reference(reference)}", _ACCEPT)
+        answer, data = self._read(request, MANIFEST_MAX)
+        if answer.status == 404 and not _is_page(answer):
+            answer.discard()
             return None
-        data, headers = found
+        if data is None:
+            raise self._refusal(answer, reference)
         self._meter.add(received=len(data))
-        return manifest_of(data, headers.get("Content-Type", ""), reference, self._subject(reference))
+        return manifest_of(data, answer.headers.get("Content-Type", ""), reference, self._subject(reference))
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> Digest:
         """See `port.Store`."""
@@ -151,17 +154,20 @@ class RegistryStore:
             if len(seen) == _PAGES or self._timing.clock() > until:
                 raise self._odd("its list of tags does not end")
             seen.add(url)
-            page = self._get(url, {}, left)
-            if page is None:
+            answer, page = self._read(Request("GET", url), left)
+            if answer.status == 404 and not _is_page(answer):
+                answer.discard()
                 break
-            left -= len(page[0])
+            if page is None:
+                raise self._refusal(answer)
+            left -= len(page)
             if left < 0:
                 raise self._odd(f"its list of tags is larger than {_LIST_MAX >> 20} MiB")
-            found.update(tag for tag in self._tags_in(page[0]) if tag.startswith(prefix))
-            following = _NEXT.search(page[1].get("Link", ""))
+            found.update(tag for tag in self._tags_in(page) if tag.startswith(prefix))
+            following = next_page(answer.headers.get("Link", ""))
             if following is None:
                 break
-            url = self._transport.join(url, following[1])
+            url = self._transport.join(url, following)
             if origin_of(url, self._name) != self.origin:
                 raise self._odd("its list of tags goes on at another host")
         return sorted(found, key=str.encode)
@@ -225,6 +231,18 @@ class RegistryStore:
     def _delete(self) -> Grants:
         return self._pull | {(f"repository:{self._repository}", "delete")}
 
+    def _read(self, request: Request, limit: int) -> tuple[Answer, bytes | None]:
+        """Return the answer and its body, read anew where the connection breaks; None for what is no document."""
+        patience = self._transport.patience()
+        while True:
+            answer = self._transport.call(request, self._pull)
+            if answer.status != 200 or _is_page(answer):
+                return answer, None
+            try:
+                return answer, answer.body(limit)
+            except UnavailableError as error:
+                patience.wait(error)
+
     def _blob(self, digest: str) -> str:
         return f"{self._base}blobs/{digest}"
 
@@ -243,23 +261,6 @@ class RegistryStore:
             return False, self._uploads.session_of(answer)[0]
         answer.discard()
         return answer.status == 201, None
-
-    def _get(
-        self, url: str, headers: Mapping[str, str], limit: int, reference: str = ""
-    ) -> tuple[bytes, Mapping[str, str]] | None:
-        """Return a body (or its first `limit` + 1 bytes) and its headers; None for a 404."""
-        patience = self._transport.patience()
-        while True:
-            answer = self._transport.call(Request("GET", url, headers), self._pull)
-            if answer.status == 404 and not _is_page(answer):
-                answer.discard()
-                return None
-            if answer.status != 200 or _is_page(answer):
-                raise self._refusal(answer, reference)
-            try:
-                return answer.body(limit), answer.headers
-            except UnavailableError as error:
-                patience.wait(error)
 
     def _tags_in(self, page: bytes) -> list[str]:
         try:
@@ -285,6 +286,11 @@ class RegistryStore:
 
     def _odd(self, what: str) -> RefusedError:
         return RefusedError(f"this is no registry: {what}", subject=self._name, remedy="check the registry's name")
+
+
+def next_page(link: str) -> str | None:
+    """Return the address of the next page that a Link header names (RFC 8288), None if it names none."""
+    return next((found[1] for found in _LINK.finditer(link) if _NEXT.search(found[2])), None)
 
 
 def _is_page(answer: Answer) -> bool:

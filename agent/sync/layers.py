@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
+from agent.archive.checks import Expected, Hashing
 from agent.archive.compression import compression_of
 from agent.archive.ranged import read_entries, read_toc
-from agent.archive.reader import Expected, Hashing, LayerReader
+from agent.archive.reader import LayerReader
 from agent.archive.toc import Toc
 from agent.archive.trailer import MissingTocError
+from agent.archive.whole import read_whole
 from agent.core.change import Ancestor, Change, Squash, SquashEntry
 from agent.core.derive import derive
 from agent.core.digest import Digest
@@ -28,6 +30,8 @@ WHOLE_BELOW = 256 << 10
 WHOLE_SHARE = 0.5
 """A layer is read whole if more than this share of its tar is wanted."""
 _HEADER = 1024
+_KEPT = 32 << 20
+"""Bytes of tables of contents, as text, whose entries are kept in memory: three times as much."""
 
 
 class Layers:
@@ -49,6 +53,7 @@ class Layers:
         self._store = store
         self._union = union
         self._base_store = base_store or store
+        self._room = _KEPT
         self._tocs: dict[str, Toc | list[TocEntry]] = {}
         self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
@@ -154,19 +159,25 @@ class Layers:
             if _id_of(layer) in self._tocs:
                 continue
             if toc := self._inline(layer):
-                self._tocs[_id_of(layer)] = toc
+                self._know(layer, toc)
             elif layer.encoding:  # where its place is not known, it may have none
                 lacking.append(layer)
         for layer, found in zip(lacking, read_all(lacking, self._fetch_toc), strict=True):
             if found:
-                self._tocs[_id_of(layer)] = found
+                self._know(layer, found)
 
     def _toc(self, layer: Layer) -> Toc | list[TocEntry]:
         # Not by the layer's digest: two changes may have one tar, and have seen different versions.
         id_ = _id_of(layer)
         if id_ not in self._tocs:
-            self._tocs[id_] = self._inline(layer) or self._fetch_toc(layer) or self._derived(layer)
+            self._know(layer, self._inline(layer) or self._fetch_toc(layer) or self._derived(layer))
         return self._tocs[id_]
+
+    def _know(self, layer: Layer, toc: Toc | list[TocEntry]) -> None:
+        self._tocs[_id_of(layer)] = toc
+        if isinstance(toc, Toc) and toc.text <= self._room:
+            self._room -= toc.text
+            toc.keep()
 
     def _derived(self, layer: Layer) -> list[TocEntry]:
         assert layer.record is not None
@@ -204,7 +215,7 @@ class Layers:
                 raise
             return None
 
-    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
 
         Args:
@@ -222,7 +233,7 @@ class Layers:
             for layer, entries in wanted.items():
                 yield from self.contents(layer, entries)
 
-    def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+    def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         """Yield files with their contents, each verified by the time it is exhausted; in any order.
 
         Args:
@@ -242,30 +253,29 @@ class Layers:
             rest = {offset: entries for offset, entries in rest.items() if entries}
             yield from self._read(layer, first)
 
-    def _read(self, layer: str, wanted: dict[int, TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+    def _read(self, layer: str, wanted: dict[int, TreeEntry]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         if layer in self._union.bases:
             yield from self._read_base(self._union.bases[layer], wanted)
             return
         here = next(found for found in self._union.order if found.diff_id == layer)
         self.fetched += 1
         toc = self._toc(here)
-        size = sum(entry.node.size + _HEADER for entry in wanted.values())
-        if not isinstance(toc, Toc) or self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
-            promised = {offset: entry.node.sha256 for offset, entry in wanted.items()}
-            for item, content in self._reader(here, promised):
+        if not isinstance(toc, Toc):
+            for item, told in self._reader(here):
                 if type(item) is Placed and (entry := wanted.get(item.offset)):
-                    if not isinstance(toc, Toc):
-                        content = Hashing(content, sha256(), entry.node.sha256, entry.path)
-                    yield entry, content
+                    yield entry, Hashing(told, sha256(), entry.node.sha256, entry.path)
             return
-        for found, content in read_entries(
-            toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted
-        ):
-            yield wanted[found.offset], content
+        size = sum(entry.node.size + _HEADER for entry in wanted.values())
+        if self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
+            found = read_whole(toc, self._chunks(self._store, here), _expected(here), wanted)
+        else:
+            found = read_entries(toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted)
+        for place, content in found:
+            yield wanted[place.offset], content
 
     def _read_base(
         self, layers: tuple[Layer, ...], wanted: dict[int, TreeEntry]
-    ) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+    ) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         end = 0
         for layer in layers:
             start, end = end, end + self._sizes[layer.digest]
@@ -284,13 +294,13 @@ class Layers:
             self._sizes[layer.digest] = reader.size
             start += reader.size
 
-    def _reader(self, layer: Layer, promised: Mapping[int, bytes] | None = None) -> LayerReader:
-        toc = layer.entries_sha256 if layer.encoding else None
+    def _reader(self, layer: Layer) -> LayerReader:
         store = self._base_store if layer.kind == "base" else self._store
-        expected = Expected(layer.digest, layer.size, layer.diff_id, toc)
+        return LayerReader(self._chunks(store, layer), layer.media_type, _expected(layer))
+
+    def _chunks(self, store: Store, layer: Layer) -> Iterable[bytes]:
         blob = self._prefetched(layer.digest)
-        chunks = store.read_blob(layer.digest) if blob is None else (blob,)
-        return LayerReader(chunks, layer.media_type, expected, contents=promised)
+        return store.read_blob(layer.digest) if blob is None else (blob,)
 
 
 class SquashEntries(Iterable[SquashEntry]):
@@ -301,6 +311,10 @@ class SquashEntries(Iterable[SquashEntry]):
 
     def __iter__(self) -> Iterator[SquashEntry]:
         return self._toc.squashed()
+
+
+def _expected(layer: Layer) -> Expected:
+    return Expected(layer.digest, layer.size, layer.diff_id)
 
 
 def _id_of(layer: Layer) -> str:
