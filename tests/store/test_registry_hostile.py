@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from agent.store.retrying import Limits
 from agent.sync.located import read_image, read_small_blob
 from tests.fakes.hostile import CHUNKED, OK, drip, endless, sends
 from tests.fakes.proxy import Fault, FaultProxy
-from tests.store.conftest import Open, Patient
+from tests.store.conftest import Open, Patient, make_certificate
 from tests.store.test_registry_auth import logged_in
 
 LIMITS = Limits(connect=2.0, read=0.15, commit=0.15, attempts=2)
@@ -93,6 +96,28 @@ def test_token_server_that_drips_is_given_up(open_at: Open, web: FaultProxy, tmp
     web.on("*", "/v2/", Fault(401, {"WWW-Authenticate": realm}), times=99)
     store = open_at(web.address, limits=LIMITS, environ=logged_in(tmp_path, web.address))
     assert ends(CALLS["tags"], store) is not None
+
+
+def test_tls_that_drips_is_given_up(open_at: Open, tmp_path: Path) -> None:
+    certificate, _ = make_certificate(tmp_path, "IP:127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def shake_hands() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with suppress(OSError), connection:
+                        connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03")  # most of it is to come
+                        for data in drip(b"\0")():
+                            connection.sendall(data)
+
+        thread = threading.Thread(target=shake_hands, daemon=True)
+        thread.start()
+        limits = Limits(connect=0.15, read=0.15, attempts=2)
+        store = open_at(f"127.0.0.1:{listening.getsockname()[1]}", ca_file=certificate, limits=limits)
+        assert isinstance(ends(CALLS["tags"], store), UnavailableError)
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
 
 
 def test_blob_that_keeps_the_pace_may_take_longer_than_any_limit(open_at: Open, web: FaultProxy) -> None:

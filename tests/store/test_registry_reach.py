@@ -153,6 +153,25 @@ def test_registry_with_tls_gets_tokens_over_tls_only(
         assert plain.seen == []
 
 
+def test_token_server_on_another_host_gets_the_login_over_tls(
+    open_at: Open, secure: FaultProxy, certificate: tuple[str, str], tmp_path: Path
+) -> None:
+    with FaultProxy(host="127.0.0.2", tls=certificate) as tokens:
+        tokens.add_rule(lambda seen: Fault(200, body=b'{"token":"issued"}'))
+        realm = f'Bearer realm="https://{tokens.address}/token",service="x"'
+        secure.add_rule(
+            lambda seen: (
+                Fault(200, body=b'{"tags":["a"]}')
+                if seen.headers.get("Authorization") == "Bearer issued"
+                else Fault(401, {"WWW-Authenticate": realm})
+            )
+        )
+        environ = logged_in(tmp_path, secure.address, auth=basic(password=PASSWORD))
+        assert open_at(secure.address, ca_file=certificate[0], environ=environ).tags() == ["a"]
+        assert [seen.headers["Authorization"] for seen in tokens.seen] == [f"Basic {basic(password=PASSWORD)}"]
+        assert not holds_secret(asked(secure))
+
+
 def test_redirect_from_tls_to_plain_http_is_refused(
     open_at: Open, secure: FaultProxy, elsewhere: FaultProxy, certificate: tuple[str, str]
 ) -> None:
