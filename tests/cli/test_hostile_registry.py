@@ -194,3 +194,15 @@ def test_what_a_registry_repeats_of_a_login_is_not_shown(scene: Scene) -> None:
         text=True,
     )
     assert "Traceback" in shown.stderr and "***" in shown.stderr
+
+
+def test_small_layers_that_are_read_ahead_are_not_read_without_end(scene: Scene) -> None:
+    behind = scene.target.replace(scene.proxy.address, str(scene.proxy.upstream)).replace(":ws", ":small")
+    for name in ("one", "two"):
+        (scene.place / "small").mkdir(exist_ok=True)
+        (scene.place / "small" / name).write_bytes(noise(50_000))
+        scene.agent("push", behind, scene.place / "small")
+    fault, part, code = LIES["a blob without end"]
+    scene.proxy.add_rule(authorized(fault, "GET", part))
+    scene("pull", scene.target.replace(":ws", ":small"), scene.place / "there", exits=code)
+    assert scene.proxy.raw_sent < 32 << 20
