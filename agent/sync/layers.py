@@ -235,8 +235,15 @@ class Layers:
         Args:
             wanted: files by the layer that their content lies in.
         """
-        small = [layer.digest for layer in self._union.order if layer.diff_id in wanted and layer.size <= WHOLE_BELOW]
-        with prefetched(small, lambda digest: b"".join(self._store.read_blob(digest))) as self._prefetched:
+        small = {
+            layer.digest: layer.size
+            for layer in self._union.order
+            if layer.diff_id in wanted and layer.size <= WHOLE_BELOW
+        }
+        # Not more than was promised: what a registry sends may have no end.
+        with prefetched(
+            small, lambda digest: b"".join(self._store.read_blob(digest, 0, small[digest]))
+        ) as self._prefetched:
             for layer, files in wanted.items():
                 yield from self._contents(layer, files)
 

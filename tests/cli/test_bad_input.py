@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from agent.workspace.home import state_home
 from agent.workspace.state import write_state
 from tests.cli.conftest import Agent
 from tests.fakes.docker_registry import BINARY, DockerRegistry
+from tests.fakes.secrets import holds_secret, secret
 
 AS_ROOT = os.geteuid() == 0
 
@@ -74,18 +76,16 @@ def test_a_wrong_password(agent: Agent, work: Path, tmp_path: Path) -> None:
     if shutil.which(BINARY) is None or shutil.which("htpasswd") is None:
         pytest.skip(f"{BINARY} or htpasswd is not installed")
     users = tmp_path / "users"
-    subprocess.run(["htpasswd", "-Bbc", users, "me", "right"], check=True, capture_output=True)
+    subprocess.run(["htpasswd", "-Bbc", users, "me", secret("right")], check=True, capture_output=True)
     (tmp_path / "registry").mkdir()
     running = DockerRegistry(tmp_path / "registry", auth={"htpasswd": {"realm": "r", "path": str(users)}})
     try:
         config = tmp_path / "docker"
         config.mkdir()
-        (config / "config.json").write_text(
-            json.dumps({"auths": {running.address: {"auth": "bWU6aHVudGVyMg=="}}})  # me:hunter2
-        )
+        login = base64.b64encode(f"me:{secret('wrong')}".encode()).decode()
+        (config / "config.json").write_text(json.dumps({"auths": {running.address: {"auth": login}}}))
         done = agent("push", f"{running.address}/x:y", work, exits=20, env={"DOCKER_CONFIG": str(config)})
-        assert "hunter2" not in done.stderr
-        assert "bWU6" not in done.stderr
+        assert not holds_secret(done.stderr)
         _error(done)
     finally:
         running.close()
