@@ -35,8 +35,8 @@ class Fault:
         cut_request: pass on so many bytes of the request's body, then break both connections; with 0 the upstream
             hears nothing.
         cut_response: pass on so many bytes of the answer's body, then close.
-        claim: with `cut_response`, what the answer says of its length: what it would have been (`whole`), what is passed
-            on (`part`), or nothing, so that only the connection's end ends it (`none`).
+        claim: with `cut_response`, what the answer says of its length: what it would have been (`whole`), what is
+            passed on (`part`), or nothing, so that only the connection's end ends it (`none`).
         lose_answer: let the upstream do it, then close without a word.
         twice: let the upstream do it two times, and pass on the second answer.
         add: headers to set in the upstream's answer (None: take away).
