@@ -22,11 +22,11 @@ from agent.sync.push import push
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import ALL, CHANGES, OPENING, Calls, limited_to, refused_at
 from tests.fakes.small_disk import PAGE, fill_up, small_disk
+from tests.fakes.soaking import SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
-SOAK = bool(float(os.environ.get("INSTEP_SOAK", "0")))
-SEED = int(os.environ.get("INSTEP_SEED", random.SystemRandom().randrange(10**6)))
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600 if SOAK else 120)]
 REFUSALS = [
     pytest.param(errno.ENOSPC, CHANGES, 1 if SOAK else 3, id="full"),
     pytest.param(errno.EMFILE, OPENING, 1 if SOAK else 3, id="too many open files"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +17,11 @@ from agent.workspace.watch import Watcher
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
 from tests.fakes.plain import applied, on_disk
+from tests.fakes.soaking import SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
-SOAK = bool(float(os.environ.get("INSTEP_SOAK", "0")))
-SEED = int(os.environ.get("INSTEP_SEED", random.SystemRandom().randrange(10**6)))
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600 if SOAK else 120)]
 STEP = 1 if SOAK else 5
 """A plain run tries every so many writes, another set of them each time."""
 
