@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -21,6 +22,7 @@ from tests.fakes.workspaces import Workspaces
 
 ROUNDS = 8
 FILES = 12
+BIG = 4 << 20
 SAVED = re.compile(rb"(\d{6}-)\1*")
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(120 + 2 * SOAK)]
 
@@ -42,14 +44,18 @@ def disturbed(top: bytes, seed: int) -> Iterator[None]:
 
 
 def disturb(top: bytes, chance: random.Random) -> None:
-    """Write until killed. Files called `saved` are replaced in one step, those called `log` are written to in place."""
+    """Write until killed. Files called `saved` are replaced in one step, those called `log` are written to in place.
+
+    So is `big`, from its start to its end, which makes it older from its start to its end at any time.
+    """
     number = 0
+    big = os.open(top + b"/big", os.O_RDWR | os.O_CREAT, 0o644)
     while True:
         number += 1
         time.sleep(chance.choice([0, 0, 0.001, 0.02]))
         name = top + b"/d%d/" % chance.randrange(3)
         saved, log = name + b"saved-%d" % chance.randrange(FILES), name + b"log-%d" % chance.randrange(FILES)
-        act = chance.randrange(8)
+        act = chance.randrange(9)
         try:
             if act < 3:
                 with open(name + b"~", "wb") as file:
@@ -57,6 +63,10 @@ def disturb(top: bytes, chance: random.Random) -> None:
                 os.rename(name + b"~", saved)
             elif act == 3:
                 os.unlink(chance.choice([saved, log]))
+            elif act == 8:
+                block = (int(os.pread(big, 1, 0) or b"0") + 1) % 10
+                for at in range(0, BIG, 64 << 10):
+                    os.pwrite(big, b"%d" % block * (64 << 10), at)
             elif act == 4:
                 os.rename(saved, top + b"/d%d/saved-%d" % (chance.randrange(3), chance.randrange(FILES)))
             elif act == 5:
@@ -102,7 +112,14 @@ def test_a_push_beside_others_at_work_publishes_what_stood_there_and_misses_noth
 
 
 def check_whole(top: bytes) -> None:
-    """Check that each file that is only ever replaced is one of those that were put there, whole."""
+    """Check that each file that is only ever replaced is one of those that were put there, whole.
+
+    And that `big` did stand there: at most one rewriting of it has begun and not ended.
+    """
+    big = Path(os.fsdecode(top), "big").read_bytes() if os.path.exists(top + b"/big") else b""
+    runs = [int(run) for run, _ in itertools.groupby(big.decode())]
+    assert len(runs) < 3, runs
+    assert len(runs) < 2 or (runs[1] + 1) % 10 == runs[0], runs
     for above, _, names in os.walk(top):
         for name in names:
             if name.startswith(b"saved"):
