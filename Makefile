@@ -30,9 +30,10 @@ unit: $(VENV)/.dev
 golden: $(VENV)/.dev
 	INSTEP_GOLDEN=1 $(BIN)/python -m pytest tests/tekton/test_golden.py
 
-# Looks for what breaks the guarantees: schedules of parallel writers and random faults, SECONDS for each search; faults at
-# every single call; 2,000 pushes and pulls on each kind of store. With 300 it takes about two hours on two cores, with
-# 30 about half an hour, most of that for the pushes and pulls. Prints how much it tried, and the seeds.
+# Looks for what breaks the guarantees: schedules of parallel writers, random faults, and bytes that a reader answers
+# wrongly, SECONDS for each search; faults at every single call; 2,000 pushes and pulls on each kind of store. On two idle
+# cores the searches take half an hour for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and
+# from which seeds.
 soak: $(VENV)/.dev
 	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA -m soak
 
@@ -59,4 +60,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .bench_cache

@@ -28,7 +28,8 @@ from agent.store.upload import Uploads
 _PAGE = 1000
 _PAGE_MAX = 32 << 20
 _PAGES = 10_000
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
+_LINK = re.compile(r"<([^<>]*)>([^<>]*)")
+_NEXT = re.compile(r';\s*rel\s*=\s*"?next\b', re.IGNORECASE)
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _HUB = ("docker.io", "index.docker.io")
 
@@ -155,10 +156,10 @@ class RegistryStore:
             if page is None:
                 raise self._refusal(answer)
             found.update(self._tags_in(page))
-            following = _NEXT.search(answer.headers.get("Link", ""))
+            following = next_page(answer.headers.get("Link", ""))
             if following is None:
                 break
-            url = self._transport.join(url, following[1])
+            url = self._transport.join(url, following)
             if origin_of(url, self._name) != self.origin:
                 raise self._odd("its list of tags goes on at another host")
         return sorted((tag for tag in found if tag.startswith(prefix)), key=str.encode)
@@ -279,6 +280,11 @@ class RegistryStore:
 
     def _odd(self, what: str) -> RefusedError:
         return RefusedError(f"this is no registry: {what}", subject=self._name, remedy="check the registry's name")
+
+
+def next_page(link: str) -> str | None:
+    """Return the address of the next page that a Link header names (RFC 8288), None if it names none."""
+    return next((found[1] for found in _LINK.finditer(link) if _NEXT.search(found[2])), None)
 
 
 def _is_page(answer: Answer) -> bool:

@@ -8,24 +8,26 @@ from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.known import KEPT, Fingerprint
 from agent.core.path import show
 from agent.core.plan import Plan
+from agent.core.prints import Prints
+from agent.core.wanted import Wanted
 from agent.sync.layers import Layers
 from agent.sync.site import Site
 from agent.workspace.materialise import TreeWriter
 
 
-def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> dict[bytes, Fingerprint]:
+def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> Prints:
     """Take the steps of a plan and return the fingerprints of everything that was touched.
 
     Raises:
         WorkspaceError, UnsafeArchiveError, DivergedError: as `TreeWriter`.
         IntegrityError, AuthError, UnavailableError: a content cannot be had.
     """
-    work = _Work(site, layers, writer)
+    work = _Work(site, layers, writer, Prints(len(steps.rows)))
     for path, kind in steps.remove:
         writer.remove(path, kind)
     for entry in steps.directories:
         writer.make_dir(entry.path, entry.node)
-    site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
+    site.progress.stage("fetch", sum(files.bytes for files in steps.fetch.values()), "bytes")
     work.fetch(steps.fetch)
     for entry in steps.make:
         work.make(entry)
@@ -33,7 +35,7 @@ def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> di
     for entry in steps.attributes:
         stands = writer.set_attributes(entry.path, entry.node)
         if stands is not None:
-            work.prints[entry.path] = stands
+            work.prints.at[entry.path] = stands
     work.finish()
     return work.prints
 
@@ -45,39 +47,50 @@ class _Work:
         prints: the fingerprints of what was touched.
     """
 
-    def __init__(self, site: Site, layers: Layers, writer: TreeWriter) -> None:
-        self.prints: dict[bytes, Fingerprint] = {}
+    def __init__(self, site: Site, layers: Layers, writer: TreeWriter, prints: Prints) -> None:
+        self.prints = prints
         self._site = site
         self._layers = layers
         self._writer = writer
         self._linked: dict[bytes, Node] = {}
+        self._kept: set[bytes] = set()
 
-    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> None:
+    def fetch(self, wanted: Mapping[str, Wanted]) -> None:
         """Write files, by the layer that has their contents."""
-        for entry, chunks in self._layers.fetch(wanted):
+        put, write, advance = self.prints.put, self._writer.write_file, self._site.progress.advance
+        for row, path, node, chunks in self._layers.fetch(wanted):
             # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
-            self.prints[entry.path] = self._writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
-            self._site.progress.advance(entry.node.size)
+            stands = write(path, node, chunks, verified=True)
+            put(row, stands)
+            if stands is KEPT:
+                self._kept.add(path)
+            advance(node.size)
 
     def make(self, entry: TreeEntry) -> None:
         """Make a link, a FIFO or a device."""
         writer = self._writer
         makers = {Kind.LINK: writer.make_link, Kind.FIFO: writer.make_fifo}
-        self.prints[entry.path] = makers.get(entry.node.kind, writer.make_device)(entry.path, entry.node)
+        self._say(entry.path, makers.get(entry.node.kind, writer.make_device)(entry.path, entry.node))
+
+    def _say(self, path: bytes, stands: Fingerprint) -> None:
+        self.prints.at[path] = stands
+        if stands is KEPT:
+            self._kept.add(path)
 
     def link(self, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
         """Give further names to files that stand by now."""
         instead: dict[bytes, bytes] = {}
         for entry, first in links:
             to = instead.get(first, first)
-            if self.prints.get(to) != KEPT:
-                self.prints[entry.path] = self._writer.hard_link(entry.path, to)
+            if to not in self._kept:
+                self._say(entry.path, self._writer.hard_link(entry.path, to))
                 self._linked[entry.path] = self._linked[to] = entry.node
                 continue
             # What stands there is somebody else's file: this name becomes the first of the workspace's own.
             instead[first] = entry.path
             if entry.node.kind is Kind.FILE:
-                self.fetch({entry.layer: [entry]})
+                for _, chunks in self._layers.contents(entry.layer, [entry]):
+                    self._say(entry.path, self._writer.write_file(entry.path, entry.node, chunks, verified=True))
             else:
                 self.make(entry)
 
@@ -88,7 +101,7 @@ class _Work:
             # Looked at a second time, long after they were written: who keeps what others write must notice that.
             node = self._linked.get(path) if writer.keep else None
             changed = node and node.kind is Kind.FILE and (stands.size, stands.mtime) != (node.size, node.mtime)
-            self.prints[path] = KEPT if changed else stands
+            self.prints.at[path] = KEPT if changed else stands
         if writer.kept:
             count, first = len(writer.kept), show(min(writer.kept))
             notice(f"what stood in the directory already is left as it is and counts as changed: {count} ({first} …)")

@@ -11,14 +11,18 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agent.errors import DivergedError, UnavailableError, WorkspaceError
 from agent.sync.options import PullOptions, PushOptions
+from agent.sync.prune import PruneOptions, prune
 from agent.sync.pull import pull
 from agent.sync.push import push
+from agent.sync.site import Site
+from agent.sync.squashing import SquashOptions, squash_target
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import ALL, CHANGES, OPENING, Calls, limited_to, refused_at
 from tests.fakes.small_disk import PAGE, fill_up, small_disk
@@ -129,6 +133,44 @@ def test_a_pull_refused_at_any_call_is_done_by_a_plain_rerun(
         at += step
     print(f"{at - step} calls")
     assert at > 20
+
+
+def squash(site: Site) -> None:
+    squash_target(site, SquashOptions())
+
+
+def pruned(site: Site) -> None:
+    prune(site, PruneOptions(older_than=0))
+
+
+@pytest.mark.parametrize("tend", [squash, pruned])
+@pytest.mark.parametrize(("code", "calls", "step"), REFUSALS)
+def test_upkeep_refused_at_any_call_changes_nothing_that_anyone_sees(
+    workspaces: Workspaces, code: int, calls: Calls, step: int, tend: Callable[[Site], None]
+) -> None:
+    top = workspaces.at("a")
+    fill(top)
+    workspaces.push("a")
+    at = first(step)
+    number, struck = 0, True
+    while struck:
+        change(top, number)
+        workspaces.push("a")
+        ids, tree = workspaces.ids(), snapshot(top)
+        site = workspaces.site("-")
+        said = refused_at(at, code, calls, lambda site=site: tend(site))
+        which = f"call {at}: {said}"
+        assert said.error is None or said.exit_code in TOLD, which
+        for again in (True, False):
+            workspaces.pull("z")
+            assert unlike(tree, snapshot(workspaces.at("z"))) == {}, which
+            assert workspaces.ids() == ids, which
+            if again:
+                tend(workspaces.site("-"))
+        struck = said.struck
+        number, at = number + 1, at + step
+    print(f"{at - step} calls")
+    assert at > 4
 
 
 @pytest.mark.parametrize("full", ["workspace", "state", "both"])
