@@ -70,7 +70,9 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
     entries = diff(sifted, nodes)
     # What is fresh stands in the entries now; a first push has a hundred thousand of these.
     nodes = {old.path: nodes[old.path] for old, _ in sifted.suspects}
-    return Survey(sifted, nodes, entries, began - root.tick(), scan.leftovers, privileged)
+    # A clock that was set back meanwhile says nothing of how old is what the scan found.
+    clean_before = began - root.tick() if site.clock() >= began else 0
+    return Survey(sifted, nodes, entries, clean_before, scan.leftovers, privileged)
 
 
 def _fresh(root: Root, found: Found) -> Node:

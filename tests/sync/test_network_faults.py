@@ -23,15 +23,14 @@ from tests.fakes.contents import noise, write
 from tests.fakes.hurried import SILENCE, HurriedWorkspaces
 from tests.fakes.plain import applied, on_disk
 from tests.fakes.proxy import Fault, FaultProxy, Seen
+from tests.fakes.soaking import SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 
-SOAK = float(os.environ.get("INSTEP_SOAK", "0"))
-SEED = int(os.environ.get("INSTEP_SEED", random.SystemRandom().randrange(10**6)))
 SOME = 6
 """Rounds of random faults in a plain run."""
 STREAMED = 3000
 """Bytes from which on a layer is streamed here, so that the trees may be tiny."""
-pytestmark = pytest.mark.timeout(120 + 2 * SOAK)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(120 + 2 * SOAK)]
 
 PASSING = (
     Fault(429, {"Retry-After": "1"}),

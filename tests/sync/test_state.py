@@ -24,6 +24,7 @@ from agent.workspace.state import read_state, write_state
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk
+from tests.fakes.small_disk import fill_up, small_disk
 from tests.fakes.trees import snapshot, unlike
 
 
@@ -379,24 +380,8 @@ def test_of_agents_at_once_one_publishes_what_changed(pulled: MemoryWorkspaces) 
 @pytest.fixture
 def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of 1 MiB, where the test's parameter says."""
-    place = tmp_path / getattr(request, "param", "b")
-    place.mkdir(mode=0o700)
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "x", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def fill_up(place: Path, *, leave: int) -> Path:
-    filler = place / "filler"
-    with open(filler, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            file.truncate(file.tell() - leave)
-    return filler
+    with small_disk(tmp_path / getattr(request, "param", "b")) as place:
+        yield place
 
 
 @pytest.mark.parametrize("small", [".state-a"], indirect=True)
