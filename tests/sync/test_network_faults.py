@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -204,7 +207,7 @@ def test_a_fault_at_any_request_of_a_push_leaves_one_change(world: World, kind: 
     assert number > 3
 
 
-@pytest.mark.parametrize("anew", [True, False], ids=["anew", "on top"])
+@pytest.mark.parametrize("anew", [True, False] if SOAK else [True], ids=lambda anew: "anew" if anew else "on top")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "cut in the middle of the request"])
 def test_a_fault_at_any_request_of_a_pull_leaves_the_tree(world: World, kind: str, anew: bool) -> None:
     world.begin()
@@ -254,3 +257,27 @@ def test_random_faults_at_once_leave_each_change_once(world: World) -> None:
         number += 1
     print(f"{number} rounds, {failed} of {2 * number} operations gave up")
     world.head_is_whole()
+
+
+def test_processes_of_their_own_get_through_a_registry_that_fails_every_third_request(world: World) -> None:
+    world.begin()
+    world.change(0)
+    kinds = cycle([*PASSING[1:], Fault(cut_request=0), Fault(lose_answer=True), Fault(cut_response=20)])
+
+    def plan(seen: Seen) -> Fault | None:
+        return None if seen.number % 3 else next(kinds)
+
+    world.proxy.add_rule(plan)
+    for command, name in (("push", "a"), ("pull", "b")):
+        top, state = os.fsdecode(world.plain.at(name)), str(world.place / f".state-{name}")
+        words = [command, world.troubled.target, top, "--state", state, "--quiet"]
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", *words],
+            cwd=Path(__file__).parent.parent.parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert len(world.plain.ids()) == 2
+    assert unlike(snapshot(world.plain.at("a")), snapshot(world.plain.at("b"))) == {}
