@@ -19,7 +19,7 @@ from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
 from agent.workspace.durable import read_sealed, remove_file, write_sealed
-from agent.workspace.home import lock, make_state_home
+from agent.workspace.home import Turn, lock, lock_directory, make_state_home
 from agent.workspace.root import Root, open_root
 from agent.workspace.state import State, StateDamagedError, read_state, senseless, write_state
 
@@ -201,11 +201,13 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
     """Open a workspace's directory and keep other agents away from it.
 
     Raises:
-        WorkspaceError: it is no directory, or another agent is at work in it.
+        BusyError: another agent is at work in it.
+        WorkspaceError: it is no directory.
     """
     make_state_home(site.state, shared=site.shares_state)
-    with lock(site.state):
-        root = open_root(site.directory, create=create)
+    turn, path = Turn(say=site.progress.notice), os.fsencode(site.directory)
+    with lock(site.state, turn, subject=path), open_root(site.directory, create=create) as root:
+        lock_directory(root.directory(b""), path, turn)
         directory = Directory(site, root)
         try:
             yield directory

@@ -118,9 +118,7 @@ class Layers:
             AuthError, UnavailableError: see `agent.errors`.
         """
         changes, squashes = self.changes(union), self.squashes(union)
-        has_links = any(_has_links(change.entries) for change in changes)
-        has_links = has_links or any(_has_links(squash.entries) for squash in squashes)
-        return merge(changes, squashes, agreed=union.is_chain and not has_links)
+        return merge(changes, squashes, agreed=agreed(union, changes, squashes))
 
     def _change(self, layer: Layer) -> Change:
         record = layer.record
@@ -237,8 +235,15 @@ class Layers:
         Args:
             wanted: files by the layer that their content lies in.
         """
-        small = [layer.digest for layer in self._union.order if layer.diff_id in wanted and layer.size <= WHOLE_BELOW]
-        with prefetched(small, lambda digest: b"".join(self._store.read_blob(digest))) as self._prefetched:
+        small = {
+            layer.digest: layer.size
+            for layer in self._union.order
+            if layer.diff_id in wanted and layer.size <= WHOLE_BELOW
+        }
+        # Not more than was promised: what a registry sends may have no end.
+        with prefetched(
+            small, lambda digest: b"".join(self._store.read_blob(digest, 0, small[digest]))
+        ) as self._prefetched:
             for layer, files in wanted.items():
                 yield from self._contents(layer, files)
 
@@ -343,6 +348,12 @@ class SquashEntries(Iterable[SquashEntry]):
 
 def _expected(layer: Layer) -> Expected:
     return Expected(layer.digest, layer.size, layer.diff_id)
+
+
+def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
+    """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
+    origins: list[Change | Squash] = [*changes, *squashes]
+    return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
 
 
 def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:

@@ -27,7 +27,7 @@ from agent.sync.located import this_platform
 from agent.sync.memory import Memory
 from agent.sync.merging import conflict_reports
 from agent.sync.options import PullOptions
-from agent.sync.report import PullReport, since
+from agent.sync.report import PullReport
 from agent.sync.site import Site
 from agent.sync.survey import is_empty, survey
 from agent.sync.target import Seen, Target, resolve
@@ -60,8 +60,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
     with open_directory(site, create=True) as directory, ExitStack() as kept:
-        target = Target(site.store, site.target, this_platform(options.platform), site.sleep)
-        began = replace(target.store.traffic)
+        target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep)
         seen = target.look(options.after)
         _warn_of_foreign(site, target, seen)
         goal = _goal(site, target, seen, options)
@@ -74,7 +73,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             report = _unchanged(target, goal, directory, memory, seen)
             if memory.finished != seen.finished:
                 directory.remember(memory.now(finished=seen.finished))
-            report.traffic = since(target.store.traffic, began)
+            report.traffic = target.traffic
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
         layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole)
@@ -101,7 +100,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         )
         directory.unmark_pulling()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
-        report.traffic = since(target.store.traffic, began)
+        report.traffic = target.traffic
         return report
 
 

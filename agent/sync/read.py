@@ -168,7 +168,7 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
 
 
 def _look(store: Store, reference: Reference) -> tuple[Target, Seen]:
-    target = Target(store, reference, this_platform(None))
+    target = Target(lambda _: store, reference, this_platform(None))
     seen = target.look()
     if not seen.union.ids and seen.head is None:
         raise UsageError("there is no such image", subject=str(reference), remedy="check the name and the tag")

@@ -329,6 +329,26 @@ DAMAGED = {
     "two extended headers": pax((b"uid", b"1")) * 2 + block(b"a") + END,
     "extended header and long name": pax((b"uid", b"1")) + extension(b"L", b"long\0") + block(b"a") + END,
     "two long names": extension(b"L", b"long\0") * 2 + block(b"a") + END,
+    "long name that is empty": extension(b"L", b"") + block(b"a") + END,
+    "long name that goes on in its padding": block(b"x", b"L", 5) + b"longer".ljust(512, b"\0") + block(b"a") + END,
+    "volume's label with a long name": extension(b"L", b"long\0") + block(b"v", b"V") + block(b"a") + END,
+    "volume's label with an extended header": pax((b"path", b"b")) + block(b"v", b"V") + block(b"a") + END,
+    "directory that is sparse": pax((b"GNU.sparse.name", b"b"), (b"uid", b"1")) + block(b"d/", b"5") + END,
+    "directory by its name with content": block(b"d/", size=5) + b"x" * 512 + END,
+    "sparse map alone": pax((b"GNU.sparse.map", b"0,4")) + block(b"a", size=4) + b"x" * 512 + END,
+    "sparse map and places": pax(
+        *((b"GNU.sparse.size", b"9"), (b"GNU.sparse.map", b"0,4")),
+        *((b"GNU.sparse.offset", b"0"), (b"GNU.sparse.numbytes", b"4")),
+    ) + block(b"a", size=4) + b"x" * 512 + END,
+    "sparse places without order": pax(
+        *((b"GNU.sparse.size", b"9"), (b"GNU.sparse.numbytes", b"0"), (b"GNU.sparse.numbytes", b"4")),
+    ) + block(b"a", size=4) + b"x" * 512 + END,
+    "sparse map of another length than it says": pax(
+        *((b"GNU.sparse.size", b"9"), (b"GNU.sparse.numblocks", b"2"), (b"GNU.sparse.map", b"0,4")),
+    ) + block(b"a", size=4) + b"x" * 512 + END,
+    "sparse file of two sizes": pax(
+        *((b"GNU.sparse.size", b"9"), (b"GNU.sparse.realsize", b"8"), (b"GNU.sparse.map", b"0,4")),
+    ) + block(b"a", size=4) + b"x" * 512 + END,
     "global header before its entry": pax((b"uid", b"1")) + pax((b"gid", b"1"), flag=b"g") + block(b"a") + END,
     "global path": pax((b"path", b"b"), flag=b"g") + block(b"a") + END,
     "global size": pax((b"size", b"1"), flag=b"g") + block(b"a") + END,
