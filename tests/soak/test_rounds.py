@@ -26,15 +26,15 @@ from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 from tests.soak.reference import Reference
 
-ROUNDS = 2000 if SOAK else 60
+ROUNDS, WARM = (2000, 200) if SOAK else (40, 20)
+"""Rounds, and after how many it is looked what this process holds, for the first time."""
 ANEW = 20
 """Every so many rounds an empty directory is pulled into, too."""
 PRUNED = 100
 """Every so many rounds what was pushed is pruned, as it is after a run."""
-WARM = ROUNDS // 10
-GROWTH = 24 << 20
-"""Bytes that memory may grow by from a tenth of the rounds to the last. The records of all changes that there ever were
-go through it at each push, which leaves gaps."""
+GROWTH = 48 << 20
+"""Bytes that memory may grow by from then on. The records of all changes that there ever were go through it at each
+push, which leaves gaps; and the reference is in it, whose sparse files are of up to 3 MiB."""
 OBJECTS = 20_000
 """Objects that may be left over by then."""
 

@@ -30,7 +30,7 @@ from tests.fakes.soaking import SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(600 if SOAK else 120)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900 if SOAK else 120)]
 REFUSALS = [
     pytest.param(errno.ENOSPC, CHANGES, 1 if SOAK else 3, id="full"),
     pytest.param(errno.EMFILE, OPENING, 1 if SOAK else 3, id="too many open files"),
@@ -143,6 +143,7 @@ def pruned(site: Site) -> None:
     prune(site, PruneOptions(older_than=0))
 
 
+@pytest.mark.skipif(not SOAK, reason="takes minutes; INSTEP_SOAK=seconds")
 @pytest.mark.parametrize("tend", [squash, pruned])
 @pytest.mark.parametrize(("code", "calls", "step"), REFUSALS)
 def test_upkeep_refused_at_any_call_changes_nothing_that_anyone_sees(
