@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 from agent.archive.compression import compression_of
+from agent.archive.limits import damaged
 from agent.archive.ranged import read_entries, read_toc
 from agent.archive.reader import Expected, Hashing, LayerReader
 from agent.archive.toc import Toc
@@ -19,6 +20,7 @@ from agent.core.flatten import base_change, flatten_below
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
 from agent.core.merge import Merged, merge
+from agent.core.path import show
 from agent.core.union import Union
 from agent.store.port import Store
 from agent.sync.prefetch import prefetched, read_all
@@ -35,7 +37,7 @@ class Layers:
 
     Attributes:
         fetched: how many layers contents were read from.
-        whole: read whole layers only, never ranges.
+        whole: read whole layers only, never ranges, and believe no table of contents before its layer was read.
 
     Args:
         store: the repository that has the layers.
@@ -183,26 +185,37 @@ class Layers:
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""
-        if layer.toc is None:
+        encoding = layer.encoding
+        if layer.toc is None or encoding is None or self.whole:
             return None
         toc = Toc(layer.toc)
-        return toc if toc.sha256 == layer.entries_sha256 else None
+        return toc if (toc.sha256, toc.payload_sha256) == (layer.entries_sha256, encoding.toc_sha256) else None
 
     def _fetch_toc(self, layer: Layer) -> Toc | None:
         encoding, entries = layer.encoding, layer.entries_sha256
         if not entries:
             return None
+        if self.whole and encoding:
+            return self._verified(layer)
         place = (encoding.toc_offset, encoding.toc_length, encoding.toc_sha256) if encoding else None
 
         def fetch(start: int, length: int) -> bytes:
             return b"".join(self._store.read_blob(layer.digest, start, length))
 
         try:
-            return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=entries, place=place)
+            toc = read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=entries, place=place)
         except MissingTocError:
             if encoding is not None or layer.record is None:
                 raise
             return None
+        return self._verified(layer) if self.whole else toc
+
+    def _verified(self, layer: Layer) -> Toc | None:
+        """Return the table of contents of a layer of ours that was read whole, so that its tar is known to agree."""
+        reader = self._reader(layer, ours=True)
+        for _ in reader:
+            pass
+        return reader.toc
 
     def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
         """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
@@ -233,7 +246,12 @@ class Layers:
         while rest:
             first = {offset: entries.pop() for offset, entries in rest.items()}
             rest = {offset: entries for offset, entries in rest.items() if entries}
-            yield from self._read(layer, first)
+            found = set()
+            for entry, content in self._read(layer, first):
+                found.add(entry.offset)
+                yield entry, content
+            if lacking := first.keys() - found:
+                raise damaged("its content is not in the layer that promises it", show(first[min(lacking)].path))
 
     def _read(self, layer: str, wanted: dict[int, TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
         if layer in self._union.bases:
@@ -245,7 +263,7 @@ class Layers:
         size = sum(entry.node.size + _HEADER for entry in wanted.values())
         if not isinstance(toc, Toc) or self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
             promised = {offset: entry.node.sha256 for offset, entry in wanted.items()}
-            for item, content in self._reader(here, promised):
+            for item, content in self._reader(here, promised, ours=isinstance(toc, Toc)):
                 if type(item) is Placed and (entry := wanted.get(item.offset)):
                     if not isinstance(toc, Toc):
                         content = Hashing(content, sha256(), entry.node.sha256, entry.path)
@@ -254,7 +272,10 @@ class Layers:
         for found, content in read_entries(
             toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted
         ):
-            yield wanted[found.offset], content
+            entry = wanted[found.offset]
+            if found.node.sha256 != entry.node.sha256:  # two layers claim to be this one, and say different things
+                raise damaged("its content is not the one that the table of contents describes", show(entry.path))
+            yield entry, content
 
     def _read_base(
         self, layers: tuple[Layer, ...], wanted: dict[int, TreeEntry]
@@ -277,8 +298,11 @@ class Layers:
             self._sizes[layer.digest] = reader.size
             start += reader.size
 
-    def _reader(self, layer: Layer, promised: Mapping[int, bytes] | None = None) -> LayerReader:
-        toc = layer.entries_sha256 if layer.encoding else None
+    def _reader(
+        self, layer: Layer, promised: Mapping[int, bytes] | None = None, *, ours: bool = False
+    ) -> LayerReader:
+        """Read a layer; one of `ours`, whose table of contents was found, must be exactly as we write it."""
+        toc = layer.entries_sha256 if ours else None
         store = self._base_store if layer.kind == "base" else self._store
         expected = Expected(layer.digest, layer.size, layer.diff_id, toc)
         blob = self._prefetched(layer.digest)
