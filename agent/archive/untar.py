@@ -69,6 +69,7 @@ class TarReader:
         self._padding = 0
         self._expansion: tuple[int, tuple[sparse.Segment, ...]] | None = None
         self._entries = 0
+        self._described = 0
 
     @property
     def offset(self) -> int:
@@ -137,6 +138,7 @@ class TarReader:
                     raise damaged("an entry has two long names")
                 names[flag] = self._take_data(block).partition(b"\0")[0]
             elif flag == _VOLUME:
+                self._describe(BLOCK)
                 source.skip(padded(parse_size(block[124:136])))
             else:
                 break
@@ -210,11 +212,19 @@ class TarReader:
         size = parse_size(block[124:136])
         if size > self._limits.header:
             raise excessive(f"an extended header is larger than {self._limits.header} bytes")
+        self._describe(size)
         data = self._source.take(padded(size))
         self._parts.append(data)
         return data[:size]
 
+    def _describe(self, size: int) -> None:
+        """Count what is kept of headers: names, targets, attributes, and headers that no entry follows."""
+        self._described += size
+        if self._described > self._limits.toc:
+            raise excessive(f"its extended headers hold more than {self._limits.toc} bytes")
+
     def _take_globals(self, block: bytes, *, pending: bool) -> None:
+        self._describe(BLOCK)
         found = parse_records(self._take_data(block))
         if pending or any(key.startswith(_NOT_GLOBAL) for key, _ in found):
             raise damaged("a global header says what only an entry's own can")
