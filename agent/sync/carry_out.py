@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.known import KEPT, Fingerprint
-from agent.core.path import show
+from agent.core.path import parent, show
 from agent.core.plan import Plan
 from agent.sync.layers import Layers
 from agent.sync.site import Site
@@ -30,10 +30,7 @@ def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> di
     for entry in steps.make:
         work.make(entry)
     work.link(steps.link)
-    for entry in steps.attributes:
-        stands = writer.set_attributes(entry.path, entry.node)
-        if stands is not None:
-            work.prints[entry.path] = stands
+    work.dress(steps)
     work.finish()
     return work.prints
 
@@ -76,6 +73,25 @@ class _Work:
                 continue
             # What stands there is somebody else's file: this name becomes the first of the workspace's own.
             instead[first] = entry.path
+            if entry.node.kind is Kind.FILE:
+                self.fetch({entry.layer: [entry]})
+            else:
+                self.make(entry)
+
+    def dress(self, steps: Plan) -> None:
+        """Change attributes in place; what has names that the workspace does not know of is made anew."""
+        shared = []
+        for entry in steps.attributes:
+            stands = self._writer.set_attributes(entry.path, entry.node)
+            if stands is None:
+                shared.append(entry)
+            else:
+                self.prints[entry.path] = stands
+        stirred = {parent(entry.path) for entry in shared}
+        for row, _ in steps.rows if stirred else ():
+            if row.path in stirred:
+                self._writer.make_dir(row.path, row.node)
+        for entry in shared:
             if entry.node.kind is Kind.FILE:
                 self.fetch({entry.layer: [entry]})
             else:

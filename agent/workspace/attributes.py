@@ -65,16 +65,13 @@ class Attributes:
             self.notice("some bits of modes are not kept: the system does not let this user set them", path)
         return about
 
-    def give(self, place: int | str | bytes, path: bytes, node: Node, above: int | None = None) -> bool:
-        """Set the owner, if this user may; `above` is the directory of `place` if that is a link's name."""
+    def give(self, place: int | str, path: bytes, node: Node) -> bool:
+        """Set the owner, if this user may."""
         if not self.owns:
             self.notice("owners are not kept: this user may not give files away", path)
             return False
         try:
-            if above is None:
-                os.chown(place, node.uid, node.gid)
-            else:
-                os.chown(place, node.uid, node.gid, dir_fd=above, follow_symlinks=False)
+            os.chown(place, node.uid, node.gid)
         except OverflowError as error:
             raise out_of_range(path, "an owner") from error
         except OSError as error:
