@@ -29,7 +29,7 @@ def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
     if kind is Kind.FILE and fields.name.endswith(b"/"):
         # Some readers then pass over the content, for others it is the next header.
         if fields.size:
-            raise damaged("a directory has a content", show(path[:300]))
+            raise damaged("a directory has a content", show(path[:300]) or ".")
         kind = Kind.DIR
     if not path and kind is Kind.DIR:
         return None

@@ -21,7 +21,7 @@ def check_path(path: bytes) -> bytes:
         if name in (b"", b".", b"..") or len(name) > NAME_MAX or b"\0" in name:
             raise UnsafeArchiveError(
                 "not a path below the workspace's root",
-                subject=show(path)[:300],
+                subject=show(path)[:300] or ".",
                 remedy="the image is hostile or damaged; do not use it",
             )
     return path

@@ -14,6 +14,7 @@ from agent.workspace.examine import CAPABILITY, read_xattrs
 from agent.workspace.failure import NOT_SUPPORTED
 
 _REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL}) | NOT_SUPPORTED
+_TOO_LARGE: Final = frozenset({errno.E2BIG, errno.ERANGE})
 _CAP_CHOWN = 1 << 0  # linux/capability.h
 
 
@@ -101,7 +102,7 @@ class Attributes:
         try:
             os.setxattr(place, name, value)
         except OSError as error:
-            if error.errno not in _REFUSED:
+            if error.errno not in _REFUSED | _TOO_LARGE:
                 raise
             if name == CAPABILITY:
                 self.notice("file capabilities are not kept: this user may not set them", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -138,6 +139,8 @@ class TreeWriter:
         except OverflowError as error:
             raise out_of_range(path, "a device number") from error
         except WorkspaceError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EINVAL:
+                raise out_of_range(path, "a device number") from error
             if not isinstance(error.__cause__, PermissionError):
                 raise
             raise UnsafeArchiveError(
