@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
+import time
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +17,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Swapping:
-    """A context in which each of `paths` is now a directory, now a link to `outside`, one atomic step apart.
+    """A context in which each of `paths` is a link to `outside` for moments, one atomic step apart.
 
-    While it is a link, the directory stands in `aside`, on the same file system.
+    While it is a link, the directory stands in `aside`, on the same file system. Most of the time most of them are
+    directories: who finds a link at once does not go on to where it would matter.
     """
 
     def __init__(self, paths: list[Path], outside: Path, aside: Path) -> None:
@@ -35,10 +38,11 @@ class Swapping:
             try:
                 while True:
                     for path, spare in self._pairs:
-                        if os.path.islink(path) or os.path.lexists(spare):
-                            _libc.renameat2(_HERE, path, _HERE, spare, _EXCHANGE)
-                        else:
+                        if not os.path.lexists(spare):
                             os.symlink(self._outside, spare)  # somebody removed it while it stood in the workspace
+                        for _ in range(2):
+                            _libc.renameat2(_HERE, path, _HERE, spare, _EXCHANGE)
+                            time.sleep(random.random() * 0.0005)
             finally:
                 os._exit(1)
 
