@@ -24,6 +24,8 @@ _ZEROS = bytes(BLOCK)
 _SIZE_MAX = 8**11 - 1
 _ID_MAX = 8**7 - 1
 _SPACES = b" " * 8
+_NO_TARGET = bytes(100)
+_PAST_30 = bytes(BLOCK - 30)
 _MAGIC = b"ustar\x0000" + bytes(64)
 _NO_DEVICE = b"0000000\x000000000\x00"
 _TAIL = _MAGIC + _NO_DEVICE + bytes(167)
@@ -62,14 +64,15 @@ def encode_header(path: bytes, node: Node, link_to: bytes | None = None) -> byte
         IntegrityError: a device number does not fit in a header.
     """
     kind, mode, uid, gid, mtime, size, _, target, device, xattrs = node
-    name = path + b"/" if kind is _DIR else path
-    if kind is _LINK:
-        mode = 0o777
-    flag = _FLAGS[kind]
+    name, flag = path, b"0"
     if link_to is not None:
         flag, target, size = b"1", link_to, 0
     elif kind is not _FILE:
-        size = 0
+        flag, size = _FLAGS[kind], 0
+        if kind is _DIR:
+            name = path + b"/"
+    if kind is _LINK:
+        mode = 0o777
     seconds, nanos = divmod(mtime, SECOND)
     extended = b""
     if (
@@ -85,7 +88,7 @@ def encode_header(path: bytes, node: Node, link_to: bytes | None = None) -> byte
     ):
         if nanos:
             # What nearly every entry needs and no more: a record that always has 30 bytes.
-            extended = b"%b30 mtime=%d.%09d\n%b" % (_extended_header(30), seconds, nanos, _ZEROS[30:])
+            extended = _extended_header(30) + b"30 mtime=%d.%09d\n" % (seconds, nanos) + _PAST_30
     else:
         extended = _extended(name, target, node, size)
         name, target = name[:100], target[:100]
@@ -93,18 +96,9 @@ def encode_header(path: bytes, node: Node, link_to: bytes | None = None) -> byte
         size = size if size <= _SIZE_MAX else 0
         seconds = seconds if 0 <= seconds <= _SIZE_MAX else 0
     tail = _TAIL if kind not in _DEVICES or link_to is not None else _device_tail(path, device)
-    block = b"".join(
-        (
-            name.ljust(100, _NUL),
-            _owner(mode, uid, gid),
-            b"%011o\0%011o\0" % (size, seconds),
-            _SPACES,
-            flag,
-            target.ljust(100, _NUL),
-            tail,
-        )
-    )
-    return b"%b%b%06o\0 %b" % (extended, block[:148], checksum(block), block[156:])
+    front = name.ljust(100, _NUL) + _owner(mode, uid, gid) + b"%011o\0%011o\0" % (size, seconds)
+    back = flag + (target.ljust(100, _NUL) if target else _NO_TARGET) + tail
+    return b"".join((extended, front, b"%06o\0 " % checksum(front + _SPACES + back), back))
 
 
 def whiteout_header(path: bytes) -> bytes:
@@ -125,23 +119,27 @@ def _device_tail(path: bytes, device: tuple[int, int]) -> bytes:
 
 
 def _extended(name: bytes, target: bytes, node: Node, size: int) -> bytes:
-    seconds, nanos = divmod(node.mtime, SECOND)
-    records = [(format_xattr_name(key), value) for key, value in node.xattrs]
+    """Return the extended header for what ustar cannot say, records in the bytes order of their keys; or nothing."""
+    _, _, uid, gid, mtime, _, _, _, _, xattrs = node
+    seconds, nanos = divmod(mtime, SECOND)
+    long_name = len(name) > 100 or not name.isascii()
+    long_target = len(target) > 100 or not target.isascii()
+    keys = sorted((format_xattr_name(key), value) for key, value in xattrs) if xattrs else ()
+    data = b"".join([format_record(key, value) for key, value in keys])
+    if gid > _ID_MAX:
+        data += format_record(b"gid", b"%d" % gid)
+    if (long_name and not _is_utf8(name)) or (long_target and not _is_utf8(target)):
+        data += format_record(b"hdrcharset", b"BINARY")
+    if long_target:
+        data += format_record(b"linkpath", target)
     if nanos or not 0 <= seconds <= _SIZE_MAX:
-        records.append((b"mtime", format_time(node.mtime)))
-    records += [
-        (key, b"%d" % number)
-        for key, number, most in ((b"uid", node.uid, _ID_MAX), (b"gid", node.gid, _ID_MAX), (b"size", size, _SIZE_MAX))
-        if number > most
-    ]
-    names = [
-        (key, value)
-        for key, value in ((b"path", name), (b"linkpath", target))
-        if len(value) > 100 or not value.isascii()
-    ]
-    if any(not _is_utf8(value) for _, value in names):
-        records.append((b"hdrcharset", b"BINARY"))
-    data = b"".join(format_record(key, value) for key, value in sorted(records + names))
+        data += format_record(b"mtime", format_time(mtime))
+    if long_name:
+        data += format_record(b"path", name)
+    if size > _SIZE_MAX:
+        data += format_record(b"size", b"%d" % size)
+    if uid > _ID_MAX:
+        data += format_record(b"uid", b"%d" % uid)
     if not data:
         return b""
     if len(data) > DEFAULT_LIMITS.header:
@@ -150,6 +148,8 @@ def _extended(name: bytes, target: bytes, node: Node, size: int) -> bytes:
 
 
 def _is_utf8(value: bytes) -> bool:
+    if value.isascii():
+        return True
     try:
         value.decode()
     except UnicodeDecodeError:

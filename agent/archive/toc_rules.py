@@ -21,7 +21,7 @@ InTar: TypeAlias = Write | Context | Kept | Listed
 
 def is_in_tar(entry: TocEntry | SquashEntry) -> TypeGuard[InTar]:
     """Say whether the tar has an entry for this one."""
-    return isinstance(entry, Write | Context | Kept) or (isinstance(entry, Listed) and entry.placed)
+    return isinstance(entry, (Write, Context, Kept)) or (isinstance(entry, Listed) and entry.placed)
 
 
 def group_of(entry: InTar) -> int:
@@ -58,17 +58,17 @@ class TocRules:
         Raises:
             IntegrityError: it breaks a rule.
         """
-        path, rank = entry.path, _RANKS[type(entry)]
+        path, rank = entry[0], _RANKS[type(entry)]
         if path <= self._path and (path != self._path or rank <= self._rank or (rank == 2 and self._rank == 1)):
             raise _broken("its entries are not in order", path)
         self._path, self._rank = path, rank
-        return self._admit(entry)
+        if self._whiteout is not None and self._whiteout < path:
+            self._skip_to(path)
+        return self._admit_placed(path, entry[1], entry[4]) if isinstance(entry, (Write, Context)) else None
 
-    def _admit(self, entry: TocEntry | SquashEntry) -> bytes | None:
-        path = entry.path
+    def _skip_to(self, path: bytes) -> None:
         while self._whiteout is not None and self._whiteout < path:
             self._whiteout = next(self._whiteouts, None)
-        return self._admit_placed(path, entry.node, group_of(entry)) if is_in_tar(entry) else None
 
     def has_whiteout(self, path: bytes) -> bool:
         """Say whether the last admitted path has a whiteout."""
@@ -154,7 +154,8 @@ class SquashRules(TocRules):
             if self._listing is not None:
                 raise _broken("it holds two listings of one directory", path)
             self._listing = entry
-        return self._admit(entry)
+        self._skip_to(path)
+        return self._admit_placed(path, entry.node, group_of(entry)) if is_in_tar(entry) else None
 
 
 def increasing(paths: Iterator[bytes]) -> Iterator[bytes]:

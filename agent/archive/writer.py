@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from agent.archive import trailer
 from agent.archive.compression import Compression, media_type_of
@@ -25,6 +25,7 @@ from agent.core.path import show
 from agent.errors import AgentError, FileChangedError
 
 _FILE = Kind.FILE
+_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 _PADDING = [bytes(length) for length in range(BLOCK)]
 
 Groups: TypeAlias = dict[int, tuple[int, bytes, Node]]
@@ -32,9 +33,12 @@ Groups: TypeAlias = dict[int, tuple[int, bytes, Node]]
 
 
 class Contents(Protocol):
-    """Opens a file: returns its attributes as of now (`size` counts, `sha256` does not) and its content in chunks."""
+    """Opens a file: returns its attributes as of now (`size` counts, `sha256` does not) and its content.
 
-    def __call__(self, entry: InTar, /) -> tuple[Node, Iterator[bytes]]: ...  # noqa: D102
+    Content that is small comes at once, other in chunks.
+    """
+
+    def __call__(self, entry: InTar, /) -> tuple[Node, bytes | Iterator[bytes]]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,49 +156,58 @@ class LayerWriter:
         """Yield the tar, frame by frame."""
         cutter = Cutter()
         for path in self._whiteouts:
-            yield from cutter.add(whiteout_header(path))
+            cutter.add(whiteout_header(path))
+            yield from cutter.take()
         yield from self._body(toc, cutter)
         if cutter.room < len(END):
-            yield cutter.cut()
-        cutter.append(END)
-        yield cutter.cut()
+            cutter.cut()
+        cutter.add(END)
+        cutter.cut()
+        yield from cutter.take()
 
     def _body(self, toc: TocWriter, cutter: Cutter) -> Iterator[bytes]:
         """Yield the frames that the entries fill."""
-        rules = TocRules(iter(self._whiteouts))
+        rules, written = TocRules(iter(self._whiteouts)), self._written
         groups: Groups = {}
         for entry in self._entries:
             complete = entry
-            if isinstance(entry, Write | Context):
-                node, offset, group = yield from self._place(entry, groups, cutter)
-                complete = entry._replace(node=node, offset=offset, group=group)
+            if isinstance(entry, (Write, Context)):
+                node, offset, group = yield from self._place(entry, entry.group, groups, cutter)
+                complete = _new(type(entry), (entry.path, node, entry[2], offset, group))
             rules.admit(complete)
             if isinstance(complete, Delete) and complete.whiteout != rules.has_whiteout(complete.path):
                 raise damaged("a deletion and the list of whiteouts disagree", show(complete.path))
             toc.add(complete)
-            if self._written is not None:
-                self._written(complete)
+            if written is not None:
+                written(complete)
 
-    def _place(self, entry: InTar, groups: Groups, cutter: Cutter) -> Generator[bytes, None, tuple[Node, int, int]]:
+    def _place(
+        self, entry: InTar, group: int, groups: Groups, cutter: Cutter
+    ) -> Generator[bytes, None, tuple[Node, int, int]]:
         """Put one entry into the tar, and return its node, offset and group as they came to be."""
-        path, node, group = entry.path, entry.node, group_of(entry)
+        path, node = entry.path, entry.node
         if group and group in groups:
-            number, first, node = groups[group]
-            offset = yield from cutter.begin(encode_header(path, node, first), 0)
-            return node, offset, number
-        if node.kind is _FILE:
-            node, chunks = self._contents(entry)
+            _, first, node = groups[group]
+            offset = cutter.place(encode_header(path, node, first), b"")
+        elif node.kind is _FILE:
+            node, content = self._contents(entry)
             if node.kind is not _FILE:
                 raise _changed(path, "it is no regular file any more")
-            offset = yield from cutter.begin(encode_header(path, node), padded(node.size))
-            digest = yield from _copy(path, node.size, chunks, cutter)
-            node = node._replace(sha256=digest)
+            header, size = encode_header(path, node), node.size
+            if isinstance(content, bytes):
+                if len(content) != size:
+                    raise _changed(path, "it grew" if len(content) > size else "it shrank")
+                offset, digest = cutter.place(header, content), sha256(content).digest()
+            else:
+                offset = cutter.begin(header, padded(size))
+                digest = yield from _copy(path, size, content, cutter)
+            node = _new(Node, (*node[:6], digest, *node[7:]))
         else:
-            offset = yield from cutter.begin(encode_header(path, node), 0)
+            offset = cutter.place(encode_header(path, node), b"")
+        if cutter.full:
+            yield from cutter.take()
         if group:
-            number = len(groups) + 1
-            groups[group] = number, path, node
-            group = number
+            group, _, _ = groups.setdefault(group, (len(groups) + 1, path, node))
         return node, offset, group
 
 
@@ -228,7 +241,7 @@ class SquashWriter(LayerWriter):
         for entry in self._squashed:
             complete = entry
             if is_in_tar(entry):
-                node, offset, group = yield from self._place(entry, groups, cutter)
+                node, offset, group = yield from self._place(entry, group_of(entry), groups, cutter)
                 complete = Kept(entry.path, node, entry.version, offset, group) if isinstance(entry, Kept) else complete
                 complete = entry._replace(node=node, offset=offset) if isinstance(entry, Listed) else complete
             rules.admit_squashed(complete)
@@ -246,14 +259,12 @@ def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: Cutter) -> Ge
         left -= len(chunk)
         if left < 0:
             raise _changed(path, "it grew")
-        if len(chunk) <= cutter.room:
-            cutter.append(chunk)
-        else:
-            yield from cutter.add(chunk)
+        cutter.add(chunk)
+        if cutter.full:
+            yield from cutter.take()
     if left:
         raise _changed(path, "it shrank")
-    if size % BLOCK:
-        yield from cutter.add(_PADDING[-size % BLOCK])
+    cutter.add(_PADDING[-size % BLOCK])
     return digest.digest()
 
 
@@ -262,44 +273,62 @@ class Cutter:
 
     Attributes:
         room: bytes that the current frame can still take.
+        full: frames that are complete and not taken yet.
     """
 
-    __slots__ = ("_before", "_parts", "room")
+    __slots__ = ("_before", "_parts", "full", "room")
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._before = 0
         self.room = FRAME
+        self.full: list[bytes] = []
 
-    def begin(self, header: bytes, content: int) -> Generator[bytes, None, int]:
+    def begin(self, header: bytes, content: int) -> int:
         """Start an entry, in a frame of its own if it does not fit in this one, and return its offset."""
         if len(header) + content > self.room <= FRAME - FRAME_FULL:
-            yield self.cut()
+            self.cut()
         offset = self._before + FRAME - self.room
-        yield from self.add(header)
+        self.add(header)
         return offset
 
-    def append(self, data: bytes) -> None:
-        """Take what there is room for."""
+    def place(self, header: bytes, content: bytes) -> int:
+        """Take a whole entry, padding its content, and return its offset."""
+        padding = _PADDING[-len(content) % BLOCK]
+        length = len(header) + len(content) + len(padding)
+        if length <= self.room:
+            offset = self._before + FRAME - self.room
+            self._parts += (header, content, padding)
+            self.room -= length
+            return offset
+        offset = self.begin(header, length - len(header))
+        self.add(content)
+        self.add(padding)
+        return offset
+
+    def add(self, data: bytes) -> None:
+        """Take data of any length."""
+        while len(data) > self.room:
+            data, rest = data[: self.room], data[self.room :]
+            self._parts.append(data)
+            self.room = 0
+            self.cut()
+            data = rest
         self._parts.append(data)
         self.room -= len(data)
 
-    def add(self, data: bytes) -> Iterator[bytes]:
-        """Take data of any length, and yield the frames that it fills."""
-        while len(data) > self.room:
-            data, rest = data[: self.room], data[self.room :]
-            self.append(data)
-            yield self.cut()
-            data = rest
-        self.append(data)
-
-    def cut(self) -> bytes:
-        """Return the current frame and begin another."""
+    def cut(self) -> None:
+        """End the current frame and begin another."""
         frame = b"".join(self._parts)
         self._parts.clear()
         self._before += len(frame)
         self.room = FRAME
-        return frame
+        self.full.append(frame)
+
+    def take(self) -> Iterator[bytes]:
+        """Give the frames that are complete away."""
+        full, self.full = self.full, []
+        yield from full
 
 
 def _changed(path: bytes, what: str) -> FileChangedError:

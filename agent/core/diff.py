@@ -12,13 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import count
-from typing import Protocol, TypeAlias, TypeVar
+from operator import itemgetter
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from agent.core.advance import UNKNOWN, lies_below
-from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Version, Write, toc_order
+from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Version, Write
 from agent.core.known import KEPT, Fingerprint, Found, Known
-from agent.core.path import ancestors
+from agent.core.path import parent
 
+_PATH = itemgetter(0)
+_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 _KINDS = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.DIR,
@@ -162,7 +165,9 @@ def diff(sifted: Sifted, nodes: Mapping[bytes, Node]) -> list[TocEntry]:
             changed.
     """
     standing = sifted.kept | {old.path: (old, new) for old, new in sifted.suspects}
-    writes = {found.path: Write(found.path, nodes[found.path], _seen(sifted, found.path)) for found in sifted.fresh}
+    writes: dict[bytes, Write] = {}
+    for path, *_ in sifted.fresh:
+        writes[path] = _new(Write, (path, nodes[path], _seen(sifted, path) if path in sifted.replaced else None, 0, 0))
     touches: list[TocEntry] = []
     for old, new in sifted.suspects:
         node = nodes[old.path]
@@ -173,7 +178,8 @@ def diff(sifted: Sifted, nodes: Mapping[bytes, Node]) -> list[TocEntry]:
     deletes = [Delete(old.path, old.node.kind, old.version) for old in _removed(sifted) if old.version]
     context = _groups(sifted, standing, nodes, writes)
     _directories(standing, nodes, [*(entry.path for entry in deletes), *writes, *context], writes, context)
-    return sorted([*deletes, *writes.values(), *context.values(), *touches], key=toc_order)
+    # In toc order: what stands at one path is in the order of its kinds, which a stable sort keeps.
+    return sorted([*deletes, *context.values(), *writes.values(), *touches], key=_PATH)
 
 
 def _removed(sifted: Sifted) -> Iterator[Known]:
@@ -186,8 +192,6 @@ def _removed(sifted: Sifted) -> Iterator[Known]:
 
 
 def _seen(sifted: Sifted, path: bytes) -> Seen:
-    if path not in sifted.replaced:
-        return None
     old, _ = sifted.replaced[path]
     return UNPULLED if old.print is None else old.version
 
@@ -247,7 +251,13 @@ def _directories(
     context: dict[bytes, Context],
 ) -> None:
     """List every directory above something changed; write those that had no version of their own."""
-    for path in {above for below in changed for above in ancestors(below)}:
+    above: set[bytes] = set()
+    for below in changed:
+        path = parent(below)
+        while path and path not in above:
+            above.add(path)
+            path = parent(path)
+    for path in above:
         if path not in writes and path in standing:
             old, _ = standing[path]
             node = nodes.get(path, old.node)
@@ -288,4 +298,4 @@ def remembered(
     fresh = sifted.fresh if sifted.unpulled else ()
     files = {found.path for found in fresh if not stat.S_ISDIR(found.print.mode)}
     rest = (row for row in known if row.path not in passed and not (row.print is None and lies_below(row.path, files)))
-    return merge(rest, arrived, standing(), key=lambda row: row.path)
+    return merge(rest, arrived, standing(), key=_PATH)

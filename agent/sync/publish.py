@@ -87,14 +87,14 @@ class Packing:
         done = count()
         root, progress = self.root, self.site.progress
 
-        def contents(entry: InTar) -> tuple[Node, Iterator[bytes]]:
-            content = open_content(root, found[entry.path])
+        def contents(entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
+            here = found[entry.path]
+            xattrs, data = open_content(root, here)
             # The survey decided what to record of it; of a new file only the content and its attributes were unread.
-            node = entry.node._replace(
-                size=content.node.size, sha256=b"", xattrs=entry.node.xattrs or content.node.xattrs
-            )
-            progress.advance(node.size)
-            return node, iter(content.chunks)
+            kind, mode, uid, gid, mtime, _, _, target, device, recorded = entry.node
+            size = here.print.size
+            progress.advance(size)
+            return Node(kind, mode, uid, gid, mtime, size, b"", target, device, recorded or xattrs), data
 
         def written(entry: TocEntry) -> None:
             self.entries[next(done)] = entry

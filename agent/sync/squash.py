@@ -124,13 +124,12 @@ class _Contents:
         self._read: dict[bytes, bytes] = {}
         self._large: dict[bytes, TreeEntry] = {}
 
-    def __call__(self, entry: InTar) -> tuple[Node, Iterator[bytes]]:
+    def __call__(self, entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
         if entry.path not in self._read and entry.path not in self._large:
             self._fill()
         if entry.path in self._large:
             return entry.node, self._stream(self._large.pop(entry.path))
-        data = self._read.pop(entry.path)
-        return entry.node, iter((data,) if data else ())
+        return entry.node, self._read.pop(entry.path)
 
     def _stream(self, row: TreeEntry) -> Iterator[bytes]:
         for _, chunks in self._layers.contents(row.layer, [row]):

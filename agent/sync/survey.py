@@ -87,7 +87,7 @@ def _suspect(root: Root, old: Known, found: Found, digests: dict[int, bytes]) ->
         return node
     digest = digests.get(found.print.ino)
     if digest is None:
-        _, digest = hash_content(root, found)
+        digest = hash_content(root, found)
         if found.nlink > 1:
             digests[found.print.ino] = digest
     # Other content is read once more when it is packed: the layer's stream must not wait for a decision.

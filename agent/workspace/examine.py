@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from agent.core.entry import Kind, Node, Xattrs
-from agent.core.known import Fingerprint, Found
+from agent.core.known import Found
 from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.failure import LINK_IN_THE_WAY, NO_DATA, NOT_SUPPORTED, changed, failed
@@ -27,14 +27,13 @@ _BLOCK = 512  # the unit of st_blocks (stat(2))
 
 
 class Content(NamedTuple):
-    """An opened file: its node (without `sha256`), its fingerprint, and its content in chunks of at most 1 MiB.
+    """An opened file: its extended attributes and its content, whole or in chunks of at most 1 MiB.
 
-    Whoever takes `chunks` to its end has read the file as `print` describes it, or got a FileChangedError.
+    Whoever takes `data` to its end has read the file as the scan found it, or got a FileChangedError.
     """
 
-    node: Node
-    print: Fingerprint
-    chunks: Iterator[bytes]
+    xattrs: Xattrs
+    data: bytes | Iterator[bytes]
 
 
 def kept(name: bytes) -> bool:
@@ -90,40 +89,46 @@ def examine(root: Root, found: Found) -> Node:
 def open_content(root: Root, found: Found) -> Content:
     """Open a file that a scan found.
 
-    A small file (up to 1 MiB) is read at once. Of a larger one a descriptor is held until the end of `chunks` or
+    A small file (up to 1 MiB) is read at once. Of a larger one a descriptor is held until the end of `data` or
     its collection. Holes cost no reading, their zeros come from one buffer.
 
-    Raises, also from `chunks`:
+    Raises, also from `data`:
         FileChangedError: it is no longer the file that was found, or changed while it was read.
         WorkspaceError: it cannot be read.
     """
+    fd, size = -1, found.print.size
     try:
-        fd = _open(root, found, _FILE_FLAGS)
-    except OSError as error:
-        raise _refused(error, found.path) from error
-    stream = _Stream(root, found, fd)
-    try:
-        node = _node(found, Kind.FILE, xattrs=read_xattrs(fd))
-        size = found.print.size
+        above, name = root.at(found.path)
+        fd = os.open(name, _FILE_FLAGS, dir_fd=above)
+        try:
+            # One byte more: a file that grows may not change its times within one tick of their clock.
+            data = os.read(fd, size + 1) if size <= CHUNK else b""
+            while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
+                data += more
+            xattrs = read_xattrs(fd)
+        finally:
+            # What was read is the file that was found if it is still that file now.
+            _compare(root, found, os.fstat(fd))
         if size > CHUNK:
-            return Content(node, found.print, stream)
-        data = os.read(fd, size + 1)
-        while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
-            data += more
-        stream.finish(len(data))
-        return Content(node, found.print, iter((data,) if data else ()))
+            stream, fd = _Stream(root, found, fd), -1
+            return Content(xattrs, stream)
+        if len(data) != size:
+            raise changed(found.path)
+        return Content(xattrs, data)
     except OSError as error:
-        stream.close()
         raise _refused(error, found.path) from error
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
-def hash_content(root: Root, found: Found) -> tuple[int, bytes]:
-    """Return (size, raw sha256) of a file's content; raises as `open_content`."""
-    size, digest = 0, sha256()
-    for chunk in open_content(root, found).chunks:
-        size += len(chunk)
+def hash_content(root: Root, found: Found) -> bytes:
+    """Return the raw sha256 of a file's content; raises as `open_content`."""
+    data = open_content(root, found).data
+    digest = sha256()
+    for chunk in (data,) if isinstance(data, bytes) else data:
         digest.update(chunk)
-    return size, digest.digest()
+    return digest.digest()
 
 
 class _Stream(Iterator[bytes]):

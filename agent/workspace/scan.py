@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Final, TypeAlias
@@ -19,6 +20,7 @@ TEMPORARY: Final = WHITEOUT + b".instep-"
 
 _SHOWN = 10
 _FORMAT = 0o170000
+_ENCODING = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # what os.fsencode asks for each name
 
 Warn: TypeAlias = Callable[[bytes, str], None]
 _Row: TypeAlias = Found | tuple[bytes]
@@ -93,10 +95,10 @@ class Scan:
 
     def _read(self, fd: int, prefix: bytes) -> list[_Row]:
         rows: list[_Row] = []
-        add, new, encode, home = rows.append, tuple.__new__, os.fsencode, self._root.device
+        add, new, home = rows.append, tuple.__new__, self._root.device
         with os.scandir(fd) as entries:
             for entry in entries:
-                name = encode(entry.name)
+                name = entry.name.encode(*_ENCODING)
                 path = prefix + name
                 if name[:4] == WHITEOUT and self._left_out(path, name):
                     continue

@@ -30,7 +30,7 @@ def tree_of(root: Root) -> dict[bytes, Node]:
     for found in scan(root, refuse_warning):
         node = examine(root, found)
         if node.kind is Kind.FILE:
-            node = node._replace(sha256=hash_content(root, found)[1])
+            node = node._replace(sha256=hash_content(root, found))
         tree[found.path] = node
     return tree
 
