@@ -59,9 +59,9 @@ class Decoder:
         for data in steps():
             produced += len(data)
             if produced > limits.expanded:
-                raise excessive(f"it expands to more than {limits.expanded} bytes")
+                raise excessive(f"it expands to more than {limits.expanded} bytes", limit="bytes")
             if not self._ours and produced > limits.free and produced > limits.ratio * source.offset:
-                raise excessive(f"it expands more than {limits.ratio} times")
+                raise excessive(f"it expands more than {limits.ratio} times", limit="ratio")
             yield data
 
     def _zstd(self) -> Iterator[bytes]:
@@ -95,7 +95,7 @@ class Decoder:
         if magic != trailer.SKIPPABLE:
             raise damaged("it holds a skippable frame that is not ours")
         if length > self._limits.toc:
-            raise excessive(f"its table of contents is larger than {self._limits.toc} bytes")
+            raise excessive(f"its table of contents is larger than {self._limits.toc} bytes", limit="toc")
         self.payload = source.take(length)
         if not source.at_end():
             raise damaged("bytes follow its table of contents")
@@ -168,7 +168,7 @@ class Decoder:
             parts.append(extra[4:])
             length += len(extra)
             if length > self._limits.toc:
-                raise excessive(f"its table of contents is larger than {self._limits.toc} bytes")
+                raise excessive(f"its table of contents is larger than {self._limits.toc} bytes", limit="toc")
             if identifier == trailer.LAST:
                 break
             extra = gzip.read_header(source)

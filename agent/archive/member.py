@@ -34,7 +34,7 @@ def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
     if not path and kind is Kind.DIR:
         return None
     if path.count(b"/") >= limits.depth:
-        raise excessive("a path is deeper than the limit", show(path[:300]))
+        raise excessive(f"a path is deeper than {limits.depth} names", show(path[:300]), limit="depth")
     if WHITEOUT in path:
         marker = _marker(path, kind, offset)
         if marker is not None:

@@ -87,13 +87,13 @@ class TarReader:
         while (found := self._next_member()) is not None:
             self._entries += 1
             if self._entries > limits.entries:
-                raise excessive(f"it holds more than {limits.entries} entries")
+                raise excessive(f"it holds more than {limits.entries} entries", limit="entries")
             item, data = found
             if item is not None:
                 if type(item) is Placed:
                     expanded += item.node.size
                     if expanded > limits.expanded:
-                        raise excessive(f"it holds more than {limits.expanded} bytes")
+                        raise excessive(f"it holds more than {limits.expanded} bytes", limit="bytes")
                 yield item, data
             if self._end_required:
                 source.skip(self._left + self._padding)
@@ -221,7 +221,7 @@ class TarReader:
         """Count what is kept of headers: names, targets, attributes, and headers that no entry follows."""
         self._described += size
         if self._described > self._limits.toc:
-            raise excessive(f"its extended headers hold more than {self._limits.toc} bytes")
+            raise excessive(f"its extended headers hold more than {self._limits.toc} bytes", limit="toc")
 
     def _take_globals(self, block: bytes, *, pending: bool) -> None:
         self._describe(BLOCK)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 from agent.archive.compression import compression_of
-from agent.archive.limits import damaged
+from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged
 from agent.archive.ranged import read_entries, read_toc
 from agent.archive.reader import Expected, Hashing, LayerReader
 from agent.archive.toc import Toc
@@ -43,11 +43,21 @@ class Layers:
         store: the repository that has the layers.
         union: the changes that may be asked for.
         base_store: the repository that has the bases' layers, if it is another.
+        limits: what to refuse.
     """
 
-    def __init__(self, store: Store, union: Union, base_store: Store | None = None, *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        union: Union,
+        base_store: Store | None = None,
+        *,
+        whole: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self.fetched = 0
         self.whole = whole
+        self._limits = limits
         self._store = store
         self._union = union
         self._base_store = base_store or store
@@ -188,7 +198,7 @@ class Layers:
         encoding = layer.encoding
         if layer.toc is None or encoding is None or self.whole:
             return None
-        toc = Toc(layer.toc)
+        toc = Toc(layer.toc, self._limits)
         return toc if (toc.sha256, toc.payload_sha256) == (layer.entries_sha256, encoding.toc_sha256) else None
 
     def _fetch_toc(self, layer: Layer) -> Toc | None:
@@ -203,7 +213,8 @@ class Layers:
             return b"".join(self._store.read_blob(layer.digest, start, length))
 
         try:
-            toc = read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=entries, place=place)
+            kind = compression_of(layer.media_type)
+            toc = read_toc(fetch, layer.size, kind, sha256=entries, place=place, limits=self._limits)
         except MissingTocError:
             if encoding is not None or layer.record is None:
                 raise
@@ -270,7 +281,7 @@ class Layers:
                     yield entry, content
             return
         for found, content in read_entries(
-            toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted
+            toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted, self._limits
         ):
             entry = wanted[found.offset]
             if found.node.sha256 != entry.node.sha256:  # two layers claim to be this one, and say different things
@@ -298,16 +309,14 @@ class Layers:
             self._sizes[layer.digest] = reader.size
             start += reader.size
 
-    def _reader(
-        self, layer: Layer, promised: Mapping[int, bytes] | None = None, *, ours: bool = False
-    ) -> LayerReader:
+    def _reader(self, layer: Layer, promised: Mapping[int, bytes] | None = None, *, ours: bool = False) -> LayerReader:
         """Read a layer; one of `ours`, whose table of contents was found, must be exactly as we write it."""
         toc = layer.entries_sha256 if ours else None
         store = self._base_store if layer.kind == "base" else self._store
         expected = Expected(layer.digest, layer.size, layer.diff_id, toc)
         blob = self._prefetched(layer.digest)
         chunks = store.read_blob(layer.digest) if blob is None else (blob,)
-        return LayerReader(chunks, layer.media_type, expected, contents=promised)
+        return LayerReader(chunks, layer.media_type, expected, self._limits, contents=promised)
 
 
 class SquashEntries(Iterable[SquashEntry]):

@@ -41,7 +41,7 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
     Raises:
         AuthError, UnavailableError, IntegrityError: see `agent.errors`. What was deleted by then is in the checkpoint.
     """
-    target = Target(site.store, site.target, this_platform(None), site.sleep)
+    target = Target(site.store, site.target, this_platform(None), site.sleep, site.limits)
     began = replace(target.store.traffic)
     report = PruneReport(target.name, options.dry_run)
     if options.all:

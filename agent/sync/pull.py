@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from agent.archive.limits import Limits, excessive
 from agent.core.advance import unexamined
 from agent.core.conflict import Conflict
 from agent.core.entry import TreeEntry
@@ -58,7 +59,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
     with open_directory(site, create=True) as directory:
-        target = Target(site.store, site.target, this_platform(options.platform), site.sleep)
+        target = Target(site.store, site.target, this_platform(options.platform), site.sleep, site.limits)
         began = replace(target.store.traffic)
         seen = target.look(options.after)
         _warn_of_foreign(site, target, seen)
@@ -75,12 +76,13 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             report.traffic = since(target.store.traffic, began)
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
-        layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole)
+        layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole, limits=site.limits)
         merged = layers.merged(goal.union)
         tree = list(merged.tree())
         if known is None:
             known = _rebuilt(site, directory, tree)
         steps = plan(known, tree, selection(options.paths))
+        _check_amount(target, steps, site.limits)
         report = _report(target, goal, steps, merged.conflicts)
         if not steps.changes_nothing:
             directory.mark_pulling()
@@ -101,6 +103,14 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
         report.traffic = since(target.store.traffic, began)
         return report
+
+
+def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
+    """Raise UnsafeArchiveError if the whole is more than each of its layers may be."""
+    if len(steps.rows) > limits.entries:
+        raise excessive(f"it holds more than {limits.entries} entries", target.name, limit="entries")
+    if sum(entry.node.size for entries in steps.fetch.values() for entry in entries) > limits.expanded:
+        raise excessive(f"its files hold more than {limits.expanded} bytes", target.name, limit="bytes")
 
 
 def _same(memory: Memory, target: Target, goal: Goal, options: PullOptions) -> bool:

@@ -75,7 +75,7 @@ def squashed(
         covers: ids of changes in it, the newest ones of `free`.
     """
     free = target.complete(free)
-    layers = Layers(target.store, free)
+    layers = target.layers(free)
     changes, squashes = layers.changes(free), layers.squashes(free)
     merged = merge(changes, squashes)
     plan = squash(merged, covers)

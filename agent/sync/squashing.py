@@ -39,7 +39,7 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
         ConflictError: head is an image of someone else.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target = Target(site.store, site.target, this_platform(None), site.sleep)
+    target = Target(site.store, site.target, this_platform(None), site.sleep, site.limits)
     began = replace(target.store.traffic)
     for _ in range(TRIES - 1):
         with suppress(MissingBlobError):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.digest import Digest, digest_of
 from agent.core.foreign import absorb
 from agent.core.image import Image, Platform
@@ -112,9 +113,15 @@ class Target:
     """The repository of one target, and what this run knows of it."""
 
     def __init__(
-        self, store: Store, reference: Reference, wanted: Platform, sleep: Callable[[float], None] = time.sleep
+        self,
+        store: Store,
+        reference: Reference,
+        wanted: Platform,
+        sleep: Callable[[float], None] = time.sleep,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.store = store
+        self.limits = limits
         self.tag = check_target_tag(reference.tag or "latest")
         self.digest = reference.digest
         self.name = str(reference)
@@ -125,6 +132,10 @@ class Target:
         # Whether head itself is listed matters, too.
         slug = derived_prefix(self.tag)[:-1]
         self._prefix = slug if self.tag.startswith(slug) else ""
+
+    def layers(self, union: Union) -> Layers:
+        """Return the layers of changes, to be read."""
+        return Layers(self.store, union, limits=self.limits)
 
     def head(self) -> Located | None:
         """Return the image at the target's own tag (or digest, if it names one), None if there is none."""
@@ -299,7 +310,7 @@ class Target:
         """Return what was seen, head as an image of someone else if it is a copy that lost what a squash says."""
         if seen.head is None:
             return seen
-        layers = Layers(self.store, seen.union)
+        layers = self.layers(seen.union)
         unsure = [layer for layer in seen.union.squashes.values() if layer.encoding is None]
         if all(map(layers.has_toc, unsure)):
             return seen

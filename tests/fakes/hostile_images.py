@@ -1,10 +1,11 @@
 """Images that try to get out of the directory they are unpacked into, layer by layer, as raw tars.
 
 Each is a way that some reader of archives fell for: registry clients and unpackers (docker CVE-2014-6407, -9356,
-CVE-2018-15664; containerd CVE-2021-32760; umoci CVE-2021-29136; oras-go CVE-2026-50163; registry-support CVE-2024-1485),
-languages (Python CVE-2007-4559, CVE-2024-12718, CVE-2025-4330, -4517, hard links to symbolic links), package managers (npm's
-tar CVE-2018-20834, CVE-2021-32803, -37701, -37712, CVE-2026-23950; tar-fs GHSA-vj76-c3g6-qr5v; pip CVE-2019-20916),
-GNU tar (CVE-2025-45582), and readers that disagree about where an entry ends (CVE-2025-62518).
+CVE-2018-15664; containerd CVE-2021-32760; umoci CVE-2021-29136; oras-go CVE-2026-50163; registry-support
+CVE-2024-1485), languages (Python CVE-2007-4559, CVE-2024-12718, CVE-2025-4330, -4517, hard links to symbolic links),
+package managers (npm's tar CVE-2018-20834, CVE-2021-32803, -37701, -37712, CVE-2026-23950; tar-fs
+GHSA-vj76-c3g6-qr5v; pip CVE-2019-20916), GNU tar (CVE-2025-45582), and readers that disagree about where an entry ends
+(CVE-2025-62518).
 
 The headers are made here from the format's description, not by the code under test.
 """

@@ -69,5 +69,7 @@ class Sentinel:
         elif stat.S_ISREG(about.st_mode):
             with open(path, "rb") as file:
                 content = file.read()
-        xattrs = [(name, os.getxattr(path, name, follow_symlinks=False)) for name in os.listxattr(path, follow_symlinks=False)]
+        xattrs = [
+            (name, os.getxattr(path, name, follow_symlinks=False)) for name in os.listxattr(path, follow_symlinks=False)
+        ]
         rows[os.path.relpath(path, self.place)] = (*facts, about.st_mtime_ns, about.st_ctime_ns, content, xattrs)

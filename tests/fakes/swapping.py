@@ -32,7 +32,9 @@ class Swapping:
 
     def __enter__(self) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads; the child makes system calls only
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # fork beside threads; the child makes system calls only
             self._child = os.fork()
         if self._child == 0:
             try:

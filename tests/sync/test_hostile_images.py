@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -117,17 +116,15 @@ def test_nothing_changes_for_a_user_without_privilege(stranger: Stranger) -> Non
     here.close()
     stranger.own(stranger.place / "layout")
 
-    def pull_all() -> list[tuple[str, list[int], object]]:
-        ends: list[tuple[str, list[int], object]] = []
-        for number, name in enumerate(NAMES):
-            target, own = f"{here.target.rpartition(':')[0]}:t{number}", f"ws-{number}"
-            fresh = end(lambda: here.pull(own, target=target))
-            place_links(here.at(f"{own}-taken"), out)
-            kept = end(lambda: here.pull(f"{own}-taken", target=target, keep=True))
-            forced = end(lambda: here.pull(f"{own}-taken", target=target, force=True))
-            ends.append((name, [fresh, kept, forced], sentinel.changes()))
-        return ends
+    def pull(number: int) -> tuple[list[int], object]:
+        target, own = f"{here.target.rpartition(':')[0]}:t{number}", f"ws-{number}"
+        fresh = end(lambda: here.pull(own, target=target))
+        place_links(here.at(f"{own}-taken"), out)
+        kept = end(lambda: here.pull(f"{own}-taken", target=target, keep=True))
+        forced = end(lambda: here.pull(f"{own}-taken", target=target, force=True))
+        return [fresh, kept, forced], sentinel.changes()
 
-    for name, codes, changes in stranger.call(pull_all):
+    done = stranger.call(lambda: [pull(number) for number in range(len(NAMES))])
+    for name, (codes, changes) in zip(NAMES, done, strict=True):
         assert set(codes) <= {0, *IN_THE_WAY, *REFUSED}, name
         assert changes == {}, name

@@ -1,4 +1,4 @@
-"""Another process swaps directories for links while a workspace is pulled and pushed: nothing outside is touched or read.
+"""Another process swaps directories for links during pulls and pushes: nothing outside is touched or read.
 
 `INSTEP_SOAK=seconds` tries for so long.
 """
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.timeout(60 + 4 * SECONDS)
 
 @pytest.fixture
 def sentinel(tmp_path: Path) -> Sentinel:
-    made = Sentinel(tmp_path)
-    return made
+    return Sentinel(tmp_path)
 
 
 def fill(top: bytes, number: int) -> None:
