@@ -25,6 +25,8 @@ _EXTENDED, _GLOBAL, _LONG_NAME, _LONG_TARGET, _VOLUME, _SPARSE = b"xgLKVS"
 _LONG = frozenset((_LONG_NAME, _LONG_TARGET))
 _NOT_GLOBAL = (b"path", b"linkpath", b"size", b"GNU.sparse.")
 _PIECE = 1 << 20
+_AHEAD = 16
+"""How many extended headers of the largest size may stand before one entry."""
 
 Records = list[tuple[bytes, bytes]]
 
@@ -70,6 +72,7 @@ class TarReader:
         self._expansion: tuple[int, tuple[sparse.Segment, ...]] | None = None
         self._entries = 0
         self._described = 0
+        self._ahead = 0
 
     @property
     def offset(self) -> int:
@@ -119,6 +122,7 @@ class TarReader:
         source = self._source
         offset = source.offset
         parts = self._parts = []
+        self._ahead = 0
         records: Records = []
         names: dict[int, bytes] = {}
         while True:
@@ -220,6 +224,9 @@ class TarReader:
     def _describe(self, size: int) -> None:
         """Count what is kept of headers: names, targets, attributes, and headers that no entry follows."""
         self._described += size
+        self._ahead += size
+        if self._ahead > _AHEAD * self._limits.header:
+            raise excessive("too many extended headers stand before one entry")
         if self._described > self._limits.toc:
             raise excessive(f"its extended headers hold more than {self._limits.toc} bytes", limit="toc")
 

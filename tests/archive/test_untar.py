@@ -365,6 +365,10 @@ EXCESSIVE = {
         Limits(header=800),
     ),
     "global headers that nothing follows": (pax((b"k", b"x" * 9), flag=b"g") * 3 + block(b"a") + END, Limits(toc=1500)),
+    "global headers before one entry": (
+        pax((b"k", b"x" * 9), flag=b"g") * 40 + block(b"a") + END,
+        Limits(header=1200),
+    ),
     "headers in all": (
         b"".join(pax((b"user.k", b"x" * 300)) + block(b"%d" % n) for n in range(3)) + END,
         Limits(toc=800),

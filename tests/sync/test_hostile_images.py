@@ -128,3 +128,28 @@ def test_nothing_changes_for_a_user_without_privilege(stranger: Stranger) -> Non
     for name, (codes, changes) in zip(NAMES, done, strict=True):
         assert set(codes) <= {0, *IN_THE_WAY, *REFUSED}, name
         assert changes == {}, name
+
+
+@pytest.mark.parametrize("what", ["file", "link", "fifo"])
+def test_a_second_name_outside_keeps_its_attributes(memory: MemoryWorkspaces, what: str) -> None:
+    """Such as one in a copy made of hard links: only its count of names may change, and with that its ctime."""
+    place = {name: os.path.join(memory.at(name), b"d/" + what.encode()) for name in ("a", "b")}
+    write(memory.at("a"), b"d/file", b"content")
+    os.symlink("anywhere", os.path.join(memory.at("a"), b"d/link"))
+    os.mkfifo(os.path.join(memory.at("a"), b"d/fifo"))
+    memory.push("a")
+    memory.pull("b")
+    outside = memory.place / "outside"
+    os.link(place["b"], outside, follow_symlinks=False)
+    before = os.lstat(outside)
+    os.utime(place["a"], ns=(5, 10**18), follow_symlinks=False)
+    if what != "link":
+        os.chmod(place["a"], 0o4711)
+    memory.push("a")
+    memory.pull("b")
+    after = os.lstat(outside)
+    for field in ("st_mode", "st_uid", "st_gid", "st_mtime_ns", "st_size"):
+        assert getattr(after, field) == getattr(before, field)
+    assert os.lstat(place["b"]).st_ino != before.st_ino
+    assert unlike(snapshot(memory.at("a")), snapshot(memory.at("b"))) == {}
+    assert memory.changed("b") == []
