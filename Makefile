@@ -30,10 +30,11 @@ unit: $(VENV)/.dev
 golden: $(VENV)/.dev
 	INSTEP_GOLDEN=1 $(BIN)/python -m pytest tests/tekton/test_golden.py
 
-# Searches schedules of parallel writers for as long as SECONDS for each scene, and prints how many it tried; races with
-# a process that swaps directories for links for as long; pulls every hostile image in every order of its layers.
+# Searches schedules of parallel writers, and bytes that a reader answers wrongly, for as long as SECONDS for each scene
+# and each reader, and prints how many it tried; races with a process that swaps directories for links for as long; pulls
+# every hostile image in every order of its layers.
 soak: $(VENV)/.dev
-	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA tests/model \
+	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA tests/model tests/fuzz \
 		tests/sync/test_hostile_images.py tests/sync/test_hostile_races.py
 
 bench: $(VENV)/.dev
@@ -59,4 +60,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .bench_cache

@@ -1,91 +1,89 @@
-"""`python -m bench [--write docs/benchmarks.md]`."""
+"""`python -m bench [PART ...] [--write docs/benchmarks.md]`: measure, and print what was reached beside the targets."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import sys
-import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench.agent import Agent
-from bench.others import Others
-from bench.table import Row, table
-from bench.tree import FILES, SIZE, make_tree
+from bench.machine import describe
+from bench.place import make_place
+from bench.results import Results
+from bench.scale import LARGE_ROOM, MANY_ROOM, measure_large, measure_many
+from bench.source import measure_source
+from bench.table import commands_table, targets_table
+from bench.targets import TARGETS
+from bench.traffic import measure_traffic
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 
-_ROOM = 4 << 30
+_PARTS: dict[str, tuple[int, Callable[[Path, str, Results], None]]] = {
+    "source": (4 << 30, measure_source),
+    "traffic": (1 << 30, measure_traffic),
+    "many": (MANY_ROOM, measure_many),
+    "large": (LARGE_ROOM, measure_large),
+}
+"""What may be measured alone: the bytes that it needs, and what does it."""
+
 _HEAD = """# Benchmarks
 
-`make bench` measures, on one machine and in one run, the agent beside tools that do comparable work. Times are of whole
-processes, the fastest of {repeat} (one run only of umoci, restic and a pull of 1 %, which cannot be repeated as they
-were); they are no promise, and ratios say more than seconds. The registry is Debian's `docker-registry` on loopback.
-Peak memory is that of the largest single process.
-
-Tree: {files:,} files, {size:.0f} MiB of source text, on {where}. Machine: {cores} cores, Linux {kernel},
-Python {python}.
+`make bench` measures the agent beside tools that do comparable work, all in one run. Times are of whole processes, the
+fastest of several runs, each tool in turn with the one beside it. Registry, trees, states and what the others write lie
+on the same file system. The registry's own work is not in the agent's CPU time, but on the same cores. Peak memory is
+that of the largest process of a command.
 
 """
 
 
 def main() -> int:
-    """Measure, print a table, and write it to a file if asked to."""
+    """Measure, print the page, and write it to a file if asked to."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--write", metavar="FILE", type=Path, help="write the table to a page, too")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each, of which the fastest counts")
-    parser.add_argument("--files", type=int, default=FILES)
-    parser.add_argument("--mib", type=int, default=SIZE >> 20)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"measure only: {', '.join(_PARTS)}")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="put what is printed into a page, too")
     words = parser.parse_args()
+    if unknown := set(words.parts) - set(_PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if words.parts and words.write:
+        parser.error("a page holds all parts")
     if shutil.which(BINARY) is None:
         print(f"{BINARY} is not installed; on Debian: apt-get install docker-registry", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(prefix="instep-bench-", dir=_roomy()) as name:
-        page = _measure(Path(name), words.repeat, words.files, words.mib << 20)
+    began, results = time.monotonic(), Results()
+    for name in words.parts or _PARTS:
+        results.say(f"-- {name}, {time.monotonic() - began:.0f} s")
+        need, measure = _PARTS[name]
+        with make_place(need) as place, _registry(place) as address:
+            measure(place, address, results)
+    page = _page(results, time.monotonic() - began)
     print(page)
     if words.write:
         words.write.write_text(page + _written_by_hand(words.write))
     return 0
 
 
+def _page(results: Results, seconds: float) -> str:
+    said = [*results.notes, *results.missing, f"Machine: {describe(BINARY)}.", f"The run took {seconds:.0f} s."]
+    return "\n".join([_HEAD + "  \n".join(said), "", targets_table(TARGETS, results), commands_table(results)])
+
+
 def _written_by_hand(page: Path) -> str:
-    """Return the sections that follow the table: what is measured elsewhere."""
+    """Return the sections that follow the tables."""
     _, mark, rest = (page.read_text() if page.exists() else "").partition("\n## ")
     return mark + rest
 
 
-def _measure(place: Path, repeat: int, files: int, size: int) -> str:
-    made, written = make_tree(place / "tree", files, size)
+@contextmanager
+def _registry(place: Path) -> Iterator[str]:
     storage = place / "registry"
     storage.mkdir()
     registry = DockerRegistry(storage)
-    rows: list[Row] = []
     try:
-        for source in (
-            Others(place, registry.address, place / "tree", repeat),
-            Agent(place, registry.address, place / "tree", repeat),
-        ):
-            for row in source.rows():
-                print(f"{row.work}: {row.tool}: {row.result.seconds:.2f} s", file=sys.stderr, flush=True)
-                rows.append(row)
+        yield registry.address
     finally:
         registry.close()
-    head = _HEAD.format(
-        repeat=repeat,
-        files=made,
-        size=written / (1 << 20),
-        where="tmpfs" if str(place).startswith("/dev/shm") else "disk",
-        cores=len(os.sched_getaffinity(0)),
-        kernel=platform.release().partition("-")[0],
-        python=platform.python_version(),
-    )
-    return head + table(rows)
-
-
-def _roomy() -> str | None:
-    shared = Path("/dev/shm")
-    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > _ROOM else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One command: seconds on the wall and peak memory."""
+"""One command: seconds on the wall and of the processors, peak memory, and what it moved."""
 
 from __future__ import annotations
 
@@ -6,50 +6,90 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`seconds` and peak resident memory (`rss`, bytes) of a command and of its children, the largest one's."""
+    """What a command and its children took.
+
+    Attributes:
+        seconds: on the wall.
+        cpu: seconds of the processors, user and system.
+        rss: peak resident memory of the largest of the processes, bytes.
+        requests, received, sent: HTTP requests and bytes, None where nobody counts them.
+        connections: how many were opened, where the wire was watched.
+        output: what the command printed, where it is kept.
+    """
 
     seconds: float
-    rss: int
+    cpu: float = 0.0
+    rss: int = 0
+    requests: int | None = None
+    received: int | None = None
+    sent: int | None = None
+    connections: int | None = None
+    output: str = ""
 
 
 # A process is born with the memory of the one that started it, so a small one must: it runs the command and says how
-# long it took, how much memory (KiB) it used, and how it ended.
+# long it took, the processors' time, how much memory (KiB) it used, and how it ended.
 _LAUNCHER = """
 import os, sys, time
 began = time.perf_counter()
 child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
 _, status, usage = os.wait4(child, 0)
 seconds = time.perf_counter() - began
-os.write(int(sys.argv[1]), f"{seconds} {usage.ru_maxrss} {os.waitstatus_to_exitcode(status)}".encode())
+cpu = usage.ru_utime + usage.ru_stime
+os.write(int(sys.argv[1]), f"{seconds} {cpu} {usage.ru_maxrss} {os.waitstatus_to_exitcode(status)}".encode())
 """
 
 
-def run(words: Sequence[str], environ: Mapping[str, str] | None = None, cwd: str | None = None) -> Result:
-    """Run a command that must succeed."""
+def run(
+    words: Sequence[str], environ: Mapping[str, str] | None = None, cwd: str | None = None, *, keep: bool = False
+) -> Result:
+    """Run a command that must succeed; its output is dropped unless it is to be kept.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     read, write = os.pipe()
-    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(write), *words]
     done = subprocess.run(
-        launcher, env=environ, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, pass_fds=[write], check=False
+        [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(write), *words],
+        env=environ,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if keep else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=[write],
+        check=False,
     )
     os.close(write)
     with os.fdopen(read) as said:
-        seconds, kibibytes, code = said.read().split() or ("0", "0", "1")
+        seconds, cpu, kibibytes, code = said.read().split() or ("0", "0", "0", "1")
     if code != "0":
         raise RuntimeError(f"{' '.join(words)} exited {code}: {done.stderr.decode(errors='replace')[-2000:]}")
-    return Result(float(seconds), int(kibibytes) * 1024)
+    return Result(float(seconds), float(cpu), int(kibibytes) * 1024, output=done.stdout.decode() if keep else "")
 
 
-def shell(script: str, environ: Mapping[str, str] | None = None) -> Result:
+def shell(script: str, environ: Mapping[str, str] | None = None, *, keep: bool = False) -> Result:
     """Run a pipeline that must succeed as a whole."""
-    return run(["bash", "-c", f"set -euo pipefail; {script}"], environ)
+    return run(["bash", "-c", f"set -euo pipefail; {script}"], environ, keep=keep)
 
 
-def best(count: int, measured: Callable[[int], Result]) -> Result:
-    """Return the fastest of several runs, with the largest memory of all."""
-    results = [measured(number) for number in range(count)]
-    return Result(min(result.seconds for result in results), max(result.rss for result in results))
+def best(results: Sequence[Result]) -> Result:
+    """Return the fastest of several runs of one thing, with the least processor time, the most memory and requests."""
+    fastest = min(results, key=lambda result: result.seconds)
+    return replace(
+        fastest,
+        cpu=min(result.cpu for result in results),
+        rss=max(result.rss for result in results),
+        requests=max((result.requests for result in results if result.requests is not None), default=None),
+        output="",
+    )
+
+
+def in_turn(count: int, measured: Mapping[str, Callable[[int], Result]]) -> dict[str, Result]:
+    """Measure several things `count` times, one after the other in each round, so that a disturbance hits them all."""
+    rounds = [{label: measure(number) for label, measure in measured.items()} for number in range(count)]
+    return {label: best([each[label] for each in rounds]) for label in measured}

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -35,6 +36,17 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     running = DockerRegistry(tmp_path_factory.mktemp("registry"))
     yield running.address
     running.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """An empty directory, in memory where there is some: hundreds of pushes wait for the disk most of the time."""
+    shared = "/dev/shm"
+    if not os.access(shared, os.W_OK | os.X_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="instep-", dir=shared) as made:
+        yield Path(made)
 
 
 @pytest.hookimpl(wrapper=True)

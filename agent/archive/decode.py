@@ -1,4 +1,4 @@
-"""Blob to tar: decompress a layer as it arrives, frame by frame, and set aside what is no tar.
+"""Blob to tar: decompress a layer as it arrives, and pass over what is no tar; or one frame of ours.
 
 Nothing is believed: a frame expands to no more than it announced, a layer to no more than the limits allow, and a
 stream that ends within a frame is truncated.
@@ -7,13 +7,14 @@ stream that ends within a frame is truncated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 
 import zstandard
 
-from agent.archive import gzip, trailer, zstd
+from agent.archive import gzip, zstd
 from agent.archive.compression import Compression
 from agent.archive.frames import Frame
-from agent.archive.limits import Limits, damaged, excessive
+from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.source import Source
 
 _BLOCKS = 16
@@ -22,35 +23,25 @@ _SLACK = 1 << 16
 
 
 class Decoder:
-    """Yields the tar of one blob.
-
-    Attributes:
-        frames: of a layer of ours, what was decompressed so far; not filled without compression.
-        payload: of a layer of ours, the table of contents behind the frames; `b""` without compression, where the tar's
-            reader comes upon it.
+    """Yields the tar of one blob of others: any valid stream is read, and skippable frames are passed over.
 
     Args:
         chunks: the blob.
         compression: of the blob.
         limits: what to refuse.
-        ours: whether the blob must be as `LayerWriter` makes it: frames of known, bounded size, one table of contents,
-            nothing else. Else any valid stream is read and skippable frames are passed over.
     """
 
-    def __init__(self, chunks: Iterable[bytes], compression: Compression, limits: Limits, *, ours: bool) -> None:
-        self.frames: list[Frame] = []
-        self.payload = b""
+    def __init__(self, chunks: Iterable[bytes], compression: Compression, limits: Limits) -> None:
         self._source = Source(chunks, "the blob")
         self._compression: Compression = compression
         self._limits = limits
-        self._ours = ours
         self._inflate = zstandard.ZstdDecompressor(max_window_size=limits.foreign_window)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the tar.
 
         Raises:
-            IntegrityError: the blob is damaged, truncated, or not as `ours` demands.
+            IntegrityError: the blob is damaged or truncated.
             UnsafeArchiveError: a limit is exceeded.
         """
         limits, source = self._limits, self._source
@@ -60,55 +51,31 @@ class Decoder:
             produced += len(data)
             if produced > limits.expanded:
                 raise excessive(f"it expands to more than {limits.expanded} bytes", limit="bytes")
-            if not self._ours and produced > limits.free and produced > limits.ratio * source.offset:
+            if produced > limits.free and produced > limits.ratio * source.offset:
                 raise excessive(f"it expands more than {limits.ratio} times", limit="ratio")
             yield data
 
     def _zstd(self) -> Iterator[bytes]:
         source = self._source
         while not source.at_end():
-            source.start_hash()
-            start = source.offset
             magic = source.take(4)
             if zstd.is_skippable(magic):
-                self._skippable(magic)
+                source.skip(int.from_bytes(source.take(4), "little"))
                 continue
             header = zstd.read_header(magic, source)
             if header.size is None or header.size > self._limits.frame:
-                if self._ours:
-                    raise damaged("a frame is larger than allowed, or does not say its size")
                 yield from self._stream(header)
-                continue
-            if self._ours and header.window > self._limits.window:
-                raise damaged("a frame needs more memory than allowed")
-            data = self._decompress(header)
-            if self._ours:
-                self.frames.append(Frame(source.offset - start, len(data), source.finish_hash()))
-            yield data
+            else:
+                yield self._decompress(header, header.size)
 
-    def _skippable(self, magic: bytes) -> None:
-        source = self._source
-        length = int.from_bytes(source.take(4), "little")
-        if not self._ours:
-            source.skip(length)
-            return
-        if magic != trailer.SKIPPABLE:
-            raise damaged("it holds a skippable frame that is not ours")
-        if length > self._limits.toc:
-            raise excessive(f"its table of contents is larger than {self._limits.toc} bytes", limit="toc")
-        self.payload = source.take(length)
-        if not source.at_end():
-            raise damaged("bytes follow its table of contents")
-
-    def _decompress(self, header: zstd.FrameHeader) -> bytes:
-        size = header.size or 0
+    def _decompress(self, header: zstd.FrameHeader, size: int) -> bytes:
         parts, length = [header.raw], 0
         for block in zstd.read_blocks(header, self._source):
             parts.append(block)
             length += len(block)
             if length > size + (size >> 4) + _SLACK:
                 raise damaged("a frame is much longer than its content")
-        return decompress_frame("zstd", b"".join(parts), size)
+        return _inflate(b"".join(parts), size)
 
     def _stream(self, header: zstd.FrameHeader) -> Iterator[bytes]:
         if header.window > self._limits.foreign_window:
@@ -132,81 +99,67 @@ class Decoder:
     def _gzip(self) -> Iterator[bytes]:
         source = self._source
         while not source.at_end():
-            source.start_hash()
-            start = source.offset
-            extra = gzip.read_header(source)
-            members = gzip.read_member(source)
-            if not self._ours:
-                yield from members
-            elif extra:
-                self._gzip_toc(extra)
-                return
-            else:
-                data = self._join(members)
-                self.frames.append(Frame(source.offset - start, len(data), source.finish_hash()))
-                yield data
-
-    def _join(self, pieces: Iterator[bytes]) -> bytes:
-        parts, length = [], 0
-        for piece in pieces:
-            parts.append(piece)
-            length += len(piece)
-            if length > self._limits.frame:
-                raise damaged("a frame is larger than allowed")
-        return b"".join(parts)
-
-    def _gzip_toc(self, extra: bytes) -> None:
-        source = self._source
-        parts, length = [], 0
-        while True:
-            identifier, length_field = extra[:2], extra[2:4]
-            named = (
-                identifier in (trailer.PIECE, trailer.LAST) and int.from_bytes(length_field, "little") == len(extra) - 4
-            )
-            if not named or any(gzip.read_member(source)):
-                raise damaged("its table of contents is malformed")
-            parts.append(extra[4:])
-            length += len(extra)
-            if length > self._limits.toc:
-                raise excessive(f"its table of contents is larger than {self._limits.toc} bytes", limit="toc")
-            if identifier == trailer.LAST:
-                break
-            extra = gzip.read_header(source)
-        self.payload = b"".join(parts)
-        if not source.at_end():
-            raise damaged("bytes follow its table of contents")
+            gzip.read_header(source)
+            yield from gzip.read_member(source)
 
 
-def decompress_frame(compression: Compression, data: bytes, size: int) -> bytes:
-    """Return the content of one whole frame that is said to hold `size` bytes.
+def read_frame(compression: Compression, source: Source, frame: Frame, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return the content of the frame of ours that `source` stands at.
 
     Raises:
-        IntegrityError: it is malformed, or holds another number of bytes.
+        IntegrityError: it is not the one that is described, is malformed, or holds another number of bytes.
+        UnsafeArchiveError: it is said to be larger than allowed.
     """
+    if frame.size > limits.frame or frame.length > frame.size + (frame.size >> 4) + _SLACK:
+        raise excessive("a frame is larger than allowed")
+    data = source.take(frame.length)
+    if sha256(data).digest() != frame.sha256:
+        raise damaged("a frame is not the one that the table of contents names")
     if compression == "none":
         content = data
     elif compression == "zstd":
-        content = _decompress_zstd(data, size)
+        content = _one_zstd(data, frame.size, limits)
     else:
-        source = Source((data,), "a frame")
-        gzip.read_header(source)
-        parts, length = [], 0
-        for piece in gzip.read_member(source):
-            parts.append(piece)
-            length += len(piece)
-            if length > size:
-                break
-        content = b"".join(parts)
-    if len(content) != size:
+        content = _one_member(data, frame.size)
+    if len(content) != frame.size:
         raise damaged("a frame holds another number of bytes than it announces")
     return content
 
 
-def _decompress_zstd(frame: bytes, size: int) -> bytes:
-    source = Source((frame,), "a frame")
-    if zstd.read_header(source.take(4), source).size != size:
+def _one_zstd(data: bytes, size: int, limits: Limits) -> bytes:
+    source = Source((data,), "a frame")
+    header = zstd.read_header(source.take(4), source)
+    if header.size != size:
         raise damaged("a frame holds another number of bytes than it announces")
+    if header.window > limits.window:
+        raise damaged("a frame needs more memory than allowed")
+    for _ in zstd.read_blocks(header, source):
+        pass
+    if not source.at_end():
+        raise damaged("a frame is longer than its content")
+    return _inflate(data, size)
+
+
+def _one_member(data: bytes, size: int) -> bytes:
+    source = Source((data,), "a frame")
+    gzip.read_header(source)
+    parts, length = [], 0
+    for piece in gzip.read_member(source):
+        parts.append(piece)
+        length += len(piece)
+        if length > size:
+            raise damaged("a frame holds another number of bytes than it announces")
+    if not source.at_end():
+        raise damaged("a frame is longer than its content")
+    return b"".join(parts)
+
+
+def _inflate(frame: bytes, size: int) -> bytes:
+    """Return the content of one whole zstd frame that says that it holds `size` bytes."""
     try:
-        return zstandard.ZstdDecompressor().decompress(frame) if size else b""
+        content = zstandard.ZstdDecompressor().decompress(frame) if size else b""
     except zstandard.ZstdError as error:
         raise damaged("a frame is not valid zstd") from error
+    if len(content) != size:
+        raise damaged("a frame holds another number of bytes than it announces")
+    return content

@@ -72,7 +72,10 @@ def parse_number(field: bytes) -> int:
         if field[0] & 0x80:
             value = int.from_bytes(field, "big") - (0x80 << 8 * (len(field) - 1))
             return value - (0x80 << 8 * (len(field) - 1)) if field[0] & 0x40 else value
-        digits = field.strip(b" \0").split(b"\0", 1)[0].rstrip(b" ")
+        text = field.lstrip(b" ")
+        digits = text.split(b"\0", 1)[0].rstrip(b" ")
+        if not digits and text.strip(b" \0"):
+            raise damaged("a tar header holds a number behind a NUL")  # some read it, some take it for 0
     if digits.isdigit() and not (b"8" in digits or b"9" in digits):
         return int(digits, 8)
     if digits:

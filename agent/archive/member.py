@@ -22,14 +22,14 @@ def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
 
     Raises:
         UnsafeArchiveError: a path leaves the root or is too deep, or a whiteout names nothing.
-        IntegrityError: a link without a target, or a device without a number.
+        IntegrityError: a link without a target, a device without a number, or a file that some take for a directory.
     """
     kind = KINDS[fields.flag]
     path = normalise(fields.name)
     if kind is Kind.FILE and fields.name.endswith(b"/"):
         # Some readers then pass over the content, for others it is the next header.
         if fields.size:
-            raise damaged("a directory has a content", show(path[:300]) or ".")
+            raise damaged("a file's name ends as a directory's, and it has content", show(path[:300]) or ".")
         kind = Kind.DIR
     if not path and kind is Kind.DIR:
         return None

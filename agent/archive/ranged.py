@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeAlias
 
 from agent.archive import trailer
 from agent.archive.ahead import ahead
+from agent.archive.checks import Hashing, check_content
 from agent.archive.compression import Compression
-from agent.archive.decode import decompress_frame
+from agent.archive.decode import read_frame
 from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.reader import Hashing, check_content
 from agent.archive.source import Source
 from agent.archive.tar import encode_header
 from agent.archive.toc import Toc
@@ -29,7 +29,6 @@ from agent.core.path import show
 _AHEAD = 4
 _GAP = 256 << 10
 """Bytes that are read for nothing rather than pay for one more request."""
-_SLACK = 1 << 16
 
 Fetch: TypeAlias = Callable[[int, int], Iterator[bytes]]
 """Yields `length` bytes of a blob from `start`."""
@@ -94,7 +93,7 @@ class _Part(NamedTuple):
 
 def read_entries(
     toc: Toc, fetch: Fetch, wanted: Iterable[int], limits: Limits = DEFAULT_LIMITS
-) -> Iterator[tuple[InTar, Iterator[bytes]]]:
+) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     """Yield entries with their contents, reading no more of the blob than the frames that hold them.
 
     Neighbouring frames are one request. The entries come in the tar's order. A hard link comes with the content of its
@@ -139,7 +138,7 @@ def _find_parts(toc: Toc, wanted: frozenset[int]) -> list[_Part]:
     return sorted(parts, key=lambda part: part.offset)
 
 
-def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> Iterator[tuple[InTar, Iterator[bytes]]]:
+def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     starts = list(accumulate((frame.size for frame in toc.frames), initial=0))
     needed: list[int] = []
     places = []
@@ -166,15 +165,15 @@ def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> I
             yield from _read_content(part, source)
 
 
-def _read_content(part: _Part, source: Source) -> Iterator[tuple[InTar, Iterator[bytes]]]:
+def _read_content(part: _Part, source: Source) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     entry, size = part.entry, part.size
     if entry.node.kind is not Kind.FILE:
-        yield entry, iter(())
+        yield entry, ()
         return
     if size <= len(source.chunk) - source.at:
         data = source.take(size)
         check_content(entry.node.sha256, sha256(data).digest(), entry.path)
-        yield entry, iter((data,) if data else ())
+        yield entry, (data,) if data else ()
         return
     content = Hashing(source.stream(size), sha256(), entry.node.sha256, entry.path)
     yield entry, content
@@ -184,20 +183,14 @@ def _read_content(part: _Part, source: Source) -> Iterator[tuple[InTar, Iterator
 
 def _tar_pieces(toc: Toc, fetch: Fetch, needed: list[int], limits: Limits) -> Generator[bytes, None, None]:
     """Yield the content of the needed frames."""
-    frames, compression = toc.frames, toc.compression
+    frames = toc.frames
     offsets = list(accumulate((frame.length for frame in frames), initial=0))
     for run in _runs(needed, offsets):
         start, end = offsets[run[0]], offsets[run[-1] + 1]
         source = Source(fetch(start, end - start), "a range of the blob")
         for index in run:
-            frame = frames[index]
-            if frame.size > limits.frame or frame.length > frame.size + (frame.size >> 4) + _SLACK:
-                raise excessive("a frame is larger than allowed")
             source.skip(offsets[index] - start - source.offset)
-            data = source.take(frame.length)
-            if sha256(data).digest() != frame.sha256:
-                raise damaged("a frame is not the one that the table of contents names")
-            yield decompress_frame(compression, data, frame.size)
+            yield read_frame(toc.compression, source, frames[index], limits)
 
 
 def _runs(needed: list[int], offsets: list[int]) -> Iterator[list[int]]:

@@ -16,6 +16,7 @@ from agent.archive.tar import BLOCK
 _SEGMENTS_MAX = 1 << 18
 _HOLE = bytes(1 << 20)
 _PREFIX = b"GNU.sparse."
+_PLACE = (b"offset", b"numbytes")
 
 
 class Segment(NamedTuple):
@@ -39,21 +40,28 @@ def parse_pax(records: list[tuple[bytes, bytes]]) -> Sparse | None:
     Raises:
         IntegrityError: they contradict the format.
     """
-    values = {key[len(_PREFIX) :]: value for key, value in records if key.startswith(_PREFIX)}
-    if not values:
+    found = [(key[len(_PREFIX) :], value) for key, value in records if key.startswith(_PREFIX)]
+    if not found:
         return None
+    values = dict(found)
     version = (values.get(b"major", b"0"), values.get(b"minor", b"0"))
-    size = values.get(b"realsize", values.get(b"size"))
-    if size is None or version not in ((b"1", b"0"), (b"0", b"0"), (b"0", b"1")):
+    sizes = {values[key] for key in (b"realsize", b"size") if key in values}
+    if len(sizes) != 1 or version not in ((b"1", b"0"), (b"0", b"0"), (b"0", b"1")):
         raise damaged("a sparse file is in no known format")
-    name = values.get(b"name")
+    places = [(key, value) for key, value in found if key in _PLACE]
+    if [key for key, _ in places] != list(_PLACE) * (len(places) // 2) or (places and b"map" in values):
+        raise damaged("a sparse file's map is malformed")
+    size, name = parse_integer(sizes.pop()), values.get(b"name")
     if version == (b"1", b"0"):
-        return Sparse(parse_integer(size), None, name)
-    if b"map" in values:
-        numbers = values[b"map"].split(b",") if values[b"map"] else []
-    else:
-        numbers = [value for key, value in records if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes")]
-    return Sparse(parse_integer(size), _segments([parse_integer(number) for number in numbers]), name)
+        if places or b"map" in values:
+            raise damaged("a sparse file is in two formats")
+        return Sparse(size, None, name)
+    listed = values.get(b"map")
+    numbers = listed.split(b",") if listed else [value for _, value in places]
+    segments = _segments([parse_integer(number) for number in numbers])
+    if parse_integer(values.get(b"numblocks", b"%d" % len(segments))) != len(segments):
+        raise damaged("a sparse file's map is of another length than it says")
+    return Sparse(size, segments, name)
 
 
 def parse_old(block: bytes, more: Source, number: Callable[[bytes], int]) -> Sparse:

@@ -21,6 +21,7 @@ from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.source import Source
 from agent.archive.squash_line import format_squashed, parse_squashed
 from agent.archive.tar import END
+from agent.archive.toc_block import parse_block
 from agent.archive.toc_line import HEADER, SQUASH_HEADER, format_entry, format_whiteout, parse_line
 from agent.archive.toc_rules import InTar, SquashRules, TocRules, increasing, is_in_tar, placed
 from agent.archive.zstd import read_blocks, read_header
@@ -98,6 +99,7 @@ class Toc:
 
     Attributes:
         payload: what stands in the layer behind its frames, unwrapped.
+        text: bytes of the entry part, uncompressed.
 
     Args:
         payload: as above.
@@ -112,13 +114,20 @@ class Toc:
     def __init__(self, payload: bytes, limits: Limits = DEFAULT_LIMITS, *, sha256: str | None = None) -> None:
         self.payload = payload
         self._limits = limits
+        self._keeps = False
+        self._kept: list[TocEntry] | None = None
         self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
         if footer.payload_length != len(payload):
             raise damaged("its table of contents has another length than its footer says")
         if max(footer.entries_size, footer.frames_size, len(payload)) > limits.toc:
             raise excessive(f"its table of contents is larger than {limits.toc} bytes", limit="toc")
+        self.text = footer.entries_size
         if sha256 is not None:
             self.__dict__["sha256"] = sha256
+
+    def keep(self) -> None:
+        """Keep what is read of a change the first time: who has room for it saves reading it again."""
+        self._keeps = True
 
     @cached_property
     def sha256(self) -> str:
@@ -137,7 +146,7 @@ class Toc:
     def _table(self) -> tuple[Compression, tuple[Frame, ...]]:
         footer = self._footer
         pieces = _pieces(self._part(footer.entries_length, footer.frames_length), footer.frames_size, footer.method)
-        return _parse_frames(_lines(pieces))
+        return _parse_frames(line for block in _blocks(pieces) for line in block[:-1].split(b"\n"))
 
     @property
     def compression(self) -> Compression:
@@ -169,14 +178,22 @@ class Toc:
     @cached_property
     def is_squash(self) -> bool:
         """Whether the layer is a squash."""
-        return next(_lines(self._entry_pieces()), b"") + b"\n" == SQUASH_HEADER
+        return next(_blocks(self._entry_pieces()), b"").startswith(SQUASH_HEADER)
 
     def __iter__(self) -> Iterator[TocEntry]:
+        if self._kept is None and self._keeps:
+            self._kept = list(self._checked())
+        return self._checked() if self._kept is None else iter(self._kept)
+
+    def _checked(self) -> Iterator[TocEntry]:
         if self.is_squash:
             raise damaged("it is a squash, not a change")
         rules, end = TocRules(self.whiteouts()), self.size - len(END)
-        entries: Iterator[TocEntry] = self._parsed(parse_line)
+        entries: Iterator[TocEntry] = self._parsed(parse_block)
         for entry in entries:
+            if rules.admits_plain(entry, end):
+                yield entry
+                continue
             link_to = rules.admit(entry)
             if is_in_tar(entry):
                 _check_place(rules, entry, link_to, end)
@@ -193,7 +210,7 @@ class Toc:
         if not self.is_squash:
             raise damaged("it is a change, not a squash")
         rules, marked, end = SquashRules(self.whiteouts()), b"", self.size - len(END)
-        entries: Iterator[SquashEntry] = self._parsed(parse_squashed)
+        entries: Iterator[SquashEntry] = self._parsed(lambda block: map(parse_squashed, block[:-1].split(b"\n")))
         for entry in entries:
             link_to = rules.admit_squashed(entry)
             if is_in_tar(entry):
@@ -207,35 +224,44 @@ class Toc:
         """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
         return placed(self.squashed() if self.is_squash else self)
 
-    def _parsed(self, parse: Callable[[bytes], _Entry | bytes]) -> Iterator[_Entry]:
+    def _parsed(self, parse: Callable[[bytes], Iterable[_Entry | bytes]]) -> Iterator[_Entry]:
         started, last, limits = False, b"", self._limits
-        for count, line in enumerate(self._entry_lines()):
-            entry = parse(line)
-            if isinstance(entry, bytes):
-                if started or entry <= last:
-                    raise damaged("its table of contents holds a whiteout out of order")
-                last = entry
-                continue
-            started = True
-            if count >= limits.entries:
-                raise excessive(f"its table of contents holds more than {limits.entries} entries", limit="entries")
-            if len(entry.path) > limits.depth and entry.path.count(b"/") >= limits.depth:
-                raise excessive(f"a path is deeper than {limits.depth} names", show(entry.path[:300]), limit="depth")
-            yield entry
+        left = limits.entries
+        for block in self._entry_blocks():
+            for entry in parse(block):
+                left -= 1
+                if isinstance(entry, bytes):
+                    if started or entry <= last:
+                        raise damaged("its table of contents holds a whiteout out of order")
+                    last = entry
+                    continue
+                started = True
+                if left < 0:
+                    raise excessive(f"its table of contents holds more than {limits.entries} entries", limit="entries")
+                if len(entry.path) > limits.depth and entry.path.count(b"/") >= limits.depth:
+                    raise excessive(
+                        f"a path is deeper than {limits.depth} names", show(entry.path[:300]), limit="depth"
+                    )
+                yield entry
 
     def _whiteouts(self) -> Iterator[bytes]:
         parse: Callable[[bytes], TocEntry | SquashEntry | bytes] = parse_squashed if self.is_squash else parse_line
-        for line in self._entry_lines():
-            path = parse(line)
-            if not isinstance(path, bytes):
-                return
-            yield path
+        for block in self._entry_blocks():
+            for line in block.split(b"\n")[:-1]:
+                path = parse(line)
+                if not isinstance(path, bytes):
+                    return
+                yield path
 
-    def _entry_lines(self) -> Iterator[bytes]:
-        lines = _lines(self._entry_pieces())
-        if next(lines, b"") + b"\n" not in (HEADER, SQUASH_HEADER):
+    def _entry_blocks(self) -> Iterator[bytes]:
+        """Yield the lines behind the first, which says what they are, many at once."""
+        blocks = _blocks(self._entry_pieces())
+        head, newline, rest = next(blocks, b"").partition(b"\n")
+        if head + newline not in (HEADER, SQUASH_HEADER):
             raise damaged("its table of contents is of another format")
-        return lines
+        if rest:
+            yield rest
+        yield from blocks
 
     def _entry_pieces(self) -> Iterator[bytes]:
         footer = self._footer
@@ -277,13 +303,16 @@ def _pieces(part: memoryview, size: int, method: int) -> Iterator[bytes]:
         raise damaged("its table of contents has another size than its footer says")
 
 
-def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield lines without their newlines; the last must have one too."""
+def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield whole lines, their newlines included; the last must have one too."""
     rest = b""
     for piece in pieces:
-        lines = (rest + piece).split(b"\n")
-        rest = lines.pop()
-        yield from lines
+        end = piece.rfind(b"\n") + 1
+        if end:
+            yield rest + piece[:end]
+            rest = piece[end:]
+        else:
+            rest += piece
         if len(rest) > _LINE_MAX:
             raise damaged("its table of contents holds a line above 8 MiB")
     if rest:

@@ -1,7 +1,7 @@
 """One line of a table of contents: an entry as canonical JSON, and back (docs/format.md, "Layers").
 
-Hot both ways: a line is built by hand, and the line of an ordinary file is read by one regular expression that matches
-canonical text only. Every other line is read as JSON and is canonical if it is what would be written again.
+A line is built by hand, because many are written. It is read as JSON, and is canonical if it is what would be written
+again; `toc_block` reads those of ordinary files.
 """
 
 from __future__ import annotations
@@ -27,16 +27,11 @@ KINDS = {str(kind): kind for kind in Kind}
 _KIND_TEXT = {kind: f'"kind":"{kind}",' for kind in Kind}
 _ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _HEX = re.compile(r"[0-9a-f]{64}")
-_ID_MAX = (1 << 32) - 2
+ID_MAX = (1 << 32) - 2
 _SIZE_MAX = 1 << 62
 _STAMP_MAX = 1 << 63
 _DEVICE_MAX = 8**7 - 1
 _NO_NAMES = (b"", b".", b"..")
-_FILE_WRITE = re.compile(
-    rb'\{(?:"gid":([1-9][0-9]{0,9}),)?"kind":"file","mode":(0|[1-9][0-9]{0,3}),(?:"mtime":(-?[1-9][0-9]{0,27}),)?'
-    rb'(?:"offset":([1-9][0-9]{0,18}),)?"op":"write","path":"([^"\\\x00-\x1f\x80-\xff]+)"(?:,"seen":(\[[^\]]+\]))?,'
-    rb'"sha256":"([0-9a-f]{64})"(?:,"size":([1-9][0-9]{0,18}))?(?:,"uid":([1-9][0-9]{0,9}))?\}'
-)
 
 
 def format_entry(entry: TocEntry) -> bytes:
@@ -70,10 +65,7 @@ def parse_line(line: bytes) -> TocEntry | bytes:
     Raises:
         IntegrityError: it is not exactly what `format_entry` or `format_whiteout` writes for a valid value.
     """
-    match = _FILE_WRITE.fullmatch(line)
     try:
-        if match:
-            return _file_write(*match.groups())
         return _any(line)
     except (ValueError, KeyError, TypeError, RecursionError, UnsafeArchiveError) as error:
         raise malformed(line) from error
@@ -126,7 +118,12 @@ def _version(version: Version) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _parse_version(text: bytes) -> Version:
+def parse_version(text: bytes) -> Version:
+    """Return the version that exactly this text spells.
+
+    Raises:
+        ValueError, TypeError: it is none, or not canonical.
+    """
     version = version_from_json(json.loads(text))
     if _version(version).encode() != text:
         raise ValueError("a version is not canonical")
@@ -141,25 +138,6 @@ def version_from_json(value: Any) -> Version:
     version = Version(stamp, ident)
     _version(version)
     return version
-
-
-def _file_write(
-    gid: bytes | None,
-    mode: bytes,
-    mtime: bytes | None,
-    offset: bytes | None,
-    path: bytes,
-    seen: bytes | None,
-    digest: bytes,
-    size: bytes | None,
-    uid: bytes | None,
-) -> Write:
-    node = Node(
-        _FILE, int(mode), int(uid or 0), int(gid or 0), int(mtime or 0), int(size or 0), bytes.fromhex(digest.decode())
-    )
-    place = int(offset or 0)
-    _check_numbers(node, place)
-    return Write(checked(path), node, _parse_version(seen) if seen else None, place)
 
 
 def _any(line: bytes) -> TocEntry | bytes:
@@ -210,8 +188,8 @@ def node_from_json(value: dict[str, Any]) -> Node:
     node = Node(
         kind,
         integer(value["mode"], 0, 0o7777),
-        integer(value.get("uid", 0), 0, _ID_MAX),
-        integer(value.get("gid", 0), 0, _ID_MAX),
+        integer(value.get("uid", 0), 0, ID_MAX),
+        integer(value.get("gid", 0), 0, ID_MAX),
         integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1),
         integer(value.get("size", 0), 0, _SIZE_MAX if kind is _FILE else 0),
         bytes.fromhex(digest),
@@ -238,19 +216,6 @@ def _is_xattr(name: bytes) -> bool:
     return (name.startswith(b"user.") or name == b"security.capability") and b"\0" not in name
 
 
-def _check_numbers(node: Node, offset: int) -> None:
-    if not (
-        node.mode <= 0o7777
-        and node.uid <= _ID_MAX
-        and node.gid <= _ID_MAX
-        and -TIME_MAX <= node.mtime < TIME_MAX
-        and node.size <= _SIZE_MAX
-        and offset <= _SIZE_MAX
-        and not offset % 512
-    ):
-        raise ValueError("a number is out of range")
-
-
 def integer(value: Any, least: int, most: int) -> int:
     """Return a number that lies in a range."""
     if type(value) is not int or not least <= value <= most:
@@ -262,7 +227,7 @@ def checked(path: bytes) -> bytes:
     """Check a path; its directory only once, since hundreds of paths share it."""
     directory, slash, name = path.rpartition(b"/")
     if directory:
-        _check_directory(directory)
+        check_directory(directory)
     if (
         name in _NO_NAMES
         or len(name) > NAME_MAX
@@ -275,7 +240,8 @@ def checked(path: bytes) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _check_directory(path: bytes) -> None:
+def check_directory(path: bytes) -> None:
+    """Raise ValueError or UnsafeArchiveError if no directory of a tree can have this path."""
     if any(name.startswith(WHITEOUT) for name in check_path(path).split(b"/")):
         raise ValueError("a directory has a name that only whiteouts have")
 

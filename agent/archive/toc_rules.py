@@ -13,6 +13,7 @@ from agent.core.path import show
 from agent.errors import IntegrityError
 
 _DIR = Kind.DIR
+_FILE = Kind.FILE
 _RANKS: dict[type[TocEntry], int] = {Delete: 0, Context: 1, Write: 2, Touch: 3}
 
 InTar: TypeAlias = Write | Context | Kept | Listed
@@ -51,6 +52,30 @@ class TocRules:
         self._open: list[bytes] = []
         self._groups: dict[int, tuple[bytes, Node]] = {}
         self._end = 0
+
+    def admits_plain(self, entry: TocEntry, end: int) -> bool:
+        """Take the next entry at once if it is what nearly all are; False if it is for `admit` and `place` to judge.
+
+        That is the write of a file with one name, in the directory of the entry before, while no whiteout is left.
+
+        Args:
+            end: where the tar's entries end.
+        """
+        if type(entry) is not Write:
+            return False
+        path, node, _, offset, group = entry
+        if (
+            group
+            or node[0] is not _FILE
+            or self._whiteout is not None
+            or path <= self._path
+            or not self._end <= offset < end
+            or path.rpartition(b"/")[0] != self._parent
+        ):
+            return False
+        self._path, self._rank = path, 2
+        self._end = offset + BLOCK + (node[5] + BLOCK - 1 & -BLOCK)
+        return True
 
     def admit(self, entry: TocEntry) -> bytes | None:
         """Check the next entry, and return the path that it is a hard link to, if it is one.

@@ -140,8 +140,10 @@ class TarReader:
             elif flag in _LONG:
                 if flag in names or records:
                     raise damaged("an entry has two long names")
-                names[flag] = self._take_data(block).partition(b"\0")[0]
+                names[flag] = self._take_long_name(block)
             elif flag == _VOLUME:
+                if records or names:
+                    raise damaged("a volume's label has an extended header")
                 self._describe(BLOCK)
                 source.skip(padded(parse_size(block[124:136])))
             else:
@@ -182,8 +184,13 @@ class TarReader:
         return item._replace(node=item.node._replace(size=holes.size))
 
     def _sparse(self, block: bytes, records: Records) -> sparse.Sparse | None:
-        if block[156] != _SPARSE:
-            return sparse.parse_pax(records) if len(records) > 1 and block[156] in STORED else None
+        flag = block[156]
+        alone = len(records) == 1 and records[0][0] == b"mtime"  # what nearly every entry has
+        holes = sparse.parse_pax(records) if records and not alone else None
+        if holes is not None and (flag not in STORED or flag == _SPARSE):
+            raise damaged("an entry is sparse that is no file, or is sparse in two ways")
+        if flag != _SPARSE:
+            return holes
 
         def extensions() -> Iterator[bytes]:
             while True:
@@ -220,6 +227,14 @@ class TarReader:
         data = self._source.take(padded(size))
         self._parts.append(data)
         return data[:size]
+
+    def _take_long_name(self, block: bytes) -> bytes:
+        """Return a long name. One that is empty, or goes on in the padding, means different things to readers."""
+        size = len(self._take_data(block))
+        name = self._parts[-1].partition(b"\0")[0]
+        if not 0 < len(name) <= size:
+            raise damaged("an entry has a long name of another length than it says")
+        return name
 
     def _describe(self, size: int) -> None:
         """Count what is kept of headers: names, targets, attributes, and headers that no entry follows."""

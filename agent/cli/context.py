@@ -23,7 +23,7 @@ from agent.store import StoreOptions, open_store
 from agent.store.port import Store
 from agent.sync.site import Site
 from agent.workspace.home import make_state_home, state_home
-from agent.workspace.state import read_state
+from agent.workspace.state import read_state, senseless
 
 
 @dataclass
@@ -163,11 +163,15 @@ class Session:
 
 
 def _remembered_target(home: str) -> str | None:
-    state = read_state(os.path.join(home, "state"))
+    path = os.path.join(home, "state")
+    state = read_state(path)
     if state is None:
         return None
     with state:
-        return str(state.header["target"])
+        target = state.header.get("target")
+    if not isinstance(target, str):
+        raise senseless(path)
+    return target
 
 
 def absolute(reference: Reference) -> Reference:

@@ -56,7 +56,9 @@ def parse_conflicts(text: str, lanes: Mapping[str, str]) -> ConflictRecord:
     first = tuple(_from_json(item, lanes) for item in said["first"])
     if type(said["count"]) is not int or said["count"] < len(first):
         raise ValueError("count")
-    return ConflictRecord(said["count"], first)
+    record = ConflictRecord(said["count"], first)
+    format_conflicts(record)  # what it cannot write, it did not write
+    return record
 
 
 def _to_json(conflict: Conflict) -> dict[str, Any]:

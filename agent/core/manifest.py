@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,6 +39,7 @@ _OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MARKED: dict[str, LayerKind] = {"base": "base", "fixup": "fixup"}
 
 
@@ -145,10 +147,12 @@ def load_json(data: bytes, subject: str) -> dict[str, Any]:
     """Return the JSON object in `data`.
 
     Raises:
-        IntegrityError: it is none.
+        IntegrityError: it is none, or holds a string that UTF-8 cannot write: what was made of it could not be kept.
     """
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode())
+        if _SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise damaged(subject, "is not JSON") from error
     if not isinstance(value, dict):

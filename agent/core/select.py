@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
-from agent.core.path import ancestors
+from agent.core.path import ancestors, parent
 
 _BRACKET = re.compile(rb"\[([!^]?+)(\][^\]]*|[^\]]+)\]", re.DOTALL)
 
@@ -31,8 +32,12 @@ def selection(globs: Sequence[bytes]) -> Select:
         return everything
     pattern = re.compile(b"|".join(map(_translate, plain)), re.DOTALL)
 
+    @lru_cache(maxsize=1024)
+    def is_below(directory: bytes) -> bool:
+        return any(pattern.fullmatch(above) for above in (*ancestors(directory), directory) if above)
+
     def selected(path: bytes) -> bool:
-        return pattern.fullmatch(path) is not None or any(pattern.fullmatch(above) for above in ancestors(path))
+        return is_below(parent(path)) or pattern.fullmatch(path) is not None
 
     return selected
 

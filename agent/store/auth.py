@@ -26,10 +26,12 @@ from agent.store.credentials import Credentials
 from agent.store.problem import Problem
 
 DEFAULT_SECONDS = 60.0
+_LONGEST = 365 * 86_400
 _TOKEN_MAX = 1 << 20
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9._~+-]*)(?=\s|$|,)")
-_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# Each byte of a header can be taken in one way only: what a hostile registry sends takes time in proportion.
+_SCHEME = re.compile(r"[\s,]*([A-Za-z][A-Za-z0-9._~+-]*)(?=\s|$|,)")
+_PARAMETER = re.compile(r'[\s,]*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 Grants = frozenset[tuple[str, str]]
 """What a token is to allow: pairs of resource (`repository:NAME`) and action (`pull`, `push`, `delete`)."""
@@ -263,7 +265,7 @@ def _lifetime(value: dict[str, Any], headers: Mapping[str, str]) -> float:
     Date, never with a clock here.
     """
     seconds = value.get("expires_in")
-    total = float(seconds) if isinstance(seconds, int | float) and seconds > 0 else DEFAULT_SECONDS
+    total = float(min(seconds, _LONGEST)) if isinstance(seconds, int | float) and seconds > 0 else DEFAULT_SECONDS
     try:
         issued = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(value["issued_at"])))
         age = parsedate_to_datetime(headers["Date"]).timestamp() - issued.timestamp()

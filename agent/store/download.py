@@ -13,7 +13,7 @@ from agent.store.meter import Meter
 from agent.store.transport import Transport
 
 _PROGRESS = 1 << 20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-")
 
 
 class Downloads:
@@ -96,8 +96,7 @@ class Downloads:
         answer.close()
 
     def _check(self, answer: Answer, digest: Digest, at: int) -> int:
-        found = _CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
-        if found is None or int(found[1]) != at:
+        if parse_range_start(answer.headers.get("Content-Range", "")) != at:
             answer.close()
             raise RefusedError(
                 "the registry answers with another range than it was asked for",
@@ -105,3 +104,9 @@ class Downloads:
                 remedy="use another registry",
             )
         return 0
+
+
+def parse_range_start(text: str) -> int | None:
+    """Return where the bytes begin that a Content-Range header announces, None if it does not say."""
+    found = _CONTENT_RANGE.match(text)
+    return int(found[1]) if found else None

@@ -208,8 +208,13 @@ class LayoutStore:
             f"not an OCI image layout: {why}", subject=self._path, remedy="name an empty or new directory"
         )
 
-    def _exists(self) -> bool:
-        return os.path.exists(os.path.join(self._path, "oci-layout"))
+    def _exists(self, name: str = "oci-layout") -> bool:
+        with reporting(self._path):
+            try:
+                os.stat(os.path.join(self._path, name))
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return True
 
     def _prepare(self) -> None:
         if self._ready:
@@ -225,7 +230,7 @@ class LayoutStore:
                 if not self._exists():
                     self._replace("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
                 os.makedirs(os.path.join(self._path, "blobs", "sha256"), exist_ok=True)
-            if not os.path.exists(os.path.join(self._path, "index.json")):
+            if not self._exists("index.json"):
                 self._write_index(self._index())
         self._ready = True
 
@@ -248,9 +253,8 @@ class LayoutStore:
                 descriptor = os.open(self._blob(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
+            if _is_file(descriptor):
+                return descriptor
         raise IntegrityError("a blob is not a file", subject=self._subject(digest), remedy="the layout is damaged")
 
     def _read_small(self, digest: Digest) -> bytes | None:
@@ -295,3 +299,14 @@ class LayoutStore:
         with TemporaryFile(self._path) as temporary:
             write_all(temporary.descriptor, data)
             temporary.become(os.path.join(self._path, name))
+
+
+def _is_file(descriptor: int) -> bool:
+    """Say whether a descriptor is of a file; else it is closed."""
+    is_file = False
+    try:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    finally:
+        if not is_file:
+            os.close(descriptor)
+    return is_file

@@ -28,7 +28,8 @@ from agent.store.upload import Uploads
 _PAGE = 1000
 _PAGE_MAX = 32 << 20
 _PAGES = 10_000
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
+_LINK = re.compile(r"<([^<>]*)>([^<>]*)")
+_NEXT = re.compile(r';\s*rel\s*=\s*"?next\b', re.IGNORECASE)
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _HUB = ("docker.io", "index.docker.io")
 
@@ -101,20 +102,13 @@ class RegistryStore:
 
     def get_manifest(self, reference: str) -> Manifest | None:
         """See `port.Store`. A 404 is not tried again: only the caller knows which tags must be there."""
-        url = f"{self._base}manifests/{check_reference(reference)}"
-        patience = self._transport.patience()
-        while True:
-            answer = self._transport.call(Request("GET", url, _ACCEPT), self._pull)
-            if answer.status == 404 and not _is_page(answer):
-                answer.discard()
-                return None
-            if answer.status != 200 or _is_page(answer):
-                raise self._refusal(answer, reference)
-            try:
-                data = answer.body(MANIFEST_MAX)
-                break
-            except UnavailableError as error:
-                patience.wait(error)
+        request = Request("GET", f"{self._base}manifests/{check_reference(reference)}", _ACCEPT)
+        answer, data = self._read(request, MANIFEST_MAX)
+        if answer.status == 404 and not _is_page(answer):
+            answer.discard()
+            return None
+        if data is None:
+            raise self._refusal(answer, reference)
         self._meter.add(received=len(data))
         return manifest_of(data, answer.headers.get("Content-Type", ""), reference, self._subject(reference))
 
@@ -155,17 +149,17 @@ class RegistryStore:
         url, seen = f"{self._base}tags/list?n={_PAGE}", set[str]()
         while url not in seen and len(seen) < _PAGES:
             seen.add(url)
-            answer = self._transport.call(Request("GET", url), self._pull)
+            answer, page = self._read(Request("GET", url), _PAGE_MAX)
             if answer.status == 404 and not _is_page(answer):
                 answer.discard()
                 break
-            if answer.status != 200:
+            if page is None:
                 raise self._refusal(answer)
-            found.update(self._tags_in(answer.body(_PAGE_MAX)))
-            following = _NEXT.search(answer.headers.get("Link", ""))
+            found.update(self._tags_in(page))
+            following = next_page(answer.headers.get("Link", ""))
             if following is None:
                 break
-            url = self._transport.join(url, following[1])
+            url = self._transport.join(url, following)
             if origin_of(url, self._name) != self.origin:
                 raise self._odd("its list of tags goes on at another host")
         return sorted((tag for tag in found if tag.startswith(prefix)), key=str.encode)
@@ -229,6 +223,18 @@ class RegistryStore:
     def _delete(self) -> Grants:
         return self._pull | {(f"repository:{self._repository}", "delete")}
 
+    def _read(self, request: Request, limit: int) -> tuple[Answer, bytes | None]:
+        """Return the answer and its body, read anew where the connection breaks; None for what is no document."""
+        patience = self._transport.patience()
+        while True:
+            answer = self._transport.call(request, self._pull)
+            if answer.status != 200 or _is_page(answer):
+                return answer, None
+            try:
+                return answer, answer.body(limit)
+            except UnavailableError as error:
+                patience.wait(error)
+
     def _blob(self, digest: str) -> str:
         return f"{self._base}blobs/{digest}"
 
@@ -274,6 +280,11 @@ class RegistryStore:
 
     def _odd(self, what: str) -> RefusedError:
         return RefusedError(f"this is no registry: {what}", subject=self._name, remedy="check the registry's name")
+
+
+def next_page(link: str) -> str | None:
+    """Return the address of the next page that a Link header names (RFC 8288), None if it names none."""
+    return next((found[1] for found in _LINK.finditer(link) if _NEXT.search(found[2])), None)
 
 
 def _is_page(answer: Answer) -> bool:

@@ -51,10 +51,11 @@ class _Work:
 
     def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> None:
         """Write files, by the layer that has their contents."""
-        for entry, chunks in self._layers.fetch(wanted):
+        prints, write, advance = self.prints, self._writer.write_file, self._site.progress.advance
+        for (path, node, *_), chunks in self._layers.fetch(wanted):
             # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
-            self.prints[entry.path] = self._writer.write_file(entry.path, entry.node._replace(sha256=b""), chunks)
-            self._site.progress.advance(entry.node.size)
+            prints[path] = write(path, node, chunks, verified=True)
+            advance(node.size)
 
     def make(self, entry: TreeEntry) -> None:
         """Make a link, a FIFO or a device."""

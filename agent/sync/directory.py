@@ -17,10 +17,10 @@ from agent.sync.merging import merged_image
 from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
-from agent.workspace.durable import read_json, remove_file, write_json
+from agent.workspace.durable import read_sealed, remove_file, write_sealed
 from agent.workspace.home import lock, make_state_home
 from agent.workspace.root import Root, open_root
-from agent.workspace.state import State, StateDamagedError, read_state, write_state
+from agent.workspace.state import State, StateDamagedError, read_state, senseless, write_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,8 @@ class Directory:
                 self.memory = parse_memory(self._state.header, self._state)
         except StateDamagedError as error:
             self.damage = error
-        except (KeyError, TypeError, ValueError, AttributeError, IntegrityError) as error:
-            self.damage = StateDamagedError(
-                "the state has a header that makes no sense", subject=self._path("state"), remedy="pull again"
-            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IntegrityError) as error:
+            self.damage = senseless(self._path("state"))
             self.damage.__cause__ = error
 
     def close(self) -> None:
@@ -96,14 +94,14 @@ class Directory:
     @property
     def is_pulling(self) -> bool:
         """Whether a pull was killed while it wrote into this directory."""
-        marker = read_json(self._path("pulling"))
+        marker = read_sealed(self._path("pulling"))
         if marker is None:
             return os.path.lexists(self._path("pulling"))  # one that says nothing warns, too
         return marker.get("root") == list(self.root.identity)
 
     def mark_pulling(self) -> None:
         """Say that from now on the directory may be anything between two trees."""
-        write_json(self._path("pulling"), {"root": list(self.root.identity)})
+        write_sealed(self._path("pulling"), {"root": list(self.root.identity)})
 
     def unmark_pulling(self) -> None:
         """Say that the directory is what is remembered."""
@@ -167,25 +165,17 @@ class Directory:
         return memory.now(target=target.name, union=union, known=known)
 
     def _intent(self) -> Intent | None:
-        value = read_json(self._path("intent"))
+        value = read_sealed(self._path("intent"))
         if value is None:
             return None
         try:
-            device, inode = value["root"]
-            return Intent(
-                target=str(value["target"]),
-                root=(int(device), int(inode)),
-                stamp=int(value["stamp"]),
-                parents=tuple(value["parents"]),
-                lane=value["lane"],
-                attempt=value["attempt"],
-                record=value["record"],
-            )
+            device, inode = value.pop("root")
+            return Intent(root=(device, inode), parents=tuple(value.pop("parents")), **value)
         except (KeyError, TypeError, ValueError):
-            return None
+            return None  # of another version
 
     def _write_intent(self, intent: Intent) -> None:
-        write_json(self._path("intent"), asdict(intent))
+        write_sealed(self._path("intent"), asdict(intent))
 
     def _path(self, name: str) -> str:
         return os.path.join(self._site.state, name)

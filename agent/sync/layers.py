@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
+from agent.archive.checks import Expected, Hashing
 from agent.archive.compression import compression_of
 from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged
 from agent.archive.ranged import read_entries, read_toc
-from agent.archive.reader import Expected, Hashing, LayerReader
+from agent.archive.reader import LayerReader
 from agent.archive.toc import Toc
 from agent.archive.trailer import MissingTocError
+from agent.archive.whole import read_whole
 from agent.core.change import Ancestor, Change, Squash, SquashEntry
 from agent.core.derive import derive
 from agent.core.digest import Digest
@@ -30,6 +32,8 @@ WHOLE_BELOW = 256 << 10
 WHOLE_SHARE = 0.5
 """A layer is read whole if more than this share of its tar is wanted."""
 _HEADER = 1024
+_KEPT = 32 << 20
+"""Bytes of tables of contents, as text, whose entries are kept in memory: three times as much."""
 
 
 class Layers:
@@ -61,6 +65,7 @@ class Layers:
         self._store = store
         self._union = union
         self._base_store = base_store or store
+        self._room = _KEPT
         self._tocs: dict[str, Toc | list[TocEntry]] = {}
         self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
@@ -166,19 +171,28 @@ class Layers:
             if _id_of(layer) in self._tocs:
                 continue
             if toc := self._inline(layer):
-                self._tocs[_id_of(layer)] = toc
+                self._know(layer, toc)
             elif layer.encoding:  # where its place is not known, it may have none
                 lacking.append(layer)
         for layer, found in zip(lacking, read_all(lacking, self._fetch_toc), strict=True):
             if found:
-                self._tocs[_id_of(layer)] = found
+                self._know(layer, found)
 
     def _toc(self, layer: Layer) -> Toc | list[TocEntry]:
         # Not by the layer's digest: two changes may have one tar, and have seen different versions.
         id_ = _id_of(layer)
         if id_ not in self._tocs:
-            self._tocs[id_] = self._inline(layer) or self._fetch_toc(layer) or self._derived(layer)
+            self._know(layer, self._inline(layer) or self._fetch_toc(layer) or self._derived(layer))
         return self._tocs[id_]
+
+    def _know(self, layer: Layer, toc: Toc | list[TocEntry]) -> None:
+        if self.whole and isinstance(toc, Toc):
+            for _ in read_whole(toc, self._chunks(self._store, layer), _expected(layer), (), self._limits):
+                pass
+        self._tocs[_id_of(layer)] = toc
+        if isinstance(toc, Toc) and toc.text <= self._room:
+            self._room -= toc.text
+            toc.keep()
 
     def _derived(self, layer: Layer) -> list[TocEntry]:
         assert layer.record is not None
@@ -196,7 +210,7 @@ class Layers:
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""
         encoding = layer.encoding
-        if layer.toc is None or encoding is None or self.whole:
+        if layer.toc is None or encoding is None:
             return None
         toc = Toc(layer.toc, self._limits)
         return toc if (toc.sha256, toc.payload_sha256) == (layer.entries_sha256, encoding.toc_sha256) else None
@@ -205,8 +219,6 @@ class Layers:
         encoding, entries = layer.encoding, layer.entries_sha256
         if not entries:
             return None
-        if self.whole and encoding:
-            return self._verified(layer)
         place = (encoding.toc_offset, encoding.toc_length, encoding.toc_sha256) if encoding else None
 
         def fetch(start: int, length: int) -> bytes:
@@ -214,21 +226,13 @@ class Layers:
 
         try:
             kind = compression_of(layer.media_type)
-            toc = read_toc(fetch, layer.size, kind, sha256=entries, place=place, limits=self._limits)
+            return read_toc(fetch, layer.size, kind, sha256=entries, place=place, limits=self._limits)
         except MissingTocError:
             if encoding is not None or layer.record is None:
                 raise
             return None
-        return self._verified(layer) if self.whole else toc
 
-    def _verified(self, layer: Layer) -> Toc | None:
-        """Return the table of contents of a layer of ours that was read whole, so that its tar is known to agree."""
-        reader = self._reader(layer, ours=True)
-        for _ in reader:
-            pass
-        return reader.toc
-
-    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
 
         Args:
@@ -239,7 +243,7 @@ class Layers:
             for layer, entries in wanted.items():
                 yield from self.contents(layer, entries)
 
-    def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+    def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         """Yield files with their contents, each verified by the time it is exhausted; in any order.
 
         Args:
@@ -257,40 +261,41 @@ class Layers:
         while rest:
             first = {offset: entries.pop() for offset, entries in rest.items()}
             rest = {offset: entries for offset, entries in rest.items() if entries}
-            found = set()
+            given = set()
             for entry, content in self._read(layer, first):
-                found.add(entry.offset)
+                given.add(entry.offset)
                 yield entry, content
-            if lacking := first.keys() - found:
+            if lacking := first.keys() - given:
                 raise damaged("its content is not in the layer that promises it", show(first[min(lacking)].path))
 
-    def _read(self, layer: str, wanted: dict[int, TreeEntry]) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+    def _read(self, layer: str, wanted: dict[int, TreeEntry]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         if layer in self._union.bases:
             yield from self._read_base(self._union.bases[layer], wanted)
             return
         here = next(found for found in self._union.order if found.diff_id == layer)
         self.fetched += 1
         toc = self._toc(here)
-        size = sum(entry.node.size + _HEADER for entry in wanted.values())
-        if not isinstance(toc, Toc) or self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
-            promised = {offset: entry.node.sha256 for offset, entry in wanted.items()}
-            for item, content in self._reader(here, promised, ours=isinstance(toc, Toc)):
+        if not isinstance(toc, Toc):
+            for item, told in self._reader(here):
                 if type(item) is Placed and (entry := wanted.get(item.offset)):
-                    if not isinstance(toc, Toc):
-                        content = Hashing(content, sha256(), entry.node.sha256, entry.path)
-                    yield entry, content
+                    yield entry, Hashing(told, sha256(), entry.node.sha256, entry.path)
             return
-        for found, content in read_entries(
-            toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted, self._limits
-        ):
-            entry = wanted[found.offset]
-            if found.node.sha256 != entry.node.sha256:  # two layers claim to be this one, and say different things
+        size = sum(entry.node.size + _HEADER for entry in wanted.values())
+        if self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
+            found = read_whole(toc, self._chunks(self._store, here), _expected(here), wanted, self._limits)
+        else:
+            found = read_entries(
+                toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted, self._limits
+            )
+        for place, content in found:
+            entry = wanted[place.offset]
+            if place.node.sha256 != entry.node.sha256:  # two layers claim to be this one, and say different things
                 raise damaged("its content is not the one that the table of contents describes", show(entry.path))
             yield entry, content
 
     def _read_base(
         self, layers: tuple[Layer, ...], wanted: dict[int, TreeEntry]
-    ) -> Iterator[tuple[TreeEntry, Iterator[bytes]]]:
+    ) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         end = 0
         for layer in layers:
             start, end = end, end + self._sizes[layer.digest]
@@ -309,14 +314,13 @@ class Layers:
             self._sizes[layer.digest] = reader.size
             start += reader.size
 
-    def _reader(self, layer: Layer, promised: Mapping[int, bytes] | None = None, *, ours: bool = False) -> LayerReader:
-        """Read a layer; one of `ours`, whose table of contents was found, must be exactly as we write it."""
-        toc = layer.entries_sha256 if ours else None
+    def _reader(self, layer: Layer) -> LayerReader:
         store = self._base_store if layer.kind == "base" else self._store
-        expected = Expected(layer.digest, layer.size, layer.diff_id, toc)
+        return LayerReader(self._chunks(store, layer), layer.media_type, _expected(layer), self._limits)
+
+    def _chunks(self, store: Store, layer: Layer) -> Iterable[bytes]:
         blob = self._prefetched(layer.digest)
-        chunks = store.read_blob(layer.digest) if blob is None else (blob,)
-        return LayerReader(chunks, layer.media_type, expected, self._limits, contents=promised)
+        return store.read_blob(layer.digest) if blob is None else (blob,)
 
 
 class SquashEntries(Iterable[SquashEntry]):
@@ -327,6 +331,10 @@ class SquashEntries(Iterable[SquashEntry]):
 
     def __iter__(self) -> Iterator[SquashEntry]:
         return self._toc.squashed()
+
+
+def _expected(layer: Layer) -> Expected:
+    return Expected(layer.digest, layer.size, layer.diff_id)
 
 
 def _id_of(layer: Layer) -> str:

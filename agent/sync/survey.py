@@ -13,6 +13,7 @@ from agent.core.path import show
 from agent.sync.site import Site
 from agent.workspace.attributes import may_chown
 from agent.workspace.examine import examine, hash_content
+from agent.workspace.failure import failed
 from agent.workspace.root import Root
 from agent.workspace.scan import Scan
 
@@ -95,6 +96,13 @@ def _suspect(root: Root, old: Known, found: Found, digests: dict[int, bytes]) ->
 
 
 def is_empty(root: Root) -> bool:
-    """Say whether a directory has no entries at all."""
-    with os.scandir(root.directory(b"")) as entries:
-        return next(entries, None) is None
+    """Say whether a directory has no entries at all.
+
+    Raises:
+        WorkspaceError: it cannot be read.
+    """
+    try:
+        with os.scandir(root.directory(b"")) as entries:
+            return next(entries, None) is None
+    except OSError as error:
+        raise failed(error, b"", "cannot be read") from error

@@ -177,7 +177,7 @@ def unpack(layer: bytes, member: Member, subject: str) -> dict[str, Any]:
     """
     where = f"bundle {subject}, {member}"
     try:
-        data = b"".join(Decoder([layer], _compression(layer), _LIMITS, ours=False).pieces())
+        data = b"".join(Decoder([layer], _compression(layer), _LIMITS).pieces())
         content = (_first_file(data, where) if _is_tar(data) else data).decode()
         documents = read(content, where)
     except UnicodeDecodeError as error:

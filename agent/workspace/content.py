@@ -20,29 +20,33 @@ SPARSE_FROM: Final = 1 << 20
 _ZEROS = bytes(HOLE)
 
 
-def write_content(fd: int, path: bytes, node: Node, chunks: Iterable[bytes]) -> None:
+def write_content(fd: int, path: bytes, node: Node, chunks: Iterable[bytes], verified: bool = False) -> None:
     """Write `chunks` to an empty file.
+
+    Args:
+        verified: they have been, or will be before their end is told, compared with `node.sha256` already.
 
     Raises:
         IntegrityError: they are not `node.size` bytes, or not those of `node.sha256` (if it has one).
         OSError: the system refused.
     """
-    size, digest = 0, sha256()
-    verified, sparse = bool(node.sha256), node.size >= SPARSE_FROM
+    size, promised = 0, node[5]
+    digest = sha256() if node[6] and not verified else None
+    sparse = promised >= SPARSE_FROM
     for chunk in chunks:
         at, size = size, size + len(chunk)
-        if size > node.size:
+        if size > promised:
             raise _wrong(path, "its content is longer than promised")
-        if verified:
+        if digest is not None:
             digest.update(chunk)
         if sparse:
             _write_sparse(fd, chunk, at)
         elif (done := os.write(fd, chunk)) < len(chunk):
             _write_at(fd, memoryview(chunk)[done:], at + done)
             os.lseek(fd, size, os.SEEK_SET)
-    if size != node.size:
+    if size != promised:
         raise _wrong(path, "its content is shorter than promised")
-    if verified and digest.digest() != node.sha256:
+    if digest is not None and digest.digest() != node[6]:
         raise _wrong(path, "its content is not what its sha256 promises")
     if sparse:
         os.ftruncate(fd, size)

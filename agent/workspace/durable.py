@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from hashlib import sha256
 from types import TracebackType
 from typing import Any
 
 from agent.workspace.failure import failed
 
+_SEAL = "sha256"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -100,6 +102,27 @@ def read_json(path: str | bytes) -> dict[str, Any] | None:
     except OSError as error:
         raise failed(error, os.fsencode(path), "cannot be read") from error
     return value if isinstance(value, dict) else None
+
+
+def write_sealed(path: str | bytes, value: Mapping[str, Any]) -> None:
+    """Replace the small JSON file at `path` by one that says itself whether it is whole; as `write_json`."""
+    write_json(path, {**value, _SEAL: _seal(value)})
+
+
+def read_sealed(path: str | bytes) -> dict[str, Any] | None:
+    """Return what `write_sealed` wrote, None if there is nothing, or anything else.
+
+    Raises:
+        WorkspaceError: it cannot be read.
+    """
+    value = read_json(path)
+    if value is None or value.pop(_SEAL, None) != _seal(value):
+        return None
+    return value
+
+
+def _seal(value: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def remove_file(path: str | bytes) -> None:

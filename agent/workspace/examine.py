@@ -134,6 +134,8 @@ def hash_content(root: Root, found: Found) -> bytes:
 class _Stream(Iterator[bytes]):
     """The content of an open file, holes skipped; owns the descriptor."""
 
+    _fd = -1
+
     def __init__(self, root: Root, found: Found, fd: int) -> None:
         about = os.fstat(fd)
         self._root, self._found, self._fd = root, found, fd

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Final
 
@@ -104,15 +104,15 @@ def lock(
         until = clock() + wait
         while not _taken(fd, path):
             if clock() >= until:
-                holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
                 raise WorkspaceError(
-                    f"another agent (pid {holder}) is at work",
+                    f"another agent (pid {_holder(fd)}) is at work",
                     subject=show(os.fsencode(home)),
                     remedy="wait until it is done, or end it",
                 )
             sleep(_POLL)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        with suppress(OSError):  # who holds it is only said for people: a full disk is no reason to stop
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(fd)
@@ -126,6 +126,12 @@ def _taken(fd: int, path: str) -> bool:
             return False
         raise failed(error, os.fsencode(path), "cannot be locked") from error
     return True
+
+
+def _holder(fd: int) -> str:
+    with suppress(OSError):
+        return os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
+    return "unknown"
 
 
 def _shared() -> str:

@@ -92,20 +92,31 @@ class TreeWriter:
             raise _refused(error, path) from error
         self._directories[path] = node, fresh
 
-    def write_file(self, path: bytes, node: Node, chunks: Iterable[bytes]) -> Fingerprint:
+    def write_file(self, path: bytes, node: Node, chunks: Iterable[bytes], *, verified: bool = False) -> Fingerprint:
         """Write a file, verified while it is written.
+
+        Args:
+            verified: whoever gives the chunks compares them with `node.sha256` before he tells their end.
 
         Raises:
             IntegrityError: `chunks` are not of `node.size` or `node.sha256` (unless that is empty). Then, as after
                 any error, nothing is left at `path`, or what stood there before.
         """
-        mode = node.mode & 0o777 | (0o200 if node.xattrs else 0)
+        mode = node[1] & 0o777 | (0o200 if node[9] else 0)
         try:
-            fd, placed = self._names.put(path, lambda above, name: os.open(name, _NEW, mode, dir_fd=above))
+            above, placed = self._root.at(path)
+            try:
+                if self.keep:
+                    raise FileExistsError
+                fd = os.open(placed, _NEW, mode, dir_fd=above)
+            except (FileExistsError, PermissionError):
+                # Something stands there, or the directory must be made writable first.
+                fd, placed = self._names.put(path, lambda above, name: os.open(name, _NEW, mode, dir_fd=above))
         except OSError as error:
             raise _refused(error, path) from error
         try:
-            return self._fill(fd, path, placed, node, chunks)
+            about = self._fill(fd, path, node, chunks, verified)
+            return self._settled(path, placed, about)
         except BaseException as error:
             self._names.discard(path, placed)
             if isinstance(error, OSError):
@@ -221,17 +232,13 @@ class TreeWriter:
         self._linked.clear()
         return done
 
-    def _fill(self, fd: int, path: bytes, placed: bytes, node: Node, chunks: Iterable[bytes]) -> Fingerprint:
+    def _fill(self, fd: int, path: bytes, node: Node, chunks: Iterable[bytes], verified: bool) -> os.stat_result:
+        """Write an empty file and give it its attributes; return what it is then."""
         try:
-            write_content(fd, path, node, chunks)
-            os.utime(fd, ns=(node.mtime, node.mtime))
+            write_content(fd, path, node, chunks, verified)
+            os.utime(fd, ns=(node[4], node[4]))
             about = os.fstat(fd)
-            if (
-                about.st_mode & 0o7777 != node.mode
-                or about.st_uid != node.uid
-                or about.st_gid != node.gid
-                or node.xattrs
-            ):
+            if about.st_mode & 0o7777 != node[1] or about.st_uid != node[2] or about.st_gid != node[3] or node[9]:
                 about = self._attributes.apply(fd, path, node, about, fresh=True)
             # Closed before it takes its place: on a file server that is when a full disk shows.
             closing, fd = fd, -1
@@ -239,7 +246,7 @@ class TreeWriter:
         finally:
             if fd >= 0:
                 os.close(fd)
-        return self._settled(path, placed, about)
+        return about
 
     def _settled(self, path: bytes, placed: bytes, about: os.stat_result) -> Fingerprint:
         """Give what was made, and is `about`, its name; return what lstat says then."""

@@ -122,6 +122,17 @@ class Root:
         except OSError as error:
             raise failed(error, path, "cannot be examined") from error
 
+    def is_removed(self) -> bool:
+        """Say whether the root itself was removed meanwhile.
+
+        Raises:
+            WorkspaceError: it cannot be told.
+        """
+        try:
+            return os.fstat(self._fd).st_nlink == 0
+        except OSError as error:
+            raise failed(error, b"", "cannot be examined") from error
+
     def found(self, path: bytes, about: os.stat_result) -> Found:
         """Return `about` as a scan gives it."""
         device = (0, 0)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
-from struct import Struct
 from typing import Any, Final
 
 import zstandard
@@ -34,8 +34,15 @@ _LOW, _HIGH = -(1 << 63), (1 << 63) - 1
 _NO_HASH = bytes(32)
 _HASHED = (0, len(_NO_HASH))
 _NO_PRINT = Fingerprint(0, 0, 0, 0, 0, 0, 0)
-_hashes = Struct("32s").iter_unpack
+_hashes = struct.Struct("32s").iter_unpack
 _new: Any = tuple.__new__
+
+
+UNREADABLE: Final = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError),
+    *(struct.error, zstandard.ZstdError),
+)
+"""What `unpack` and its iterator raise for bytes that are no block."""
 
 
 class Versions:
@@ -84,9 +91,9 @@ def unpack(block: bytes, versions: list[Version | None]) -> Iterator[Known]:
     """Return the rows of a block; `versions` grows by those that first appear in it.
 
     Raises:
-        ValueError, KeyError, TypeError, IndexError, zstandard.ZstdError: it is none.
+        UNREADABLE: it is none.
     """
-    data = zstandard.ZstdDecompressor().decompress(block, max_output_size=LARGEST)
+    data = _decompressed(block)
     at = 4 + int.from_bytes(data[:4], "little")
     head = json.loads(data[4:at])
     count = head["rows"]
@@ -100,6 +107,17 @@ def unpack(block: bytes, versions: list[Version | None]) -> Iterator[Known]:
     if len(paths) != count or len(hashes) != count:
         raise ValueError("columns differ in length")
     return _rows(head["rare"], columns, hashes, paths, versions)
+
+
+def _decompressed(block: bytes) -> bytes:
+    """Return what a block holds, taking memory for what is there only, not for what its header claims."""
+    parts, left = [], LARGEST
+    for piece in zstandard.ZstdDecompressor().read_to_iter(block):
+        left -= len(piece)
+        if left < 0:
+            raise ValueError("a block is larger than any that is written")
+        parts.append(piece)
+    return b"".join(parts)
 
 
 def _rows(

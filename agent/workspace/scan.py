@@ -57,7 +57,7 @@ class Scan:
 
     def __iter__(self) -> Iterator[Found]:
         self._root.refresh()
-        if os.fstat(self._root.directory(b"")).st_nlink == 0:
+        if self._root.is_removed():
             raise changed(b"", "was removed")  # the system would list it as empty
         for path in (*ancestors(self._below), self._below) if self._below else ():
             found = self._root.lstat(path)

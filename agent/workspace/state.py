@@ -20,15 +20,13 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
-import zstandard
-
 from agent.core.entry import Version
 from agent.core.known import Known
 from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.durable import Durable
 from agent.workspace.failure import failed
-from agent.workspace.rows import ROWS, Versions, pack, unpack
+from agent.workspace.rows import ROWS, UNREADABLE, Versions, pack, unpack
 
 FORMAT: Final = 1
 _MAGIC = b"instep state "
@@ -74,7 +72,7 @@ class State:
             try:
                 # Verified against the checksum already: what is wrong here was written wrong.
                 yield from unpack(self._read(length, at + 4), versions)
-            except (ValueError, KeyError, TypeError, IndexError, zstandard.ZstdError) as error:
+            except UNREADABLE as error:
                 raise _damaged(self._path, f"has an unreadable block ({type(error).__name__})") from error
             at += 4 + length
 
@@ -83,7 +81,7 @@ class State:
         self._file.close()
 
     def _verify(self) -> None:
-        size = os.fstat(self._file.fileno()).st_size
+        self._size = size = os.fstat(self._file.fileno()).st_size
         line = self._file.readline(64)
         if not line.startswith(_MAGIC) or not line.endswith(b"\n") or not line[len(_MAGIC) : -1].isdigit():
             raise _damaged(self._path, "is no state")
@@ -92,9 +90,18 @@ class State:
         if size < len(line) + 4 + _TAIL or not self._sums_up(size):
             raise _damaged(self._path, "does not fit its checksum")
         length = int.from_bytes(self._read(4, len(line)), "little")
-        self.header = json.loads(self._read(length, len(line) + 4))
+        self.header = self._parsed(self._read(length, len(line) + 4))
         self.rows = int.from_bytes(self._read(8, size - _DIGEST - 8), "little")
         self._begin = len(line) + 4 + length
+
+    def _parsed(self, text: bytes) -> dict[str, Any]:
+        try:
+            header = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(self._path, "has a header that is not JSON") from error
+        if not isinstance(header, dict):
+            raise _damaged(self._path, "has a header that is no object")
+        return header
 
     def _sums_up(self, size: int) -> bool:
         digest, at, end = sha256(), 0, size - _DIGEST
@@ -105,6 +112,8 @@ class State:
         return digest.digest() == self._read(_DIGEST, end)
 
     def _read(self, length: int, at: int) -> bytes:
+        if at + length > self._size:
+            raise _damaged(self._path, "ends too early")
         try:
             data = os.pread(self._file.fileno(), length, at)
         except OSError as error:
@@ -163,9 +172,16 @@ def read_state(path: str | bytes) -> State | None:
     file = os.fdopen(fd, "rb")
     try:
         return State(file, name)
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, OSError):
+            raise failed(error, name, "cannot be read") from error
         raise
+
+
+def senseless(path: str) -> StateDamagedError:
+    """Return the error for a state whose header is none that this program writes."""
+    return _damaged(os.fsencode(path), "has a header that makes no sense")
 
 
 def _damaged(path: bytes, what: str) -> StateDamagedError:

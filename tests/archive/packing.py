@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
-from agent.archive.compression import Compression
+from agent.archive.checks import Expected
+from agent.archive.compression import Compression, compression_of
 from agent.archive.limits import DEFAULT_LIMITS, Limits
-from agent.archive.reader import Expected, LayerReader
+from agent.archive.ranged import read_toc
+from agent.archive.reader import LayerReader
+from agent.archive.tar import whiteout_header
+from agent.archive.toc import Toc
+from agent.archive.whole import read_whole
 from agent.archive.writer import LayerWriter, PackedLayer
 from agent.core.digest import digest_of
 from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, Version, Write, toc_order
-from agent.core.item import Item
+from agent.core.item import Item, Linked, Placed, Whiteout
 
 BASE = Version(1_700_000_000_000_000_000, "sha256:" + "ab" * 32)
 OTHER = Version(1_700_000_000_000_000_001, "cd" * 32)
 TIME = 1_700_000_000_123_456_789
+
+
+@dataclass(frozen=True, slots=True)
+class Promised(Expected):
+    """What a layer of ours is promised to be; `toc` is the sha256 (hex) of the entries in its table of contents."""
+
+    toc: str | None = None
 
 
 class Packed(NamedTuple):
@@ -28,8 +41,8 @@ class Packed(NamedTuple):
     written: list[TocEntry]
 
     @property
-    def expected(self) -> Expected:
-        return Expected(digest_of(self.blob), len(self.blob), self.layer.diff_id, self.layer.toc_sha256)
+    def expected(self) -> Promised:
+        return Promised(digest_of(self.blob), len(self.blob), self.layer.diff_id, self.layer.toc_sha256)
 
 
 def directory(path: bytes, **attributes: object) -> Write:
@@ -98,8 +111,35 @@ def read(
     chunk: int = 1 << 16,
 ) -> list[tuple[Item, bytes]]:
     chunks = (blob[at : at + chunk] for at in range(0, len(blob), chunk))
+    if isinstance(expected, Promised) and expected.toc is not None:
+        toc = toc_of(blob, media_type, expected.toc, limits)
+        return list(_sealed(toc, chunks, expected, limits))
     reader = LayerReader(chunks, media_type, expected or Expected(), limits)
     return [(item, b"".join(content)) for item, content in reader]
+
+
+def toc_of(blob: bytes, media_type: str, entries: str, limits: Limits = DEFAULT_LIMITS) -> Toc:
+    compression = compression_of(media_type)
+    return read_toc(
+        lambda start, length: blob[start : start + length], len(blob), compression, sha256=entries, limits=limits
+    )
+
+
+def _sealed(toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: Limits) -> Iterator[tuple[Item, bytes]]:
+    """Read a layer of ours whole, and tell it as the items of its tar."""
+    placed = list(toc.placed())
+    contents = read_whole(toc, chunks, expected, {entry.offset for entry, _ in placed}, limits)
+    found = {entry.offset: b"".join(content) for entry, content in contents}
+    at = 0
+    for path in toc.whiteouts():
+        yield Whiteout(path, at), b""
+        at += len(whiteout_header(path))
+    for entry, to in placed:
+        if to is None:
+            yield Placed(entry.path, entry.node._replace(sha256=b""), entry.offset), found.pop(entry.offset)
+        else:
+            yield Linked(entry.path, to, entry.offset), b""
+    assert not found
 
 
 def digest(data: bytes) -> bytes:

@@ -8,22 +8,27 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from hashlib import sha512
+from hashlib import sha256, sha512
 
 import pytest
 import zstandard
 
+from agent.archive import trailer
+from agent.archive.checks import Expected
 from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
+from agent.archive.frames import Frame
 from agent.archive.gzip import pack_extra, pack_member
 from agent.archive.limits import Limits
-from agent.archive.reader import Expected, LayerReader, read_layer
+from agent.archive.reader import read_layer
 from agent.archive.tar import END
+from agent.archive.toc import TocWriter
+from agent.archive.whole import read_whole
 from agent.core.digest import Digest, digest_of
 from agent.core.entry import Context, Kind, Node, Write
 from agent.core.item import Linked, Opaque, Placed, Whiteout
 from agent.errors import IntegrityError, UnsafeArchiveError
 from tests.archive.forging import DATA, LIES, honest, lying, member
-from tests.archive.packing import digest, file, pack, read, sample
+from tests.archive.packing import Promised, digest, file, pack, read, sample
 
 ZSTD, GZIP, NONE = (media_type_of(compression) for compression in COMPRESSIONS)
 PLAIN = Node(Kind.FILE, 0o644)
@@ -45,16 +50,6 @@ def test_layer_reads_back_as_it_was_written(compression: Compression, chunk: int
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_reader_gives_the_table_of_contents_at_the_end(compression: Compression) -> None:
-    packed = sample(compression)
-    reader = LayerReader([packed.blob], packed.layer.media_type, packed.expected)
-    for _ in reader:
-        assert reader.toc is None
-    assert reader.toc is not None
-    assert list(reader.toc) == packed.written
-
-
-@pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_layer_of_ours_reads_as_anyones_when_no_table_is_promised(compression: Compression) -> None:
     packed = sample(compression)
     expected = replace(packed.expected, toc=None)
@@ -67,11 +62,11 @@ def test_large_contents_are_checked_whether_consumed_or_skipped() -> None:
     data = bytes(range(256)) * 20_000
     packed = pack([file(b"a"), file(b"b")], {b"a": data, b"b": data[::-1]})
     assert [content for _, content in read(packed.blob, ZSTD, packed.expected)] == [data, data[::-1]]
-    assert sum(1 for _ in read_layer([packed.blob], ZSTD, packed.expected)) == 2
-    half = []
-    for _, content in read_layer([packed.blob], ZSTD, packed.expected):
-        half.append(next(content))
+    toc, places = packed.layer.toc, {entry.offset for entry in packed.layer.toc if isinstance(entry, Write)}
+    assert [entry.path for entry, _ in read_whole(toc, [packed.blob], packed.expected, places)] == [b"a", b"b"]
+    half = [next(iter(content)) for _, content in read_whole(toc, [packed.blob], packed.expected, places)]
     assert len(half) == 2
+    assert list(read_whole(toc, [packed.blob], packed.expected, ())) == []
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -87,7 +82,7 @@ def test_any_changed_byte_is_an_integrity_error(compression: Compression) -> Non
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_truncation_anywhere_is_an_integrity_error(compression: Compression) -> None:
     packed = sample(compression)
-    for expected in (packed.expected, Expected(toc=packed.layer.toc_sha256)):
+    for expected in (packed.expected, Promised(toc=packed.layer.toc_sha256)):
         for length in range(0, len(packed.blob), max(1, len(packed.blob) // 150)):
             with pytest.raises(IntegrityError):
                 read(packed.blob[:length], packed.layer.media_type, expected)
@@ -170,7 +165,7 @@ def skippable(data: bytes, magic: int = 0x184D2A50) -> bytes:
     return magic.to_bytes(4, "little") + len(data).to_bytes(4, "little") + data
 
 
-def reshaped(change: Callable[[bytes, bytes], bytes], compression: Compression = "zstd") -> tuple[bytes, Expected]:
+def reshaped(change: Callable[[bytes, bytes], bytes], compression: Compression = "zstd") -> tuple[bytes, Promised]:
     """Our layer, its frames and trailer rearranged, its digest right."""
     packed = honest(compression)
     end = packed.layer.toc.offset
@@ -314,26 +309,42 @@ def test_window_of_2_gib_is_refused() -> None:
         read(blob, ZSTD)
 
 
+def framed(blob: bytes, size: int, compression: Compression = "zstd") -> tuple[bytes, Promised]:
+    """A layer of one frame, its table right."""
+    toc = TocWriter((), compression).finish([Frame(len(blob), size, sha256(blob).digest())])
+    return blob + b"".join(trailer.wrap(compression, toc.payload)), Promised(toc=toc.sha256)
+
+
 def test_window_above_8_mib_is_refused_in_ours() -> None:
-    packed = honest()
     header = zstandard.ZstdCompressionParameters(window_log=24)
     compressor = zstandard.ZstdCompressor(compression_params=header).compressobj(size=9 << 20)
     frame = compressor.compress(bytes(9 << 20)) + compressor.flush()
     assert zstandard.get_frame_parameters(frame).window_size > 8 << 20
+    blob, expected = framed(frame, 9 << 20)
     with pytest.raises(IntegrityError, match="memory"):
-        read(frame, ZSTD, Expected(toc=packed.layer.toc_sha256))
+        read(blob, ZSTD, expected)
 
 
 def test_frame_larger_than_allowed_is_refused_in_ours() -> None:
-    toc = sample().layer.toc_sha256
-    for frame in (
-        zstandard.compress(bytes(17 << 20)),
-        zstandard.ZstdCompressor(write_content_size=False).compress(TAR),
+    for blob, expected in (
+        framed(zstandard.compress(bytes(17 << 20)), 17 << 20),
+        framed(zstandard.ZstdCompressor(write_content_size=False).compress(TAR), len(TAR)),
     ):
-        with pytest.raises(IntegrityError, match="frame"):
-            read(frame, ZSTD, Expected(toc=toc))
-    with pytest.raises(IntegrityError, match="frame"):
-        read(gzip.compress(bytes(17 << 20)), GZIP, Expected(toc=toc))
+        with pytest.raises((IntegrityError, UnsafeArchiveError), match="frame"):
+            read(blob, ZSTD, expected)
+    blob, expected = framed(gzip.compress(bytes(17 << 20)), 17 << 20, "gzip")
+    with pytest.raises(UnsafeArchiveError, match="frame"):
+        read(blob, GZIP, expected)
+
+
+@pytest.mark.parametrize("behind", [zstandard.compress(b""), b"\x5b\x2a\x4d\x18\0\0\0\0", b"x"])
+def test_bytes_behind_a_frame_that_its_length_counts_are_refused(behind: bytes) -> None:
+    for blob, expected in (
+        framed(zstandard.compress(END) + behind, len(END)),
+        framed(gzip.compress(END) + behind, len(END), "gzip"),
+    ):
+        with pytest.raises(IntegrityError, match=r"longer|gzip"):
+            read(blob, ZSTD if blob.startswith(b"(") else GZIP, expected)
 
 
 def test_frame_that_lies_about_its_size_is_refused() -> None:

@@ -8,13 +8,15 @@ from hashlib import sha256
 
 import pytest
 
+from agent.archive.checks import Expected
 from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
-from agent.archive.reader import Expected, LayerReader, read_layer
+from agent.archive.reader import LayerReader, read_layer
 from agent.archive.tar import END, encode_header
-from agent.archive.toc import Toc
-from agent.core.entry import Delete, Kind, Node
+from agent.archive.toc import TocWriter
+from agent.archive.whole import read_whole
+from agent.core.entry import Kind, Node, Write
 from agent.errors import AgentError, IntegrityError
-from tests.archive.packing import BASE, directory, file, pack, running, sample
+from tests.archive.packing import file, pack, running, sample
 
 ZSTD, GZIP, NONE = (media_type_of(compression) for compression in COMPRESSIONS)
 PLAIN = Node(Kind.FILE, 0o644)
@@ -25,12 +27,17 @@ def test_iterator_closed_early_ends_all_threads(compression: Compression) -> Non
     noise = random.Random(1).randbytes(3_000_000)
     contents = {b"f%d" % number: noise for number in range(20)}
     packed = pack([file(path) for path in contents], contents, (), compression)
-    chunks = (packed.blob[at : at + 1000] for at in range(0, len(packed.blob), 1000))
-    items = read_layer(chunks, packed.layer.media_type, packed.expected)
-    next(items)
-    assert len(running()) == 1
-    items.close()
-    assert running() == []
+
+    def chunks() -> Iterator[bytes]:
+        for at in range(0, len(packed.blob), 1000):
+            yield packed.blob[at : at + 1000]
+
+    ours = read_whole(packed.layer.toc, chunks(), packed.expected, {0})
+    for items in (ours, read_layer(chunks(), packed.layer.media_type, Expected())):
+        next(items)
+        assert len(running()) == 1
+        items.close()
+        assert running() == []
 
 
 def test_error_of_the_store_comes_through_and_ends_all_threads() -> None:
@@ -54,7 +61,7 @@ def test_reader_keeps_few_frames_when_the_consumer_is_slow() -> None:
             given += 1
             yield packed.blob[at : at + (1 << 20)]
 
-    items = read_layer(chunks(), NONE, packed.expected)
+    items = read_whole(packed.layer.toc, chunks(), packed.expected, {0})
     next(items)
     assert given <= 12
     items.close()
@@ -67,21 +74,17 @@ def test_size_of_the_tar_is_known_at_the_end() -> None:
     assert reader.size == len(tar)
 
 
-def test_table_of_contents_comes_from_the_blob_read() -> None:
-    packed = pack([Delete(b"a", Kind.DIR, BASE, True), directory(b"b")], {}, (b"a",))
-    reader = LayerReader([packed.blob], ZSTD, packed.expected)
-    list(reader)
-    assert isinstance(reader.toc, Toc)
-    assert [entry.whiteout for entry in reader.toc if isinstance(entry, Delete)] == [True]
-
-
 @pytest.mark.parametrize("size", [100, 3 << 20])
-def test_content_that_is_not_the_promised_one_fails_before_its_end_is_told(size: int) -> None:
+@pytest.mark.parametrize("wanted", [{0}, set()])
+def test_content_that_is_not_the_promised_one_fails_before_its_end_is_told(size: int, wanted: set[int]) -> None:
     packed = pack([file(b"a"), file(b"b")], {b"a": bytes(size), b"b": b"b"}, compression="none")
-    at = next(entry.offset for entry in packed.written if entry.path == b"a")
-    promised = {at: sha256(b"something else").digest()}
+    toc = TocWriter((), "none")
+    for entry in packed.written:
+        assert isinstance(entry, Write)
+        wrong = sha256(b"something else").digest() if entry.path == b"a" else entry.node.sha256
+        toc.add(entry._replace(node=entry.node._replace(sha256=wrong)))
     given: list[bytes] = []
     with pytest.raises(IntegrityError, match="content is not the one"):
-        for _, content in LayerReader([packed.blob], NONE, packed.expected, contents=promised):
+        for _, content in read_whole(toc.finish(packed.layer.frames), [packed.blob], Expected(), wanted):
             given.append(b"".join(content))
     assert given == []

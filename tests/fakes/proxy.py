@@ -6,7 +6,7 @@ import http.client
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -32,9 +32,13 @@ class Fault:
     Attributes:
         status, headers, body: answer this at once (the request's body is read and dropped).
         delay: seconds to wait first; ends early when the proxy is closed.
-        cut_request: take so many bytes of the request's body, then reset the connection.
+        cut_request: pass on so many bytes of the request's body, then break both connections; with 0 the upstream
+            hears nothing.
         cut_response: pass on so many bytes of the answer's body, then close.
+        claim: with `cut_response`, what the answer says of its length: what it would have been (`whole`), what is
+            passed on (`part`), or nothing, so that only the connection's end ends it (`none`).
         lose_answer: let the upstream do it, then close without a word.
+        twice: let the upstream do it two times, and pass on the second answer.
         add: headers to set in the upstream's answer (None: take away).
     """
 
@@ -44,7 +48,9 @@ class Fault:
     delay: float = 0.0
     cut_request: int | None = None
     cut_response: int | None = None
+    claim: str = "whole"
     lose_answer: bool = False
+    twice: bool = False
     add: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -147,10 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = fault or Fault()
         if fault.delay:
             proxy.closing.wait(fault.delay)
-        if fault.cut_request is not None:
-            taken = 0
-            while taken < fault.cut_request and (chunk := self.rfile.read1(fault.cut_request - taken)):
-                taken += len(chunk)
+        if fault.cut_request == 0 or (fault.cut_request and proxy.upstream is None):
             self.reset()
         elif fault.status or proxy.upstream is None:
             if proxy.upstream is not None:
@@ -173,45 +176,58 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def forward(self, upstream: str, seen: Seen, fault: Fault) -> None:
+        chunked = "chunked" in seen.headers.get("Transfer-Encoding", "")
+        framed = chunked or seen.headers.get("Content-Length")
+        body: Iterable[bytes] | None = self.incoming() if framed else None
+        if fault.cut_request and body is not None:
+            body = _first(body, fault.cut_request)
+        if fault.twice:
+            body = None if body is None else list(body)
+            self.pass_on(upstream, seen, body, chunked, Fault(lose_answer=True))
+        try:
+            self.pass_on(upstream, seen, body, chunked, fault)
+        except _CutError:
+            self.reset()
+        if fault.lose_answer:
+            self.close_connection = True
+
+    def pass_on(self, upstream: str, seen: Seen, body: Iterable[bytes] | None, chunked: bool, fault: Fault) -> None:
         host, _, port = upstream.partition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=30)
         try:
-            chunked = "chunked" in seen.headers.get("Transfer-Encoding", "")
             headers = {key: value for key, value in seen.headers.items() if key.lower() not in _HOP}
             if chunked:
                 headers["Transfer-Encoding"] = "chunked"
-            body = self.incoming() if chunked or seen.headers.get("Content-Length") else None
             connection.request(seen.method, seen.path, body, headers, encode_chunked=chunked)
             response = connection.getresponse()
             if fault.lose_answer:
                 response.read()
-                self.close_connection = True
-                return
-            self.relay(response, fault)
+            else:
+                self.relay(response, fault)
         finally:
             connection.close()
 
     def relay(self, response: http.client.HTTPResponse, fault: Fault) -> None:
+        cut = fault.cut_response
+        changed = {key.lower() for key in fault.add} | ({"content-length"} if fault.claim != "whole" else set())
         self.send_response(response.status)
-        changed = {key.lower() for key in fault.add}
         for key, value in response.getheaders():
             if key.lower() not in _HOP | changed | {"date", "server"}:
                 self.send_header(key, value)
         for key, new in fault.add.items():
             if new is not None:
                 self.send_header(key, new)
-        framed = response.getheader("Content-Length") is not None or response.status in (204, 304)
-        if not framed:
+        length = response.getheader("Content-Length")
+        if fault.claim == "part" and cut is not None:
+            self.send_header("Content-Length", str(min(cut, int(length or 0))))
+        if fault.claim == "none" or (length is None and response.status not in (204, 304)):
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
-        left = fault.cut_response
-        while self.command != "HEAD" and (chunk := response.read1(65536 if left is None else min(left, 65536))):
+        while self.command != "HEAD" and (chunk := response.read1(65536 if cut is None else min(cut, 65536))):
             self.wfile.write(chunk)
-            left = None if left is None else left - len(chunk)
-            if left == 0:
-                break
-        if fault.cut_response is not None:
+            cut = None if cut is None else cut - len(chunk)
+        if cut is not None:
             self.close_connection = True
 
     def incoming(self) -> Iterator[bytes]:
@@ -233,3 +249,16 @@ class _Handler(BaseHTTPRequestHandler):
     def reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
+
+
+class _CutError(Exception):
+    """The request's body ends here."""
+
+
+def _first(body: Iterable[bytes], length: int) -> Iterator[bytes]:
+    for chunk in body:
+        yield chunk[:length]
+        length -= len(chunk)
+        if length <= 0:
+            break
+    raise _CutError

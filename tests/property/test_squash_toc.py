@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.archive.checks import Expected
 from agent.archive.ranged import read_entries, read_toc
-from agent.archive.reader import Expected, LayerReader
 from agent.archive.squash_line import format_squashed, parse_squashed
 from agent.archive.toc_line import format_whiteout
 from agent.archive.toc_rules import InTar
+from agent.archive.whole import read_whole
 from agent.archive.writer import SquashWriter
 from agent.core.canonical import canonical
 from agent.core.change import (
@@ -117,16 +118,18 @@ def test_what_a_squash_writes_it_reads_whole_and_by_ranges(layer, compression) -
     writer = SquashWriter(every, gone, content, compression, threads=1)
     blob = b"".join(writer)
     packed = writer.result
-    reader = LayerReader(
-        [blob], packed.media_type, Expected(size=len(blob), diff_id=packed.diff_id, toc=packed.toc_sha256)
-    )
-    assert [item.path for item, _ in reader] == [*gone, *(e.path for e in every if isinstance(e, Kept | Listed))]
-    assert reader.toc is not None
-    assert reader.toc.is_squash
-    read = list(reader.toc.squashed())
+    toc = read_toc(lambda start, length: blob[start : start + length], len(blob), compression, sha256=packed.toc_sha256)
+    every_place = [e.offset for e, _ in toc.placed()]
+    whole = {
+        e.path: b"".join(data)
+        for e, data in read_whole(toc, [blob], Expected(size=len(blob), diff_id=packed.diff_id), every_place)
+    }
+    assert list(whole) == [e.path for e, to in toc.placed() if to is None]
+    assert list(toc.whiteouts()) == gone
+    assert toc.is_squash
+    read = list(toc.squashed())
     assert [type(entry) for entry in read] == [type(entry) for entry in every]
     assert [e.path for e in read if isinstance(e, Tombstone) and e.whiteout] == gone
-    toc = read_toc(lambda start, length: blob[start : start + length], len(blob), compression, sha256=packed.toc_sha256)
     wanted = [e.offset for e in read if isinstance(e, Kept)]
     found = {e.path: b"".join(data) for e, data in read_entries(toc, lambda s, n: iter([blob[s : s + n]]), wanted)}
     for path, data in found.items():

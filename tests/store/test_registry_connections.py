@@ -290,3 +290,10 @@ def test_blob_that_cannot_be_mounted_is_uploaded(
     target.copy_blob(digest, len(BIG), source)
     assert read(target, digest) == BIG
     assert proxy.count("POST") - posts == (1 if status == 202 else 2)
+
+
+def test_a_list_of_tags_whose_answer_breaks_is_read_again(store: RegistryStore, proxy: FaultProxy) -> None:
+    store.put_manifest("tag", image(store), MANIFEST)
+    proxy.on("GET", "/tags/", Fault(cut_response=5), times=2)
+    assert store.tags() == ["tag"]
+    assert proxy.count("GET", "/tags/") == 3

@@ -6,10 +6,8 @@ import os
 import random
 import shutil
 import subprocess
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,20 +67,8 @@ def same(there: Workspaces, one: str, other: str) -> None:
     assert unlike(*trees) == {}
 
 
-@pytest.fixture
-def quick_place(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory where there is one: hundreds of pushes wait for the disk most of the time."""
-    shared = Path("/dev/shm")
-    if not os.access(shared, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=shared) as place:
-        yield Path(place)
-
-
-@pytest.mark.slow
-def test_300_pushes_never_exceed_100_layers_and_lose_no_history(quick_place: Path) -> None:
-    there, rng, ids, most = Workspaces(quick_place), random.Random(7), [], 0
+def test_300_pushes_never_exceed_100_layers_and_lose_no_history(place: Path) -> None:
+    there, rng, ids, most = Workspaces(place), random.Random(7), [], 0
     for number in range(300):
         scribble(there.at("a"), rng, number)
         report = there.push("a", message=f"push {number}")
