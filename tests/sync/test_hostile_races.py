@@ -20,7 +20,7 @@ from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.sentinel import Sentinel
 from tests.fakes.swapping import Swapping
 
-SECONDS = float(os.environ.get("INSTEP_SOAK", "3"))
+SECONDS = float(os.environ.get("INSTEP_SOAK", "2"))
 DIRECTORIES = (b"d", b"d/below", b"d/below/deep", b"e", b"f")
 DECLARED = {0, 11, 31, 40}
 pytestmark = pytest.mark.timeout(60 + 4 * SECONDS)
