@@ -21,7 +21,7 @@ from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.source import Source
 from agent.archive.squash_line import format_squashed, parse_squashed
 from agent.archive.tar import END
-from agent.archive.toc_block import parse_block
+from agent.archive.toc_block import parse_block, parse_squash_block
 from agent.archive.toc_line import HEADER, SQUASH_HEADER, format_entry, format_whiteout, parse_line
 from agent.archive.toc_rules import InTar, SquashRules, TocRules, increasing, is_in_tar, placed
 from agent.archive.zstd import read_blocks, read_header
@@ -116,6 +116,7 @@ class Toc:
         self._limits = limits
         self._keeps = False
         self._kept: list[TocEntry] | None = None
+        self._squashed: list[SquashEntry] | None = None
         self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
         if footer.payload_length != len(payload):
             raise damaged("its table of contents has another length than its footer says")
@@ -126,7 +127,7 @@ class Toc:
             self.__dict__["sha256"] = sha256
 
     def keep(self) -> None:
-        """Keep what is read of a change the first time: who has room for it saves reading it again."""
+        """Keep what is read the first time: who has room for it saves reading it again."""
         self._keeps = True
 
     @cached_property
@@ -180,6 +181,11 @@ class Toc:
         """Whether the layer is a squash."""
         return next(_blocks(self._entry_pieces()), b"").startswith(SQUASH_HEADER)
 
+    @property
+    def may_have_links(self) -> bool:
+        """Whether an entry may be one of several names of a file. No path can spell it: its quotes are escaped."""
+        return any(b'"group":' in block for block in self._entry_blocks())
+
     def __iter__(self) -> Iterator[TocEntry]:
         if self._kept is None and self._keeps:
             self._kept = list(self._checked())
@@ -209,9 +215,17 @@ class Toc:
         """
         if not self.is_squash:
             raise damaged("it is a change, not a squash")
+        if self._squashed is None and self._keeps:
+            self._squashed = list(self._checked_squash())
+        return self._checked_squash() if self._squashed is None else iter(self._squashed)
+
+    def _checked_squash(self) -> Iterator[SquashEntry]:
         rules, marked, end = SquashRules(self.whiteouts()), b"", self.size - len(END)
-        entries: Iterator[SquashEntry] = self._parsed(lambda block: map(parse_squashed, block[:-1].split(b"\n")))
+        entries: Iterator[SquashEntry] = self._parsed(parse_squash_block)
         for entry in entries:
+            if rules.admits_plain_squashed(entry, end):
+                yield entry
+                continue
             link_to = rules.admit_squashed(entry)
             if is_in_tar(entry):
                 _check_place(rules, entry, link_to, end)

@@ -92,6 +92,11 @@ class Directory:
         self._read()
 
     @property
+    def rows(self) -> int:
+        """How many paths are remembered."""
+        return self._state.rows if self._state is not None else 0
+
+    @property
     def is_pulling(self) -> bool:
         """Whether a pull was killed while it wrote into this directory."""
         marker = read_sealed(self._path("pulling"))
