@@ -30,10 +30,10 @@ unit: $(VENV)/.dev
 golden: $(VENV)/.dev
 	INSTEP_GOLDEN=1 $(BIN)/python -m pytest tests/tekton/test_golden.py
 
-# Looks for what breaks the guarantees: schedules of parallel writers, random faults, and bytes that a reader answers
-# wrongly, SECONDS for each search; faults at every single call; 2,000 pushes and pulls on each kind of store. On two idle
-# cores the searches take half an hour for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and
-# from which seeds.
+# Looks for what breaks the guarantees: schedules of parallel writers, random faults, bytes that a reader answers wrongly,
+# races with a process that swaps directories for links, SECONDS for each search; hostile images in every order of their
+# layers; faults at every single call; 2,000 pushes and pulls on each kind of store. On two idle cores the searches take
+# half an hour for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and from which seeds.
 soak: $(VENV)/.dev
 	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA -m soak
 

@@ -65,7 +65,7 @@ def read_toc(
     if not 0 <= offset <= size - length or length < 0:
         raise damaged("its table of contents lies outside of the blob")
     if length > limits.toc:
-        raise excessive(f"its table of contents is larger than {limits.toc} bytes")
+        raise excessive(f"its table of contents is larger than {limits.toc} bytes", limit="toc")
     data = fetch(offset, length)
     toc = Toc(trailer.unwrap(compression, data), limits)
     if digest not in (None, toc.payload_sha256) or toc.sha256 != sha256:

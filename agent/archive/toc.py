@@ -28,6 +28,7 @@ from agent.archive.zstd import read_blocks, read_header
 from agent.core.canonical import canonical
 from agent.core.change import SquashEntry, Tombstone
 from agent.core.entry import Delete, TocEntry
+from agent.core.path import show
 
 _LEVEL: Final = 3
 _BATCH: Final = 256 << 10
@@ -120,7 +121,7 @@ class Toc:
         if footer.payload_length != len(payload):
             raise damaged("its table of contents has another length than its footer says")
         if max(footer.entries_size, footer.frames_size, len(payload)) > limits.toc:
-            raise excessive(f"its table of contents is larger than {limits.toc} bytes")
+            raise excessive(f"its table of contents is larger than {limits.toc} bytes", limit="toc")
         self.text = footer.entries_size
         if sha256 is not None:
             self.__dict__["sha256"] = sha256
@@ -161,7 +162,10 @@ class Toc:
     @cached_property
     def size(self) -> int:
         """Bytes of the tar, end of archive included."""
-        return sum(frame.size for frame in self.frames)
+        size = sum(frame.size for frame in self.frames)
+        if size > self._limits.expanded:
+            raise excessive(f"it expands to more than {self._limits.expanded} bytes", limit="bytes")
+        return size
 
     @cached_property
     def offset(self) -> int:
@@ -235,8 +239,8 @@ class Toc:
         return placed(self.squashed() if self.is_squash else self)
 
     def _parsed(self, parse: Callable[[bytes], Iterable[_Entry | bytes]]) -> Iterator[_Entry]:
-        started, last = False, b""
-        left = self._limits.entries
+        started, last, limits = False, b"", self._limits
+        left = limits.entries
         for block in self._entry_blocks():
             for entry in parse(block):
                 left -= 1
@@ -247,7 +251,11 @@ class Toc:
                     continue
                 started = True
                 if left < 0:
-                    raise excessive(f"its table of contents holds more than {self._limits.entries} entries")
+                    raise excessive(f"its table of contents holds more than {limits.entries} entries", limit="entries")
+                if len(entry.path) > limits.depth and entry.path.count(b"/") >= limits.depth:
+                    raise excessive(
+                        f"a path is deeper than {limits.depth} names", show(entry.path[:300]), limit="depth"
+                    )
                 yield entry
 
     def _whiteouts(self) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from agent.archive import trailer
 from agent.archive.ahead import ahead
 from agent.archive.checks import Expected, Hashing, check_content, hash_for, promised
 from agent.archive.decode import read_frame
-from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
+from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged
 from agent.archive.source import Source
 from agent.archive.tar import BLOCK, END, encode_header, whiteout_header
 from agent.archive.toc import Toc
@@ -95,8 +95,6 @@ def _compare(source: Source, header: bytes, path: bytes) -> None:
 
 def _pieces(toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: Limits) -> Generator[bytes, None, None]:
     """Yield the tar, and check what is known of it and the blob when it is at its end."""
-    if toc.size > limits.expanded:
-        raise excessive(f"it holds more than {limits.expanded} bytes")
     source, diff = Source(promised(chunks, expected), "the blob"), hash_for(expected.diff_id)
     for frame in toc.frames:
         data = read_frame(toc.compression, source, frame, limits)

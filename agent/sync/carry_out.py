@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.known import KEPT, Fingerprint
-from agent.core.path import show
+from agent.core.path import parent, show
 from agent.core.plan import Plan
 from agent.core.prints import Prints
 from agent.core.wanted import Wanted
@@ -32,10 +32,7 @@ def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> Pr
     for entry in steps.make:
         work.make(entry)
     work.link(steps.link)
-    for entry in steps.attributes:
-        stands = writer.set_attributes(entry.path, entry.node)
-        if stands is not None:
-            work.prints.at[entry.path] = stands
+    work.dress(steps)
     work.finish()
     return work.prints
 
@@ -88,11 +85,30 @@ class _Work:
                 continue
             # What stands there is somebody else's file: this name becomes the first of the workspace's own.
             instead[first] = entry.path
-            if entry.node.kind is Kind.FILE:
-                for _, chunks in self._layers.contents(entry.layer, [entry]):
-                    self._say(entry.path, self._writer.write_file(entry.path, entry.node, chunks, verified=True))
+            self._renew(entry)
+
+    def dress(self, steps: Plan) -> None:
+        """Change attributes in place; what has names that the workspace does not know of is made anew."""
+        shared = []
+        for entry in steps.attributes:
+            stands = self._writer.set_attributes(entry.path, entry.node)
+            if stands is None:
+                shared.append(entry)
             else:
-                self.make(entry)
+                self.prints.at[entry.path] = stands
+        stirred = {parent(entry.path) for entry in shared}
+        for row in steps.rows if stirred else ():
+            if row.path in stirred:
+                self._writer.make_dir(row.path, row.node)
+        for entry in shared:
+            self._renew(entry)
+
+    def _renew(self, entry: TreeEntry) -> None:
+        if entry.node.kind is not Kind.FILE:
+            self.make(entry)
+            return
+        for _, chunks in self._layers.contents(entry.layer, [entry]):
+            self._say(entry.path, self._writer.write_file(entry.path, entry.node, chunks, verified=True))
 
     def finish(self) -> None:
         """Give directories their attributes, and say what others had put in the way."""

@@ -12,7 +12,6 @@ from agent.core.image import Image
 from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
 from agent.errors import DivergedError, IntegrityError
-from agent.sync.layers import Layers
 from agent.sync.memory import Memory, parse_memory
 from agent.sync.merging import merged_image
 from agent.sync.options import PushOptions
@@ -166,7 +165,7 @@ class Directory:
         if record.id in memory.union.ids:
             return memory.now(target=target.name)
         union = unite([memory.union.image(target.tag), entry])
-        entries = Layers(target.store, union).toc(union.changes[record.id])
+        entries = target.layers(union).toc(union.changes[record.id])
         known = list(advance(memory.known, entries, record.version))
         return memory.now(target=target.name, union=union, known=known)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import zip_longest
 from typing import TypeAlias
 
 from agent.archive.checks import Expected, Hashing
 from agent.archive.compression import compression_of
+from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged
 from agent.archive.ranged import read_entries, read_toc
 from agent.archive.reader import LayerReader
 from agent.archive.toc import Toc
@@ -25,6 +27,7 @@ from agent.core.item import Item, Placed
 from agent.core.merge import Merged, merge
 from agent.core.union import Union
 from agent.core.wanted import Wanted
+from agent.errors import IntegrityError
 from agent.store.port import Store
 from agent.sync.prefetch import prefetched, read_all
 
@@ -46,22 +49,33 @@ class Layers:
 
     Attributes:
         fetched: how many layers contents were read from.
-        whole: read whole layers only, never ranges.
+        whole: read whole layers only, never ranges, and believe no table of contents before its layer was read.
 
     Args:
         store: the repository that has the layers.
         union: the changes that may be asked for.
         base_store: the repository that has the bases' layers, if it is another.
+        limits: what to refuse.
     """
 
-    def __init__(self, store: Store, union: Union, base_store: Store | None = None, *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        union: Union,
+        base_store: Store | None = None,
+        *,
+        whole: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self.fetched = 0
         self.whole = whole
+        self._limits = limits
         self._store = store
         self._union = union
         self._base_store = base_store or store
         self._room = _KEPT
         self._tocs: dict[str, Toc | list[TocEntry]] = {}
+        self._by_tar: dict[str, Toc] = {}
         self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
         self._prefetched: Callable[[Digest], bytes | None] = lambda digest: None
@@ -182,6 +196,14 @@ class Layers:
         return self._tocs[id_]
 
     def _know(self, layer: Layer, toc: Toc | list[TocEntry]) -> None:
+        if isinstance(toc, Toc):
+            first = self._by_tar.setdefault(layer.diff_id, toc)
+            # A file is found by its layer's diff_id and its place in the tar.
+            if first is not toc and any(one != other for one, other in zip_longest(_files(first), _files(toc))):
+                raise damaged("two tables of contents say different things of one tar", str(layer.diff_id))
+            if self.whole:
+                for _ in read_whole(toc, self._chunks(self._store, layer), _expected(layer), (), self._limits):
+                    pass
         self._tocs[_id_of(layer)] = toc
         if isinstance(toc, Toc) and toc.text <= self._room:
             self._room -= toc.text
@@ -202,10 +224,11 @@ class Layers:
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""
-        if layer.toc is None:
+        encoding = layer.encoding
+        if layer.toc is None or encoding is None:
             return None
-        toc = Toc(layer.toc)
-        return toc if toc.sha256 == layer.entries_sha256 else None
+        toc = Toc(layer.toc, self._limits)
+        return toc if (toc.sha256, toc.payload_sha256) == (layer.entries_sha256, encoding.toc_sha256) else None
 
     def _fetch_toc(self, layer: Layer) -> Toc | None:
         encoding, entries = layer.encoding, layer.entries_sha256
@@ -217,7 +240,8 @@ class Layers:
             return b"".join(self._store.read_blob(layer.digest, start, length))
 
         try:
-            return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=entries, place=place)
+            kind = compression_of(layer.media_type)
+            return read_toc(fetch, layer.size, kind, sha256=entries, place=place, limits=self._limits)
         except MissingTocError:
             if encoding is not None or layer.record is None:
                 raise
@@ -284,12 +308,16 @@ class Layers:
         places = map(wanted.offset, numbers)
         size = wanted.bytes + _HEADER * len(numbers)
         if self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
-            found = read_whole(toc, self._chunks(self._store, here), _expected(here), places)
+            found = read_whole(toc, self._chunks(self._store, here), _expected(here), places, self._limits)
         else:
-            found = read_entries(toc, lambda start, length: self._store.read_blob(here.digest, start, length), places)
+            found = read_entries(
+                toc, lambda start, length: self._store.read_blob(here.digest, start, length), places, self._limits
+            )
         following = iter(numbers)
         for place, content in found:
             yield _fetched(wanted, next(following), place, content)
+        if any(True for _ in following):
+            raise _lacking(here)
 
     def _read_base(self, layers: tuple[Layer, ...], wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
         end = 0
@@ -308,7 +336,10 @@ class Layers:
                 entry = wanted.entry(number)
                 assert entry is not None
                 checked = Hashing(content, sha256(), entry.node.sha256, entry.path)
+                del places[item.offset]
                 yield _fetched(wanted, number, None, checked)
+        if places:
+            raise _lacking(layer)
 
     def _base_items(self, layers: tuple[Layer, ...]) -> Iterator[tuple[int, Iterable[Item]]]:
         start = 0
@@ -320,7 +351,7 @@ class Layers:
 
     def _reader(self, layer: Layer) -> LayerReader:
         store = self._base_store if layer.kind == "base" else self._store
-        return LayerReader(self._chunks(store, layer), layer.media_type, _expected(layer))
+        return LayerReader(self._chunks(store, layer), layer.media_type, _expected(layer), self._limits)
 
     def _chunks(self, store: Store, layer: Layer) -> Iterable[bytes]:
         blob = self._prefetched(layer.digest)
@@ -354,6 +385,19 @@ def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) 
     """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
     origins: list[Change | Squash] = [*changes, *squashes]
     return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
+
+
+def _files(toc: Toc) -> Iterator[tuple[int, bytes, Node]]:
+    """Yield where the files of a tar lie, and what they are."""
+    return (
+        (entry.offset, entry.path, entry.node)
+        for entry, link_to in toc.placed()
+        if link_to is None and entry.node.kind is Kind.FILE
+    )
+
+
+def _lacking(layer: Layer) -> IntegrityError:
+    return damaged("it lacks a content that was promised to be in it", str(layer.diff_id))
 
 
 def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:

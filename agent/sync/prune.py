@@ -41,7 +41,7 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
     Raises:
         AuthError, UnavailableError, IntegrityError: see `agent.errors`. What was deleted by then is in the checkpoint.
     """
-    target = Target(site.open_store, site.target, this_platform(None), site.sleep)
+    target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
     report = PruneReport(target.name, options.dry_run)
     if options.all:
         _prune_all(site, target, report)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from agent.archive.limits import Limits, excessive
 from agent.core.advance import unexamined
 from agent.core.conflict import Conflict
 from agent.core.entry import TreeEntry
@@ -60,7 +61,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
     with open_directory(site, create=True) as directory, ExitStack() as kept:
-        target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep)
+        target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep, site.limits)
         seen = target.look(options.after)
         _warn_of_foreign(site, target, seen)
         goal = _goal(site, target, seen, options)
@@ -76,12 +77,13 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             report.traffic = target.traffic
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
-        layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole)
+        layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole, limits=site.limits)
         merged = layers.merged(goal.union)
         if known is None:
             known = _rebuilt(site, directory, merged)
         rows = kept.enter_context(Spill(site.state))
         steps = plan(known, merged, selection(options.paths), told=layers.told, rows=rows)
+        _check_amount(target, steps, site.limits)
         report = _report(target, goal, steps, merged.conflicts)
         if not steps.changes_nothing:
             directory.mark_pulling()
@@ -102,6 +104,14 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
         report.traffic = target.traffic
         return report
+
+
+def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
+    """Raise UnsafeArchiveError if the whole is more than each of its layers may be."""
+    if len(steps.rows) > limits.entries:
+        raise excessive(f"it holds more than {limits.entries} entries", target.name, limit="entries")
+    if sum(files.bytes for files in steps.fetch.values()) > limits.expanded:
+        raise excessive(f"its files hold more than {limits.expanded} bytes", target.name, limit="bytes")
 
 
 def _same(memory: Memory, target: Target, goal: Goal, options: PullOptions) -> bool:

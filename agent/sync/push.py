@@ -54,7 +54,7 @@ def push(site: Site, options: PushOptions) -> PushReport:
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     with uncollected(), open_directory(site) as directory:
-        target = Target(site.open_store, site.target, this_platform(None), site.sleep)
+        target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
         if target.digest:
             raise UsageError("a digest never changes", subject=target.name, remedy="name a tag to push to")
         memory, done = _start(site, directory, target, options)

@@ -77,7 +77,7 @@ def squashed(
         covers: ids of changes in it, the newest ones of `free`.
     """
     free = target.complete(free)
-    layers = Layers(target.store, free)
+    layers = target.layers(free)
     changes, squashes = layers.changes(free), layers.squashes(free)
     is_agreed = agreed(free, changes, squashes)
     plan = squash(merge(changes, squashes, agreed=is_agreed), covers)

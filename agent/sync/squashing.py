@@ -39,7 +39,7 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
         ConflictError: head is an image of someone else.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target = Target(site.open_store, site.target, this_platform(None), site.sleep)
+    target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
     for _ in range(TRIES - 1):
         with suppress(MissingBlobError):
             report = _squash(site, target, options)

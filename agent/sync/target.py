@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.digest import Digest, digest_of
 from agent.core.foreign import absorb
 from agent.core.image import Image, Platform
@@ -125,10 +126,12 @@ class Target:
         reference: Reference,
         wanted: Platform,
         sleep: Callable[[float], None] = time.sleep,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._open_store = open_store
         self._reference = reference
         self._began = Traffic()
+        self.limits = limits
         self.tag = check_target_tag(reference.tag or "latest")
         self.digest = reference.digest
         self.name = str(reference)
@@ -151,6 +154,10 @@ class Target:
     def traffic(self) -> Traffic:
         """What moved so far."""
         return since(self.store.traffic, self._began) if "store" in self.__dict__ else Traffic()
+
+    def layers(self, union: Union) -> Layers:
+        """Return the layers of changes, to be read."""
+        return Layers(self.store, union, limits=self.limits)
 
     def head(self) -> Located | None:
         """Return the image at the target's own tag (or digest, if it names one), None if there is none."""
@@ -325,7 +332,7 @@ class Target:
         """Return what was seen, head as an image of someone else if it is a copy that lost what a squash says."""
         if seen.head is None:
             return seen
-        layers = Layers(self.store, seen.union)
+        layers = self.layers(seen.union)
         unsure = [layer for layer in seen.union.squashes.values() if layer.encoding is None]
         if all(map(layers.has_toc, unsure)):
             return seen

@@ -355,6 +355,8 @@ DAMAGED = {
     "extended header at the end": pax((b"uid", b"1")) + END,
     "lone zero block": bytes(512) + block(b"a") + END,
     "symbolic link to nothing": block(b"a", b"2") + END,
+    "symbolic link that no system takes": pax((b"linkpath", b"t" * 4096)) + block(b"a", b"2") + END,
+    "directory with a content": block(b"d/", size=512) + block(b"a") + END,
     "sparse map beyond its size": sparse(b"0,4", 3, 4) + END,
     "sparse map that overlaps": sparse(b"0,4,2,4", 9, 8) + END,
     "sparse map of odd length": sparse(b"0,4,2", 9, 4) + END,
@@ -381,6 +383,15 @@ EXCESSIVE = {
     "globals": (
         b"".join(pax((b"k%d" % n, b"x" * 300), flag=b"g") for n in range(3)) + block(b"a") + END,
         Limits(header=800),
+    ),
+    "global headers that nothing follows": (pax((b"k", b"x" * 9), flag=b"g") * 3 + block(b"a") + END, Limits(toc=1500)),
+    "global headers before one entry": (
+        pax((b"k", b"x" * 9), flag=b"g") * 40 + block(b"a") + END,
+        Limits(header=1200),
+    ),
+    "headers in all": (
+        b"".join(pax((b"user.k", b"x" * 300)) + block(b"%d" % n) for n in range(3)) + END,
+        Limits(toc=800),
     ),
     "holes": (
         pax((b"GNU.sparse.size", b"5000"), (b"GNU.sparse.map", b"0,0")) + block(b"a") + END,
