@@ -17,6 +17,7 @@ from tests.fakes.hostile_images import ORDERS, images
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import put_image
 from tests.fakes.sentinel import Sentinel
+from tests.fakes.soaking import SOAK
 from tests.fakes.stranger import Stranger
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
@@ -25,7 +26,7 @@ REFUSED = {30, 31}
 """What is damaged or unsafe."""
 IN_THE_WAY = {11, 31}
 """What stood in the directory before is not the agent's, or stands in the way."""
-RARE = () if os.environ.get("INSTEP_SOAK") else (ORDERS[1], ORDERS[4])
+RARE = () if SOAK else (ORDERS[1], ORDERS[4])
 NAMES = [name for name in images(b"/out") if not name.endswith(RARE)]
 
 
@@ -53,6 +54,7 @@ def place_links(top: bytes, out: bytes) -> None:
         os.symlink(out + b"/victim", os.path.join(top, name))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_beside_the_workspace_changes(sentinel: Sentinel, registry: str, name: str) -> None:
     out, own = os.fsencode(sentinel.path), f"ws-{NAMES.index(name)}"
@@ -70,6 +72,7 @@ def test_nothing_beside_the_workspace_changes(sentinel: Sentinel, registry: str,
     assert sentinel.changes() == {}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(ORDERS[0])])
 def test_a_layer_on_top_of_a_good_image_changes_nothing_either(
     sentinel: Sentinel, memory: MemoryWorkspaces, name: str

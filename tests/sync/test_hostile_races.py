@@ -18,12 +18,13 @@ from agent.errors import AgentError
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.sentinel import Sentinel
+from tests.fakes.soaking import SOAK
 from tests.fakes.swapping import Swapping
 
-SECONDS = float(os.environ.get("INSTEP_SOAK", "2"))
+SECONDS = SOAK or 2.0
 DIRECTORIES = (b"d", b"d/below", b"d/below/deep", b"e", b"f")
 DECLARED = {0, 11, 31, 40}
-pytestmark = pytest.mark.timeout(60 + 4 * SECONDS)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(60 + 4 * SECONDS)]
 
 
 @pytest.fixture
