@@ -18,7 +18,8 @@
     │   └── LostLayerError         a change's own layer is gone (sync/target.py)
     ├── UnsafeArchiveError    31   an archive would leave its root, or exceed a limit
     └── WorkspaceError        40   the directory cannot be read or written
-        └── FileChangedError       a file changed while it was read
+        ├── FileChangedError       a file changed while it was read
+        └── BusyError              another agent is at work in the directory
 
 Each error says what happened, to what, and what to do. The exit code and whether trying again can help are
 attributes of the class, so that they are decided in one place.
@@ -134,5 +135,11 @@ class WorkspaceError(AgentError):
 
 class FileChangedError(WorkspaceError):
     """A file changed while it was read."""
+
+    retryable = True
+
+
+class BusyError(WorkspaceError):
+    """Another agent is at work in the directory, and did not end while this one waited."""
 
     retryable = True

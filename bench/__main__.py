@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import shutil
 import sys
 import time
@@ -10,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import agent
 from bench.machine import describe
 from bench.place import make_place
 from bench.results import Results
 from bench.scale import LARGE_ROOM, MANY_ROOM, measure_large, measure_many
 from bench.source import measure_source
+from bench.start import measure_start
 from bench.table import commands_table, targets_table
 from bench.targets import TARGETS
 from bench.traffic import measure_traffic
@@ -51,7 +54,10 @@ def main() -> int:
     if shutil.which(BINARY) is None:
         print(f"{BINARY} is not installed; on Debian: apt-get install docker-registry", file=sys.stderr)
         return 1
+    # As whoever installs it does: an editable installation is compiled by its first run, if at all.
+    compileall.compile_dir(Path(agent.__file__).parent, quiet=1)
     began, results = time.monotonic(), Results()
+    measure_start(results)
     for name in words.parts or _PARTS:
         results.say(f"-- {name}, {time.monotonic() - began:.0f} s")
         need, measure = _PARTS[name]
@@ -66,7 +72,8 @@ def main() -> int:
 
 def _page(results: Results, seconds: float) -> str:
     said = [*results.notes, *results.missing, f"Machine: {describe(BINARY)}.", f"The run took {seconds:.0f} s."]
-    return "\n".join([_HEAD + "  \n".join(said), "", targets_table(TARGETS, results), commands_table(results)])
+    facts = "".join(f"- {fact}\n" for fact in said)
+    return "\n".join([_HEAD + facts, targets_table(TARGETS, results), commands_table(results)])
 
 
 def _written_by_hand(page: Path) -> str:

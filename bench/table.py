@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.measure import Result
 from bench.results import Results
-from bench.targets import RECEIVED, REQUESTS, SENT, Figure, Target
+from bench.targets import COUNT, RECEIVED, SENT, Figure, Target
 
 
 def targets_table(targets: Iterable[Target], results: Results) -> str:
@@ -35,7 +35,7 @@ def _commands(results: Results) -> Iterator[Sequence[str]]:
             f"{result.seconds:.3f}",
             f"{result.cpu:.3f}" if result.cpu else "",
             f"{result.rss / (1 << 20):.0f} MiB" if result.rss else "",
-            _counted(result, result.requests, REQUESTS),
+            _counted(result, result.requests, COUNT),
             "" if result.connections is None else str(result.connections),
             _counted(result, result.received, RECEIVED),
             _counted(result, result.sent, SENT),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bench.measure import Result
 from bench.scale import FEW, MANY
+from bench.start import PYTHON, REQUESTS, VERSION
 from bench.traffic import ROUND_TRIP, WRITERS
 
 
@@ -31,7 +32,7 @@ class Figure:
 
 SECONDS = Figure(lambda result: result.seconds, "{:.3f} s")
 MEMORY = Figure(lambda result: result.rss / (1 << 20), "{:.0f} MiB")
-REQUESTS = Figure(lambda result: float(result.requests or 0), "{:.0f}")
+COUNT = Figure(lambda result: float(result.requests or 0), "{:.0f}")
 RECEIVED = Figure(lambda result: (result.received or 0) / (1 << 20), "{:.2f} MiB")
 SENT = Figure(lambda result: (result.sent or 0) / (1 << 20), "{:.2f} MiB")
 
@@ -80,7 +81,6 @@ class Target:
         return self.figure.of(found[label]) - start
 
 
-_REQUESTS = "python -c 'import requests'"
 _MIB, _MS, _TRIPS = "{:.0f} MiB", "{:.0f} ms", "{:.1f} round trips"
 
 
@@ -89,12 +89,16 @@ def _ratio(work: str, beside: str, own: str, other: str, limit: float, figure: F
     return Target(work, beside, f"agent {own}", other, limit, figure, form=form)
 
 
+def _unchanged(work: str, start: str) -> Target:
+    return Target(work, "`find -printf` of the tree", "agent push, nothing", "find -printf", 3, start=start)
+
+
 def _memory(work: str) -> Target:
     return Target(f"peak memory of {work}", "", f"agent {work}", None, 250, MEMORY, form=_MIB)
 
 
 def _count(work: str, own: str, limit: int) -> Target:
-    return Target(f"requests of {work}", "", f"agent {own}", None, limit, REQUESTS, form="{:.0f}")
+    return Target(f"requests of {work}", "", f"agent {own}", None, limit, COUNT, form="{:.0f}")
 
 
 def _trips(work: str, limit: int) -> Target:
@@ -107,22 +111,8 @@ TARGETS = (
     _ratio("full push", r"`tar \| zstd -1 -T2` to a file", "push, full", "tar, zstd -1 -T2", 1.6),
     _ratio("full push", "`umoci repack`, `skopeo copy`", "push, full", "umoci repack, skopeo copy", 0.3),
     _ratio("full push", "`restic backup`, first", "push, full", "restic backup, first", 0.5),
-    Target(
-        "push after no change, less the start of Python and `requests`",
-        "`find -printf` of the tree",
-        "agent push, nothing",
-        "find -printf",
-        3,
-        start=_REQUESTS,
-    ),
-    Target(
-        "the same, less the start of Python alone",
-        "`find -printf` of the tree",
-        "agent push, nothing",
-        "find -printf",
-        3,
-        start="python -c pass",
-    ),
+    _unchanged("push after no change, less the start of Python", PYTHON),
+    _unchanged("the same, less the import of `requests`, too", REQUESTS),
     _ratio("push after 1 % of files changed", "`restic backup`, second", "push, 1 %", "restic backup, 1 %", 0.35),
     _ratio("bytes uploaded for that 1 %", r"`tar \| zstd` of those files", "push, 1 %", "tar, zstd, 1 %", 1.1, SENT),
     _ratio("full pull", r"`zstd -d \| tar -x`", "pull, full", "zstd -d, tar -x", 1.3),
@@ -136,14 +126,12 @@ TARGETS = (
     _ratio("pull of 1 % into an up-to-date directory", "full pull", "pull, 1 %", "agent pull, full", 0.2),
     _ratio("sparse pull of a directory, 1 % of the bytes", "full pull", "pull, part", "agent pull, full", 0.15),
     _ratio("bytes moved for that part", "full pull", "pull, part", "agent pull, full", 0.05, RECEIVED),
-    Target(
-        "`agent --version`", "`python -c pass`", "agent --version", "python -c pass", 100, unit=1e-3, form=_MS + " more"
-    ),
+    Target("`agent --version`", "`python -c pass`", VERSION, PYTHON, 100, unit=1e-3, form=_MS + " more"),
     Target(
         "`agent pull` of an unchanged workspace",
         "`python -c 'import requests'`",
         "agent pull, nothing",
-        _REQUESTS,
+        REQUESTS,
         150,
         unit=1e-3,
         form=_MS + " more",
@@ -161,7 +149,7 @@ TARGETS = (
             f"agent push, {label}, {MANY:,} files",
             f"agent push, {label}, {FEW:,} files",
             11,
-            start=_REQUESTS,
+            start=REQUESTS,
         )
         for work, label in (("nothing", "nothing"), ("one changed file", "one changed"))
     ),

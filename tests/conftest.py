@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 
+pytest_plugins = ["tests.leaks"]
+
 # The same examples every time; HYPOTHESIS_PROFILE=random looks for new ones.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("random", deadline=None, print_blob=True)

@@ -50,9 +50,9 @@ class Decoder:
         for data in steps():
             produced += len(data)
             if produced > limits.expanded:
-                raise excessive(f"it expands to more than {limits.expanded} bytes")
+                raise excessive(f"it expands to more than {limits.expanded} bytes", limit="bytes")
             if produced > limits.free and produced > limits.ratio * source.offset:
-                raise excessive(f"it expands more than {limits.ratio} times")
+                raise excessive(f"it expands more than {limits.ratio} times", limit="ratio")
             yield data
 
     def _zstd(self) -> Iterator[bytes]:

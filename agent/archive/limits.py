@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from agent.errors import IntegrityError, UnsafeArchiveError
 
@@ -12,14 +14,15 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what is read. All of them hold for one layer.
+    """Bounds on what is read. All of them hold for one layer; `expanded` and `entries` for what a pull writes, too.
 
     Attributes:
         expanded: bytes of the tar, and bytes of all contents with holes filled.
         entries: members of the tar, lines of a table of contents.
         depth: names in one path.
         header: bytes of one extended header; the common readers written in Go stop at 1 MiB too.
-        toc: bytes of a table of contents, before and after decompression.
+        toc: bytes of a table of contents, before and after decompression; of a tar of others, of what it has instead,
+            extended headers.
         frame: bytes of tar in one frame of ours.
         window: bytes of zstd window in a frame of ours.
         foreign_window: bytes of zstd window in a layer of others (`zstd --long=27`).
@@ -43,6 +46,19 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+OPTIONS: Final[Mapping[str, str]] = {
+    "bytes": "expanded",
+    "entries": "entries",
+    "depth": "depth",
+    "toc": "toc",
+    "ratio": "ratio",
+}
+"""What users may set, by the names they know (`--limit NAME=N`), as fields of `Limits`."""
+
+
+def limits_of(numbers: Mapping[str, int]) -> Limits:
+    """Return the limits with those that `numbers` names, of `OPTIONS`, set."""
+    return replace(DEFAULT_LIMITS, **{OPTIONS[name]: number for name, number in numbers.items()})
 
 
 def damaged(what: str, subject: str = "layer") -> IntegrityError:
@@ -52,6 +68,10 @@ def damaged(what: str, subject: str = "layer") -> IntegrityError:
     )
 
 
-def excessive(what: str, subject: str = "layer") -> UnsafeArchiveError:
-    """Return the error for an archive that goes beyond a limit."""
-    return UnsafeArchiveError(what, subject=subject, remedy="do not use the image unless you trust its author")
+def excessive(what: str, subject: str = "layer", *, limit: str | None = None) -> UnsafeArchiveError:
+    """Return the error for an archive that goes beyond a limit; `limit` is its name in `OPTIONS`, if it has one."""
+    remedy = "do not use the image unless you trust its author"
+    if limit is not None:
+        assert limit in OPTIONS
+        remedy += f"; then allow more with --limit {limit}=N"
+    return UnsafeArchiveError(what, subject=subject, remedy=remedy)

@@ -6,7 +6,7 @@ from agent.archive.header import KINDS, Fields, parse_number
 from agent.archive.limits import Limits, damaged, excessive
 from agent.core.entry import Kind, Node
 from agent.core.item import Item, Linked, Opaque, Placed, Whiteout
-from agent.core.path import OPAQUE, WHITEOUT, check_path, show
+from agent.core.path import OPAQUE, WHITEOUT, check_path, is_target, show
 from agent.errors import UnsafeArchiveError
 
 _DEVICE_MAX = (1 << 32) - 1
@@ -27,13 +27,14 @@ def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
     kind = KINDS[fields.flag]
     path = normalise(fields.name)
     if kind is Kind.FILE and fields.name.endswith(b"/"):
+        # Some readers then pass over the content, for others it is the next header.
         if fields.size:
-            raise damaged("a file's name ends as a directory's, and it has content", show(path[:300]))
+            raise damaged("a file's name ends as a directory's, and it has content", show(path[:300]) or ".")
         kind = Kind.DIR
     if not path and kind is Kind.DIR:
         return None
     if path.count(b"/") >= limits.depth:
-        raise excessive("a path is deeper than the limit", show(path[:300]))
+        raise excessive(f"a path is deeper than {limits.depth} names", show(path[:300]), limit="depth")
     if WHITEOUT in path:
         marker = _marker(path, kind, offset)
         if marker is not None:
@@ -60,7 +61,7 @@ def _node(path: bytes, kind: Kind, fields: Fields) -> Node:
     if kind is Kind.FILE:
         return Node(kind, mode, uid, gid, mtime, size, b"", b"", (0, 0), xattrs)
     if kind is Kind.LINK:
-        if not target or b"\0" in target:
+        if not is_target(target):
             raise damaged("a symbolic link has no valid target", show(path))
         return Node(kind, 0o777, uid, gid, mtime, 0, b"", target, (0, 0), xattrs)
     device = (0, 0)

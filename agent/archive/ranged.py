@@ -65,7 +65,7 @@ def read_toc(
     if not 0 <= offset <= size - length or length < 0:
         raise damaged("its table of contents lies outside of the blob")
     if length > limits.toc:
-        raise excessive(f"its table of contents is larger than {limits.toc} bytes")
+        raise excessive(f"its table of contents is larger than {limits.toc} bytes", limit="toc")
     data = fetch(offset, length)
     toc = Toc(trailer.unwrap(compression, data), limits)
     if digest not in (None, toc.payload_sha256) or toc.sha256 != sha256:
@@ -83,12 +83,16 @@ def _find(fetch: Callable[[int, int], bytes], size: int, compression: Compressio
 
 
 class _Part(NamedTuple):
-    """An entry that is wanted, and where its content lies: in its own place, or that of its group's first name."""
+    """An entry that is wanted, and where its content lies: in its own place, or that of its group's first name.
+
+    `offset` and `end` are those of the first name's header and content, which has `size` bytes.
+    """
 
     offset: int
-    header: bytes
+    first: InTar
     entry: InTar
     size: int
+    end: int
 
 
 def read_entries(
@@ -132,7 +136,8 @@ def _find_parts(toc: Toc, wanted: frozenset[int]) -> list[_Part]:
             missing.discard(entry.offset)
             first = entry if link_to is None else firsts[link_to]
             size = first.node.size if first.node.kind is Kind.FILE else 0
-            parts.append(_Part(first.offset, encode_header(first.path, first.node), entry, size))
+            end = first.offset + len(encode_header(first.path, first.node)) + size
+            parts.append(_Part(first.offset, first, entry, size, end))
     if missing:
         raise damaged(f"its table of contents has no entry at {min(missing)}")
     return sorted(parts, key=lambda part: part.offset)
@@ -146,7 +151,7 @@ def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> I
     for part in parts:
         if part.offset < end:
             raise damaged("its entries overlap", show(part.entry.path))
-        end = part.offset + len(part.header) + part.size
+        end = part.end
         first = bisect_right(starts, part.offset) - 1
         last = bisect_right(starts, end - 1) - 1
         if last >= len(toc.frames):
@@ -160,7 +165,8 @@ def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> I
         source = Source(pieces, "the tar")
         for part, (before, within) in zip(parts, places, strict=True):
             source.skip(sizes[before] + within - source.offset)
-            if source.take(len(part.header)) != part.header:
+            header = encode_header(part.first.path, part.first.node)
+            if source.take(len(header)) != header:
                 raise damaged("its header is not the one that the table of contents describes", show(part.entry.path))
             yield from _read_content(part, source)
 

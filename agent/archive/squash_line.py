@@ -70,14 +70,14 @@ def _fields(entry: SquashEntry) -> dict[str, Any]:
             said = {key: number for key, number in place.items() if number}
             return {"op": "kept", **_node(entry.node), **said, "version": _version(entry.version)}
         case Grouped():
-            return {"op": "grouped", "version": _version(entry.version), "of": _id(entry.of), "group": entry.group}
+            return {"op": "grouped", "version": _version(entry.version), "of": check_id(entry.of), "group": entry.group}
         case Touched():
             mtime = {"mtime": entry.mtime} if entry.mtime else {}
             return {"op": "touched", "version": _version(entry.version), "by": _version(entry.by), **mtime}
         case Claim():
             value = {} if entry.value is None else {"value": _node(entry.value)}
             seen = {} if entry.seen is None else {"seen": _seen(entry.seen)}
-            return {"op": "claim", "of": _id(entry.of), **value, **seen}
+            return {"op": "claim", "of": check_id(entry.of), **value, **seen}
 
 
 def _node(node: Node) -> dict[str, Any]:
@@ -103,7 +103,8 @@ def _seen(seen: Seen) -> Any:
     return _version(seen) if isinstance(seen, Version) else seen
 
 
-def _id(text: Any) -> str:
+def check_id(text: Any) -> str:
+    """Return the id of a change that `text` is; raise ValueError if it is none."""
     if type(text) is not str or not _ID.fullmatch(text):
         raise ValueError("an id is none")
     return text
@@ -125,7 +126,7 @@ def _parse(value: Any) -> SquashEntry | bytes:
         return Kept(path, node_from_json(value), version_from_json(value["version"]), *place_from_json(value))
     if op == "grouped":
         group = integer(value["group"], 1, _GROUP_MAX)
-        return Grouped(path, version_from_json(value["version"]), _id(value["of"]), group)
+        return Grouped(path, version_from_json(value["version"]), check_id(value["of"]), group)
     if op == "touched":
         mtime = integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1)
         return Touched(path, version_from_json(value["version"]), mtime, version_from_json(value["by"]))
@@ -133,5 +134,5 @@ def _parse(value: Any) -> SquashEntry | bytes:
         claimed = node_from_json(value["value"]) if "value" in value else None
         if claimed is not None and claimed != claim_value(claimed):
             raise ValueError("a claim says what cannot conflict")
-        return Claim(path, _id(value["of"]), claimed, seen_from_json(value.get("seen")))
+        return Claim(path, check_id(value["of"]), claimed, seen_from_json(value.get("seen")))
     raise ValueError("an operation is not known")

@@ -21,13 +21,14 @@ from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.source import Source
 from agent.archive.squash_line import format_squashed, parse_squashed
 from agent.archive.tar import END
-from agent.archive.toc_block import parse_block
+from agent.archive.toc_block import parse_block, parse_squash_block
 from agent.archive.toc_line import HEADER, SQUASH_HEADER, format_entry, format_whiteout, parse_line
 from agent.archive.toc_rules import InTar, SquashRules, TocRules, increasing, is_in_tar, placed
 from agent.archive.zstd import read_blocks, read_header
 from agent.core.canonical import canonical
 from agent.core.change import SquashEntry, Tombstone
 from agent.core.entry import Delete, TocEntry
+from agent.core.path import show
 
 _LEVEL: Final = 3
 _BATCH: Final = 256 << 10
@@ -69,13 +70,15 @@ class TocWriter:
         self._flush()
         if self._deflate is not None:
             self._parts.append(self._deflate.flush())
-        entries = b"".join(self._parts)
-        self._parts.clear()
         table = _format_frames(self._compression, frames)
         packed = table if self._deflate is None else zstandard.ZstdCompressor(level=_LEVEL).compress(table)
         method = trailer.STORED if self._deflate is None else trailer.ZSTD
-        footer = trailer.Footer(len(entries), self._size, len(packed), len(table), method)
-        return Toc(b"".join((entries, packed, trailer.format_footer(footer))), sha256=self._hash.hexdigest())
+        length = sum(map(len, self._parts))
+        footer = trailer.Footer(length, self._size, len(packed), len(table), method)
+        # Joined once: of a million paths this is what takes the most memory.
+        payload = b"".join((*self._parts, packed, trailer.format_footer(footer)))
+        self._parts.clear()
+        return Toc(payload, sha256=self._hash.hexdigest())
 
     def _add(self, line: bytes) -> None:
         self._lines.append(line)
@@ -115,17 +118,18 @@ class Toc:
         self._limits = limits
         self._keeps = False
         self._kept: list[TocEntry] | None = None
+        self._squashed: list[SquashEntry] | None = None
         self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
         if footer.payload_length != len(payload):
             raise damaged("its table of contents has another length than its footer says")
         if max(footer.entries_size, footer.frames_size, len(payload)) > limits.toc:
-            raise excessive(f"its table of contents is larger than {limits.toc} bytes")
+            raise excessive(f"its table of contents is larger than {limits.toc} bytes", limit="toc")
         self.text = footer.entries_size
         if sha256 is not None:
             self.__dict__["sha256"] = sha256
 
     def keep(self) -> None:
-        """Keep what is read of a change the first time: who has room for it saves reading it again."""
+        """Keep what is read the first time: who has room for it saves reading it again."""
         self._keeps = True
 
     @cached_property
@@ -160,7 +164,10 @@ class Toc:
     @cached_property
     def size(self) -> int:
         """Bytes of the tar, end of archive included."""
-        return sum(frame.size for frame in self.frames)
+        size = sum(frame.size for frame in self.frames)
+        if size > self._limits.expanded:
+            raise excessive(f"it expands to more than {self._limits.expanded} bytes", limit="bytes")
+        return size
 
     @cached_property
     def offset(self) -> int:
@@ -175,6 +182,11 @@ class Toc:
     def is_squash(self) -> bool:
         """Whether the layer is a squash."""
         return next(_blocks(self._entry_pieces()), b"").startswith(SQUASH_HEADER)
+
+    @property
+    def may_have_links(self) -> bool:
+        """Whether an entry may be one of several names of a file. No path can spell it: its quotes are escaped."""
+        return any(b'"group":' in block for block in self._entry_blocks())
 
     def __iter__(self) -> Iterator[TocEntry]:
         if self._kept is None and self._keeps:
@@ -205,9 +217,17 @@ class Toc:
         """
         if not self.is_squash:
             raise damaged("it is a change, not a squash")
+        if self._squashed is None and self._keeps:
+            self._squashed = list(self._checked_squash())
+        return self._checked_squash() if self._squashed is None else iter(self._squashed)
+
+    def _checked_squash(self) -> Iterator[SquashEntry]:
         rules, marked, end = SquashRules(self.whiteouts()), b"", self.size - len(END)
-        entries: Iterator[SquashEntry] = self._parsed(lambda block: map(parse_squashed, block[:-1].split(b"\n")))
+        entries: Iterator[SquashEntry] = self._parsed(parse_squash_block)
         for entry in entries:
+            if rules.admits_plain_squashed(entry, end):
+                yield entry
+                continue
             link_to = rules.admit_squashed(entry)
             if is_in_tar(entry):
                 _check_place(rules, entry, link_to, end)
@@ -221,8 +241,8 @@ class Toc:
         return placed(self.squashed() if self.is_squash else self)
 
     def _parsed(self, parse: Callable[[bytes], Iterable[_Entry | bytes]]) -> Iterator[_Entry]:
-        started, last = False, b""
-        left = self._limits.entries
+        started, last, limits = False, b"", self._limits
+        left = limits.entries
         for block in self._entry_blocks():
             for entry in parse(block):
                 left -= 1
@@ -233,7 +253,11 @@ class Toc:
                     continue
                 started = True
                 if left < 0:
-                    raise excessive(f"its table of contents holds more than {self._limits.entries} entries")
+                    raise excessive(f"its table of contents holds more than {limits.entries} entries", limit="entries")
+                if len(entry.path) > limits.depth and entry.path.count(b"/") >= limits.depth:
+                    raise excessive(
+                        f"a path is deeper than {limits.depth} names", show(entry.path[:300]), limit="depth"
+                    )
                 yield entry
 
     def _whiteouts(self) -> Iterator[bytes]:

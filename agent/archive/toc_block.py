@@ -1,7 +1,8 @@
 """Many lines of a table of contents at once, ordinary files at the speed of one regular expression.
 
 A workspace has a hundred thousand of these: they are taken apart in one sweep over a block of lines, and what all files
-of a directory share is looked at once. Any other line goes to `toc_line`, which decides what is canonical.
+of a directory share is looked at once. Any other line goes to `toc_line` or `squash_line`, which decide what is
+canonical.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from agent.archive.pax import TIME_MAX
+from agent.archive.squash_line import check_id, parse_squashed
 from agent.archive.toc_line import ID_MAX, check_directory, integer, malformed, parse_line, parse_version
+from agent.core.change import Claim, Kept, SquashEntry
 from agent.core.entry import Kind, Node, TocEntry, Write
 from agent.errors import UnsafeArchiveError
 
@@ -20,11 +23,20 @@ _FILE: Final = Kind.FILE
 _SIZE_MAX: Final = 1 << 62
 _TEXT = r'[^"\\\x00-\x1f\x80-\xff]'
 _NAME = r'[^"\\/\x00-\x1f\x80-\xff]{1,255}+'
-_LINES = re.compile(
-    r'(\{(?:"gid":[1-9][0-9]{0,9}+,)?+"kind":"file","mode":(?:0|[1-9][0-9]{0,3}+),)(?:"mtime":(-?[1-9][0-9]{0,27}+),)?+'
-    rf'(?:"offset":([1-9][0-9]{{0,18}}+),)?+"op":"write","path":"((?:{_TEXT}*/)?+)(?!\.wh\.|\.{{1,2}}")({_NAME})"'
-    r'(?:,"seen":(\[[^\]\n]++\]))?+,"sha256":"([0-9a-f]{64})"(?:,"size":([1-9][0-9]{0,18}+))?+'
-    r'((?:,"uid":[1-9][0-9]{0,9}+)?+\})\n|([^\n]*+)\n'
+_MODE = r'"kind":"file","mode":(?:0|[1-9][0-9]{0,3}+),'
+_PATH = rf'"path":"((?:{_TEXT}*/)?+)(?!\.wh\.|\.{{1,2}}")({_NAME})"'
+_PLACE = (
+    rf'(\{{(?:"gid":[1-9][0-9]{{0,9}}+,)?+{_MODE})(?:"mtime":(-?[1-9][0-9]{{0,27}}+),)?+'
+    r'(?:"offset":([1-9][0-9]{0,18}+),)?+'
+)
+_VERSION = r"(\[[^\]\n]++\])"
+_CONTENT = r'"sha256":"([0-9a-f]{64})"(?:,"size":([1-9][0-9]{0,18}+))?+((?:,"uid":[1-9][0-9]{0,9}+)?+'
+_OTHER = r"|([^\n]*+)\n"
+_WRITES = re.compile(rf'{_PLACE}"op":"write",{_PATH}(?:,"seen":{_VERSION})?+,{_CONTENT}\}})\n{_OTHER}')
+_KEPT = re.compile(
+    rf'{_PLACE}"op":"kept",{_PATH},{_CONTENT}),"version":{_VERSION}\}}\n'
+    rf'|\{{"of":"([^"\n]++)","op":"claim",{_PATH}(?:,"seen":{_VERSION})?+,"value":'
+    rf'(\{{{_MODE})"sha256":"([0-9a-f]{{64}})"\}}\}}\n{_OTHER}'
 )
 _new: Any = tuple.__new__
 
@@ -38,23 +50,59 @@ def parse_block(block: bytes) -> list[TocEntry | bytes]:
     entries: list[TocEntry | bytes] = []
     add = entries.append
     # Latin-1 maps each byte to one character: numbers and hashes are read from text faster than from bytes.
-    for head, time, at, directory, name, seen, digest, length, tail, other in _LINES.findall(block.decode("latin-1")):
+    for head, time, at, directory, name, seen, digest, length, tail, other in _WRITES.findall(block.decode("latin-1")):
         if not digest:
             add(parse_line(other.encode("latin-1")))
             continue
         try:
-            mode, uid, gid = _owner(head, tail)
-            if directory:
-                _directory(directory)
             version = parse_version(seen.encode()) if seen else None
-        except (ValueError, UnsafeArchiveError) as error:
+            node, offset = _file(head, time, at, directory, digest, length, tail)
+        except (ValueError, TypeError, UnsafeArchiveError) as error:
             raise malformed(f"{directory}{name}".encode("latin-1")) from error
-        mtime, offset, size = int(time or 0), int(at or 0), int(length or 0)
-        if offset & 511 or offset > _SIZE_MAX or size > _SIZE_MAX or not -TIME_MAX <= mtime < TIME_MAX:
-            raise malformed(f"{directory}{name}".encode("latin-1"))
-        node = _new(Node, (_FILE, mode, uid, gid, mtime, size, bytes.fromhex(digest), b"", (0, 0), ()))
         add(_new(Write, ((directory + name).encode(), node, version, offset, 0)))
     return entries
+
+
+def parse_squash_block(block: bytes) -> list[SquashEntry | bytes]:
+    """Return what each line of `block` of a squash says; as `squash_line.parse_squashed`.
+
+    Raises:
+        IntegrityError: a line is not exactly what would be written for a valid value.
+    """
+    entries: list[SquashEntry | bytes] = []
+    add = entries.append
+    for line in _KEPT.findall(block.decode("latin-1")):
+        head, time, at, directory, name, digest, length, tail, version, of, above, last, seen, value, claimed, other = (
+            line
+        )
+        try:
+            if digest:
+                node, offset = _file(head, time, at, directory, digest, length, tail + "}")
+                kept = parse_version(version.encode())
+                add(_new(Kept, ((directory + name).encode(), node, kept, offset, 0)))
+            elif claimed:
+                if above:
+                    _directory(above)
+                mode, _, _ = _owner(value, "}")
+                node = _new(Node, (_FILE, mode, 0, 0, 0, 0, bytes.fromhex(claimed), b"", (0, 0), ()))
+                stood = parse_version(seen.encode()) if seen else None
+                add(_new(Claim, ((above + last).encode(), check_id(of), node, stood)))
+            else:
+                add(parse_squashed(other.encode("latin-1")))
+        except (ValueError, TypeError, UnsafeArchiveError) as error:
+            raise malformed(f"{directory}{above}{name}{last}".encode("latin-1")) from error
+    return entries
+
+
+def _file(head: str, time: str, at: str, directory: str, digest: str, length: str, tail: str) -> tuple[Node, int]:
+    """Return the attributes and the place of a file; raise ValueError or UnsafeArchiveError if they are none."""
+    mode, uid, gid = _owner(head, tail)
+    if directory:
+        _directory(directory)
+    mtime, offset, size = int(time or 0), int(at or 0), int(length or 0)
+    if offset & 511 or offset > _SIZE_MAX or size > _SIZE_MAX or not -TIME_MAX <= mtime < TIME_MAX:
+        raise ValueError("a number is out of range")
+    return _new(Node, (_FILE, mode, uid, gid, mtime, size, bytes.fromhex(digest), b"", (0, 0), ())), offset
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,7 @@ from agent.archive.limits import damaged
 from agent.archive.pax import TIME_MAX
 from agent.core.canonical import canonical, name_from_json, name_to_json
 from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Version, Write, Xattrs
-from agent.core.path import NAME_MAX, WHITEOUT, check_path, show
+from agent.core.path import NAME_MAX, WHITEOUT, check_path, is_target, show
 from agent.errors import IntegrityError, UnsafeArchiveError
 
 HEADER: Final = b'{"format":1}\n'
@@ -197,7 +197,7 @@ def node_from_json(value: dict[str, Any]) -> Node:
         (integer(major, 0, _DEVICE_MAX), integer(minor, 0, _DEVICE_MAX)),
         _xattrs(value.get("xattrs", [])),
     )
-    if (kind is Kind.LINK) != bool(target) or b"\0" in target or (kind is Kind.LINK and node.mode != 0o777):
+    if not (is_target(target) and node.mode == 0o777 if kind is Kind.LINK else not target):
         raise ValueError("a symbolic link has no valid target or mode, or another kind has one")
     if node.device != (0, 0) and kind not in (Kind.CHAR, Kind.BLOCK):
         raise ValueError("something that is no device has a number")

@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeGuard
 
 from agent.archive.limits import damaged
 from agent.archive.tar import BLOCK, padded
-from agent.core.change import Kept, Listed, SquashEntry, Tombstone, squash_order
+from agent.core.change import Claim, Kept, Listed, SquashEntry, Tombstone, squash_order
 from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.path import show
 from agent.errors import IntegrityError
@@ -64,16 +64,20 @@ class TocRules:
         if type(entry) is not Write:
             return False
         path, node, _, offset, group = entry
+        if path <= self._path or not self._is_plain(path, node, offset, group, end):
+            return False
+        self._path, self._rank = path, 2
+        return True
+
+    def _is_plain(self, path: bytes, node: Node, offset: int, group: int, end: int) -> bool:
         if (
             group
             or node[0] is not _FILE
             or self._whiteout is not None
-            or path <= self._path
             or not self._end <= offset < end
             or path.rpartition(b"/")[0] != self._parent
         ):
             return False
-        self._path, self._rank = path, 2
         self._end = offset + BLOCK + (node[5] + BLOCK - 1 & -BLOCK)
         return True
 
@@ -154,6 +158,25 @@ class SquashRules(TocRules):
         self._last: SquashEntry | None = None
         self._registers: set[bool] = set()
         self._listing: Listed | None = None
+
+    def admits_plain_squashed(self, entry: SquashEntry, end: int) -> bool:
+        """As `admits_plain`: a file that is kept, then what the one change that wrote it claims there."""
+        last = self._last
+        if last is None:
+            return False
+        if type(entry) is Claim:
+            if type(last) is not Kept or last.path != entry.path:
+                return False
+        elif type(entry) is Kept:
+            path, node, _, offset, group = entry
+            if path <= last.path or not self._is_plain(path, node, offset, group, end):
+                return False
+            self._registers = {False}
+            self._listing = None
+        else:
+            return False
+        self._last = entry
+        return True
 
     def admit_squashed(self, entry: SquashEntry) -> bytes | None:
         """Check the next entry, and return the path that it is a hard link to, if it is one.

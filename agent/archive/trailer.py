@@ -143,6 +143,9 @@ def unwrap(compression: Compression, data: bytes) -> bytes:
         payload = b"".join((*pieces, data[last + 16 : -10]))
     else:
         payload = data[len(data) - length :]
-    if b"".join(wrap(compression, payload)) != data:
-        raise damaged("its table of contents is malformed")
+    view, at = memoryview(data), 0
+    for piece in wrap(compression, payload):
+        if view[at : at + len(piece)] != piece:
+            raise damaged("its table of contents is malformed")
+        at += len(piece)
     return payload

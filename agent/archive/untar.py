@@ -25,6 +25,8 @@ _EXTENDED, _GLOBAL, _LONG_NAME, _LONG_TARGET, _VOLUME, _SPARSE = b"xgLKVS"
 _LONG = frozenset((_LONG_NAME, _LONG_TARGET))
 _NOT_GLOBAL = (b"path", b"linkpath", b"size", b"GNU.sparse.")
 _PIECE = 1 << 20
+_AHEAD = 16
+"""How many extended headers of the largest size may stand before one entry."""
 
 Records = list[tuple[bytes, bytes]]
 
@@ -69,6 +71,8 @@ class TarReader:
         self._padding = 0
         self._expansion: tuple[int, tuple[sparse.Segment, ...]] | None = None
         self._entries = 0
+        self._described = 0
+        self._ahead = 0
 
     @property
     def offset(self) -> int:
@@ -86,13 +90,13 @@ class TarReader:
         while (found := self._next_member()) is not None:
             self._entries += 1
             if self._entries > limits.entries:
-                raise excessive(f"it holds more than {limits.entries} entries")
+                raise excessive(f"it holds more than {limits.entries} entries", limit="entries")
             item, data = found
             if item is not None:
                 if type(item) is Placed:
                     expanded += item.node.size
                     if expanded > limits.expanded:
-                        raise excessive(f"it holds more than {limits.expanded} bytes")
+                        raise excessive(f"it holds more than {limits.expanded} bytes", limit="bytes")
                 yield item, data
             if self._end_required:
                 source.skip(self._left + self._padding)
@@ -118,6 +122,7 @@ class TarReader:
         source = self._source
         offset = source.offset
         parts = self._parts = []
+        self._ahead = 0
         records: Records = []
         names: dict[int, bytes] = {}
         while True:
@@ -139,6 +144,7 @@ class TarReader:
             elif flag == _VOLUME:
                 if records or names:
                     raise damaged("a volume's label has an extended header")
+                self._describe(BLOCK)
                 source.skip(padded(parse_size(block[124:136])))
             else:
                 break
@@ -217,6 +223,7 @@ class TarReader:
         size = parse_size(block[124:136])
         if size > self._limits.header:
             raise excessive(f"an extended header is larger than {self._limits.header} bytes")
+        self._describe(size)
         data = self._source.take(padded(size))
         self._parts.append(data)
         return data[:size]
@@ -229,7 +236,17 @@ class TarReader:
             raise damaged("an entry has a long name of another length than it says")
         return name
 
+    def _describe(self, size: int) -> None:
+        """Count what is kept of headers: names, targets, attributes, and headers that no entry follows."""
+        self._described += size
+        self._ahead += size
+        if self._ahead > _AHEAD * self._limits.header:
+            raise excessive("too many extended headers stand before one entry")
+        if self._described > self._limits.toc:
+            raise excessive(f"its extended headers hold more than {self._limits.toc} bytes", limit="toc")
+
     def _take_globals(self, block: bytes, *, pending: bool) -> None:
+        self._describe(BLOCK)
         found = parse_records(self._take_data(block))
         if pending or any(key.startswith(_NOT_GLOBAL) for key, _ in found):
             raise damaged("a global header says what only an entry's own can")

@@ -7,7 +7,7 @@ own, unless the blob is small; headers and contents are checked in the consumer'
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from hashlib import sha256
 
@@ -15,7 +15,7 @@ from agent.archive import trailer
 from agent.archive.ahead import ahead
 from agent.archive.checks import Expected, Hashing, check_content, hash_for, promised
 from agent.archive.decode import read_frame
-from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
+from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged
 from agent.archive.source import Source
 from agent.archive.tar import BLOCK, END, encode_header, whiteout_header
 from agent.archive.toc import Toc
@@ -30,7 +30,7 @@ _FILE = Kind.FILE
 
 
 def read_whole(
-    toc: Toc, chunks: Iterable[bytes], expected: Expected, wanted: Container[int], limits: Limits = DEFAULT_LIMITS
+    toc: Toc, chunks: Iterable[bytes], expected: Expected, wanted: Iterable[int], limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     """Yield entries with their contents, in the tar's order.
 
@@ -41,7 +41,7 @@ def read_whole(
         toc: the layer's, its entries known to be the promised ones.
         chunks: the blob; iterated in another thread, if it is not small.
         expected: what was promised.
-        wanted: `offset`s of the entries to yield; hard links are not, having no content of their own.
+        wanted: `offset`s of the entries to yield, in order; not of hard links, which have no content of their own.
         limits: what to refuse.
 
     Raises:
@@ -59,29 +59,33 @@ def read_whole(
             raise _unlike()
 
 
-def _entries(toc: Toc, source: Source, wanted: Container[int]) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+def _entries(toc: Toc, source: Source, wanted: Iterable[int]) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+    places = iter(wanted)
+    place = next(places, -1)
     for entry, link_to in toc.placed():
         path, node, offset = entry.path, entry.node, entry.offset
         if offset != source.offset:
             raise _unlike(path)
         _compare(source, encode_header(path, node, link_to), path)
-        if node.kind is not _FILE or link_to is not None:
-            if link_to is None and offset in wanted:
-                yield entry, ()
+        if link_to is not None:
             continue
+        content: Iterable[bytes] = ()
         size = node.size
-        content: Iterable[bytes]
-        if size <= len(source.chunk) - source.at:
-            data = source.take(size)
-            check_content(node.sha256, sha256(data).digest(), path)
-            content = (data,) if data else ()
-        else:
-            content = Hashing(source.stream(size), sha256(), node.sha256, path)
-        if offset in wanted:
+        if node.kind is _FILE:
+            if size <= len(source.chunk) - source.at:
+                data = source.take(size)
+                check_content(node.sha256, sha256(data).digest(), path)
+                content = (data,) if data else ()
+            else:
+                content = Hashing(source.stream(size), sha256(), node.sha256, path)
+        if offset == place:
             yield entry, content
+            place = next(places, -1)
         for _ in content:
             pass
         source.skip(-size % BLOCK)
+    if place >= 0:
+        raise damaged(f"its table of contents has no entry at {place}")
 
 
 def _compare(source: Source, header: bytes, path: bytes) -> None:
@@ -91,22 +95,30 @@ def _compare(source: Source, header: bytes, path: bytes) -> None:
 
 def _pieces(toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: Limits) -> Generator[bytes, None, None]:
     """Yield the tar, and check what is known of it and the blob when it is at its end."""
-    if toc.size > limits.expanded:
-        raise excessive(f"it holds more than {limits.expanded} bytes")
     source, diff = Source(promised(chunks, expected), "the blob"), hash_for(expected.diff_id)
     for frame in toc.frames:
         data = read_frame(toc.compression, source, frame, limits)
         diff.update(data)
         yield data
     # Of nothing else may the blob consist: not of other frames, nor of a second table.
-    rest = b"".join(trailer.wrap(toc.compression, toc.payload))
-    if source.take(len(rest)) != rest or not source.at_end():
-        raise damaged("its frames and table of contents do not tile the blob")
-    if toc.compression == "none":
-        diff.update(rest)
+    for piece in trailer.wrap(toc.compression, toc.payload):
+        part = memoryview(piece)
+        if toc.compression == "none":
+            diff.update(part)
+        while part:
+            found = source.some(len(part))
+            if part[: len(found)] != found:
+                raise _untiled()
+            part = part[len(found) :]
+    if not source.at_end():
+        raise _untiled()
     if expected.diff_id and not expected.diff_id.endswith(":" + diff.hexdigest()):
         raise damaged("its uncompressed content has another digest than promised", str(expected.diff_id))
 
 
 def _unlike(path: bytes = b"") -> Exception:
     return damaged("its tar is not the one that its table of contents describes", show(path) if path else "layer")
+
+
+def _untiled() -> Exception:
+    return damaged("its frames and table of contents do not tile the blob")

@@ -19,7 +19,7 @@ from agent.errors import UnsafeArchiveError, UsageError
 @options.target
 @click.argument("path")
 @click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")
-@options.session()
+@options.session(limits=True)
 def command(session: Session, target: Reference, path: str, at: str | None) -> None:
     """Print the file PATH of the workspace at TARGET.
 
@@ -29,7 +29,7 @@ def command(session: Session, target: Reference, path: str, at: str | None) -> N
 
     name = _name(path)
     with session.stores() as open_store:
-        chunks = cat(open_store(target), target, name, at=at)
+        chunks = cat(open_store(target), target, name, at=at, limits=session.limits)
         if session.json:
             content = b"".join(chunks)
             described = {"target": str(target), "path": name_to_json(name), "at": at, "size": len(content)}

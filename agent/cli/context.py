@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import click
 
+from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.cli.output import flush, write
 from agent.cli.progress import Closing, Display, choose_display
 from agent.core.reference import LayoutReference, Reference, parse_reference
@@ -32,6 +33,7 @@ class Session:
     Attributes:
         json: whether the command prints one JSON object instead of text.
         quiet: whether progress and summary are left out.
+        limits: how much an image may ask for.
         notices: the warnings of the run, where a machine will read them.
     """
 
@@ -39,6 +41,7 @@ class Session:
     quiet: bool = False
     plain_http: bool = False
     ca_file: str | None = None
+    limits: Limits = DEFAULT_LIMITS
     notices: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
 
@@ -71,13 +74,13 @@ class Session:
         home = state_home(os.environ, directory, state)
         make_state_home(home)
         with self.stores() as open_once, Closing(self.display()) as progress:
-            yield _site(target, directory, home, open_once, progress)
+            yield self._site(target, directory, home, open_once, progress)
 
     @contextmanager
     def target_site(self, target: Reference) -> Iterator[Site]:
         """Give the site of a target alone, for what touches no directory."""
         with self.stores() as open_once, Closing(self.display()) as progress:
-            yield _site(target, "", "", open_once, progress)
+            yield self._site(target, "", "", open_once, progress)
 
     @contextmanager
     def shared_site(
@@ -85,7 +88,7 @@ class Session:
     ) -> Iterator[Site]:
         """Give the site of one of several directories, with a state that every user may read and change."""
         with Closing(self.display()) as progress:
-            yield replace(_site(target, directory, state, open_store, progress), shares_state=True)
+            yield replace(self._site(target, directory, state, open_store, progress), shares_state=True)
 
     @contextmanager
     def remembered_site(self, directory: str, state: str | None) -> Iterator[Site]:
@@ -138,20 +141,25 @@ class Session:
         if not (self.quiet or self.json):
             click.echo(line, err=True)
 
-
-def _site(
-    target: Reference, directory: str, state: str, open_store: Callable[[Reference], Store], progress: Display
-) -> Site:
-    return Site(
-        target=target,
-        directory=directory,
-        state=state,
-        open_store=open_store,
-        progress=progress,
-        clock=time.time_ns,
-        sleep=time.sleep,
-        random=random.random,
-    )
+    def _site(
+        self,
+        target: Reference,
+        directory: str,
+        state: str,
+        open_store: Callable[[Reference], Store],
+        progress: Display,
+    ) -> Site:
+        return Site(
+            target=target,
+            directory=directory,
+            state=state,
+            open_store=open_store,
+            progress=progress,
+            clock=time.time_ns,
+            sleep=time.sleep,
+            random=random.random,
+            limits=self.limits,
+        )
 
 
 def _remembered_target(home: str) -> str | None:

@@ -14,7 +14,7 @@ from agent.core.reference import Reference
 @options.target
 @click.argument("old", metavar="[OLD", required=False)
 @click.argument("new", metavar="[NEW]]", required=False)
-@options.session()
+@options.session(limits=True)
 def command(session: Session, target: Reference, old: str | None, new: str | None) -> None:
     """Show what differs between two changes of the workspace at TARGET.
 
@@ -24,7 +24,7 @@ def command(session: Session, target: Reference, old: str | None, new: str | Non
     from agent.sync.read import diff
 
     with session.stores() as open_store:
-        differences = diff(open_store(target), target, old, new)
+        differences = diff(open_store(target), target, old, new, session.limits)
     if session.json:
         listed = [to_json(difference) for difference in differences]
         session.print_json({"target": str(target), "old": old, "new": new, "differences": listed, **session.remarks()})

@@ -77,7 +77,7 @@ class Outcome:
     help="Where to push DIR if CMD fails; nothing may be there yet.",
 )
 @options.state
-@options.session(quiet=True)
+@options.session(quiet=True, limits=True)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -17,7 +17,10 @@ _USERINFO = re.compile(r"(?<![\w.:/-])(?!oci:)[^\s/'\"@:]+:(?!//)[^\s'\"@]+@(?!s
 _HEADER = re.compile(
     r"(?i)\b(authorization\W{1,4})(?:(?:basic|bearer)\s+)?[\w+/=.~-]+|\b((?:basic|bearer)\s+)[\w+/=.~-]{16,}"
 )
-_FIELD = re.compile(r"(?i)\b((?:password|passwd|secret|token|access_token|identitytoken)(?:\"\s*:\s*\"|=))[^\s&\"',;]+")
+_FIELD = re.compile(
+    r"(?i)\b((?:password|passwd|secret|token|access_token|refresh_token|identitytoken"
+    r"|sig|(?:x-[a-z]+-)?(?:signature|credential|security-token))(?:\"\s*:\s*\"|=))[^\s&\"',;]+"
+)
 
 LINE_MAX = 2048
 """Bytes of a container's log that Kubernetes keeps for people where nothing else says why it ended."""

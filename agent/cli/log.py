@@ -12,7 +12,7 @@ from agent.core.reference import Reference
 
 @click.command("log", epilog="Example: agent log reg.example.com/team/ws:main")
 @options.target
-@options.session()
+@options.session(limits=True)
 def command(session: Session, target: Reference) -> None:
     """Show the changes of the workspace at TARGET, newest first.
 
@@ -22,7 +22,7 @@ def command(session: Session, target: Reference) -> None:
     from agent.sync.read import log
 
     with session.stores() as open_store:
-        found = log(open_store(target), target)
+        found = log(open_store(target), target, session.limits)
     if session.json:
         session.print_json({"target": str(target), **to_json(found), **session.remarks()})
         return

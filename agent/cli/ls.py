@@ -17,7 +17,7 @@ from agent.core.reference import Reference
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")
 @click.option("--long", "-l", "long", is_flag=True, help="Mode, owner, group, size, time and change of each, too.")
-@options.session()
+@options.session(limits=True)
 def command(session: Session, target: Reference, paths: tuple[str, ...], at: str | None, long: bool) -> None:
     """List the workspace at TARGET: all of it, or each PATH with everything below.
 
@@ -27,7 +27,7 @@ def command(session: Session, target: Reference, paths: tuple[str, ...], at: str
 
     names = tuple(os.fsencode(path).strip(b"/") for path in paths)
     with session.stores() as open_store:
-        listed = ls(open_store(target), target, names, at=at)
+        listed = ls(open_store(target), target, names, at=at, limits=session.limits)
         if session.json:
             rows = [to_json(row) for row in listed]
             session.print_json({"target": str(target), "at": at, "paths": rows, **session.remarks()})

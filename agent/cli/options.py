@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from agent.archive.limits import OPTIONS, limits_of
 from agent.cli.context import Session, absolute
 from agent.core.path import check_path, show
 from agent.core.reference import Reference, parse_reference
@@ -103,9 +104,25 @@ class DurationType(click.ParamType):  # type: ignore[type-arg]
         return int(match[1]) * _UNITS[match[2]] * 10**9
 
 
+class LimitType(click.ParamType):  # type: ignore[type-arg]
+    """A limit and its value; `16Gi` is 16 GiB."""
+
+    name = "name=n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return the name and the number."""
+        match = re.fullmatch(r"([a-z]+)=([0-9]{1,18})(?:([KMGT])i)?", str(value))
+        if not match or match[1] not in OPTIONS or not int(match[2]):
+            names = ", ".join(OPTIONS)
+            self.fail(f"{show(os.fsencode(str(value)))} is not NAME=N, NAME being one of {names}", param, ctx)
+        return match[1], int(match[2]) << _BINARY[match[3]]
+
+
+_BINARY = {None: 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 REFERENCE = ReferenceType()
 DURATION = DurationType()
+LIMIT = LimitType()
 TARGET = TargetType()
 TEXT = TextType()
 LANE = TextType(needed=True)
@@ -123,15 +140,22 @@ def apply(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _
     return decorate
 
 
-def session(*, quiet: bool = False) -> Callable[[_Command], _Command]:
-    """Give the command a `Session`, with the options for the registry and for the output."""
+def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command], _Command]:
+    """Give the command a `Session`, with the options for the registry, for what is read from it, and for the output."""
 
     def decorate(command: _Command) -> _Command:
         @wraps(command)
         def with_session(
-            *args: Any, plain_http: bool, ca_file: str | None, as_json: bool, quiet: bool = False, **options: Any
+            *args: Any,
+            plain_http: bool,
+            ca_file: str | None,
+            as_json: bool,
+            quiet: bool = False,
+            limit: tuple[tuple[str, int], ...] = (),
+            **options: Any,
         ) -> Any:
-            opened = Session(json=as_json, quiet=quiet, plain_http=plain_http, ca_file=ca_file)
+            allowed = limits_of(dict(limit))
+            opened = Session(json=as_json, quiet=quiet, plain_http=plain_http, ca_file=ca_file, limits=allowed)
             return command(opened, *args, **options)
 
         options = [
@@ -141,6 +165,9 @@ def session(*, quiet: bool = False) -> Callable[[_Command], _Command]:
             click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM), too."),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/json.md)."),
         ]
+        if limits:
+            text = f"How much an image may ask for: {', '.join(OPTIONS)} (docs/security.md). Repeatable."
+            options.insert(2, click.option("--limit", metavar="NAME=N", multiple=True, type=LIMIT, help=text))
         if quiet:
             options.append(click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."))
         return apply(*options)(with_session)  # type: ignore[return-value]
@@ -180,7 +207,7 @@ paths = click.option(
 platform = click.option(
     "--platform", metavar="OS/ARCH", help="What to choose from a multi-platform base, instead of this machine's."
 )
-verify_whole = click.option("--verify-whole", is_flag=True, help="Read and verify whole layers, never ranges.")
+verify_whole = click.option("--verify-whole", is_flag=True, help="Read and verify whole layers first, never ranges.")
 
 writer = apply(
     click.option("--lane", metavar="NAME", type=LANE, help="The writer, instead of user@host."),

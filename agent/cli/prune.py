@@ -22,7 +22,7 @@ from agent.core.reference import Reference
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @click.option("--all", "everything", is_flag=True, help="Delete the whole workspace, whatever its age.")
-@options.session(quiet=True)
+@options.session(quiet=True, limits=True)
 def command(session: Session, target: Reference, older_than: int, dry_run: bool, everything: bool) -> None:
     """Delete the entries of the workspace at TARGET that a checkpoint makes needless.
 

@@ -25,7 +25,7 @@ from agent.core.reference import Reference
 @options.verify_whole
 @options.platform
 @options.state
-@options.session(quiet=True)
+@options.session(quiet=True, limits=True)
 def command(
     session: Session,
     target: Reference,

@@ -19,7 +19,7 @@ from agent.sync.options import Compression, OnConflict
 @click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
 @click.option("--allow-empty", is_flag=True, help="Publish even though everything in DIR is gone.")
 @options.state
-@options.session(quiet=True)
+@options.session(quiet=True, limits=True)
 def command(
     session: Session,
     target: Reference,

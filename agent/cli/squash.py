@@ -15,7 +15,7 @@ from agent.sync.options import Compression
 @options.target
 @options.after_finished
 @options.compression
-@options.session(quiet=True)
+@options.session(quiet=True, limits=True)
 def command(session: Session, target: Reference, after: tuple[str, ...], compression: Compression) -> None:
     """Put one layer in place of all layers of the workspace at TARGET that no retry can take back.
 

@@ -69,7 +69,7 @@ def _run(text: str, work: Work) -> None:
     os.environ.clear()
     os.environ.update(environ)
     tempfile.tempdir = None
-    session = Session(plain_http=argument.plain_http, ca_file=argument.ca_file)
+    session = Session(plain_http=argument.plain_http, ca_file=argument.ca_file, limits=argument.limits)
     with session.stores() as open_store:
         for workspace in argument.workspaces:
             open_store(workspace.target)  # sends nothing, but reads certificates

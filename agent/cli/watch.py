@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @options.publishing
 @options.writer
 @options.state
-@options.session(quiet=True)
+@options.session(quiet=True, limits=True)
 def command(
     session: Session,
     target: Reference,

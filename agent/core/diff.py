@@ -9,26 +9,18 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from agent.core.advance import UNKNOWN
 from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Write
-from agent.core.known import KEPT, Fingerprint, Found, Known
+from agent.core.known import KEPT, Fingerprint, Found, Known, Rows
 from agent.core.path import directories_above
 from agent.core.sift import Sifted, kind_of
 
 _PATH = itemgetter(0)
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
-
-
-class Rows(Protocol):
-    """Rows in bytes order of paths, iterated more than once."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Known]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +33,9 @@ class Entries:
         instead: how many writes in `rest` are of fresh paths.
     """
 
-    fresh: Rows = ()
-    rest: list[TocEntry] = field(default_factory=list)
-    instead: int = 0
+    fresh: Rows
+    rest: list[TocEntry]
+    instead: int
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self.rest) - self.instead

@@ -17,6 +17,8 @@ from agent.errors import IntegrityError, UnsafeArchiveError
 
 _LINKS_MAX = 40
 """As many symbolic links as Linux follows in one path."""
+_LED_MAX = 1 << 26
+"""Names in the targets of all links that were followed: long links of links in every entry would take for ever."""
 _IMPLIED = Node(Kind.DIR, 0o755)
 """A directory that no layer lists."""
 
@@ -52,6 +54,8 @@ class Flat:
     def __init__(self) -> None:
         self._root = _Name(_File(_IMPLIED, 0), 0)
         self._layer = 0
+        self._led = 0
+        self._pruned: set[_Name] = set()
 
     def apply(self, items: Iterable[Item], start: int = 0) -> None:
         """Apply one layer.
@@ -62,9 +66,10 @@ class Flat:
 
         Raises:
             IntegrityError: a hard link names nothing or a directory, or an entry lies below a file.
-            UnsafeArchiveError: symbolic links above an entry lead in circles.
+            UnsafeArchiveError: symbolic links above an entry lead in circles, or through too many names.
         """
         self._layer += 1
+        self._pruned.clear()
         for item in items:
             match item:
                 case Placed():
@@ -125,6 +130,9 @@ class Flat:
 
     def _prune(self, top: _Name) -> None:
         """Take away what lower layers put below `top`; directories stay that hold something of this layer."""
+        if top in self._pruned:
+            return  # what came since is this layer's
+        self._pruned.add(top)
         walk = [(top, name, below) for name, below in top.below.items()]
         order = []
         while walk:
@@ -170,7 +178,11 @@ class Flat:
                 target = name.file.node.target
                 if target.startswith(b"/"):
                     trail = trail[:1]
-                names.extend(part for part in reversed(target.split(b"/")) if part not in (b"", b"."))
+                led = [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
+                names.extend(led)
+                self._led += len(led)
+                if self._led > _LED_MAX:
+                    raise _leads_nowhere("symbolic links lead through too many names", path)
                 continue
             trail.append(name)
         return trail[-1]
@@ -240,9 +252,9 @@ def _walk(prefix: bytes, top: _Name) -> Iterator[tuple[bytes, _Name]]:
 
 def _spend(budget: int, path: bytes) -> int:
     if budget == 0:
-        raise UnsafeArchiveError(
-            "symbolic links lead in circles",
-            subject=show(path)[:300],
-            remedy="the image is hostile or damaged; do not use it",
-        )
+        raise _leads_nowhere("symbolic links lead in circles", path)
     return budget - 1
+
+
+def _leads_nowhere(what: str, path: bytes) -> UnsafeArchiveError:
+    return UnsafeArchiveError(what, subject=show(path)[:300], remedy="the image is hostile or damaged; do not use it")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 from agent.core.entry import Node, Version
 
@@ -49,3 +50,14 @@ class Known(NamedTuple):
     version: Version | None
     print: Fingerprint | None
     group: int = 0
+
+
+class Rows(Protocol):
+    """Keeps rows in the order in which they come: a list, or something that needs less memory for a million of them."""
+
+    def append(self, row: Known, /) -> None:
+        """Add the next."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Known]: ...

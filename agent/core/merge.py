@@ -24,7 +24,7 @@ class Merged:
         squashes: the squashes, by id, without those of which another covers everything.
     """
 
-    def __init__(self, changes: Iterable[Change], squashes: Iterable[Squash]) -> None:
+    def __init__(self, changes: Iterable[Change], squashes: Iterable[Squash], *, agreed: bool = False) -> None:
         every = {change.id: change for change in changes}
         found = {squash.id: squash for squash in squashes}
         self.squashes = tuple(found[id_] for id_ in sorted(found) if not _is_within_another(found[id_], found.values()))
@@ -36,7 +36,7 @@ class Merged:
         self.changes = tuple(sorted((every[id_] for id_ in effective), key=lambda change: change.version))
         origins: tuple[Change | Squash, ...] = (*self.changes, *self.squashes)
         self._sources = tuple(Source(origin) for origin in origins)
-        self._conflicts: tuple[Conflict, ...] | None = None
+        self._conflicts: tuple[Conflict, ...] | None = () if agreed else None
         self._links = Links()
 
     def tree(self) -> Iterator[TreeEntry]:
@@ -47,6 +47,9 @@ class Merged:
         """
         self._survey()
         return sweep(self._sources, self._links, None)
+
+    def __iter__(self) -> Iterator[TreeEntry]:
+        return self.tree()
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
@@ -74,10 +77,14 @@ def _is_within_another(squash: Squash, among: Collection[Squash]) -> bool:
     )
 
 
-def merge(changes: Iterable[Change], squashes: Iterable[Squash] = ()) -> Merged:
+def merge(changes: Iterable[Change], squashes: Iterable[Squash] = (), *, agreed: bool = False) -> Merged:
     """Return the merge of a set of changes and squashes; order and duplicates mean nothing.
+
+    Args:
+        agreed: whoever calls knows that the set is a chain (`Union.is_chain`) and has no link groups: what would have
+            to be collected before the tree can be told is nothing then.
 
     Raises:
         IntegrityError: a stamp is not larger than a parent's.
     """
-    return Merged(changes, squashes)
+    return Merged(changes, squashes, agreed=agreed)

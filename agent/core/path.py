@@ -9,6 +9,8 @@ from agent.errors import UnsafeArchiveError
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 NAME_MAX = 255
+TARGET_MAX = 4095
+"""Bytes of a symbolic link's target, at most (symlink(2), PATH_MAX)."""
 
 
 def check_path(path: bytes) -> bytes:
@@ -21,10 +23,15 @@ def check_path(path: bytes) -> bytes:
         if name in (b"", b".", b"..") or len(name) > NAME_MAX or b"\0" in name:
             raise UnsafeArchiveError(
                 "not a path below the workspace's root",
-                subject=show(path)[:300],
+                subject=show(path)[:300] or ".",
                 remedy="the image is hostile or damaged; do not use it",
             )
     return path
+
+
+def is_target(target: bytes) -> bool:
+    """Say whether a symbolic link can have this target; where it leads to is another matter."""
+    return 0 < len(target) <= TARGET_MAX and b"\0" not in target
 
 
 def parent(path: bytes) -> bytes:

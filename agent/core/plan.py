@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from agent.core.entry import Kind, Node, TreeEntry
-from agent.core.known import Known
+from agent.core.known import Known, Rows
 from agent.core.path import ancestors, parent
 from agent.core.select import Select, everything
 from agent.core.sift import join
+from agent.core.wanted import Wanted
+
+_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
+_Place: TypeAlias = "tuple[TreeEntry, Known | None, int]"
+"""What shall be, what stands there, and which row of the tree it is."""
 
 
 @dataclass(slots=True)
@@ -20,21 +26,22 @@ class Plan:
     Attributes:
         remove: paths to remove, children before their directories.
         directories: directories to make or whose attributes are to be set at the end, parents first.
-        fetch: files whose content must come, by the layer (diff_id) that has it, in order of offset.
+        fetch: files whose content must come, by the layer (diff_id) that has it.
         make: links, FIFOs and devices to make.
         link: names to give to a file that stands by then: (path, name it has already).
         attributes: what stands with the right content and wrong attributes.
-        rows: the whole tree, selected or not, with what is remembered where it stays as it is.
+        rows: the whole tree, selected or not, with the print that is remembered of what is taken. The steps give new
+            ones to what they touch.
         left: how many paths of the tree are not selected.
     """
 
     remove: list[tuple[bytes, Kind]] = field(default_factory=list)
     directories: list[TreeEntry] = field(default_factory=list)
-    fetch: dict[str, list[TreeEntry]] = field(default_factory=lambda: defaultdict(list))
+    fetch: dict[str, Wanted] = field(default_factory=lambda: defaultdict(Wanted))
     make: list[TreeEntry] = field(default_factory=list)
     link: list[tuple[TreeEntry, bytes]] = field(default_factory=list)
     attributes: list[TreeEntry] = field(default_factory=list)
-    rows: list[tuple[TreeEntry, Known | None]] = field(default_factory=list)
+    rows: Rows = field(default_factory=list[Known])
     left: int = 0
 
     @property
@@ -43,31 +50,48 @@ class Plan:
         return not (self.remove or self.directories or self.fetch or self.make or self.link or self.attributes)
 
 
-def plan(known: Iterable[Known], tree: Sequence[TreeEntry], selected: Select) -> Plan:
-    """Compare what is remembered with the tree that shall be, both in bytes order of paths."""
-    steps = Plan()
+def plan(
+    known: Iterable[Known],
+    tree: Iterable[TreeEntry],
+    selected: Select,
+    *,
+    told: Collection[str] = (),
+    rows: Rows | None = None,
+) -> Plan:
+    """Compare what is remembered with the tree that shall be, both in bytes order of paths.
+
+    Args:
+        tree: iterated twice if not everything is selected.
+        told: the layers whose tables of contents tell the paths of files again when these are fetched.
+        rows: where to keep the plan's `rows`.
+    """
+    steps = Plan() if rows is None else Plan(rows=rows)
     needed = _above_selected(tree, selected)
     directories: list[tuple[TreeEntry, Known | None]] = []
-    groups: dict[int, list[tuple[TreeEntry, Known | None]]] = defaultdict(list)
+    groups: dict[int, list[_Place]] = defaultdict(list)
     stirred: set[bytes] = set()
+    number = -1
     for old, new in join(known, tree):
         here = old if old is not None and old.print is not None else None
-        taken = new is not None and (new.path in needed or selected(new.path))
+        taken = new is not None and (selected is everything or new.path in needed or selected(new.path))
         if here is not None and (new is None or not taken or here.node.kind is not new.node.kind):
             steps.remove.append((here.path, here.node.kind))
             stirred.add(parent(here.path))
             here = None
         if new is None:
             continue
+        path, node, version, layer, _, group = new
+        number += 1
+        numbered = 0 if group is None else group + 1
+        steps.rows.append(_new(Known, (path, node, version, here.print if here is not None else None, numbered)))
         if not taken:
-            steps.rows.append((new, None))
             steps.left += 1
-        elif new.node.kind is Kind.DIR:
+        elif node.kind is Kind.DIR:
             directories.append((new, here))
-        elif new.group is not None:
-            groups[new.group].append((new, here))
+        elif group is not None:
+            groups[group].append((new, here, number))
         else:
-            _place(steps, new, here, stirred)
+            _place(steps, (new, here, number), stirred, told=layer in told)
     standing: set[int] = set()
     for names in groups.values():
         _place_group(steps, names, stirred, standing)
@@ -75,30 +99,27 @@ def plan(known: Iterable[Known], tree: Sequence[TreeEntry], selected: Select) ->
         _place_directory(steps, new, here, stirred)
     steps.directories.reverse()
     steps.remove.reverse()
-    steps.rows.sort(key=lambda row: row[0].path)
-    for entries in steps.fetch.values():
-        entries.sort(key=lambda entry: entry.offset)
     return steps
 
 
-def _above_selected(tree: Sequence[TreeEntry], selected: Select) -> set[bytes]:
+def _above_selected(tree: Iterable[TreeEntry], selected: Select) -> set[bytes]:
     if selected is everything:
         return set()
     return {above for entry in tree if selected(entry.path) for above in ancestors(entry.path)}
 
 
-def _place(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes]) -> None:
+def _place(steps: Plan, place: _Place, stirred: set[bytes], *, told: bool = False) -> None:
+    new, here, number = place
     # A name that had others on disk is made anew: changing it in place would change those, too.
-    if here is not None and here.version == new.version and here.node == new.node and not here.group:
-        steps.rows.append((new, here))
-        return
-    steps.rows.append((new, None))
-    if here is not None and not here.group and _same_content(here, new.node):
-        steps.attributes.append(new)
-        return
+    if here is not None and not here.group:
+        if here.version == new.version and here.node == new.node:
+            return
+        if _same_content(here, new.node):
+            steps.attributes.append(new)
+            return
     stirred.add(parent(new.path))
     if new.node.kind is Kind.FILE:
-        steps.fetch[new.layer].append(new)
+        steps.fetch[new.layer].add(new, number, told=told)
     else:
         steps.make.append(new)
 
@@ -114,43 +135,36 @@ def _same_content(here: Known, new: Node) -> bool:
     )
 
 
-def _place_group(
-    steps: Plan, names: list[tuple[TreeEntry, Known | None]], stirred: set[bytes], standing: set[int]
-) -> None:
+def _place_group(steps: Plan, names: list[_Place], stirred: set[bytes], standing: set[int]) -> None:
     """Keep a link group that stands as it shall; else make its first name anew and link the others to it.
 
     `standing` are the groups on disk that were kept: of one that shall be several, the first alone can be.
     """
-    disk_groups = {here.group if here is not None else 0 for _, here in names}
+    disk_groups = {here.group if here is not None else 0 for _, here, _ in names}
     if (
         len(disk_groups) == 1
         and not disk_groups <= standing
         and 0 not in disk_groups
-        and all(here is not None and (here.version, here.node) == (new.version, new.node) for new, here in names)
+        and all(here is not None and (here.version, here.node) == (new.version, new.node) for new, here, _ in names)
     ):
-        steps.rows.extend(names)
         standing.update(disk_groups)
         return
     if len(names) == 1:
-        new, here = names[0]
-        _place(steps, new, here, stirred)
+        _place(steps, names[0], stirred)
         return
-    first = names[0][0]
-    stirred.update(parent(new.path) for new, _ in names)
-    steps.rows.extend((new, None) for new, _ in names)
+    first, _, number = names[0]
+    stirred.update(parent(new.path) for new, _, _ in names)
     if first.node.kind is Kind.FILE:
-        steps.fetch[first.layer].append(first)
+        steps.fetch[first.layer].add(first, number)
     else:
         steps.make.append(first)
-    steps.link.extend((new, first.path) for new, _ in names[1:])
+    steps.link.extend((new, first.path) for new, _, _ in names[1:])
 
 
 def _place_directory(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes]) -> None:
     # Making or removing something in a directory moved its mtime, so that it must be set again.
     if here is not None and here.node == new.node and new.path not in stirred:
-        steps.rows.append((new, here._replace(version=new.version)))
         return
-    steps.rows.append((new, None))
     steps.directories.append(new)
     if here is None:
         stirred.add(parent(new.path))

@@ -62,6 +62,11 @@ class SquashPlan:
             yield from self._pieces(spot, row)
 
     @property
+    def has_whiteouts(self) -> bool:
+        """Whether a tombstone may have a whiteout in the tar."""
+        return bool(self._whiteouts)
+
+    @property
     def _reaches_down(self) -> bool:
         """Whether no layer can lie below the squash that its changes knew of."""
         inside = self.covers | self.dropped

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from agent.core.change import Claim, Kept
 from agent.core.conflict import Disputes, Ground
 from agent.core.entry import Kind, Node, TreeEntry, Version, Write
 from agent.core.links import Links, Membership
@@ -52,10 +53,26 @@ def sweep(sources: Sequence[Source], links: Links, disputes: Disputes | None) ->
                 elif disputes is None:
                     yield TreeEntry(path, node, source.version, source.layer, write.offset)
                 continue
-        pass_.step(path, items, next_path is not None and next_path.startswith(path))
+        beyond = next_path is not None and next_path.startswith(path)
+        if not stack and len(items) == 2 and not beyond and (row := _kept_alone(items)) is not None:
+            if disputes is None:
+                yield from pass_.ready()
+                yield row
+            continue
+        pass_.step(path, items, beyond)
         yield from pass_.ready()
     pass_.close(None)
     yield from pass_.ready()
+
+
+def _kept_alone(items: list[Item]) -> TreeEntry | None:
+    """Return the row of a path that one squash keeps, and that only the change which wrote it claims."""
+    (source, kept), (other, claim) = items
+    if type(kept) is not Kept or type(claim) is not Claim or source is not other:
+        return None
+    if kept.group or kept.node.kind is _DIR or kept.version.id != claim.of or claim.value is None:
+        return None
+    return TreeEntry(kept.path, kept.node, kept.version, source.layer, kept.offset)
 
 
 class _Pass:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,13 +14,20 @@ from agent.errors import UnavailableError
 from agent.store.auth import Authorizer
 from agent.store.problem import READ_MAX, Problem, parse_problem
 from agent.store.trouble import broken
+from agent.store.wire import PACE
 
 CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `streamed` is a body that can be read only once; `seconds` (connect, silence) limit it."""
+    """One request.
+
+    Attributes:
+        streamed: a body that can be read only once.
+        seconds: what limits it: until a connection stands, and until the head of the answer is there.
+        confined: it carries a credential, so that a redirect to another origin is refused.
+    """
 
     method: str
     url: str
@@ -27,28 +35,40 @@ class Request:
     body: bytes | None = None
     streamed: Iterator[bytes] | None = None
     seconds: tuple[float, float] | None = None
+    confined: bool = False
 
 
 class Answer:
-    """A response whose body is still to be read. `elsewhere` tells that a host other than the registry gave it."""
+    """A response whose body is still to be read. `elsewhere` tells that a host other than the registry gave it.
 
-    def __init__(self, response: requests.Response, elsewhere: bool, authorizer: Authorizer | None, name: str) -> None:
+    A body that is read in chunks must keep a pace (`wire.PACE`), one that is read at once must come within `seconds`.
+    """
+
+    def __init__(
+        self,
+        response: requests.Response,
+        elsewhere: bool,
+        authorizer: Authorizer | None,
+        name: str,
+        seconds: float,
+    ) -> None:
         self._response = response
         self._authorizer = authorizer
         self._name = name
+        self._seconds = seconds
         self.elsewhere = elsewhere
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = response.url or ""
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it was sent, undecoded.
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the body as it was sent, undecoded, in pieces of at most `size` bytes.
 
         Raises:
-            UnavailableError: the connection broke before its end.
+            UnavailableError: the connection broke before its end, or is too slow.
         """
         try:
-            yield from self._response.raw.stream(CHUNK, decode_content=False)
+            yield from self._response.raw.stream(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise broken(error, self._name) from error
         finally:
@@ -58,14 +78,17 @@ class Answer:
         """Return the body, or its first `limit` + 1 bytes if it is longer.
 
         Raises:
-            UnavailableError: the connection broke.
+            UnavailableError: the connection broke, or is too slow.
         """
         found = bytearray()
-        reader = self.chunks()
-        for chunk in reader:
+        until = time.monotonic() + self._seconds
+        for chunk in self.chunks(PACE):
             found += chunk
             if len(found) > limit:
                 break
+            if time.monotonic() > until:
+                self.close()
+                raise broken(TimeoutError(), self._name)
         self.close()
         return bytes(found[: limit + 1])
 

@@ -3,9 +3,9 @@
 Follows the distribution project's token specification (spec/auth: token, oauth, scope) and RFC 9110 section 11.
 Tokens are kept by what they were asked for and renewed before they expire.
 
-Who gets the user's credentials: the registry itself, and the token server that it names, if that one speaks https;
-over plain http only if it is on this machine, or is the registry's own host where the registry is spoken to
-without TLS anyway. Nobody else.
+Who gets the user's credentials: the registry itself, and the token server that it names, if that one speaks https.
+Over plain http only where the registry is spoken to without TLS anyway, and if the token server is then on the
+registry's own host or on this machine. Nobody else: not to where either of them redirects.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Authorizer:
     _challenge: Challenge | None = None
     _tokens: dict[Grants, _Token] = field(default_factory=dict)
     _basic: str = ""
+    _secrets: set[str] = field(default_factory=set)
 
     def header(self, grants: Grants) -> str | None:
         """Return the value to send now, None before the registry's first challenge.
@@ -127,13 +128,13 @@ class Authorizer:
         with self._lock:
             if self._credentials is None:
                 self._credentials = self.find()
+                self._secrets.update(self._credentials.secrets)
             return self._credentials
 
     def secrets(self) -> list[str]:
-        """Return everything that must not be shown."""
+        """Return everything that must not be shown, tokens that ended or were refused too."""
         with self._lock:
-            known = self._credentials.secrets if self._credentials else []
-            return [*known, *(token.header.partition(" ")[2] for token in self._tokens.values())]
+            return list(self._secrets)
 
     def refusal(self, problem: Problem, subject: str) -> AuthError:
         """Return the error for a request that was refused for good (401 or 403)."""
@@ -152,6 +153,7 @@ class Authorizer:
             self._basic = ""
             raise self._failed("the registry refuses the user name or password", self._log_in())
         self._basic = value
+        self._secrets.add(value.partition(" ")[2])
         return value
 
     def _from_cloud(self, challenge: Challenge) -> str:
@@ -191,8 +193,8 @@ class Authorizer:
             origin = origin_of(realm, self.name)
         except RefusedError as error:
             raise self._failed("the registry names a token server that is no web address", "check the name") from error
-        own = origin.host == self.registry.host and self.registry.scheme == "http"
-        if origin.scheme == "http" and credentials.known and not own and not is_loopback(origin.host):
+        near = origin.host == self.registry.host or is_loopback(origin.host) or not credentials.known
+        if origin.scheme == "http" and not (self.registry.scheme == "http" and near):
             raise self._failed(
                 "the registry's token server does not use TLS, so it gets no credentials",
                 "ask its owner to serve tokens over https",
@@ -212,6 +214,7 @@ class Authorizer:
             text = None
         if not isinstance(text, str) or not _TOKEN.fullmatch(text):
             raise self._failed("the token server's answer holds no token", "try again, or ask its owner")
+        self._secrets.add(text)
         lifetime = _lifetime(value, reply.headers)
         # Renewed a little early, for the way of the request and for clocks that differ.
         return _Token(f"Bearer {text}", asked_at + lifetime - min(10.0, lifetime / 4))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import random
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -15,6 +17,11 @@ from agent.errors import UnavailableError
 LOCK = ".instep.lock"
 TEMPORARY = ".instep-tmp-"
 CHUNK = 1 << 20
+WAIT = 60.0
+"""Seconds to wait for other writers of a layout's index."""
+
+_PAUSE = 0.001  # seconds
+_PAUSE_MAX = 0.05
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -43,16 +50,28 @@ def reporting(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: str, how: int) -> Iterator[None]:
+def locked(path: str, wait: float = WAIT) -> Iterator[None]:
     """Hold an advisory lock on the file `path`, which is made if need be and never removed.
 
-    The kernel drops it when its holder dies. Threads of one process exclude each other too.
+    The kernel drops it when its holder dies. Threads of one process exclude each other too. It is held for moments
+    only, so that many writers come to their turn; one that is not given up for `wait` seconds is its holder's illness.
+
+    Raises:
+        UnavailableError: it was not to be had.
     """
     with reporting(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
-        with reporting(path):
-            fcntl.flock(descriptor, how)
+        until, pause = time.monotonic() + wait, _PAUSE
+        while not _claim(descriptor, path):
+            if time.monotonic() > until:
+                raise UnavailableError(
+                    f"another process has held the lock for {wait:g} s",
+                    subject=path,
+                    remedy="see what it is doing, or end it; the lock goes with it",
+                )
+            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 (so that those who wait do not go in step)
+            pause = min(2 * pause, _PAUSE_MAX)
         yield
     finally:
         os.close(descriptor)
@@ -74,7 +93,7 @@ class TemporaryFile:
             while self.descriptor < 0:
                 self._path = os.path.join(self._directory, f"{TEMPORARY}{secrets.token_hex(8)}")
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-                if _claim(descriptor) and os.fstat(descriptor).st_nlink:
+                if _claim(descriptor, self._path) and os.fstat(descriptor).st_nlink:
                     self.descriptor = descriptor
                 else:  # a sweep took it between its making and its lock
                     os.close(descriptor)
@@ -107,7 +126,7 @@ def sweep(directory: str) -> None:
         except OSError:  # gone meanwhile, or another user's
             continue
         try:
-            if _claim(descriptor):
+            if _claim(descriptor, path):
                 with suppress(OSError):
                     os.unlink(path)
         finally:
@@ -121,11 +140,12 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _claim(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+def _claim(descriptor: int, path: str) -> bool:
+    with reporting(path):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
     return True
 
 

@@ -13,7 +13,6 @@ removes. Other tools know nothing of the lock: do not let them write at the same
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -236,7 +235,7 @@ class LayoutStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with locked(os.path.join(self._path, LOCK), fcntl.LOCK_EX):
+        with locked(os.path.join(self._path, LOCK)):
             yield
 
     def _blob(self, digest: str) -> str:

@@ -17,6 +17,8 @@ MANIFEST_MAX = 4 << 20
 """Bytes. Registries accept at least this much (distribution-spec, "Pushing Manifests"), and no one needs more."""
 
 MANIFEST_TYPES = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST)
+_IMAGES = (MANIFEST, DOCKER_MANIFEST)
+_INDICES = (INDEX, DOCKER_LIST)
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
@@ -45,8 +47,8 @@ def manifest_of(data: bytes, declared: str, reference: str, subject: str) -> Man
     """Return what was found at `reference`, checked; `declared` is the media type its keeper named, "" for none.
 
     Raises:
-        IntegrityError: it was asked for by digest and has another one, is too large, or its keeper names another
-            kind of manifest than it names itself (image-spec, manifest.md, `mediaType`).
+        IntegrityError: it was asked for by digest and has another one, is too large, or it is not of one kind: as its
+            keeper says, as it says itself (image-spec, manifest.md, `mediaType`), and as it is made.
     """
     check_size(data, subject)
     digest = digest_of(data)
@@ -117,11 +119,14 @@ def _media_type(data: bytes, declared: str, subject: str) -> str:
         raise IntegrityError(
             "the manifest names another media type than its keeper does", subject=subject, remedy="pull another tag"
         )
-    if declared in MANIFEST_TYPES:
-        return declared
-    if isinstance(inner, str) and inner:
-        return inner
-    if "manifests" in value:
+    # What one reader takes for an index and another for an image is two things under one digest (CVE-2021-41190).
+    is_index, is_image = "manifests" in value, "layers" in value or "config" in value
+    named = declared if declared in MANIFEST_TYPES else inner
+    if (is_index and is_image) or (is_image if named in _INDICES else is_index and named in _IMAGES):
+        raise IntegrityError("the manifest is both an index and an image", subject=subject, remedy="pull another tag")
+    if isinstance(named, str) and named:
+        return named
+    if is_index:
         return INDEX
     return MANIFEST if "layers" in value else declared
 

@@ -26,8 +26,10 @@ from agent.store.trust import make_trust
 from agent.store.upload import Uploads
 
 _PAGE = 1000
-_PAGE_MAX = 32 << 20
 _PAGES = 10_000
+_LIST_MAX = 32 << 20
+"""Bytes of all pages of a list together; a tag of ours takes about a hundred."""
+_LIST_SECONDS = 600.0
 _LINK = re.compile(r"<([^<>]*)>([^<>]*)")
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next\b', re.IGNORECASE)
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -146,23 +148,29 @@ class RegistryStore:
     def tags(self, prefix: str = "") -> list[str]:
         """See `port.Store`. Read page by page; a registry that ignores the page size gives all at once."""
         found: set[str] = set()
-        url, seen = f"{self._base}tags/list?n={_PAGE}", set[str]()
-        while url not in seen and len(seen) < _PAGES:
+        url, seen, left = f"{self._base}tags/list?n={_PAGE}", set[str](), _LIST_MAX
+        until = self._timing.clock() + _LIST_SECONDS
+        while url not in seen:
+            if len(seen) == _PAGES or self._timing.clock() > until:
+                raise self._odd("its list of tags does not end")
             seen.add(url)
-            answer, page = self._read(Request("GET", url), _PAGE_MAX)
+            answer, page = self._read(Request("GET", url), left)
             if answer.status == 404 and not _is_page(answer):
                 answer.discard()
                 break
             if page is None:
                 raise self._refusal(answer)
-            found.update(self._tags_in(page))
+            left -= len(page)
+            if left < 0:
+                raise self._odd(f"its list of tags is larger than {_LIST_MAX >> 20} MiB")
+            found.update(tag for tag in self._tags_in(page) if tag.startswith(prefix))
             following = next_page(answer.headers.get("Link", ""))
             if following is None:
                 break
             url = self._transport.join(url, following)
             if origin_of(url, self._name) != self.origin:
                 raise self._odd("its list of tags goes on at another host")
-        return sorted((tag for tag in found if tag.startswith(prefix)), key=str.encode)
+        return sorted(found, key=str.encode)
 
     def has_blob(self, digest: Digest) -> bool:
         """See `port.Store`."""
@@ -256,8 +264,6 @@ class RegistryStore:
 
     def _tags_in(self, page: bytes) -> list[str]:
         try:
-            if len(page) > _PAGE_MAX:
-                raise ValueError("too long")
             found = json.loads(page).get("tags") or []
             return [tag for tag in found if is_tag(tag)]
         except (ValueError, AttributeError, TypeError, RecursionError) as error:

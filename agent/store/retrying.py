@@ -86,11 +86,23 @@ class Patience:
 
 
 def retry_after(headers: Mapping[str, str], timing: Timing) -> float | None:
-    """Return the seconds that `Retry-After` asks for (RFC 9110 section 10.2.3: a number or a date), if it does."""
+    """Return the seconds that `Retry-After` asks for (RFC 9110 section 10.2.3: a number or a date), if it does.
+
+    A date is compared with the answer's own Date, since a clock here may be wrong by a year.
+    """
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    until = _seconds(text)
+    if until is None:
+        return None
+    now = _seconds(headers.get("Date", ""))
+    return max(0.0, until - (timing.wall() if now is None else now))
+
+
+def _seconds(date: str) -> float | None:
+    """Return the seconds since the epoch that an HTTP date means, None if it is none."""
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - timing.wall())
+        return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

@@ -2,7 +2,7 @@
 
 Redirects are followed by hand, so that credentials stay with the registry's origin. `.netrc` is not read, since it
 would replace a bearer token, and no cookie is kept. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`),
-except for this machine itself.
+except for this machine itself. Nobody who was asked over TLS can send us on without.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from agent.errors import RefusedError, UnavailableError
-from agent.store.address import Origin, Resolve, check_reach, is_loopback, origin_of
+from agent.store.address import Origin, Reach, Resolve, is_loopback, origin_of
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
 from agent.store.meter import Meter
 from agent.store.retrying import RETRYABLE, Limits, Patience, Timing, retry_after
 from agent.store.trouble import broken
+from agent.store.wire import Adapter
 
 _HOPS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CONNECTIONS = 16
 
 
 class Transport:
@@ -56,12 +55,11 @@ class Transport:
         self._origin = origin
         self._name = name
         self._meter = meter
-        self._resolve = resolve
-        self._allowed: set[str] = set()
+        self._reach = Reach(origin, name, resolve)
         self._trust = trust
-        self._tls: HTTPAdapter | None = None
+        self._tls: Adapter | None = None
         self._tls_lock = threading.Lock()
-        self._plain = HTTPAdapter(pool_maxsize=_CONNECTIONS)
+        self._plain = Adapter(self._reach.check_peer)
         self.authorizer: Authorizer | None = None
 
     def patience(self) -> Patience:
@@ -115,31 +113,29 @@ class Transport:
         """Talk to a token server: `auth.Exchange`."""
         origin = origin_of(url, self._name)
         own = {key: value for key, value in headers.items() if key != "Authorization"}
-        request = Request(method, url, own, body)
+        request = Request(method, url, own, body, confined=body is not None or own != headers)
         if origin != self._origin:
-            self._check_reach(origin.host)
+            self._reach.check_host(origin.host)
         return self._insist(lambda: self._follow(request, headers.get("Authorization"), origin), "the token server")
 
     def locate(self, base: str, location: str) -> str:
-        """Return the absolute address that a Location header means for an upload.
+        """Return the absolute address that a Location header means, seen from `base`.
 
-        A registry behind a proxy that ends TLS may name itself with http: that is put right, since going there
-        would send the layer, and nothing else, in the clear.
+        A registry behind a proxy that ends TLS may name itself with http: that is put right.
 
         Raises:
             RefusedError: it leads where we do not go.
         """
         url = self.join(base, location)
-        origin = origin_of(url, self._name)
-        if origin == self._origin:
-            return url
-        if self._origin.scheme == "https" and origin.scheme == "http":
-            if origin.host == self._origin.host:
-                return urlunsplit(urlsplit(url)._replace(scheme="https", netloc=urlsplit(base).netloc))
-            raise RefusedError(
-                "the registry wants the upload without TLS", subject=self._name, remedy="ask its owner to use https"
-            )
-        self._check_reach(origin.host)
+        origin, source = origin_of(url, self._name), origin_of(base, self._name)
+        if source.scheme == "https" and origin.scheme == "http":
+            if origin.host != source.host:
+                raise RefusedError(
+                    "the registry sends us to plain http", subject=self._name, remedy="ask its owner to use https"
+                )
+            url, origin = urlunsplit(urlsplit(url)._replace(scheme="https", netloc=urlsplit(base).netloc)), source
+        if origin not in (source, self._origin):
+            self._reach.check_host(origin.host)
         return url
 
     def join(self, base: str, location: str) -> str:
@@ -181,20 +177,17 @@ class Transport:
             response = self._send(request, method, url, authorization if origin == trusted else None)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or location is None:
-                return Answer(response, origin != trusted, self.authorizer, self._name)
+                return Answer(response, origin != trusted, self.authorizer, self._name, self.limits.read)
             response.close()
             if request.streamed is not None or (method not in ("GET", "HEAD") and response.status_code < 307):
                 raise RefusedError(
                     "the registry redirects an upload", subject=self._name, remedy="use the address it redirects to"
                 )
-            url = self.join(url, location)
-            target = origin_of(url, self._name)
-            if target not in (trusted, self._origin):
-                if request.body is not None and target.scheme == "http" and origin.scheme == "https":
-                    raise RefusedError(
-                        "the registry redirects to plain http", subject=self._name, remedy="ask its owner"
-                    )
-                self._check_reach(target.host)
+            url = self.locate(url, location)
+            if request.confined and origin_of(url, self._name) != trusted:
+                raise RefusedError(
+                    "the token server sends our credentials elsewhere", subject=self._name, remedy="ask its owner"
+                )
         raise RefusedError("the registry redirects in circles", subject=self._name, remedy="check the name")
 
     def _send(self, request: Request, method: str, url: str, authorization: str | None) -> requests.Response:
@@ -214,32 +207,10 @@ class Transport:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise broken(error, self._name) from error
 
-    def _adapter(self, url: str) -> HTTPAdapter:
+    def _adapter(self, url: str) -> Adapter:
         if not url.lower().startswith("https:"):
             return self._plain
         with self._tls_lock:
             if self._tls is None:
-                self._tls = _TrustingAdapter(self._trust())
+                self._tls = Adapter(self._reach.check_peer, self._trust())
             return self._tls
-
-    def _check_reach(self, host: str) -> None:
-        if host not in self._allowed:
-            check_reach(host, self._origin.host, self._resolve, self._name)
-            self._allowed.add(host)
-
-
-class _TrustingAdapter(HTTPAdapter):
-    """Judges certificates by one context, made once, instead of a bundle read for every connection."""
-
-    def __init__(self, trust: ssl.SSLContext) -> None:
-        self._trust = trust
-        super().__init__(pool_maxsize=_CONNECTIONS)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._trust, **kwargs)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(*args, ssl_context=self._trust, **kwargs)
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        conn.cert_reqs = "CERT_REQUIRED"

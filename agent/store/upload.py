@@ -9,6 +9,7 @@ registry can resume, and where, differs too much. A registry that refuses a PATC
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,6 +25,7 @@ from agent.store.transport import Transport
 
 PIECE = 4 << 20
 _PIECE_MAX = 64 << 20
+_COUNT = re.compile(r"[0-9]{1,19}")
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _REFUSES_STREAMS = frozenset({400, 405, 411, 413, 416, 501})
 _SESSION_LOST = frozenset({404, 416})
@@ -110,8 +112,8 @@ class Uploads:
     def session_of(self, answer: Answer) -> tuple[str, int]:
         """Return what the answer to a POST (202) says of its session."""
         answer.discard()
-        least = answer.headers.get("OCI-Chunk-Min-Length", "")
-        return self._next(self._url, answer), min(int(least), _PIECE_MAX) if least.isdecimal() else 0
+        least = _COUNT.fullmatch(answer.headers.get("OCI-Chunk-Min-Length", ""))
+        return self._next(self._url, answer), min(int(least[0]), _PIECE_MAX) if least else 0
 
     def _try(self, source: _Source, location: str | None) -> Stored:
         least = 0

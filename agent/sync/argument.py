@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
+from agent.archive.limits import DEFAULT_LIMITS, OPTIONS, Limits, limits_of
 from agent.core.reference import LayoutReference, Reference, parse_reference
 from agent.core.select import escape
 from agent.core.tags import check_target_tag
@@ -85,6 +86,7 @@ class StepArgument:
         volume: the directory for all that the steps keep, absolute.
         attempt: which try of the task this is, None if the pod was not named.
         credentials: a directory that may hold `.docker/config.json`.
+        limits: how much an image may ask for.
     """
 
     volume: str
@@ -97,6 +99,7 @@ class StepArgument:
     compression: Compression = "zstd"
     message: str = ""
     results: Results | None = None
+    limits: Limits = DEFAULT_LIMITS
 
 
 def parse_step(text: str) -> StepArgument:
@@ -123,6 +126,7 @@ def parse_step(text: str) -> StepArgument:
         compression=cast(Compression, fields.maybe("compression", one_of(*get_args(Compression))) or "zstd"),
         message=fields.maybe("message", free_text) or "",
         results=fields.maybe("results", _results),
+        limits=fields.maybe("limits", _limits) or DEFAULT_LIMITS,
         workspaces=fields.take("workspaces", list_of(_workspace)),
     )
     fields.end()
@@ -173,6 +177,13 @@ def _results(value: Any, where: str) -> Results:
     )
     fields.end()
     return results
+
+
+def _limits(value: Any, where: str) -> Limits:
+    fields = Fields(value, where)
+    found = {name: fields.maybe(name, positive) for name in OPTIONS}
+    fields.end()
+    return limits_of({name: number for name, number in found.items() if number is not None})
 
 
 def _refuse_entangled(argument: StepArgument) -> None:

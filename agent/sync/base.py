@@ -65,7 +65,7 @@ def _cut(site: Site, located: Located, base: Reference, top: bytes) -> tuple[Loc
 
 
 def _make(site: Site, store: Store, name: str, image: Image, base: Reference, top: bytes) -> None:
-    layers = Layers(site.open_store(base), unite([image]))
+    layers = Layers(site.open_store(base), unite([image]), limits=site.limits)
     rows = layers.below(image.base, top) if image.base else None
     if rows is None:
         raise UsageError("the base has no such directory", subject=f"{base}, {show(top)}", remedy="name one it has")

@@ -6,34 +6,33 @@ from collections.abc import Mapping, Sequence
 
 from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.known import KEPT, Fingerprint
-from agent.core.path import show
+from agent.core.path import parent, show
 from agent.core.plan import Plan
+from agent.core.prints import Prints
+from agent.core.wanted import Wanted
 from agent.sync.layers import Layers
 from agent.sync.site import Site
 from agent.workspace.materialise import TreeWriter
 
 
-def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> dict[bytes, Fingerprint]:
+def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> Prints:
     """Take the steps of a plan and return the fingerprints of everything that was touched.
 
     Raises:
         WorkspaceError, UnsafeArchiveError, DivergedError: as `TreeWriter`.
         IntegrityError, AuthError, UnavailableError: a content cannot be had.
     """
-    work = _Work(site, layers, writer)
+    work = _Work(site, layers, writer, Prints(len(steps.rows)))
     for path, kind in steps.remove:
         writer.remove(path, kind)
     for entry in steps.directories:
         writer.make_dir(entry.path, entry.node)
-    site.progress.stage("fetch", sum(e.node.size for entries in steps.fetch.values() for e in entries), "bytes")
+    site.progress.stage("fetch", sum(files.bytes for files in steps.fetch.values()), "bytes")
     work.fetch(steps.fetch)
     for entry in steps.make:
         work.make(entry)
     work.link(steps.link)
-    for entry in steps.attributes:
-        stands = writer.set_attributes(entry.path, entry.node)
-        if stands is not None:
-            work.prints[entry.path] = stands
+    work.dress(steps)
     work.finish()
     return work.prints
 
@@ -45,42 +44,71 @@ class _Work:
         prints: the fingerprints of what was touched.
     """
 
-    def __init__(self, site: Site, layers: Layers, writer: TreeWriter) -> None:
-        self.prints: dict[bytes, Fingerprint] = {}
+    def __init__(self, site: Site, layers: Layers, writer: TreeWriter, prints: Prints) -> None:
+        self.prints = prints
         self._site = site
         self._layers = layers
         self._writer = writer
         self._linked: dict[bytes, Node] = {}
+        self._kept: set[bytes] = set()
 
-    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> None:
+    def fetch(self, wanted: Mapping[str, Wanted]) -> None:
         """Write files, by the layer that has their contents."""
-        prints, write, advance = self.prints, self._writer.write_file, self._site.progress.advance
-        for (path, node, *_), chunks in self._layers.fetch(wanted):
+        put, write, advance = self.prints.put, self._writer.write_file, self._site.progress.advance
+        for row, path, node, chunks in self._layers.fetch(wanted):
             # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
-            prints[path] = write(path, node, chunks, verified=True)
+            stands = write(path, node, chunks, verified=True)
+            put(row, stands)
+            if stands is KEPT:
+                self._kept.add(path)
             advance(node.size)
 
     def make(self, entry: TreeEntry) -> None:
         """Make a link, a FIFO or a device."""
         writer = self._writer
         makers = {Kind.LINK: writer.make_link, Kind.FIFO: writer.make_fifo}
-        self.prints[entry.path] = makers.get(entry.node.kind, writer.make_device)(entry.path, entry.node)
+        self._say(entry.path, makers.get(entry.node.kind, writer.make_device)(entry.path, entry.node))
+
+    def _say(self, path: bytes, stands: Fingerprint) -> None:
+        self.prints.at[path] = stands
+        if stands is KEPT:
+            self._kept.add(path)
 
     def link(self, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
         """Give further names to files that stand by now."""
         instead: dict[bytes, bytes] = {}
         for entry, first in links:
             to = instead.get(first, first)
-            if self.prints.get(to) != KEPT:
-                self.prints[entry.path] = self._writer.hard_link(entry.path, to)
+            if to not in self._kept:
+                self._say(entry.path, self._writer.hard_link(entry.path, to))
                 self._linked[entry.path] = self._linked[to] = entry.node
                 continue
             # What stands there is somebody else's file: this name becomes the first of the workspace's own.
             instead[first] = entry.path
-            if entry.node.kind is Kind.FILE:
-                self.fetch({entry.layer: [entry]})
+            self._renew(entry)
+
+    def dress(self, steps: Plan) -> None:
+        """Change attributes in place; what has names that the workspace does not know of is made anew."""
+        shared = []
+        for entry in steps.attributes:
+            stands = self._writer.set_attributes(entry.path, entry.node)
+            if stands is None:
+                shared.append(entry)
             else:
-                self.make(entry)
+                self.prints.at[entry.path] = stands
+        stirred = {parent(entry.path) for entry in shared}
+        for row in steps.rows if stirred else ():
+            if row.path in stirred:
+                self._writer.make_dir(row.path, row.node)
+        for entry in shared:
+            self._renew(entry)
+
+    def _renew(self, entry: TreeEntry) -> None:
+        if entry.node.kind is not Kind.FILE:
+            self.make(entry)
+            return
+        for _, chunks in self._layers.contents(entry.layer, [entry]):
+            self._say(entry.path, self._writer.write_file(entry.path, entry.node, chunks, verified=True))
 
     def finish(self) -> None:
         """Give directories their attributes, and say what others had put in the way."""
@@ -89,7 +117,7 @@ class _Work:
             # Looked at a second time, long after they were written: who keeps what others write must notice that.
             node = self._linked.get(path) if writer.keep else None
             changed = node and node.kind is Kind.FILE and (stands.size, stands.mtime) != (node.size, node.mtime)
-            self.prints[path] = KEPT if changed else stands
+            self.prints.at[path] = KEPT if changed else stands
         if writer.kept:
             count, first = len(writer.kept), show(min(writer.kept))
             notice(f"what stood in the directory already is left as it is and counts as changed: {count} ({first} …)")

@@ -12,14 +12,13 @@ from agent.core.image import Image
 from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
 from agent.errors import DivergedError, IntegrityError
-from agent.sync.layers import Layers
 from agent.sync.memory import Memory, parse_memory
 from agent.sync.merging import merged_image
 from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
 from agent.workspace.durable import read_sealed, remove_file, write_sealed
-from agent.workspace.home import lock, make_state_home
+from agent.workspace.home import Turn, lock, lock_directory, make_state_home
 from agent.workspace.root import Root, open_root
 from agent.workspace.state import State, StateDamagedError, read_state, senseless, write_state
 
@@ -93,6 +92,11 @@ class Directory:
         self._read()
 
     @property
+    def rows(self) -> int:
+        """How many paths are remembered."""
+        return self._state.rows if self._state is not None else 0
+
+    @property
     def is_pulling(self) -> bool:
         """Whether a pull was killed while it wrote into this directory."""
         marker = read_sealed(self._path("pulling"))
@@ -161,7 +165,7 @@ class Directory:
         if record.id in memory.union.ids:
             return memory.now(target=target.name)
         union = unite([memory.union.image(target.tag), entry])
-        entries = Layers(target.store, union).toc(union.changes[record.id])
+        entries = target.layers(union).toc(union.changes[record.id])
         known = Advanced(memory.known, entries, record.version)
         return memory.now(target=target.name, union=union, known=known)
 
@@ -196,11 +200,13 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
     """Open a workspace's directory and keep other agents away from it.
 
     Raises:
-        WorkspaceError: it is no directory, or another agent is at work in it.
+        BusyError: another agent is at work in it.
+        WorkspaceError: it is no directory.
     """
     make_state_home(site.state, shared=site.shares_state)
-    with lock(site.state):
-        root = open_root(site.directory, create=create)
+    turn, path = Turn(say=site.progress.notice), os.fsencode(site.directory)
+    with lock(site.state, turn, subject=path), open_root(site.directory, create=create) as root:
+        lock_directory(root.directory(b""), path, turn)
         directory = Directory(site, root)
         try:
             yield directory

@@ -14,7 +14,6 @@ from agent.core.pack import whiteouts
 from agent.core.record import FOREIGN_LANE
 from agent.core.union import Union, unite
 from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError
-from agent.sync.layers import Layers
 from agent.sync.merging import merged_image
 from agent.sync.options import Compression
 from agent.sync.packed import describe
@@ -75,7 +74,7 @@ def _publish(site: Site, target: Target, union: Union, layer: Layer, compression
     assert record is not None
     site.progress.notice(f"{target.name}: a layer that someone else put on top is kept as change {record.id[:12]}")
     below = target.complete(union.past(record.parents))
-    layers = Layers(target.store, unite([below.image(target.tag), Image((layer,), target.tag)]))
+    layers = target.layers(unite([below.image(target.tag), Image((layer,), target.tag)]))
     entries = list(layers.toc(layer))
     with Spool(site.state) as spool:
         kept = (entry for entry in entries if isinstance(entry, Write | Context))

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import zip_longest
+from typing import TypeAlias
 
 from agent.archive.checks import Expected, Hashing
 from agent.archive.compression import compression_of
+from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged
 from agent.archive.ranged import read_entries, read_toc
 from agent.archive.reader import LayerReader
 from agent.archive.toc import Toc
+from agent.archive.toc_rules import InTar
 from agent.archive.trailer import MissingTocError
 from agent.archive.whole import read_whole
 from agent.core.change import Ancestor, Change, Squash, SquashEntry
 from agent.core.derive import derive
 from agent.core.digest import Digest
-from agent.core.entry import Context, Kind, TocEntry, TreeEntry, Write
+from agent.core.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
 from agent.core.flatten import base_change, flatten_below
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
 from agent.core.merge import Merged, merge
 from agent.core.union import Union
+from agent.core.wanted import Wanted
+from agent.errors import IntegrityError
 from agent.store.port import Store
 from agent.sync.prefetch import prefetched, read_all
 
@@ -30,8 +36,12 @@ WHOLE_BELOW = 256 << 10
 WHOLE_SHARE = 0.5
 """A layer is read whole if more than this share of its tar is wanted."""
 _HEADER = 1024
-_KEPT = 32 << 20
-"""Bytes of tables of contents, as text, whose entries are kept in memory: three times as much."""
+_KEPT = 48 << 20
+"""Bytes of tables of contents, as text, whose entries are kept in memory, where they take twice as much."""
+
+
+Fetched: TypeAlias = tuple[int, bytes, Node, Iterable[bytes]]
+"""A file: which row of the tree it is, its path and attributes there, its content."""
 
 
 class Layers:
@@ -39,22 +49,33 @@ class Layers:
 
     Attributes:
         fetched: how many layers contents were read from.
-        whole: read whole layers only, never ranges.
+        whole: read whole layers only, never ranges, and believe no table of contents before its layer was read.
 
     Args:
         store: the repository that has the layers.
         union: the changes that may be asked for.
         base_store: the repository that has the bases' layers, if it is another.
+        limits: what to refuse.
     """
 
-    def __init__(self, store: Store, union: Union, base_store: Store | None = None, *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        union: Union,
+        base_store: Store | None = None,
+        *,
+        whole: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self.fetched = 0
         self.whole = whole
+        self._limits = limits
         self._store = store
         self._union = union
         self._base_store = base_store or store
         self._room = _KEPT
         self._tocs: dict[str, Toc | list[TocEntry]] = {}
+        self._by_tar: dict[str, Toc] = {}
         self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
         self._prefetched: Callable[[Digest], bytes | None] = lambda digest: None
@@ -110,7 +131,8 @@ class Layers:
             IntegrityError, UnsafeArchiveError: a layer is not what it promises.
             AuthError, UnavailableError: see `agent.errors`.
         """
-        return merge(self.changes(union), self.squashes(union))
+        changes, squashes = self.changes(union), self.squashes(union)
+        return merge(changes, squashes, agreed=agreed(union, changes, squashes))
 
     def _change(self, layer: Layer) -> Change:
         record = layer.record
@@ -174,6 +196,14 @@ class Layers:
         return self._tocs[id_]
 
     def _know(self, layer: Layer, toc: Toc | list[TocEntry]) -> None:
+        if isinstance(toc, Toc):
+            first = self._by_tar.setdefault(layer.diff_id, toc)
+            # A file is found by its layer's diff_id and its place in the tar.
+            if first is not toc and any(one != other for one, other in zip_longest(_files(first), _files(toc))):
+                raise damaged("two tables of contents say different things of one tar", str(layer.diff_id))
+            if self.whole:
+                for _ in read_whole(toc, self._chunks(self._store, layer), _expected(layer), (), self._limits):
+                    pass
         self._tocs[_id_of(layer)] = toc
         if isinstance(toc, Toc) and toc.text <= self._room:
             self._room -= toc.text
@@ -194,10 +224,11 @@ class Layers:
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""
-        if layer.toc is None:
+        encoding = layer.encoding
+        if layer.toc is None or encoding is None:
             return None
-        toc = Toc(layer.toc)
-        return toc if toc.sha256 == layer.entries_sha256 else None
+        toc = Toc(layer.toc, self._limits)
+        return toc if (toc.sha256, toc.payload_sha256) == (layer.entries_sha256, encoding.toc_sha256) else None
 
     def _fetch_toc(self, layer: Layer) -> Toc | None:
         encoding, entries = layer.encoding, layer.entries_sha256
@@ -209,22 +240,36 @@ class Layers:
             return b"".join(self._store.read_blob(layer.digest, start, length))
 
         try:
-            return read_toc(fetch, layer.size, compression_of(layer.media_type), sha256=entries, place=place)
+            kind = compression_of(layer.media_type)
+            return read_toc(fetch, layer.size, kind, sha256=entries, place=place, limits=self._limits)
         except MissingTocError:
             if encoding is not None or layer.record is None:
                 raise
             return None
 
-    def fetch(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
+    @property
+    def told(self) -> set[str]:
+        """The layers (diff_ids) whose tables of contents tell the paths of files again when these are fetched."""
+        read = {layer.diff_id: self._tocs.get(_id_of(layer)) for layer in reversed(self._union.order)}
+        return {layer for layer, toc in read.items() if isinstance(toc, Toc)}
+
+    def fetch(self, wanted: Mapping[str, Wanted]) -> Iterator[Fetched]:
         """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
 
         Args:
             wanted: files by the layer that their content lies in.
         """
-        small = [layer.digest for layer in self._union.order if layer.diff_id in wanted and layer.size <= WHOLE_BELOW]
-        with prefetched(small, lambda digest: b"".join(self._store.read_blob(digest))) as self._prefetched:
-            for layer, entries in wanted.items():
-                yield from self.contents(layer, entries)
+        small = {
+            layer.digest: layer.size
+            for layer in self._union.order
+            if layer.diff_id in wanted and layer.size <= WHOLE_BELOW
+        }
+        # Not more than was promised: what a registry sends may have no end.
+        with prefetched(
+            small, lambda digest: b"".join(self._store.read_blob(digest, 0, small[digest]))
+        ) as self._prefetched:
+            for layer, files in wanted.items():
+                yield from self._contents(layer, files)
 
     def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
         """Yield files with their contents, each verified by the time it is exhausted; in any order.
@@ -233,51 +278,68 @@ class Layers:
             layer: the diff_id of a change's layer, or the id of a base.
             wanted: files whose content lies there.
         """
-        rest: dict[int, list[TreeEntry]] = defaultdict(list)
-        for entry in wanted:
-            if entry.offset < 0:
-                here = self._lent[-entry.offset - 1]
-                yield from ((entry, chunks) for _, chunks in self.contents(here.layer, [here]))
-                continue
-            rest[entry.offset].append(entry)
-        # Two files that were names of one share an offset; what a stream gives once is read again for the second.
-        while rest:
-            first = {offset: entries.pop() for offset, entries in rest.items()}
-            rest = {offset: entries for offset, entries in rest.items() if entries}
-            yield from self._read(layer, first)
+        files = Wanted()
+        for number, entry in enumerate(wanted):
+            files.add(entry, number)
+        for row, _, _, chunks in self._contents(layer, files):
+            yield wanted[row], chunks
 
-    def _read(self, layer: str, wanted: dict[int, TreeEntry]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
+    def _contents(self, layer: str, wanted: Wanted) -> Iterator[Fetched]:
+        for numbers in wanted.rounds():
+            # What lies in a layer below has a place below 0.
+            lent = bisect_left(numbers, 0, key=wanted.offset)
+            for number in numbers[:lent]:
+                here = self._lent[-wanted.offset(number) - 1]
+                for _, chunks in self.contents(here.layer, [here]):
+                    yield _fetched(wanted, number, None, chunks)
+            if lent < len(numbers):
+                yield from self._read(layer, wanted, numbers[lent:])
+
+    def _read(self, layer: str, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
         if layer in self._union.bases:
-            yield from self._read_base(self._union.bases[layer], wanted)
+            yield from self._read_base(self._union.bases[layer], wanted, numbers)
             return
         here = next(found for found in self._union.order if found.diff_id == layer)
         self.fetched += 1
         toc = self._toc(here)
         if not isinstance(toc, Toc):
-            for item, told in self._reader(here):
-                if type(item) is Placed and (entry := wanted.get(item.offset)):
-                    yield entry, Hashing(told, sha256(), entry.node.sha256, entry.path)
+            yield from self._read_anyones(here, 0, wanted, numbers)
             return
-        size = sum(entry.node.size + _HEADER for entry in wanted.values())
+        places = map(wanted.offset, numbers)
+        size = wanted.bytes + _HEADER * len(numbers)
         if self.whole or here.size <= WHOLE_BELOW or size >= toc.size * WHOLE_SHARE:
-            found = read_whole(toc, self._chunks(self._store, here), _expected(here), wanted)
+            found = read_whole(toc, self._chunks(self._store, here), _expected(here), places, self._limits)
         else:
-            found = read_entries(toc, lambda start, length: self._store.read_blob(here.digest, start, length), wanted)
+            found = read_entries(
+                toc, lambda start, length: self._store.read_blob(here.digest, start, length), places, self._limits
+            )
+        following = iter(numbers)
         for place, content in found:
-            yield wanted[place.offset], content
+            yield _fetched(wanted, next(following), place, content)
+        if any(True for _ in following):
+            raise _lacking(here)
 
-    def _read_base(
-        self, layers: tuple[Layer, ...], wanted: dict[int, TreeEntry]
-    ) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
+    def _read_base(self, layers: tuple[Layer, ...], wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
         end = 0
         for layer in layers:
             start, end = end, end + self._sizes[layer.digest]
-            if not any(start <= offset < end for offset in wanted):
-                continue
-            self.fetched += 1
-            for item, content in self._reader(layer):
-                if type(item) is Placed and (entry := wanted.get(start + item.offset)):
-                    yield entry, Hashing(content, sha256(), entry.node.sha256, entry.path)
+            here = [number for number in numbers if start <= wanted.offset(number) < end]
+            if here:
+                self.fetched += 1
+                yield from self._read_anyones(layer, start, wanted, here)
+
+    def _read_anyones(self, layer: Layer, start: int, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+        """Read a layer whose tar alone says what it holds; `start` bytes are counted before it."""
+        places = {wanted.offset(number) - start: number for number in numbers}
+        for item, content in self._reader(layer):
+            if type(item) is Placed and (number := places.get(item.offset)) is not None:
+                entry = wanted.entry(number)
+                assert entry is not None
+                checked = Hashing(content, sha256(), entry.node.sha256, entry.path)
+                del places[item.offset]
+                yield _fetched(wanted, number, None, checked)
+        if places:
+            raise _lacking(layer)
 
     def _base_items(self, layers: tuple[Layer, ...]) -> Iterator[tuple[int, Iterable[Item]]]:
         start = 0
@@ -289,25 +351,59 @@ class Layers:
 
     def _reader(self, layer: Layer) -> LayerReader:
         store = self._base_store if layer.kind == "base" else self._store
-        return LayerReader(self._chunks(store, layer), layer.media_type, _expected(layer))
+        return LayerReader(self._chunks(store, layer), layer.media_type, _expected(layer), self._limits)
 
     def _chunks(self, store: Store, layer: Layer) -> Iterable[bytes]:
         blob = self._prefetched(layer.digest)
         return store.read_blob(layer.digest) if blob is None else (blob,)
 
 
+def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable[bytes]) -> Fetched:
+    """Return a file with its content; what the tree says of it goes before what its layer's table says at its place."""
+    entry = wanted.entry(number)
+    if entry is not None:
+        return wanted.row(number), entry.path, entry.node, content
+    assert place is not None
+    return wanted.row(number), place.path, wanted.node(number, place.node), content
+
+
 class SquashEntries(Iterable[SquashEntry]):
     """The entries of a squash, read anew each time."""
 
     def __init__(self, toc: Toc) -> None:
-        self._toc = toc
+        self.toc = toc
 
     def __iter__(self) -> Iterator[SquashEntry]:
-        return self._toc.squashed()
+        return self.toc.squashed()
 
 
 def _expected(layer: Layer) -> Expected:
     return Expected(layer.digest, layer.size, layer.diff_id)
+
+
+def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
+    """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
+    origins: list[Change | Squash] = [*changes, *squashes]
+    return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
+
+
+def _files(toc: Toc) -> Iterator[tuple[int, bytes, Node]]:
+    """Yield where the files of a tar lie, and what they are."""
+    return (
+        (entry.offset, entry.path, entry.node)
+        for entry, link_to in toc.placed()
+        if link_to is None and entry.node.kind is Kind.FILE
+    )
+
+
+def _lacking(layer: Layer) -> IntegrityError:
+    return damaged("it lacks a content that was promised to be in it", str(layer.diff_id))
+
+
+def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
+    """Say whether entries may have link groups."""
+    toc = entries.toc if isinstance(entries, SquashEntries) else entries
+    return toc.may_have_links if isinstance(toc, Toc) else any(getattr(entry, "group", 0) for entry in entries)
 
 
 def _id_of(layer: Layer) -> str:

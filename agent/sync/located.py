@@ -9,7 +9,9 @@ from agent.core.digest import Digest, digest_of, parse_digest
 from agent.core.image import Image, Layer, Platform
 from agent.core.manifest import (
     DOCKER_LIST,
+    DOCKER_MANIFEST,
     INDEX,
+    MANIFEST,
     choose_platform,
     damaged,
     load_json,
@@ -50,9 +52,11 @@ def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> 
     if manifest is None:
         return None
     value = load_json(manifest.data, subject)
-    if "manifests" in value and "layers" not in value and manifest.media_type in (INDEX, DOCKER_LIST):
+    if manifest.media_type in (INDEX, DOCKER_LIST):
         manifest = _must_exist(store.get_manifest(choose_platform(value, wanted, subject)), subject)
         value = load_json(manifest.data, subject)
+    if manifest.media_type not in (MANIFEST, DOCKER_MANIFEST):
+        raise damaged(subject, f"is no image: its media type is {manifest.media_type[:100] or 'not known'}")
     config = None
     if needs_config(value):
         config = load_json(_read_config(store, value, subject), subject)

@@ -51,7 +51,7 @@ def involving(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:
 
 def disagreements(target: Target, whole: Union) -> Sequence[Conflict]:
     """Return where the changes of a set disagree."""
-    return () if whole.is_chain else Layers(target.store, whole).merged(whole).conflicts
+    return () if whole.is_chain else target.layers(whole).merged(whole).conflicts
 
 
 def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict]]:
@@ -63,7 +63,7 @@ def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict
     if whole.is_chain:
         return whole.image(target.tag), ()
     whole = target.complete(whole)
-    layers = Layers(target.store, whole)
+    layers = target.layers(whole)
     merged = layers.merged(whole)
     fix = fix_up(merged)
     stack = whole.without_layers(merged.superseded)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core.digest import Digest
 from agent.core.image import Image
@@ -12,7 +12,7 @@ from agent.errors import MissingBlobError
 from agent.sync.checkpoint import TRIES, Checkpoint, publish_checkpoint
 from agent.sync.head import everything
 from agent.sync.located import Located, this_platform
-from agent.sync.report import PruneReport, since
+from agent.sync.report import PruneReport
 from agent.sync.site import Site
 from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Target
@@ -41,8 +41,7 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
     Raises:
         AuthError, UnavailableError, IntegrityError: see `agent.errors`. What was deleted by then is in the checkpoint.
     """
-    target = Target(site.store, site.target, this_platform(None), site.sleep)
-    began = replace(target.store.traffic)
+    target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
     report = PruneReport(target.name, options.dry_run)
     if options.all:
         _prune_all(site, target, report)
@@ -50,7 +49,7 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
         _prune(site, target, options, report)
     if report.refused:
         site.progress.notice(f"{target.name}: the registry does not delete; it may have to be allowed there")
-    report.traffic = since(target.store.traffic, began)
+    report.traffic = target.traffic
     return report
 
 

@@ -26,7 +26,8 @@ from agent.sync.survey import Survey
 from agent.sync.target import Target
 from agent.workspace.examine import open_content
 from agent.workspace.root import Root
-from agent.workspace.shelf import Shelf
+from agent.workspace.rows import ROWS
+from agent.workspace.spill import Spill
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
@@ -52,7 +53,7 @@ class Packing:
         self._compression: Compression = compression
         self._prints = {old.path: found.print for old, found in (*look.sifted.suspects, *look.sifted.kept.values())}
         self._size = look.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
-        self.written = Shelf(site.state)
+        self.written = Spill(site.state, ROWS)
 
     def upload(self, store: Store) -> tuple[PackedLayer, Stored]:
         """Pack the layer and store it.
@@ -88,7 +89,7 @@ class Packing:
 
     def _writer(self) -> LayerWriter:
         root, progress, prints = self._root, self._site.progress, self._prints
-        self.written = Shelf(self._site.state)
+        self.written = Spill(self._site.state, ROWS)
         put = self.written.append
         stands: Fingerprint | None = None
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from agent.archive.limits import Limits, excessive
 from agent.core.advance import unexamined
 from agent.core.conflict import Conflict
 from agent.core.entry import TreeEntry
 from agent.core.foreign import is_unpublished
-from agent.core.known import Fingerprint, Known
+from agent.core.known import Known
 from agent.core.path import show
 from agent.core.plan import Plan, plan
 from agent.core.reference import parse_reference
@@ -26,11 +28,12 @@ from agent.sync.located import this_platform
 from agent.sync.memory import Memory
 from agent.sync.merging import conflict_reports
 from agent.sync.options import PullOptions
-from agent.sync.report import PullReport, since
+from agent.sync.report import PullReport
 from agent.sync.site import Site
 from agent.sync.survey import is_empty, survey
 from agent.sync.target import Seen, Target, resolve
 from agent.workspace.materialise import TreeWriter
+from agent.workspace.spill import Spill
 
 SHOWN = 5
 
@@ -57,9 +60,8 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             local changes.
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
-    with open_directory(site, create=True) as directory:
-        target = Target(site.store, site.target, this_platform(options.platform), site.sleep)
-        began = replace(target.store.traffic)
+    with open_directory(site, create=True) as directory, ExitStack() as kept:
+        target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep, site.limits)
         seen = target.look(options.after)
         _warn_of_foreign(site, target, seen)
         goal = _goal(site, target, seen, options)
@@ -69,18 +71,19 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         keep = options.keep and memory is None
         known = _beside_others(site, directory) if keep else _trusted(site, directory, options)
         if memory and known is memory.known and _same(memory, target, goal, options):
-            report = _unchanged(target, goal, memory, seen)
+            report = _unchanged(target, goal, directory, memory, seen)
             if memory.finished != seen.finished:
                 directory.remember(memory.now(finished=seen.finished))
-            report.traffic = since(target.store.traffic, began)
+            report.traffic = target.traffic
             return report
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
-        layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole)
+        layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole, limits=site.limits)
         merged = layers.merged(goal.union)
-        tree = list(merged.tree())
         if known is None:
-            known = _rebuilt(site, directory, tree)
-        steps = plan(known, tree, selection(options.paths))
+            known = _rebuilt(site, directory, merged)
+        rows = kept.enter_context(Spill(site.state))
+        steps = plan(known, merged, selection(options.paths), told=layers.told, rows=rows)
+        _check_amount(target, steps, site.limits)
         report = _report(target, goal, steps, merged.conflicts)
         if not steps.changes_nothing:
             directory.mark_pulling()
@@ -94,13 +97,21 @@ def pull(site: Site, options: PullOptions) -> PullReport:
                 base=goal.base,
                 sparse=options.paths,
                 finished=seen.finished,
-                known=_rows(steps, prints),
+                known=prints.over(steps.rows),
             )
         )
         directory.unmark_pulling()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
-        report.traffic = since(target.store.traffic, began)
+        report.traffic = target.traffic
         return report
+
+
+def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
+    """Raise UnsafeArchiveError if the whole is more than each of its layers may be."""
+    if len(steps.rows) > limits.entries:
+        raise excessive(f"it holds more than {limits.entries} entries", target.name, limit="entries")
+    if sum(files.bytes for files in steps.fetch.values()) > limits.expanded:
+        raise excessive(f"its files hold more than {limits.expanded} bytes", target.name, limit="bytes")
 
 
 def _same(memory: Memory, target: Target, goal: Goal, options: PullOptions) -> bool:
@@ -108,13 +119,11 @@ def _same(memory: Memory, target: Target, goal: Goal, options: PullOptions) -> b
     return (memory.target, memory.union.ids, memory.sparse) == (target.name, goal.union.ids, options.paths)
 
 
-def _unchanged(target: Target, goal: Goal, memory: Memory, seen: Seen) -> PullReport:
+def _unchanged(target: Target, goal: Goal, directory: Directory, memory: Memory, seen: Seen) -> PullReport:
     report = _report(target, goal, Plan(), ())
-    for row in memory.known:
-        if row.print is None:
-            report.unselected += 1
-        else:
-            report.paths += 1
+    if memory.sparse:
+        report.unselected = sum(row.print is None for row in memory.known)
+    report.paths = directory.rows - report.unselected
     report.layers_skipped = len(goal.union.order)
     # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
     if seen.head and seen.is_ours and head_ids(seen) == goal.union.ids:
@@ -206,7 +215,7 @@ def _beside_others(site: Site, directory: Directory) -> list[Known]:
     return []
 
 
-def _rebuilt(site: Site, directory: Directory, tree: list[TreeEntry]) -> list[Known]:
+def _rebuilt(site: Site, directory: Directory, tree: Iterable[TreeEntry]) -> list[Known]:
     """Return what to remember of a directory whose state is damaged: the tree itself, if it stands there.
 
     Raises:
@@ -236,23 +245,14 @@ def _local_changes(site: Site, paths: list[bytes]) -> DivergedError:
 
 
 def _report(target: Target, goal: Goal, steps: Plan, conflicts: tuple[Conflict, ...]) -> PullReport:
-    written = [*(entry for entries in steps.fetch.values() for entry in entries), *steps.make]
     return PullReport(
         target=target.name,
         digest=goal.digest,
         frontier=list(goal.union.frontier),
         paths=len(steps.rows) - steps.left,
-        written=len(written) + len(steps.link),
+        written=sum(map(len, steps.fetch.values())) + len(steps.make) + len(steps.link),
         removed=len(steps.remove),
         unselected=steps.left,
-        bytes=sum(entry.node.size for entry in written),
+        bytes=sum(files.bytes for files in steps.fetch.values()),
         conflicts=conflict_reports(conflicts),
     )
-
-
-def _rows(steps: Plan, prints: dict[bytes, Fingerprint]) -> Iterator[Known]:
-    """Yield what to remember. A fingerprint that a later step changed (a directory's, a linked file's) is the last."""
-    for entry, here in steps.rows:
-        stands = prints.get(entry.path, here.print if here else None)
-        group = 0 if entry.group is None else entry.group + 1
-        yield Known(entry.path, entry.node, entry.version, stands, group)

@@ -35,7 +35,7 @@ from agent.sync.merging import conflict_reports, disagreements, involving, merge
 from agent.sync.options import PushOptions
 from agent.sync.packed import describe
 from agent.sync.publish import Packing, publish_entry
-from agent.sync.report import PushReport, since
+from agent.sync.report import PushReport
 from agent.sync.site import Site
 from agent.sync.squash import ENTRY_LAYERS, compact
 from agent.sync.survey import Survey, survey
@@ -55,10 +55,9 @@ def push(site: Site, options: PushOptions) -> PushReport:
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     with uncollected(), open_directory(site) as directory:
-        target = Target(site.store, site.target, this_platform(None), site.sleep)
+        target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
         if target.digest:
             raise UsageError("a digest never changes", subject=target.name, remedy="name a tag to push to")
-        began = replace(target.store.traffic)
         memory, done = _start(site, directory, target, options)
         for tries in range(TRIES):
             try:
@@ -68,7 +67,7 @@ def push(site: Site, options: PushOptions) -> PushReport:
                 if tries + 1 == TRIES:
                     raise
                 site.progress.notice(f"{error}")
-        report.traffic = since(target.store.traffic, began)
+        report.traffic = target.traffic
         return report
 
 

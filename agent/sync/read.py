@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.conflict_record import record_conflicts
 from agent.core.entry import Delete, Kind, Touch, TreeEntry, Version, Write
 from agent.core.image import Layer
@@ -20,7 +21,6 @@ from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store
 from agent.sync.head import head_ids
-from agent.sync.layers import Layers
 from agent.sync.located import this_platform
 from agent.sync.merging import conflict_reports
 from agent.sync.report import Difference, ListedPath, Log, LogEntry, Mark
@@ -28,16 +28,16 @@ from agent.sync.status import compare
 from agent.sync.target import Seen, Target, resolve
 
 
-def log(store: Store, reference: Reference) -> Log:
+def log(store: Store, reference: Reference, limits: Limits = DEFAULT_LIMITS) -> Log:
     """Return the changes of a workspace, newest first; the base, if any, last; and where changes disagree.
 
     Raises:
         UsageError: there is no such image.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, seen = _look(store, reference)
+    target, seen = _look(store, reference, limits)
     union = target.complete(seen.union)
-    layers = Layers(store, union)
+    layers = target.layers(union)
     superseded = union.superseded
     old = [entry.image for record in union.dropped.values() if (entry := target.entry(record))]
     entries = []
@@ -84,16 +84,23 @@ def _entry(record: Record, layer: Layer, kinds: list[type] | None, superseded: b
     )
 
 
-def ls(store: Store, reference: Reference, paths: tuple[bytes, ...], *, at: str | None = None) -> Iterator[ListedPath]:
+def ls(
+    store: Store,
+    reference: Reference,
+    paths: tuple[bytes, ...],
+    *,
+    at: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Iterator[ListedPath]:
     """Yield what stands in a workspace image, in bytes order: everything, or what `paths` (globs) select.
 
     Raises:
         UsageError: there is no such image or change.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    _, union = _open(store, reference, at)
+    target, union = _open(store, reference, limits, at)
     selected = selection(paths)
-    for entry in Layers(store, union).merged(union).tree():
+    for entry in target.layers(union).merged(union).tree():
         if selected(entry.path):
             node = entry.node
             yield ListedPath(
@@ -110,15 +117,17 @@ def ls(store: Store, reference: Reference, paths: tuple[bytes, ...], *, at: str 
             )
 
 
-def cat(store: Store, reference: Reference, path: bytes, *, at: str | None = None) -> Iterator[bytes]:
+def cat(
+    store: Store, reference: Reference, path: bytes, *, at: str | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[bytes]:
     """Yield the content of a file in a workspace image.
 
     Raises:
         UsageError: there is no such image, change or file.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    _, union = _open(store, reference, at)
-    layers = Layers(store, union)
+    target, union = _open(store, reference, limits, at)
+    layers = target.layers(union)
     wanted = check_path(path.strip(b"/"))
     for entry in layers.merged(union).tree():
         if entry.path == wanted:
@@ -131,7 +140,9 @@ def cat(store: Store, reference: Reference, path: bytes, *, at: str | None = Non
         yield from chunks
 
 
-def diff(store: Store, reference: Reference, old: str | None, new: str | None) -> list[Difference]:
+def diff(
+    store: Store, reference: Reference, old: str | None, new: str | None, limits: Limits = DEFAULT_LIMITS
+) -> list[Difference]:
     """Return how two states of a workspace differ.
 
     Args:
@@ -142,8 +153,8 @@ def diff(store: Store, reference: Reference, old: str | None, new: str | None) -
         UsageError: there is no such image or change.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, union = _open(store, reference)
-    layers = Layers(store, union)
+    target, union = _open(store, reference, limits)
+    layers = target.layers(union)
     name = str(reference)
     ends = [resolve(union, new, name)] if new else list(union.frontier)
     records = union.records
@@ -167,16 +178,16 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
             yield Difference(mark, new.path, new.node.kind, new.node.size, details)
 
 
-def _look(store: Store, reference: Reference) -> tuple[Target, Seen]:
-    target = Target(store, reference, this_platform(None))
+def _look(store: Store, reference: Reference, limits: Limits) -> tuple[Target, Seen]:
+    target = Target(lambda _: store, reference, this_platform(None), limits=limits)
     seen = target.look()
     if not seen.union.ids and seen.head is None:
         raise UsageError("there is no such image", subject=str(reference), remedy="check the name and the tag")
     return target, seen
 
 
-def _open(store: Store, reference: Reference, at: str | None = None) -> tuple[Target, Union]:
-    target, seen = _look(store, reference)
+def _open(store: Store, reference: Reference, limits: Limits, at: str | None = None) -> tuple[Target, Union]:
+    target, seen = _look(store, reference, limits)
     union = seen.union
     if at is not None:
         return target, target.as_of(union, [resolve(union, at, str(reference))])

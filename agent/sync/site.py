@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.reference import Reference
 from agent.store.port import Store
 
@@ -36,6 +37,7 @@ class Site:
         sleep: waits, in seconds.
         random: a number in [0, 1).
         shares_state: other users may read and change `state`, too: the steps of a task need not run as one user.
+        limits: how much an image may ask for.
     """
 
     target: Reference
@@ -47,6 +49,7 @@ class Site:
     sleep: Callable[[float], None]
     random: Callable[[], float]
     shares_state: bool = False
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def store(self) -> Store:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from agent.archive.toc_rules import InTar
 from agent.archive.writer import SquashWriter
-from agent.core.change import Kept, Squash
+from agent.core.change import Kept, Squash, SquashEntry
 from agent.core.compact import LEAST, has_room, ids_in, newest_layers, settled
 from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.image import Image
 from agent.core.linearise import fix_up
 from agent.core.merge import Merged, merge
 from agent.core.pack import whiteouts
-from agent.core.squash import SquashPlan, squash
+from agent.core.squash import Piece, SquashPlan, squash
 from agent.core.squash_record import SquashRecord
 from agent.core.union import Union, unite
 from agent.store.port import Stored
-from agent.sync.layers import Layers, SquashEntries
+from agent.sync.layers import Layers, SquashEntries, agreed
 from agent.sync.options import Compression
 from agent.sync.packed import describe
 from agent.sync.site import Site
@@ -30,6 +30,8 @@ HEAD_LAYERS = 96
 """Head with more layers than this, base included, is squashed by whoever moves it; consumers stop at 127."""
 BATCH = 32 << 20
 """Bytes of small files that are read ahead at once."""
+BATCH_ENTRIES = 20_000
+"""Entries that are held meanwhile, at most."""
 SMALL = 4 << 20
 
 
@@ -75,10 +77,10 @@ def squashed(
         covers: ids of changes in it, the newest ones of `free`.
     """
     free = target.complete(free)
-    layers = Layers(target.store, free)
+    layers = target.layers(free)
     changes, squashes = layers.changes(free), layers.squashes(free)
-    merged = merge(changes, squashes)
-    plan = squash(merged, covers)
+    is_agreed = agreed(free, changes, squashes)
+    plan = squash(merge(changes, squashes, agreed=is_agreed), covers)
     site.progress.stage("squash")
     writer, stored = _store(target, layers, plan, compression)
     packed = writer.result
@@ -90,7 +92,7 @@ def squashed(
         dropped=tuple(records[id_] for id_ in sorted(plan.dropped - plan.covers) if id_ in records),
         diff_id=packed.diff_id,
         toc=packed.toc_sha256,
-        plain=free.is_chain and _is_plain(merge(changes, [*squashes, made])),
+        plain=free.is_chain and _is_plain(merge(changes, [*squashes, made], agreed=is_agreed)),
     )
     return unite([union.image(target.tag), Image((describe(record, packed, stored),), target.tag)])
 
@@ -100,12 +102,12 @@ def _is_plain(merged: Merged) -> bool:
 
 
 def _store(target: Target, layers: Layers, plan: SquashPlan, compression: Compression) -> tuple[SquashWriter, Stored]:
-    gone = list(whiteouts(piece.entry for piece in plan))
+    gone = list(whiteouts(piece.entry for piece in plan)) if plan.has_whiteouts else []
     writers: list[SquashWriter] = []
 
     def content() -> Iterator[bytes]:
-        entries = (piece.entry for piece in plan)
-        writers.append(SquashWriter(entries, gone, _Contents(layers, plan), compression))
+        contents = _Contents(layers)
+        writers.append(SquashWriter(contents.entries(plan), gone, contents, compression))
         return iter(writers[-1])
 
     stored = target.store.upload(content)
@@ -118,45 +120,53 @@ class _Contents:
     Small files are read a batch at a time, so that each old layer is asked for a few ranges and not for every file.
     """
 
-    def __init__(self, layers: Layers, plan: SquashPlan) -> None:
+    def __init__(self, layers: Layers) -> None:
         self._layers = layers
-        self._rows = _files(plan)
         self._read: dict[bytes, bytes] = {}
         self._large: dict[bytes, TreeEntry] = {}
 
     def __call__(self, entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
-        if entry.path not in self._read and entry.path not in self._large:
-            self._fill()
         if entry.path in self._large:
             return entry.node, self._stream(self._large.pop(entry.path))
         return entry.node, self._read.pop(entry.path)
 
-    def _stream(self, row: TreeEntry) -> Iterator[bytes]:
-        for _, chunks in self._layers.contents(row.layer, [row]):
-            yield from chunks
-
-    def _fill(self) -> None:
+    def entries(self, plan: Iterable[Piece]) -> Iterator[SquashEntry]:
+        """Yield what is planned; the content of an entry can be opened once the entry came out."""
+        groups: set[int] = set()
+        batch: list[SquashEntry] = []
         wanted: dict[str, list[TreeEntry]] = defaultdict(list)
         size = 0
-        for row in self._rows:
+        for entry, row in plan:
+            batch.append(entry)
+            if row is None or not isinstance(entry, Kept) or not _is_first(entry, groups):
+                continue
             if row.node.size > SMALL:
                 self._large[row.path] = row
             else:
                 wanted[row.layer].append(row)
                 size += row.node.size
-            if size >= BATCH or row.node.size > SMALL:
-                break
+            if size >= BATCH or len(batch) >= BATCH_ENTRIES:
+                self._fill(wanted)
+                yield from batch
+                batch, size = [], 0
+                wanted.clear()
+        self._fill(wanted)
+        yield from batch
+
+    def _stream(self, row: TreeEntry) -> Iterator[bytes]:
+        for _, chunks in self._layers.contents(row.layer, [row]):
+            yield from chunks
+
+    def _fill(self, wanted: Mapping[str, Sequence[TreeEntry]]) -> None:
         for layer, rows in wanted.items():
             for row, chunks in self._layers.contents(layer, rows):
                 self._read[row.path] = b"".join(chunks)
 
 
-def _files(plan: SquashPlan) -> Iterator[TreeEntry]:
-    """Yield the files whose content a squash holds, of a link group the first."""
-    groups: set[int] = set()
-    for entry, row in plan:
-        if isinstance(entry, Kept) and row is not None and entry.node.kind is Kind.FILE:
-            if entry.group and entry.group in groups:
-                continue
-            groups.add(entry.group)
-            yield row
+def _is_first(entry: Kept, groups: set[int]) -> bool:
+    """Say whether a file's content is held under this name, and not under an earlier one of its link group."""
+    if entry.node.kind is not Kind.FILE or entry.group in groups:
+        return False
+    if entry.group:
+        groups.add(entry.group)
+    return True

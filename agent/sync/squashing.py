@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core.compact import has_room, ids_in, settled
 from agent.core.union import unite
@@ -12,7 +12,7 @@ from agent.sync.checkpoint import TRIES, publish_checkpoint
 from agent.sync.head import everything, move_head, put_head, refuse_foreign
 from agent.sync.located import this_platform
 from agent.sync.options import Compression
-from agent.sync.report import SquashReport, since
+from agent.sync.report import SquashReport
 from agent.sync.site import Site
 from agent.sync.squash import squashed
 from agent.sync.target import Seen, Target
@@ -39,8 +39,7 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
         ConflictError: head is an image of someone else.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target = Target(site.store, site.target, this_platform(None), site.sleep)
-    began = replace(target.store.traffic)
+    target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
     for _ in range(TRIES - 1):
         with suppress(MissingBlobError):
             report = _squash(site, target, options)
@@ -48,7 +47,7 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
         target.forget()
     else:
         report = _squash(site, target, options)
-    report.traffic = since(target.store.traffic, began)
+    report.traffic = target.traffic
     return report
 
 

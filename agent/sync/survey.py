@@ -18,8 +18,9 @@ from agent.workspace.attributes import may_chown
 from agent.workspace.examine import examine, hash_content
 from agent.workspace.failure import failed
 from agent.workspace.root import Root
+from agent.workspace.rows import ROWS
 from agent.workspace.scan import Scan
-from agent.workspace.shelf import Shelf
+from agent.workspace.spill import Spill
 
 _FILE = Kind.FILE
 _NOTHING = (None, None)
@@ -68,7 +69,7 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
         site.progress.notice(f"{show(path)}: {why}")
 
     scan = Scan(root, warn, below)
-    sifted, nodes, fresh, size = Sifted(), dict[bytes, Node](), Shelf(site.state), 0
+    sifted, nodes, fresh, size = Sifted(), dict[bytes, Node](), Spill(site.state, ROWS), 0
     for found in sift(known, scan, clean_before, sifted):
         old, _ = sifted.replaced.get(found.path, _NOTHING)
         node = recorded(old, found.print, _fresh(root, found), privileged=privileged)
@@ -80,7 +81,10 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
     digests: dict[int, bytes] = {}
     for old, found in sifted.suspects:
         nodes[old.path] = recorded(old, found.print, _suspect(root, old, found, digests), privileged=privileged)
-    return Survey(sifted, nodes, diff(sifted, fresh, nodes), size, began - root.tick(), scan.leftovers, privileged)
+    entries = diff(sifted, fresh, nodes)
+    # A clock that was set back meanwhile says nothing of how old is what the scan found.
+    clean_before = began - root.tick() if site.clock() >= began else 0
+    return Survey(sifted, nodes, entries, size, clean_before, scan.leftovers, privileged)
 
 
 def _fresh(root: Root, found: Found) -> Node:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.digest import Digest, digest_of
 from agent.core.foreign import absorb
 from agent.core.image import Image, Platform
@@ -23,9 +25,10 @@ from agent.core.tags import (
 )
 from agent.core.union import Union, unite
 from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError, UsageError
-from agent.store.port import Store
+from agent.store.port import Store, Traffic
 from agent.sync.layers import Layers
 from agent.sync.located import Located, as_base, read_image
+from agent.sync.report import since
 
 POINTER_PAUSES = (0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for a pointer: 3 s in all (design section 6, pull)."""
@@ -109,12 +112,26 @@ class Seen:
 
 
 class Target:
-    """The repository of one target, and what this run knows of it."""
+    """The repository of one target, and what this run knows of it.
+
+    Args:
+        open_store: opens the repository, once something is wanted of it: a push of nothing needs no HTTP client, and
+            loading one takes longer than many a scan.
+        wanted: the platform to choose where the target is an index.
+    """
 
     def __init__(
-        self, store: Store, reference: Reference, wanted: Platform, sleep: Callable[[float], None] = time.sleep
+        self,
+        open_store: Callable[[Reference], Store],
+        reference: Reference,
+        wanted: Platform,
+        sleep: Callable[[float], None] = time.sleep,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self.store = store
+        self._open_store = open_store
+        self._reference = reference
+        self._began = Traffic()
+        self.limits = limits
         self.tag = check_target_tag(reference.tag or "latest")
         self.digest = reference.digest
         self.name = str(reference)
@@ -125,6 +142,22 @@ class Target:
         # Whether head itself is listed matters, too.
         slug = derived_prefix(self.tag)[:-1]
         self._prefix = slug if self.tag.startswith(slug) else ""
+
+    @cached_property
+    def store(self) -> Store:
+        """The repository."""
+        store = self._open_store(self._reference)
+        self._began = replace(store.traffic)
+        return store
+
+    @property
+    def traffic(self) -> Traffic:
+        """What moved so far."""
+        return since(self.store.traffic, self._began) if "store" in self.__dict__ else Traffic()
+
+    def layers(self, union: Union) -> Layers:
+        """Return the layers of changes, to be read."""
+        return Layers(self.store, union, limits=self.limits)
 
     def head(self) -> Located | None:
         """Return the image at the target's own tag (or digest, if it names one), None if there is none."""
@@ -299,7 +332,7 @@ class Target:
         """Return what was seen, head as an image of someone else if it is a copy that lost what a squash says."""
         if seen.head is None:
             return seen
-        layers = Layers(self.store, seen.union)
+        layers = self.layers(seen.union)
         unsure = [layer for layer in seen.union.squashes.values() if layer.encoding is None]
         if all(map(layers.has_toc, unsure)):
             return seen

@@ -14,6 +14,7 @@ from agent.workspace.examine import CAPABILITY, read_xattrs
 from agent.workspace.failure import NOT_SUPPORTED
 
 _REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL}) | NOT_SUPPORTED
+_TOO_LARGE: Final = frozenset({errno.E2BIG, errno.ERANGE})
 _CAP_CHOWN = 1 << 0  # linux/capability.h
 
 
@@ -65,16 +66,13 @@ class Attributes:
             self.notice("some bits of modes are not kept: the system does not let this user set them", path)
         return about
 
-    def give(self, place: int | str | bytes, path: bytes, node: Node, above: int | None = None) -> bool:
-        """Set the owner, if this user may; `above` is the directory of `place` if that is a link's name."""
+    def give(self, place: int | str, path: bytes, node: Node) -> bool:
+        """Set the owner, if this user may."""
         if not self.owns:
             self.notice("owners are not kept: this user may not give files away", path)
             return False
         try:
-            if above is None:
-                os.chown(place, node.uid, node.gid)
-            else:
-                os.chown(place, node.uid, node.gid, dir_fd=above, follow_symlinks=False)
+            os.chown(place, node.uid, node.gid)
         except OverflowError as error:
             raise out_of_range(path, "an owner") from error
         except OSError as error:
@@ -104,7 +102,7 @@ class Attributes:
         try:
             os.setxattr(place, name, value)
         except OSError as error:
-            if error.errno not in _REFUSED:
+            if error.errno not in _REFUSED | _TOO_LARGE:
                 raise
             if name == CAPABILITY:
                 self.notice("file capabilities are not kept: this user may not set them", path)

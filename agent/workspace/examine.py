@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -80,6 +81,8 @@ def examine(root: Root, found: Found) -> Node:
         _compare(root, found, os.stat(name, dir_fd=above, follow_symlinks=False))
         return _node(found, kind, target=target)
     except OSError as error:
+        if error.errno == errno.EINVAL and kind is Kind.LINK:  # it is none any more (readlink(2))
+            raise changed(found.path) from error
         raise _refused(error, found.path) from error
 
 

@@ -9,15 +9,18 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 from agent.core.path import show
-from agent.errors import WorkspaceError
+from agent.errors import BusyError, WorkspaceError
 from agent.workspace.durable import mode_in
 from agent.workspace.failure import failed
 
 VARIABLE: Final = "INSTEP_STATE"
+WAIT: Final = 10.0
+"""Seconds that an agent waits for another one in its directory."""
 _POLL = 0.05  # seconds
 _LOCK = "lock"
 
@@ -75,24 +78,60 @@ def make_state_home(path: str, *, shared: bool = False) -> None:
         raise failed(error, os.fsencode(path), "the state's directory cannot be made") from error
 
 
+def _nothing(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How long to wait for another agent, and how.
+
+    Attributes:
+        wait: seconds.
+        say: tells the user why nothing happens, once.
+        clock: seconds, monotonic.
+        sleep: waits for seconds.
+    """
+
+    wait: float = WAIT
+    say: Callable[[str], None] = _nothing
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def take(self, taken: Callable[[], bool], subject: bytes, holder: Callable[[], str] = str) -> None:
+        """Wait until something can be had.
+
+        Args:
+            taken: tries to have it.
+            subject: what it is, for people.
+            holder: who has it, if that is known, as ` (pid 5)`.
+
+        Raises:
+            BusyError: another agent still works there.
+        """
+        until, said = self.clock() + self.wait, False
+        while not taken():
+            what = f"another agent{holder()} is at work"
+            if self.clock() >= until:
+                raise BusyError(what, subject=show(subject), remedy="wait until it is done, or end it")
+            if not said:
+                self.say(f"{show(subject)}: {what}; waiting for it, {self.wait:g} s at most")
+                said = True
+            self.sleep(_POLL)
+
+
 @contextmanager
-def lock(
-    home: str,
-    wait: float = 10.0,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[None]:
+def lock(home: str, turn: Turn | None = None, *, subject: bytes | None = None) -> Iterator[None]:
     """Hold the lock of the state in `home`; the system releases it when this process dies.
 
     Args:
         home: a directory that is there.
-        wait: seconds to wait for another agent.
-        clock: seconds, monotonic.
-        sleep: waits for seconds.
+        turn: how to wait for another agent.
+        subject: the workspace's directory, for people.
 
     Raises:
-        WorkspaceError: another agent still works there, or the lock cannot be had.
+        BusyError: another agent still works there.
+        WorkspaceError: the lock cannot be had.
     """
     path = os.path.join(home, _LOCK)
     try:
@@ -101,15 +140,7 @@ def lock(
     except OSError as error:
         raise failed(error, os.fsencode(path), "cannot be locked") from error
     try:
-        until = clock() + wait
-        while not _taken(fd, path):
-            if clock() >= until:
-                raise WorkspaceError(
-                    f"another agent (pid {_holder(fd)}) is at work",
-                    subject=show(os.fsencode(home)),
-                    remedy="wait until it is done, or end it",
-                )
-            sleep(_POLL)
+        (turn or Turn()).take(lambda: _taken(fd, path), subject or os.fsencode(home), lambda: _holder(fd))
         with suppress(OSError):  # who holds it is only said for people: a full disk is no reason to stop
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
@@ -118,20 +149,35 @@ def lock(
         os.close(fd)
 
 
-def _taken(fd: int, path: str) -> bool:
+def lock_directory(fd: int, path: bytes, turn: Turn) -> None:
+    """Lock an open workspace directory, which leaves no trace in it, until it is closed.
+
+    This keeps agents apart that remember one directory in two places: another user's, another container's, `--state`.
+    Where directories cannot be locked (NFS, some FUSE) the lock of the state must do.
+
+    Raises:
+        BusyError: another agent still works there.
+    """
+    turn.take(lambda: _taken(fd), path)
+
+
+def _taken(fd: int, path: str | None = None) -> bool:
+    """Lock a file if that can be had now. Without `path`, to name it by, a file that cannot be locked counts, too."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
             return False
-        raise failed(error, os.fsencode(path), "cannot be locked") from error
+        if path is not None:
+            raise failed(error, os.fsencode(path), "cannot be locked") from error
     return True
 
 
 def _holder(fd: int) -> str:
     with suppress(OSError):
-        return os.pread(fd, 20, 0).decode(errors="replace").strip() or "unknown"
-    return "unknown"
+        pid = os.pread(fd, 20, 0).decode(errors="replace").strip()
+        return f" (pid {pid})" if pid.isdigit() else ""
+    return ""
 
 
 def _shared() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ from typing import Final
 
 from agent.core.entry import Kind, Node
 from agent.core.known import KEPT, Fingerprint
-from agent.core.path import parent, show
+from agent.core.path import is_target, parent, show
 from agent.errors import AgentError, UnsafeArchiveError, WorkspaceError
 from agent.workspace.attributes import Attributes, may_chown, out_of_range
 from agent.workspace.content import write_content
@@ -126,7 +127,7 @@ class TreeWriter:
 
     def make_link(self, path: bytes, node: Node) -> Fingerprint:
         """Make a symbolic link to `node.target`, whatever that may be."""
-        if not node.target or b"\0" in node.target:
+        if not is_target(node.target):
             raise UnsafeArchiveError(
                 "a symbolic link without a valid target", subject=show(path), remedy="the image is hostile or damaged"
             )
@@ -149,6 +150,8 @@ class TreeWriter:
         except OverflowError as error:
             raise out_of_range(path, "a device number") from error
         except WorkspaceError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EINVAL:
+                raise out_of_range(path, "a device number") from error
             if not isinstance(error.__cause__, PermissionError):
                 raise
             raise UnsafeArchiveError(
@@ -185,20 +188,18 @@ class TreeWriter:
                 os.close(source)
 
     def set_attributes(self, path: bytes, node: Node) -> Fingerprint | None:
-        """Give `path`, whose content stays, the attributes of `node`; a directory gets them in `finish` (None).
+        """Give `path`, which is no directory and whose content stays, the attributes of `node`.
+
+        Returns:
+            None, and nothing is done, if it has other names, perhaps outside: they would change with it.
 
         Raises:
             FileChangedError: something else stands there.
         """
-        if node.kind is Kind.DIR:
-            self._directories[path] = node, False
-            return None
         try:
             above, name = self._root.at(path)
             about = self._dress(above, name, path, node, fresh=False)
-            if about.st_nlink > 1:
-                self._linked.add(path)
-            return self._root.fingerprint(about)
+            return self._root.fingerprint(about) if about else None
         except FileNotFoundError:
             raise changed(path, "vanished meanwhile") from None
         except OSError as error:
@@ -208,8 +209,8 @@ class TreeWriter:
         """Give directories their attributes, deepest first.
 
         Returns:
-            The fingerprints of those directories, and those of what was linked or has several names: they replace what
-            the other methods returned.
+            The fingerprints of those directories, and those of what was linked: they replace what the other methods
+            returned.
         """
         done = []
         path = b""
@@ -276,7 +277,10 @@ class TreeWriter:
             _, placed = self._names.put(path, make)
             try:
                 above, _ = self._root.at(path)
-                return self._settled(path, placed, self._dress(above, placed, path, node, fresh=True))
+                about = self._dress(above, placed, path, node, fresh=True)
+                if about is None:
+                    raise changed(path, "got another name meanwhile")
+                return self._settled(path, placed, about)
             except BaseException:
                 self._names.discard(path, placed)
                 raise
@@ -293,21 +297,25 @@ class TreeWriter:
                 raise
             self._attributes.notice("directories that others made keep their attributes", path)
 
-    def _dress(self, above: int, name: bytes, path: bytes, node: Node, *, fresh: bool) -> os.stat_result:
-        """Give something that is no directory its attributes and times; return what lstat says then."""
+    def _dress(self, above: int, name: bytes, path: bytes, node: Node, *, fresh: bool) -> os.stat_result | None:
+        """Give something that is no directory its attributes and times; return what lstat says then.
+
+        None, and nothing is done, if it has several names: one may lie outside, or have been put here for it.
+        """
         place = os.open(name, _PLACE, dir_fd=above)
         try:
             about = os.fstat(place)
             if KINDS.get(stat.S_IFMT(about.st_mode)) is not node.kind:
                 raise changed(path, "turned into something else meanwhile")
-            if node.kind is Kind.LINK:
-                if (about.st_uid, about.st_gid) != (node.uid, node.gid):
-                    self._attributes.give(name, path, node, above)
-                os.utime(name, ns=(node.mtime, node.mtime), dir_fd=above, follow_symlinks=False)
-            else:
-                inode = f"/proc/self/fd/{place}"
+            if about.st_nlink > 1:
+                return None
+            # It leads to this very inode, a symbolic link too (proc(5)); the name may be another's by now.
+            inode = f"/proc/self/fd/{place}"
+            if node.kind is not Kind.LINK:
                 self._attributes.apply(inode, path, node, about, fresh=fresh)
-                os.utime(inode, ns=(node.mtime, node.mtime))
+            elif (about.st_uid, about.st_gid) != (node.uid, node.gid):
+                self._attributes.give(inode, path, node)
+            os.utime(inode, ns=(node.mtime, node.mtime))
             return os.fstat(place)
         except OverflowError as error:
             raise out_of_range(path, "a time") from error

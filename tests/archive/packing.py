@@ -128,7 +128,7 @@ def toc_of(blob: bytes, media_type: str, entries: str, limits: Limits = DEFAULT_
 def _sealed(toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: Limits) -> Iterator[tuple[Item, bytes]]:
     """Read a layer of ours whole, and tell it as the items of its tar."""
     placed = list(toc.placed())
-    contents = read_whole(toc, chunks, expected, {entry.offset for entry, _ in placed}, limits)
+    contents = read_whole(toc, chunks, expected, [entry.offset for entry, to in placed if to is None], limits)
     found = {entry.offset: b"".join(content) for entry, content in contents}
     at = 0
     for path in toc.whiteouts():

@@ -16,18 +16,19 @@ import zstandard
 from agent.archive import trailer
 from agent.archive.checks import Expected
 from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
-from agent.archive.frames import Frame, FramePacker
+from agent.archive.frames import Frame
 from agent.archive.gzip import pack_extra, pack_member
 from agent.archive.limits import Limits
 from agent.archive.reader import read_layer
-from agent.archive.tar import END, encode_header, padded, whiteout_header
+from agent.archive.tar import END
 from agent.archive.toc import TocWriter
 from agent.archive.whole import read_whole
 from agent.core.digest import Digest, digest_of
-from agent.core.entry import Context, Kind, Node, TocEntry, Write
+from agent.core.entry import Context, Kind, Node, Write
 from agent.core.item import Linked, Opaque, Placed, Whiteout
 from agent.errors import IntegrityError, UnsafeArchiveError
-from tests.archive.packing import TIME, Packed, Promised, digest, file, pack, read, sample
+from tests.archive.forging import DATA, LIES, honest, lying, member
+from tests.archive.packing import Promised, digest, file, pack, read, sample
 
 ZSTD, GZIP, NONE = (media_type_of(compression) for compression in COMPRESSIONS)
 PLAIN = Node(Kind.FILE, 0o644)
@@ -61,7 +62,7 @@ def test_large_contents_are_checked_whether_consumed_or_skipped() -> None:
     data = bytes(range(256)) * 20_000
     packed = pack([file(b"a"), file(b"b")], {b"a": data, b"b": data[::-1]})
     assert [content for _, content in read(packed.blob, ZSTD, packed.expected)] == [data, data[::-1]]
-    toc, places = packed.layer.toc, {entry.offset for entry in packed.layer.toc if isinstance(entry, Write)}
+    toc, places = packed.layer.toc, [entry.offset for entry in packed.layer.toc if isinstance(entry, Write)]
     assert [entry.path for entry, _ in read_whole(toc, [packed.blob], packed.expected, places)] == [b"a", b"b"]
     half = [next(iter(content)) for _, content in read_whole(toc, [packed.blob], packed.expected, places)]
     assert len(half) == 2
@@ -129,86 +130,14 @@ def test_sha512_digests_are_checked_too() -> None:
         read(packed.blob, ZSTD, replace(packed.expected, digest=Digest("sha512:" + "0" * 128)))
 
 
-def forge(tar: bytes, toc: TocWriter, compression: Compression = "zstd", frames: list[Frame] | None = None) -> Packed:
-    """A layer of any tar and table, all digests right."""
-    packer = FramePacker(compression, threads=1)
-    blob = b"".join([*packer.add(tar), *packer.finish()])
-    packer.close()
-    table = toc.finish(frames or packer.frames)
-    blob += b"".join(trailer.wrap(compression, table.payload))
-    diff = digest_of(tar + (table.payload if compression == "none" else b""))
-    return Packed(blob, replace(sample(compression).layer, diff_id=diff, toc=table), [])
-
-
-DATA = b"content of the file"
-NODE = PLAIN._replace(size=len(DATA), sha256=sha256(DATA).digest(), mtime=TIME)
-
-
-def member(path: bytes, node: Node = NODE, data: bytes = DATA) -> bytes:
-    return encode_header(path, node) + data + bytes(padded(len(data)) - len(data))
-
-
-LENGTH = len(member(b"a"))
-HONEST = [Write(b"a", NODE, None, 0), Write(b"b", NODE, None, LENGTH)]
-LIES: dict[str, tuple[bytes, list[TocEntry], tuple[bytes, ...]]] = {
-    "missing from the table": (member(b"a") + member(b"b") + END, HONEST[:1], ()),
-    "missing from the tar": (member(b"a") + END, HONEST, ()),
-    "reordered in the tar": (member(b"b") + member(b"a") + END, HONEST, ()),
-    "other content": (member(b"a") + member(b"b", data=DATA[::-1]) + END, HONEST, ()),
-    "other mode": (member(b"a", NODE._replace(mode=0o4755)) + member(b"b") + END, HONEST, ()),
-    "other time": (member(b"a", NODE._replace(mtime=TIME + 1)) + member(b"b") + END, HONEST, ()),
-    "other path": (member(b"a") + member(b"c") + END, HONEST, ()),
-    "twice in the tar": (member(b"a") + member(b"a") + member(b"b") + END, HONEST, ()),
-    "whiteout not in the table": (whiteout_header(b"z") + member(b"a") + END, [HONEST[0]._replace(offset=512)], ()),
-    "whiteout not in the tar": (member(b"a") + END, HONEST[:1], (b"z",)),
-    "whiteout of another name": (
-        whiteout_header(b"y") + member(b"a") + END, [HONEST[0]._replace(offset=512)], (b"z",),
-    ),
-    "hidden extended header": (
-        member(b"a", NODE._replace(xattrs=((b"trusted.a", b"1"),))) + END, HONEST[:1], (),
-    ),
-    "hidden root": (encode_header(b".", Node(Kind.DIR, 0o755))[:512] + member(b"a") + END, HONEST[:1], ()),
-    "other end": (member(b"a") + member(b"b") + END + END, HONEST, ()),
-    "link instead of content": (
-        member(b"a") + encode_header(b"b", NODE, b"a") + END, HONEST, (),
-    ),
-    "content instead of link": (
-        member(b"a") + member(b"b") + END,
-        [HONEST[0]._replace(group=1), HONEST[1]._replace(group=1)],
-        (),
-    ),
-    "link to another": (
-        member(b"a") + member(b"b") + encode_header(b"c", NODE, b"b") + END,
-        [
-            HONEST[0]._replace(group=1),
-            HONEST[1],
-            Write(b"c", NODE, None, 2 * LENGTH, 1),
-        ],
-        (),
-    ),
-    "place moved": (member(b"a") + member(b"b") + END, [HONEST[0], HONEST[1]._replace(offset=LENGTH + 512)], ()),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("what", LIES)
 def test_table_unlike_the_tar_is_an_integrity_error_even_with_right_digests(
     what: str, compression: Compression
 ) -> None:
-    tar, entries, whiteouts = LIES[what]
-    toc = TocWriter(whiteouts, compression)
-    for entry in entries:
-        toc.add(entry)
-    packed = forge(tar, toc, compression)
+    packed = lying(what, compression)
     with pytest.raises(IntegrityError):
         read(packed.blob, media_type_of(compression), packed.expected)
-
-
-def honest(compression: Compression = "zstd", **options: list[Frame]) -> Packed:
-    toc = TocWriter((), compression)
-    for entry in HONEST:
-        toc.add(entry)
-    return forge(member(b"a") + member(b"b") + END, toc, compression, **options)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

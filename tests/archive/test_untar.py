@@ -329,12 +329,34 @@ DAMAGED = {
     "two extended headers": pax((b"uid", b"1")) * 2 + block(b"a") + END,
     "extended header and long name": pax((b"uid", b"1")) + extension(b"L", b"long\0") + block(b"a") + END,
     "two long names": extension(b"L", b"long\0") * 2 + block(b"a") + END,
+    "long name that is empty": extension(b"L", b"") + block(b"a") + END,
+    "long name that goes on in its padding": block(b"x", b"L", 5) + b"longer".ljust(512, b"\0") + block(b"a") + END,
+    "volume's label with a long name": extension(b"L", b"long\0") + block(b"v", b"V") + block(b"a") + END,
+    "volume's label with an extended header": pax((b"path", b"b")) + block(b"v", b"V") + block(b"a") + END,
+    "directory that is sparse": pax((b"GNU.sparse.name", b"b"), (b"uid", b"1")) + block(b"d/", b"5") + END,
+    "directory by its name with content": block(b"d/", size=5) + b"x" * 512 + END,
+    "sparse map alone": pax((b"GNU.sparse.map", b"0,4")) + block(b"a", size=4) + b"x" * 512 + END,
+    "sparse map and places": pax(
+        *((b"GNU.sparse.size", b"9"), (b"GNU.sparse.map", b"0,4")),
+        *((b"GNU.sparse.offset", b"0"), (b"GNU.sparse.numbytes", b"4")),
+    ) + block(b"a", size=4) + b"x" * 512 + END,
+    "sparse places without order": pax(
+        *((b"GNU.sparse.size", b"9"), (b"GNU.sparse.numbytes", b"0"), (b"GNU.sparse.numbytes", b"4")),
+    ) + block(b"a", size=4) + b"x" * 512 + END,
+    "sparse map of another length than it says": pax(
+        *((b"GNU.sparse.size", b"9"), (b"GNU.sparse.numblocks", b"2"), (b"GNU.sparse.map", b"0,4")),
+    ) + block(b"a", size=4) + b"x" * 512 + END,
+    "sparse file of two sizes": pax(
+        *((b"GNU.sparse.size", b"9"), (b"GNU.sparse.realsize", b"8"), (b"GNU.sparse.map", b"0,4")),
+    ) + block(b"a", size=4) + b"x" * 512 + END,
     "global header before its entry": pax((b"uid", b"1")) + pax((b"gid", b"1"), flag=b"g") + block(b"a") + END,
     "global path": pax((b"path", b"b"), flag=b"g") + block(b"a") + END,
     "global size": pax((b"size", b"1"), flag=b"g") + block(b"a") + END,
     "extended header at the end": pax((b"uid", b"1")) + END,
     "lone zero block": bytes(512) + block(b"a") + END,
     "symbolic link to nothing": block(b"a", b"2") + END,
+    "symbolic link that no system takes": pax((b"linkpath", b"t" * 4096)) + block(b"a", b"2") + END,
+    "directory with a content": block(b"d/", size=512) + block(b"a") + END,
     "sparse map beyond its size": sparse(b"0,4", 3, 4) + END,
     "sparse map that overlaps": sparse(b"0,4,2,4", 9, 8) + END,
     "sparse map of odd length": sparse(b"0,4,2", 9, 4) + END,
@@ -361,6 +383,15 @@ EXCESSIVE = {
     "globals": (
         b"".join(pax((b"k%d" % n, b"x" * 300), flag=b"g") for n in range(3)) + block(b"a") + END,
         Limits(header=800),
+    ),
+    "global headers that nothing follows": (pax((b"k", b"x" * 9), flag=b"g") * 3 + block(b"a") + END, Limits(toc=1500)),
+    "global headers before one entry": (
+        pax((b"k", b"x" * 9), flag=b"g") * 40 + block(b"a") + END,
+        Limits(header=1200),
+    ),
+    "headers in all": (
+        b"".join(pax((b"user.k", b"x" * 300)) + block(b"%d" % n) for n in range(3)) + END,
+        Limits(toc=800),
     ),
     "holes": (
         pax((b"GNU.sparse.size", b"5000"), (b"GNU.sparse.map", b"0,0")) + block(b"a") + END,

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.leaks import look_below
+
 
 class Agent:
     """Runs `python -m agent` with a home and a state of its own."""
@@ -71,6 +73,7 @@ class Agent:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.communicate()
+        look_below(self.place / "state")
 
     @staticmethod
     def _command(words: tuple[str | Path, ...]) -> list[str]:

@@ -64,6 +64,8 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
         "Bearer hunter2hunter2hunter2.x",
         "https://reg.io/token?account=me&password=hunter2&scope=x",
         '{"identitytoken": "hunter2"}',
+        "/blob?X-Amz-Credential=hunter2&X-Amz-Signature=hunter2&X-Amz-Security-Token=hunter2",
+        "/blob?sv=2024&sig=hunter2",
     ],
 )
 def test_credentials_are_not_shown(text: str) -> None:

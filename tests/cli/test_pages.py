@@ -18,7 +18,7 @@ from agent.errors import AgentError
 from tests.cli.conftest import Agent
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _shown(page: Path) -> list[str]:

@@ -23,6 +23,7 @@ from agent.cli.step import leave_message
 from agent.sync.argument import parse_step
 from tests.cli.conftest import Agent
 from tests.fakes.contents import CASES, ROOT_ONLY, write
+from tests.fakes.secrets import secret
 from tests.fakes.stranger import Stranger
 from tests.fakes.trees import snapshot, unlike
 
@@ -90,6 +91,7 @@ def strangers() -> Iterator[list[Stranger]]:
 
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root, to become another user")
 # What a pod template may say, meant for other images.
+PASSWORD = secret("password")
 HOSTILE = {
     "HOME": "/nowhere",
     "TMPDIR": "/nowhere",
@@ -439,11 +441,11 @@ def test_the_arguments_that_the_page_shows_are_understood() -> None:
 def test_credentials_come_from_the_argument_alone(agent: Agent, pods: Callable[..., Pod], tmp_path: Path) -> None:
     from tests.fakes.docker_registry import DockerRegistry
 
-    users = subprocess.run(["htpasswd", "-nbB", "user", "secret"], capture_output=True, text=True, check=True).stdout
+    users = subprocess.run(["htpasswd", "-nbB", "user", PASSWORD], capture_output=True, text=True, check=True).stdout
     (tmp_path / "users").write_text(users)
     guarded = DockerRegistry(tmp_path, auth={"htpasswd": {"realm": "test", "path": str(tmp_path / "users")}})
     try:
-        config = {"auths": {guarded.address: {"username": "user", "password": "secret"}}}
+        config = {"auths": {guarded.address: {"username": "user", "password": PASSWORD}}}
         for directory in (tmp_path / "creds" / ".docker", tmp_path / "other"):
             directory.mkdir(parents=True)
             (directory / "config.json").write_text(json.dumps(config))

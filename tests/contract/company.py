@@ -59,7 +59,7 @@ class Company:
         return on_disk(self.there.at(name))
 
     def seen(self) -> Seen:
-        return Target(self.store, parse_reference(self.there.target), this_platform(None)).look()
+        return Target(lambda _: self.store, parse_reference(self.there.target), this_platform(None)).look()
 
     def image(self, reference: str) -> Image:
         located = read_image(self.store, reference, this_platform(None), reference)

@@ -1,5 +1,8 @@
+import time
+
 import pytest
 
+from agent.core import flatten as flattening
 from agent.core.entry import Kind, Node, Version, Write
 from agent.core.flatten import base_change, flatten
 from agent.core.item import Linked, Opaque, Placed, Whiteout
@@ -144,6 +147,25 @@ def test_a_directory_entry_over_a_symbolic_link_replaces_it():
 def test_symbolic_links_that_lead_in_circles_are_refused():
     with pytest.raises(UnsafeArchiveError):
         tree([Placed(b"a", link(b"b")), Placed(b"b", link(b"a")), Placed(b"a/x", file())])
+
+
+def test_links_that_lead_through_very_many_names_are_refused(monkeypatch):
+    long = [Placed(b"d", directory()), Placed(b"a", link(b"d/../" * 800 + b"d"))]
+    entries = [Placed(b"a/%d" % number, file()) for number in range(10)]
+    assert len(tree([*long, *entries])) == 12
+    monkeypatch.setattr(flattening, "_LED_MAX", 10_000)
+    with pytest.raises(UnsafeArchiveError, match="too many names"):
+        tree([*long, *entries])
+
+
+@pytest.mark.parametrize("marker", [Opaque(b"d"), Whiteout(b"d")])
+def test_what_is_said_a_thousand_times_is_done_once(marker):
+    lower = [Placed(b"d/%d" % number, file()) for number in range(5000)]
+    upper = [Placed(b"d/new/%d" % number, file()) for number in range(5000)]
+    began = time.process_time()
+    found = tree(lower, [*upper, *[marker] * 5000])
+    assert len(found) == 5002
+    assert time.process_time() - began < 5
 
 
 def test_a_base_is_one_change_of_stamp_0_and_merges_into_its_own_tree():

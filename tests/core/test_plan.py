@@ -4,7 +4,7 @@ from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.known import Fingerprint, Known
 from agent.core.plan import plan
 from agent.core.select import everything, selection
-from tests.property.disk import version
+from tests.property.disk import in_order, version
 
 V1, V2 = version(1), version(2)
 
@@ -31,7 +31,7 @@ def steps(made):
     found = {
         "remove": [path for path, _ in made.remove],
         "directories": [row.path for row in made.directories],
-        "fetch": [row.path for rows in made.fetch.values() for row in rows],
+        "fetch": [row.path for files in made.fetch.values() for row in in_order(files)],
         "make": [row.path for row in made.make],
         "link": [(row.path, to) for row, to in made.link],
         "attributes": [row.path for row in made.attributes],
@@ -43,14 +43,14 @@ def test_a_tree_that_stands_needs_nothing():
     made = plan([known(b"d", DIR), known(b"d/f")], [entry(b"d", DIR), entry(b"d/f")], everything)
     assert steps(made) == {}
     assert made.changes_nothing
-    assert [here is not None for _, here in made.rows] == [True, True]
+    assert [row.print is not None for row in made.rows] == [True, True]
 
 
 def test_an_empty_directory_gets_everything_parents_first():
     tree = [entry(b"d", DIR), entry(b"d/e", DIR), entry(b"d/e/f"), entry(b"d/l", node(Kind.LINK, target=b"x"))]
     made = plan([], tree, everything)
     assert steps(made) == {"directories": [b"d", b"d/e"], "fetch": [b"d/e/f"], "make": [b"d/l"]}
-    assert [here for _, here in made.rows] == [None] * 4
+    assert [row.print for row in made.rows] == [None] * 4
 
 
 def test_contents_are_fetched_by_layer_in_order_of_their_place():
@@ -60,7 +60,10 @@ def test_contents_are_fetched_by_layer_in_order_of_their_place():
         entry(b"c", layer="1", offset=3),
     ]
     fetch = plan([], tree, everything).fetch
-    assert {layer: [row.path for row in rows] for layer, rows in fetch.items()} == {"1": [b"c", b"a"], "2": [b"b"]}
+    assert {layer: [row.path for row in in_order(files)] for layer, files in fetch.items()} == {
+        "1": [b"c", b"a"],
+        "2": [b"b"],
+    }
 
 
 def test_what_goes_is_removed_deepest_first():
@@ -105,8 +108,8 @@ def test_another_content_is_fetched_and_another_link_made():
 def test_a_version_alone_moves_nothing_of_a_directory():
     made = plan([known(b"d", DIR, V1)], [entry(b"d", DIR, V2)], everything)
     assert made.changes_nothing
-    ((_, here),) = made.rows
-    assert here.version == V2
+    (row,) = made.rows
+    assert (row.version, row.print is None) == (V2, False)
 
 
 def test_what_stands_there_unknown_is_made_anew_even_if_its_like_is_wanted():
@@ -177,7 +180,7 @@ def test_what_is_not_selected_is_counted_and_remembered_without_a_print():
     made = plan([], tree, selection([b"d/f"]))
     assert steps(made) == {"directories": [b"d"], "fetch": [b"d/f"]}
     assert made.left == 2
-    assert [row.path for row, _ in made.rows] == [b"a", b"d", b"d/f", b"e"]
+    assert [row.path for row in made.rows] == [b"a", b"d", b"d/f", b"e"]
 
 
 def test_what_is_no_longer_selected_is_removed():
@@ -185,7 +188,7 @@ def test_what_is_no_longer_selected_is_removed():
     tree = [entry(b"a"), entry(b"d", DIR), entry(b"d/f")]
     made = plan(rows, tree, selection([b"a"]))
     assert steps(made) == {"remove": [b"d/f", b"d"]}
-    assert [(row.path, here is not None) for row, here in made.rows] == [(b"a", True), (b"d", False), (b"d/f", False)]
+    assert [(row.path, row.print is not None) for row in made.rows] == [(b"a", True), (b"d", False), (b"d/f", False)]
 
 
 def test_what_was_not_pulled_is_fetched_when_selected_and_never_removed():

@@ -23,6 +23,7 @@ import attrs
 import kmock
 
 from agent.core.rfc3339 import format_time
+from tests.fakes.secrets import secret
 from tests.tekton.schema import problems_of
 
 NAMESPACE = "ci"
@@ -177,7 +178,7 @@ class Cluster:
         self._server = kmock.Server(self.api, port=self._port, server_cls=_Server, user_agent=PLAYED)
         await self._server.__aenter__()
         self._port = self._server.port
-        user = {"name": "u", "user": {"token": "secret-token-of-the-test"}}
+        user = {"name": "u", "user": {"token": secret("token")}}
         context = {"name": "c", "context": {"cluster": "k", "user": "u"}}
         server = {"name": "k", "cluster": {"server": f"http://127.0.0.1:{self._port}"}}
         self.kubeconfig.write_text(

@@ -95,29 +95,39 @@ def on_disk(top: bytes) -> Plain:
 
 
 def put_image(
-    store: Store, tag: str, layers: Sequence[Mapping[str, bytes | None]], *, compress: bool = True, **extra: Any
+    store: Store,
+    tag: str,
+    layers: Sequence[Mapping[str, bytes | None] | bytes],
+    *,
+    on: str | None = None,
+    compress: bool = True,
+    **extra: Any,
 ) -> str:
     """Put an image as other tools make it; a name ending in `/` is a directory. Return its manifest's digest.
 
     Args:
+        layers: their tars, or the names in them with their contents.
+        on: the tag of an image that these layers are put on top of.
         extra: goes into the config.
     """
-    diff_ids, descriptors = [], []
+    manifest, config = _read(store, on) if on else ({"schemaVersion": 2, "mediaType": MANIFEST, "layers": []}, {})
+    rootfs = config.get("rootfs", {"type": "layers", "diff_ids": []})
     for layer in layers:
-        tar = _tar(layer)
+        tar = layer if isinstance(layer, bytes) else _tar(layer)
         data = gzip.compress(tar, mtime=0) if compress else tar
-        diff_ids.append("sha256:" + hashlib.sha256(tar).hexdigest())
+        rootfs["diff_ids"].append("sha256:" + hashlib.sha256(tar).hexdigest())
         kind = "application/vnd.oci.image.layer.v1.tar" + ("+gzip" if compress else "")
-        descriptors.append({"mediaType": kind, "digest": store.put_blob(data), "size": len(data)})
-    config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids}, **extra}
-    raw = json.dumps(config).encode()
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": {"mediaType": CONFIG, "digest": store.put_blob(raw), "size": len(raw)},
-        "layers": descriptors,
-    }
+        manifest["layers"].append({"mediaType": kind, "digest": store.put_blob(data), "size": len(data)})
+    raw = json.dumps({"os": "linux", "architecture": "amd64", **config, "rootfs": rootfs, **extra}).encode()
+    manifest["config"] = {"mediaType": CONFIG, "digest": store.put_blob(raw), "size": len(raw)}
     return store.put_manifest(tag, json.dumps(manifest).encode(), MANIFEST)
+
+
+def _read(store: Store, tag: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    found = store.get_manifest(tag)
+    assert found is not None
+    manifest = json.loads(found.data)
+    return manifest, json.loads(b"".join(store.read_blob(Digest(manifest["config"]["digest"]))))
 
 
 def _tar(names: Mapping[str, bytes | None]) -> bytes:

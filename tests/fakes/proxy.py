@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,6 +39,7 @@ class Fault:
         claim: with `cut_response`, what the answer says of its length: what it would have been (`whole`), what is
             passed on (`part`), or nothing, so that only the connection's end ends it (`none`).
         lose_answer: let the upstream do it, then close without a word.
+        raw: send these bytes instead of an answer, head and all, then close.
         twice: let the upstream do it two times, and pass on the second answer.
         add: headers to set in the upstream's answer (None: take away).
     """
@@ -50,6 +52,7 @@ class Fault:
     cut_response: int | None = None
     claim: str = "whole"
     lose_answer: bool = False
+    raw: Callable[[], Iterator[bytes]] | None = None
     twice: bool = False
     add: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -58,22 +61,35 @@ Plan = Callable[[Seen], Fault | None]
 
 
 class FaultProxy:
-    """`address` is `127.0.0.1:PORT`. Requests are kept in `seen`, in the order in which they came.
+    """`address` is `HOST:PORT`. Requests are kept in `seen`, in the order in which they came.
 
     The first rule that has a fault for a request decides; without one the request goes to `upstream`
     (`HOST:PORT`, with the client's Host header), or gets a 404 where there is none.
+
+    Args:
+        host: the address to listen at.
+        tls: files of a certificate and its key, to speak TLS.
     """
 
-    def __init__(self, upstream: str | None = None) -> None:
+    def __init__(
+        self, upstream: str | None = None, host: str = "127.0.0.1", tls: tuple[str, str] | None = None
+    ) -> None:
         self.upstream = upstream
         self.seen: list[Seen] = []
+        self.raw_sent = 0
         self.closing = threading.Event()
         self._rules: list[Plan] = []
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server((host, 0), _Handler)
         self._server.proxy = self
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port: int = self._server.server_address[1]
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{host}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
@@ -155,6 +171,13 @@ class _Handler(BaseHTTPRequestHandler):
             proxy.closing.wait(fault.delay)
         if fault.cut_request == 0 or (fault.cut_request and proxy.upstream is None):
             self.reset()
+        elif fault.raw is not None:
+            self.close_connection = True
+            for data in fault.raw():
+                if proxy.closing.is_set():
+                    break
+                self.wfile.write(data)
+                proxy.raw_sent += len(data)
         elif fault.status or proxy.upstream is None:
             if proxy.upstream is not None:
                 for _ in self.incoming():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.proxy import Fault, FaultProxy, Seen
+from tests.fakes.secrets import secret
 
 SERVICE = "registry.test"
 
@@ -95,7 +96,7 @@ class TokenServer:
             if action in rights
         }
         with self._lock:
-            text = f"token-{len(self.http.seen)}-{'x' * 20}"
+            text = secret(f"token-{len(self.http.seen)}")
             self.issued[text] = Issued(frozenset(granted), self.uses)
         value: dict[str, object] = {"access_token" if seen.method == "POST" else "token": text}
         if self.expires_in is not None:

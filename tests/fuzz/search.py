@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -211,3 +214,10 @@ def keep(target: Target, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
+
+
+def own_place() -> Path:
+    """Make a directory that is gone when this process ends."""
+    place = tempfile.mkdtemp(prefix="instep-fuzz-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return Path(place)

@@ -16,6 +16,7 @@ import pytest
 from tests.cli.conftest import Agent
 from tests.fakes.docker_registry import DockerRegistry
 from tests.fakes.proxy import Fault, FaultProxy
+from tests.fakes.secrets import secret
 from tests.fakes.trees import snapshot, unlike
 from tests.images.container import USER, Container, Images, eventually
 from tests.store.conftest import make_certificate
@@ -54,9 +55,10 @@ import rich.progress, requests, click, zstandard
 modules = [module.__spec__ for module in sys.modules.values() if getattr(module, "__spec__", None)]
 print(json.dumps([spec.name for spec in modules if spec.cached and not os.path.exists(spec.cached)]))
 """
+PASSWORD = secret("password")
 HELPER = """#!/opt/agent/bin/python3 -I
 import json
-print(json.dumps({"Username": "user", "Secret": "a secret"}))
+print(json.dumps({"Username": "user", "Secret": "%s"}))
 """
 INSTALLED = """
 import json
@@ -172,7 +174,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DockerReg
     """A registry that asks who is there, and the certificate it shows for `registry.test`."""
     place = tmp_path_factory.mktemp("closed")
     certificate, key = make_certificate(place, "DNS:registry.test")
-    hashed = subprocess.run(["htpasswd", "-nbB", "user", "a secret"], capture_output=True, text=True, check=True).stdout
+    hashed = subprocess.run(["htpasswd", "-nbB", "user", PASSWORD], capture_output=True, text=True, check=True).stdout
     (place / "htpasswd").write_text(hashed)
     running = DockerRegistry(
         place,
@@ -189,7 +191,7 @@ def test_a_credential_helper_and_an_authority_of_ones_own(
     running, certificate = closed
     (container.root / "etc/hosts").write_text("127.0.0.1 registry.test\n")
     helper = container.root / "usr/local/bin/docker-credential-test"
-    helper.write_text(HELPER)
+    helper.write_text(HELPER % PASSWORD)
     helper.chmod(0o755)
     (container.volume / "config.json").write_text('{"credsStore": "test"}')
     (container.volume / "ca.crt").write_bytes(Path(certificate).read_bytes())

@@ -268,7 +268,7 @@ def _rendered(run: Run, union: Union) -> bytes:
 
 
 def _target(store: Store) -> Target:
-    return Target(store, parse_reference(TARGET), this_platform(None), lambda seconds: None)
+    return Target(lambda _: store, parse_reference(TARGET), this_platform(None), lambda seconds: None)
 
 
 def _copy(store: MemoryStore) -> MemoryStore:

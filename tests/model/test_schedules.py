@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +25,13 @@ from agent.sync.head import Moved, everything, head_ids, put_head
 from agent.sync.merging import merged_image
 from agent.sync.prune import PruneOptions, prune
 from agent.sync.target import Target
+from tests.fakes.soaking import SEED, SOAK
 from tests.model.hand import Hand
 from tests.model.laws import ViolationError
 from tests.model.scene import Scene
 from tests.model.scenes import LARGE, RANDOM, SMALL
 from tests.model.search import Search
 
-SOAK = float(os.environ.get("INSTEP_SOAK", "0"))
-SEED = int(os.environ.get("INSTEP_SEED", random.SystemRandom().randrange(10**6)))
 SCENES = {scene.name: scene for scene in (*SMALL, *LARGE, *RANDOM)}
 EVERY = 60.0
 """Seconds that a small scene may take; it takes one to five."""
@@ -42,7 +39,7 @@ SOME = 2.5
 """Seconds for random schedules of one scene."""
 LUCKY = 45_000
 """A seed that soon finds what is broken."""
-pytestmark = pytest.mark.timeout(120 + 4 * SOAK)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(120 + 4 * SOAK)]
 
 FOUND = [
     # A repair put what it had merged from an older look, and did not look again.

@@ -277,16 +277,7 @@ def pull(disk, known, tree, contents, selected=everything):
     """Make the disk the tree by the steps of a plan; return what is remembered."""
     steps = plan(known, tree, selected)
     prints = _take(disk, steps, contents)
-    return [
-        Known(
-            entry.path,
-            entry.node,
-            entry.version,
-            prints.get(entry.path, here.print if here else None),
-            0 if entry.group is None else entry.group + 1,
-        )
-        for entry, here in steps.rows
-    ]
+    return [row._replace(print=prints.get(row.path, row.print)) for row in steps.rows]
 
 
 def _take(disk, steps, contents):
@@ -297,7 +288,8 @@ def _take(disk, steps, contents):
         if not disk.is_dir(entry.path):
             disk.place(entry.path, Kind.DIR, 0o700)
     touched = []
-    for layer, entries in steps.fetch.items():
+    for layer, files in steps.fetch.items():
+        entries = in_order(files)
         assert [entry.offset for entry in entries] == sorted(entry.offset for entry in entries)
         for entry in entries:
             assert entry.layer == layer
@@ -321,6 +313,11 @@ def _take(disk, steps, contents):
         dress(disk, entry)
         touched.append(entry.path)
     return {path: disk.print(path) for path in touched}
+
+
+def in_order(files):
+    """The files of a plan that one layer has, in the order of their places."""
+    return [files.entry(number) for numbers in files.rounds() for number in numbers]
 
 
 def dress(disk, entry):

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from agent.store.credentials import Credentials, find_credentials
+from tests.fakes.secrets import holds_secret, secret
 
 REGISTRY = "registry.example:5000"
+TOP, REFRESH = secret("top"), secret("refresh")
 
 
 def auth(user: str, password: str = "pass") -> dict[str, str]:
@@ -225,11 +227,12 @@ def test_helper_that_has_nothing_gives_way_to_the_file(home: Path, helper: Calla
 @pytest.mark.parametrize(
     ("script", "note"),
     [
-        ("echo top-secret >&2; exit 3", "exit code 3"),
-        ("echo top-secret", "no credentials"),
-        ('echo \'{"Username": 5, "Secret": "top-secret"}\'', "no credentials"),
+        (f"echo {TOP} >&2; exit 3", "exit code 3"),
+        (f"echo {TOP}", "no credentials"),
+        (f'echo \'{{"Username": 5, "Secret": "{TOP}"}}\'', "no credentials"),
         ("sleep 60", "no answer within"),
     ],
+    ids=["fails", "no JSON", "no user", "hangs"],
 )
 def test_helper_that_fails_is_noted_without_what_it_said(
     home: Path, helper: Callable[[str, str], str], script: str, note: str
@@ -239,7 +242,7 @@ def test_helper_that_fails_is_noted_without_what_it_said(
     found = find(HOME=home, PATH=path, seconds=0.3)
     assert not found.known
     assert note in found.notes[0]
-    assert "top-secret" not in str(found)
+    assert TOP not in str(found)
 
 
 @pytest.mark.parametrize("suffix", ["../evil", "a/b", "-x", "a b", "absent"])
@@ -252,6 +255,6 @@ def test_helper_is_found_on_the_path_only(home: Path, helper: Callable[[str, str
 
 
 def test_secrets_are_not_part_of_what_is_printed() -> None:
-    found = Credentials("user", "top-secret", "refresh-secret")
-    assert "secret" not in repr(found)
-    assert {"top-secret", "refresh-secret"} < set(found.secrets)
+    found = Credentials("user", TOP, REFRESH)
+    assert not holds_secret(repr(found))
+    assert {TOP, REFRESH} < set(found.secrets)

@@ -22,7 +22,7 @@ from agent.core.manifest import CONFIG, INDEX, MANIFEST
 from agent.core.reference import LayoutReference, RegistryReference
 from agent.errors import IntegrityError, UnavailableError, UsageError
 from agent.store import StoreOptions, open_store
-from agent.store.directory import TEMPORARY, TemporaryFile, reporting, sweep
+from agent.store.directory import LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep
 from agent.store.layout import LayoutStore
 from agent.store.layout_index import EMPTY, REF_NAME, parse_index, with_tag
 from agent.store.port import Store
@@ -399,3 +399,15 @@ def test_reference_decides_the_store(tmp_path: Path) -> None:
     assert isinstance(layout, LayoutStore)
     assert isinstance(registry, RegistryStore) and registry.origin.scheme == "http"
     registry.close()
+
+
+def test_a_lock_that_is_never_given_up_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = str(tmp_path / LOCK)
+    with (
+        locked(path),
+        pytest.raises(UnavailableError, match=r"instep\.lock: another process has held the lock for 0\.1 s"),
+        locked(path, 0.1),
+    ):
+        pytest.fail("both hold the lock")
+    with locked(path, 0):
+        pass

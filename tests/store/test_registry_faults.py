@@ -18,6 +18,7 @@ from agent.errors import (
     UnavailableError,
 )
 from agent.store.registry import RegistryStore
+from agent.store.retrying import Timing, retry_after
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.store.conftest import Open, Patient, image
 
@@ -49,7 +50,7 @@ def test_lasting_failure_ends_after_a_bounded_number_of_tries(
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7.0), ("0", 0.0), (formatdate(1_700_000_033, usegmt=True), 33.0), ("soon", 0.25)]
+    ("header", "seconds"), [("7", 7.0), ("0", 0.0), (formatdate(1_700_000_033, usegmt=True), 0.0), ("soon", 0.25)]
 )
 def test_retry_after_is_honoured(
     store: RegistryStore, proxy: FaultProxy, patient: Patient, header: str, seconds: float
@@ -57,6 +58,15 @@ def test_retry_after_is_honoured(
     proxy.on("GET", "/tags/", Fault(429, {"Retry-After": header}))
     assert store.tags() == []
     assert patient.slept == [seconds]
+
+
+@pytest.mark.parametrize("says_when", [True, False])
+def test_a_date_to_try_again_counts_from_the_date_of_the_answer(says_when: bool) -> None:
+    """Else a machine whose clock is an hour behind would wait an hour, or give up at once."""
+    headers = {"Retry-After": formatdate(1_700_000_033, usegmt=True)}
+    headers |= {"Date": formatdate(1_700_000_003, usegmt=True)} if says_when else {}
+    timing = Timing(wall=lambda: 1_700_000_000.0)
+    assert retry_after(headers, timing) == (30.0 if says_when else 33.0)
 
 
 def test_retry_after_beyond_patience_is_an_error_that_says_so(

@@ -17,7 +17,6 @@ from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.store.conftest import Open, Patient, image, make_certificate
 
-PASSWORD = "s3cret:with/colon"
 BIG = os.urandom(3 << 20)
 
 

@@ -43,9 +43,12 @@ from tests.fakes.contents import noise, write
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk, put_image
+from tests.fakes.secrets import holds_secret, secret
 from tests.fakes.stranger import Stranger
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
+
+RIGHT, WRONG = secret("right"), secret("wrong")
 
 
 def refused(kind: type[AgentError], words: str | None, act: Callable[[], object]) -> AgentError:
@@ -104,7 +107,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[Workspaces, Path]]:
     if shutil.which(BINARY) is None or shutil.which("htpasswd") is None:
         pytest.skip(f"{BINARY} or htpasswd is not installed")
     users, config = tmp_path / "users", tmp_path / "docker"
-    subprocess.run(["htpasswd", "-Bbc", users, "me", "right"], check=True, capture_output=True)
+    subprocess.run(["htpasswd", "-Bbc", users, "me", RIGHT], check=True, capture_output=True)
     (tmp_path / "registry").mkdir()
     config.mkdir()
     running = DockerRegistry(tmp_path / "registry", auth={"htpasswd": {"realm": "r", "path": str(users)}})
@@ -124,19 +127,19 @@ def test_a_wrong_password_changes_nothing_and_is_never_told(guarded: tuple[Works
         entry = base64.b64encode(f"me:{word}".encode()).decode()
         config.write_text(json.dumps({"auths": {made.target.partition("/")[0]: {"auth": entry}}}))
 
-    use("right")
+    use(RIGHT)
     write(made.at("a"), b"f", b"1")
     made.push("a")
     write(made.at("a"), b"f", b"2")
     state = (made.place / ".state-a" / "state").read_bytes()
-    use("hunter2")
+    use(WRONG)
     for act in (lambda: made.push("a"), lambda: made.pull("b"), lambda: made.pull("a", force=True)):
         error = refused(AuthError, None, act)
         assert error.exit_code == 20
-        assert "hunter2" not in str(error)
+        assert not holds_secret(str(error))
     assert (made.place / ".state-a" / "state").read_bytes() == state
     assert on_disk(made.at("b")) == {}
-    use("right")
+    use(RIGHT)
     assert made.push("a").written == 1
 
 

@@ -138,7 +138,7 @@ def newest_layer(workspaces: Workspaces) -> tarfile.TarFile:
     """Return the newest layer of head as its tar, read without any code of the agent's archive."""
     reference = parse_reference(workspaces.target)
     store = open_store(reference, StoreOptions())
-    head = Target(store, reference, this_platform(None)).head()
+    head = Target(lambda _: store, reference, this_platform(None)).head()
     assert head is not None
     layer = head.image.layers[-1]
     assert layer.media_type.endswith("+gzip")

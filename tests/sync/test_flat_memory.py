@@ -16,7 +16,7 @@ contents takes some 50, compressed; the rest is a pipeline that is full where it
 
 _PUSH = """
 import sys
-from agent.__main__ import run
+from agent.cli.main import run
 code = run(sys.argv[1:])
 sys.exit(code or print(open("/proc/self/status").read()))
 """

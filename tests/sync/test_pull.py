@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
+from functools import partial
 
 import pytest
 
 from agent.core.tags import pointer_tag
 from agent.errors import DivergedError, IntegrityError, UsageError
+from agent.workspace.spill import Spill
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, unpacked
@@ -305,3 +307,33 @@ def test_a_directory_that_someone_emptied_is_filled_again(memory: MemoryWorkspac
     os.unlink(memory.at("b") + b"/f")
     memory.pull("b")
     assert content(memory, "b") == b"one"
+
+
+@pytest.mark.parametrize("most", [0, 3, 1 << 20])
+def test_a_pull_does_the_same_however_little_stays_in_memory(
+    memory: MemoryWorkspaces, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Rows wait in a file and tables are read anew: of links, of what was touched, deleted and not selected, too."""
+    monkeypatch.setattr("agent.sync.pull.Spill", partial(Spill, most=most))
+    monkeypatch.setattr("agent.sync.layers._KEPT", most)
+    top = memory.at("a")
+    for number in range(9):
+        write(top, b"d%d/f%d" % (number % 3, number), noise(2000, number))
+    os.symlink(b"d0", top + b"/s")
+    os.link(top + b"/d0/f0", top + b"/d1/name-of-0")
+    memory.push("a")
+    memory.pull("b")
+    memory.pull("c", paths=(b"d1",))
+    for path in (b"d0/f3", b"d2/f8"):
+        os.unlink(top + b"/" + path)
+    write(top, b"d1/f4", b"new")
+    os.utime(top + b"/d1/f1", ns=(5, 5))
+    memory.push("a")
+    memory.pull("b")
+    memory.pull("c", paths=(b"d1", b"s"))
+    memory.pull("d")
+    for name in "bd":
+        assert unlike(snapshot(top), snapshot(memory.at(name))) == {}
+        assert memory.status(name).differences == []
+    assert sorted(on_disk(memory.at("c"))) == ["d1", "d1/f1", "d1/f4", "d1/f7", "d1/name-of-0", "s"]
+    assert memory.status("c").differences == []

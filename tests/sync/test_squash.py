@@ -32,7 +32,7 @@ MOST = 100
 
 def head_of(there: Workspaces) -> Image:
     site = there.site("-")
-    located = Target(site.store, site.target, this_platform(None)).head()
+    located = Target(site.open_store, site.target, this_platform(None)).head()
     assert located is not None
     return located.image
 

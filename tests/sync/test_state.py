@@ -10,19 +10,26 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.core.reference import parse_reference
-from agent.errors import DivergedError, WorkspaceError
+from agent.errors import ConflictError, DivergedError, WorkspaceError
 from agent.sync.options import PushOptions
 from agent.sync.push import push
+from agent.workspace.durable import write_sealed
 from agent.workspace.home import lock
 from agent.workspace.state import read_state, write_state
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk
+from tests.fakes.small_disk import fill_up, small_disk
 from tests.fakes.trees import snapshot, unlike
+
+
+class Killed(BaseException):
+    """The process dies here."""
 
 
 @pytest.fixture
@@ -137,6 +144,93 @@ def test_an_empty_directory_at_the_same_place_is_filled(pulled: MemoryWorkspaces
     assert unlike(snapshot(pulled.at("a")), snapshot(pulled.at("b"))) == {}
 
 
+def test_a_directory_that_was_moved_with_its_state_is_the_same(pulled: MemoryWorkspaces) -> None:
+    write(pulled.at("b"), b"d/one", b"mine")
+    os.rename(pulled.at("b"), pulled.place / "c")
+    os.rename(pulled.place / ".state-b", pulled.place / ".state-c")
+    assert pulled.changed("c") == [("changed", b"d/one"), ("changed", b"linked")]
+    assert pulled.push("c").id
+    pulled.pull("z")
+    assert unlike(snapshot(pulled.at("c")), snapshot(pulled.at("z"))) == {}
+
+
+def made_again(pulled: MemoryWorkspaces) -> None:
+    """Make `b` anew and empty, as if the new directory had got the old one's inode, which file systems reuse."""
+    shutil.rmtree(pulled.at("b"))
+    about = os.stat(pulled.at("b"))
+    state = read_state(str(state_file(pulled)))
+    assert state is not None
+    with state:
+        write_state(str(state_file(pulled)), {**state.header, "root": [about.st_dev, about.st_ino]}, list(state))
+
+
+def test_a_directory_made_again_with_the_old_ones_inode_is_taken_as_emptied(pulled: MemoryWorkspaces) -> None:
+    made_again(pulled)
+    with pytest.raises(DivergedError, match="everything in the directory is gone"):
+        pulled.push("b")
+    pulled.pull("b")
+    assert unlike(snapshot(pulled.at("a")), snapshot(pulled.at("b"))) == {}
+
+
+def test_what_is_pushed_of_a_directory_made_again_touches_nothing_that_it_did_not_have(
+    pulled: MemoryWorkspaces,
+) -> None:
+    made_again(pulled)
+    write(pulled.at("b"), b"d/one", b"other")
+    write(pulled.at("a"), b"d/two", b"theirs")
+    write(pulled.at("a"), b"d/three", b"theirs")
+    pulled.push("a")
+    report = pulled.push("b")
+    assert report.conflicts  # they changed what is gone here
+    pulled.pull("z", at=report.id)
+    assert unlike(snapshot(pulled.at("b")), snapshot(pulled.at("z"))) == {}
+    pulled.pull("z")
+    found = {path: row[2] for path, row in on_disk(pulled.at("z")).items() if row[0] == "file"}
+    assert found == {"d/one": b"other", "d/two": b"theirs", "d/three": b"theirs"}
+
+
+@pytest.fixture
+def restored(pulled: MemoryWorkspaces) -> MemoryWorkspaces:
+    """`b` as pulled after `a` wrote, deleted and added something, with the state of before."""
+    old = state_file(pulled).read_bytes()
+    write(pulled.at("a"), b"d/two", b"second")
+    write(pulled.at("a"), b"added", b"second")
+    os.unlink(pulled.at("a") + b"/link")
+    pulled.push("a")
+    pulled.pull("b")
+    state_file(pulled).write_bytes(old)
+    return pulled
+
+
+def test_a_state_older_than_the_directory_gives_the_directory_back(restored: MemoryWorkspaces) -> None:
+    with pytest.raises(DivergedError, match=r"local changes \(added, d, d/two, link\)"):
+        restored.pull("b")
+    report = restored.push("b")
+    assert report.conflicts == []
+    for name in ("z", "a", "b"):
+        restored.pull(name)
+    assert unlike(snapshot(restored.at("b")), snapshot(restored.at("z"))) == {}
+    assert unlike(snapshot(restored.at("a")), snapshot(restored.at("z"))) == {}
+
+
+def test_a_state_older_than_the_directory_overrides_no_one_unsaid(restored: MemoryWorkspaces) -> None:
+    """What was pulled since looks like a change made here: where others went on from it, both are told of."""
+    write(restored.at("a"), b"d/two", b"third")
+    os.unlink(restored.at("a") + b"/added")
+    write(restored.at("a"), b"apart", b"third")
+    restored.push("a")
+    refused = restored.frozen()
+    with pytest.raises(ConflictError, match=r"added \(delete\), d/two \(content\)"):
+        restored.push("b", on_conflict="fail")
+    assert restored.frozen()[0][2] == refused[0][2]
+    report = restored.push("b")
+    assert [conflict.path for conflict in report.conflicts] == ["added", "d/two"]
+    restored.pull("z", at=report.id)
+    assert unlike(snapshot(restored.at("b")), snapshot(restored.at("z"))) == {}
+    assert restored.pull("z").conflicts == report.conflicts
+    assert on_disk(restored.at("z"))["apart"][2] == b"third"
+
+
 @pytest.fixture
 def mounted(pulled: MemoryWorkspaces) -> Iterator[MemoryWorkspaces]:
     """Another file system on top of `b`."""
@@ -160,6 +254,19 @@ def test_another_mount_at_the_same_place(mounted: MemoryWorkspaces) -> None:
     assert mounted.frozen("b") == before
 
 
+def test_one_directory_mounted_in_two_places_is_one(mounted: MemoryWorkspaces) -> None:
+    """A container sees the directory elsewhere, and has the state from the host."""
+    subprocess.run(["umount", mounted.at("b")], check=True)
+    subprocess.run(["mount", "--bind", mounted.at("b"), mounted.at("c")], check=True)
+    try:
+        shutil.copytree(mounted.place / ".state-b", mounted.place / ".state-c")
+        write(mounted.at("c"), b"new", b"n")
+        assert mounted.push("c").written == 1
+    finally:
+        subprocess.run(["umount", mounted.at("c")], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "x", mounted.at("b")], check=True)
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "null", '{"target": 1, "root": 2}', '{"stamp": "x"}', "\x00" * 40])
 def test_an_intent_that_makes_no_sense_is_none(pulled: MemoryWorkspaces, text: str) -> None:
     (pulled.place / ".state-b" / "intent").write_text(text)
@@ -168,8 +275,8 @@ def test_an_intent_that_makes_no_sense_is_none(pulled: MemoryWorkspaces, text: s
     assert pulled.state_of("b").keys() == {"state"}
 
 
-@pytest.mark.parametrize("record", ["", "{}", "x", '{"format":1}'])
-def test_an_intent_with_a_record_that_makes_no_sense_is_none(pulled: MemoryWorkspaces, record: str) -> None:
+@pytest.mark.parametrize("changed", [{"record": "x"}, {"record": '{"format":1}'}, {"more": 1}, {"root": 5}])
+def test_an_intent_of_another_version_is_none(pulled: MemoryWorkspaces, changed: dict[str, Any]) -> None:
     about = os.stat(pulled.at("b"))
     intent = {
         "target": pulled.target,
@@ -178,11 +285,42 @@ def test_an_intent_with_a_record_that_makes_no_sense_is_none(pulled: MemoryWorks
         "parents": [],
         "lane": "b",
         "attempt": None,
-        "record": record,
+        "record": None,
     }
-    (pulled.place / ".state-b" / "intent").write_text(json.dumps(intent))
+    write_sealed(str(pulled.place / ".state-b" / "intent"), {**intent, **changed})
     write(pulled.at("b"), b"new", b"n")
     assert pulled.push("b").written == 1
+
+
+def test_damage_to_the_intent_of_a_push_that_died_is_noticed(pulled: MemoryWorkspaces) -> None:
+    """A stamp with another digit would date the change, and all that follow it, wrongly."""
+    write(pulled.at("b"), b"new", b"n")
+
+    def strike(name: str, subject: str) -> None:
+        if "._e" in subject:
+            raise Killed
+
+    pulled.store.before = strike
+    with pytest.raises(Killed):
+        pulled.push("b")
+    pulled.store.before = None
+    path = pulled.place / ".state-b" / "intent"
+    stamp = str(json.loads(path.read_bytes())["stamp"])
+    path.write_text(path.read_text().replace(stamp, "8" + stamp[1:]))
+    assert pulled.push("b").id == pulled.log()[0].id
+    assert pulled.log()[0].stamp < 1 << 62
+    assert len(entries_of(pulled.store)) == 2
+
+
+def test_damage_to_the_marker_of_a_pull_that_died_still_warns(pulled: MemoryWorkspaces) -> None:
+    """With another number in it, it would be another directory's, and a half of a tree would be pushed."""
+    path = pulled.place / ".state-b" / "pulling"
+    write_sealed(str(path), {"root": [1, 2]})
+    assert not pulled.status("b").interrupted
+    path.write_text(path.read_text().replace("2]", "3]"))
+    assert pulled.status("b").interrupted
+    with pytest.raises(DivergedError, match="interrupted"):
+        pulled.push("b")
 
 
 def test_a_marker_of_a_pull_that_makes_no_sense_still_warns(pulled: MemoryWorkspaces) -> None:
@@ -242,24 +380,8 @@ def test_of_agents_at_once_one_publishes_what_changed(pulled: MemoryWorkspaces) 
 @pytest.fixture
 def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of 1 MiB, where the test's parameter says."""
-    place = tmp_path / getattr(request, "param", "b")
-    place.mkdir(mode=0o700)
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "x", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def fill_up(place: Path, *, leave: int) -> Path:
-    filler = place / "filler"
-    with open(filler, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            file.truncate(file.tell() - leave)
-    return filler
+    with small_disk(tmp_path / getattr(request, "param", "b")) as place:
+        yield place
 
 
 @pytest.mark.parametrize("small", [".state-a"], indirect=True)

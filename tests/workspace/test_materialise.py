@@ -121,7 +121,7 @@ def test_read_only_directories_of_ours_can_be_worked_in(
             writer.write_file(b"d/e/old", file_of(b"new"), (b"new",))
             writer.hard_link(b"d/linked", b"d/e/old")
             writer.make_dir(b"d/fresh", dir_of(0o700))
-            writer.set_attributes(b"d", dir_of(0o511))
+            writer.make_dir(b"d", dir_of(0o511))
             writer.finish()
 
     as_stranger(act)
@@ -218,14 +218,16 @@ def test_hard_links_share_one_file(root: Root) -> None:
     assert leftovers(root) == []
 
 
-def test_attributes_of_a_linked_file_change_the_fingerprints_of_all_its_names(root: Root) -> None:
-    first = TreeWriter(root)
-    first.write_file(b"a", file_of(b"1"), (b"1",))
-    first.hard_link(b"b", b"a")
-    writer = TreeWriter(root)
-    for path in (b"a", b"b"):
-        writer.set_attributes(path, file_of(b"1", 0o600))
-    assert dict(writer.finish()) == {found.path: found.print for found in Scan(root, lambda path, why: None)}
+@pytest.mark.parametrize("kind", [Kind.FILE, Kind.LINK, Kind.FIFO])
+def test_attributes_of_something_with_another_name_are_left_alone(root: Root, tmp_path: Path, kind: Kind) -> None:
+    made = {Kind.FILE: file_of(b""), Kind.LINK: link_to(b"t"), Kind.FIFO: Node(Kind.FIFO, 0o600, mtime=MTIME, **ME)}
+    write_all(root, {b"f": (made[kind], b"")})
+    outside = tmp_path / "outside"
+    os.link(place(root, b"f"), outside, follow_symlinks=False)
+    before = os.lstat(outside)
+    changed = made[kind]._replace(mtime=5, uid=ME["uid"] + 1)
+    assert TreeWriter(root).set_attributes(b"f", changed) is None
+    assert os.lstat(outside) == before
 
 
 def test_a_link_to_a_symbolic_link_is_to_the_link_itself(root: Root) -> None:

@@ -3,10 +3,12 @@ import os
 import time
 import tracemalloc
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -174,3 +176,29 @@ def test_a_kill_while_writing_leaves_a_valid_state(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="No such file"):
         write_state(os.fsencode(tmp_path / "missing" / "state"), {}, [])
+
+
+def written(path: Path, body: bytes) -> bytes:
+    """Write a state with a checksum that fits."""
+    path.write_bytes(body + sha256(body).digest())
+    return os.fsencode(path)
+
+
+@pytest.mark.parametrize("header", [b"", b"[1]", b"5", b"{", b"[" * 5000, b"\xff", b'"' + b"x" * 9])
+def test_a_header_that_is_no_object_is_damage(tmp_path: Path, header: bytes) -> None:
+    body = b"instep state 1\n" + len(header).to_bytes(4, "little") + header + bytes(12)
+    with pytest.raises(StateDamagedError, match="has a header that is no"):
+        read_state(written(tmp_path / "state", body))
+
+
+@pytest.mark.parametrize("block", [b"", b"x", zstandard.compress(b""), zstandard.compress(bytes(1 << 20))])
+def test_a_block_that_is_none_is_damage(tmp_path: Path, block: bytes) -> None:
+    body = b"instep state 1\n\2\0\0\0{}" + (len(block) or 1 << 31).to_bytes(4, "little") + block + bytes(12)
+    with read_state(written(tmp_path / "state", body)) or pytest.fail("missing") as state:
+        tracemalloc.start()
+        try:
+            with pytest.raises(StateDamagedError, match=r"unreadable block|ends too early"):
+                list(state)
+            assert tracemalloc.get_traced_memory()[1] < 32 << 20
+        finally:
+            tracemalloc.stop()

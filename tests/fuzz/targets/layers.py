@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from random import Random
@@ -59,13 +61,14 @@ def _whole(data: bytes, compression: Compression, expected: Expected, chunk: int
     return [(item, b"".join(content)) for item, content in reader]
 
 
-def _decompressed(data: bytes, compression: Compression) -> bytes:
+def _decompressed(data: bytes, compression: Compression, most: int = -1) -> bytes:
     if compression == "gzip":
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            return file.read(most)
     if compression == "zstd":
         with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
-            return reader.read()
-    return data
+            return reader.read(most)
+    return data[:most] if most >= 0 else data
 
 
 def foreign_seeds() -> list[bytes]:
@@ -96,8 +99,8 @@ def mutate_blob(data: bytes, chance: Random) -> bytes:
         return _plain(data, chance)
     compression = compression_of(data)
     try:
-        tar = mutate_tar(_decompressed(data[: 1 << 16], compression)[: 1 << 16], chance)
-    except (OSError, EOFError, zstandard.ZstdError):
+        tar = mutate_tar(_decompressed(data, compression, 1 << 16), chance)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
         return _plain(data, chance)
     if compression == "zstd":
         return zstandard.ZstdCompressor(level=1).compress(tar)

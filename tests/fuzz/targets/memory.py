@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from random import Random
 
 import zstandard
@@ -20,7 +18,7 @@ from agent.workspace.state import StateDamagedError, read_state
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fuzz.mutate import bytewise, jsonwise
-from tests.fuzz.search import Target
+from tests.fuzz.search import Target, own_place
 
 _plain = bytewise(b"instep state 1\n", b"instep state 2\n", b"\x28\xb5\x2f\xfd")
 _json = jsonwise(b"target", b"root", b"manifest", b"version", b"rows", b"rare", b"record", b"n", b"absent", b"device")
@@ -30,7 +28,7 @@ class Site:
     """A directory that was pushed once, and a push of it that was killed."""
 
     def __init__(self) -> None:
-        self.memory = MemoryWorkspaces(Path(tempfile.mkdtemp(prefix="instep-fuzz-")))
+        self.memory = MemoryWorkspaces(own_place())
         self.state = self.memory.place / ".state-a"
         top = self.memory.at("a")
         write(top, b"d/one", b"one")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from hashlib import sha256
 from random import Random
 
-from agent.archive.header import check_sum, parse_number
+from agent.archive.header import check_sum, parse_size
 from agent.archive.limits import MIB, Limits
 from agent.archive.member import normalise
 from agent.archive.pax import format_record, parse_integer, parse_records, parse_time
@@ -261,15 +261,13 @@ def mutate_tar(data: bytes, chance: Random) -> bytes:
     if not headers or how == 0:
         return _plain(data, chance)
     at = chance.choice(headers)
-    if how < 6 and blocks[at][124] & 0x80:
-        how = 7  # a size that is no good for a record
+    size = _size(blocks[at])
     if how < 3:
         end = chance.choice([*headers, len(blocks)])
         part = blocks[min(at, end) : max(at, end)]
         to = chance.choice(headers)
         blocks = blocks[:to] + part + blocks[to + len(part) * chance.randrange(2) :]
-    elif how < 6 and blocks[at][156:157] in b"xgLK":
-        size = min(parse_number(blocks[at][124:136]), 1 << 16)
+    elif how < 6 and blocks[at][156:157] in b"xgLK" and size is not None:
         count = padded(size) // BLOCK
         body = _mutate_records(b"".join(blocks[at + 1 : at + 1 + count])[:size], chance)
         header = _with(blocks[at], 124, b"%011o\0" % len(body))
@@ -282,6 +280,13 @@ def mutate_tar(data: bytes, chance: Random) -> bytes:
     return b"".join(blocks)
 
 
+def _size(header: bytes) -> int | None:
+    try:
+        return min(parse_size(header[124:136]), 1 << 16)
+    except IntegrityError:
+        return None
+
+
 def _blocks(data: bytes) -> list[bytes]:
     return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
 
@@ -290,8 +295,8 @@ def _is_peculiar(data: bytes) -> bool:
     """Say whether `tarfile` alone may understand something in another way than all others.
 
     It takes the prefix of ustar for one in other formats, too, a volume's label for an entry, an empty record for an
-    empty name or 0, and the last of the names of a sparse file for its own; and it says otherwise where an entry
-    begins after a global header.
+    empty name or 0, and the last of the names of a sparse file for its own; it says otherwise where an entry begins
+    after a global header, and takes a file of the oldest kind for a directory by the name that a record replaces.
     """
     named_twice = b" GNU.sparse.name=" in data and b" path=" in data
     return named_twice or _EMPTY.search(data) is not None or any(map(_is_odd, _blocks(data)))
@@ -299,7 +304,8 @@ def _is_peculiar(data: bytes) -> bool:
 
 def _is_odd(block: bytes) -> bool:
     prefixed = block[345:346] > b"\0" and (block[257:263] != b"ustar\0" or block[508:] == b"tar\0")
-    return _is_header(block) and (prefixed or block[156:157] in (b"V", b"g"))
+    old = block[156:157] == b"\0" and block[:100].partition(b"\0")[0].endswith(b"/")
+    return _is_header(block) and (prefixed or old or block[156:157] in (b"V", b"g"))
 
 
 def _is_header(block: bytes) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +21,7 @@ from agent.store.registry import next_page
 from agent.store.retrying import Timing, retry_after
 from agent.sync.argument import parse_step
 from tests.fuzz.mutate import bytewise, jsonwise
-from tests.fuzz.search import Target
+from tests.fuzz.search import Target, own_place
 from tests.sync.test_argument import EVERYTHING
 
 _BETWEEN = b"\n\0\n"
@@ -153,7 +152,7 @@ def run_login(data: bytes) -> None:
 
 @cache
 def _place() -> str:
-    return tempfile.mkdtemp(prefix="instep-fuzz-")
+    return str(own_place())
 
 
 def login_seeds() -> list[bytes]:

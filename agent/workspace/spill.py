@@ -1,0 +1,90 @@
+"""Rows put aside until they are needed again, or more is known of them: few stay in memory, many go to a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from agent.core.entry import Version
+from agent.core.known import Known
+from agent.workspace.failure import failed
+from agent.workspace.rows import ROWS, Versions, pack, unpack
+
+_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
+MOST: int = 1 << 16
+"""Rows that stay in memory, 40 MiB at most."""
+
+
+class Spill:
+    """Rows in the order in which they were appended; iterate it any number of times after the last.
+
+    What does not fit into memory lies in a file without a name in `directory`, gone when the context ends or nobody
+    holds the rows any more.
+
+    Attributes:
+        version: what rows without a version get when they are iterated.
+
+    Raises:
+        WorkspaceError: there is no room for it.
+    """
+
+    def __init__(self, directory: str, most: int = MOST) -> None:
+        self.version: Version | None = None
+        self._directory = directory
+        self._most = most
+        self._recent: list[Known] = []
+        self._count = 0
+        self._lengths: list[int] = []
+        self._versions = Versions()
+        self._file = -1
+
+    def __enter__(self) -> Spill:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file up. Iterating is an error then, closing again is not."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __len__(self) -> int:
+        return self._count + len(self._recent)
+
+    def append(self, row: Known) -> None:
+        """Add the next row."""
+        self._recent.append(row)
+        if len(self._recent) >= self._most:
+            self._put_aside()
+
+    def __iter__(self) -> Iterator[Known]:
+        versions = [self.version]
+        at = 0
+        for length in self._lengths:
+            yield from unpack(os.pread(self._file, length, at), versions)
+            at += length
+        for row in self._recent:
+            yield row if row.version else _new(Known, (*row[:2], self.version, *row[3:]))
+
+    def _put_aside(self) -> None:
+        try:
+            if self._file < 0:
+                with tempfile.TemporaryFile(dir=self._directory) as file:
+                    self._file = os.dup(file.fileno())
+            for at in range(0, len(self._recent), ROWS):
+                block = pack(self._recent[at : at + ROWS], self._versions)
+                self._lengths.append(len(block))
+                while block:
+                    block = block[os.write(self._file, block) :]
+        except OSError as error:
+            raise failed(error, os.fsencode(self._directory), "rows cannot be put aside here") from error
+        self._count += len(self._recent)
+        self._recent.clear()
