@@ -32,7 +32,7 @@ class Survey:
     """What one look at a directory found.
 
     Attributes:
-        nodes: what to record of each suspect path (see `remembered`).
+        nodes: what to record of each suspect and each replaced path (see `diff`).
         entries: what a push would say; new files without their content's digest.
         size: bytes of the fresh files.
         clean_before: what a fingerprint's ctime must be before, to be trusted the next time.

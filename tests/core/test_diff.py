@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from agent.core.advance import UNKNOWN
-from agent.core.diff import recorded
+from agent.core.diff import diff, recorded
 from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write
 from agent.core.known import Fingerprint, Found, Known
 from agent.core.sift import Sifted, join, kind_of, sift
@@ -93,6 +93,26 @@ def test_a_file_in_the_place_of_a_link_is_a_write_alone(disk):
     known = first_push(disk)
     disk.write(b"a", b"x")
     assert said(entries(disk, known)) == [("Write", b"a", V1)]
+
+
+def test_a_directory_is_listed_above_a_deletion_that_its_times_do_not_tell(disk):
+    """Some file systems do not move a directory's times when its names change."""
+    disk.write(b"a/b/f", b"one")
+    disk.write(b"a/b-x/f", b"one")
+    known = first_push(disk)
+    found = [Found(row.path, row.print) for row in known if row.path != b"a/b/f"]
+    sifted = Sifted()
+    assert list(sift(known, found, disk.now, sifted)) == []
+    assert sifted.suspects == []
+    assert said(diff(sifted, [], {})) == [("Context", b"a", None), ("Context", b"a/b", None), ("Delete", b"a/b/f", V1)]
+
+
+def test_what_stands_beside_a_change_is_not_kept(disk):
+    for path in (b"a/f", b"a-x/f", b"a/b/f", b"c/f"):
+        disk.write(path, b"one")
+    known = first_push(disk)
+    disk.alter(b"a/b/f", data=b"two", mtime=disk.now)
+    assert list(look(disk, known, disk.now).sifted.kept) == [b"a", b"a/b"]
 
 
 def test_an_mtime_alone_is_a_touch_and_of_a_directory_nothing(disk):
