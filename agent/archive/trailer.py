@@ -30,6 +30,7 @@ ZSTD: Final = 1
 _MAGIC = b"instep.toc.1"
 _FOOTER = struct.Struct("<QQQQI12s")
 _SKIPPABLE_MAX = (1 << 32) - 1
+_SENT = 1 << 20
 _MEMBER = 26
 _GZIP_END = 10
 FOOTER_SIZE: Final = _FOOTER.size
@@ -116,14 +117,20 @@ def wrap(compression: Compression, payload: bytes) -> Iterator[bytes]:
         if len(payload) > _SKIPPABLE_MAX:
             raise damaged("its table of contents exceeds 4 GiB")
         yield SKIPPABLE + len(payload).to_bytes(4, "little")
-        yield payload
+        yield from _pieces(payload)
     elif compression == "gzip":
         end = len(payload) - FOOTER_SIZE
         for at in range(0, end, EXTRA_MAX):
             yield pack_extra(PIECE, payload[at : min(at + EXTRA_MAX, end)])
         yield pack_extra(LAST, payload[end:])
     else:
-        yield payload
+        yield from _pieces(payload)
+
+
+def _pieces(payload: bytes) -> Iterator[bytes]:
+    # A million paths make 40 MiB, of which whoever sends them should copy but a piece at a time.
+    for at in range(0, len(payload), _SENT):
+        yield payload[at : at + _SENT]
 
 
 def unwrap(compression: Compression, data: bytes) -> bytes:

@@ -28,7 +28,7 @@ class Spill:
         version: what rows without a version get when they are iterated.
 
     Raises:
-        WorkspaceError: there is no room for it.
+        WorkspaceError: there is no room for it, or it cannot be read.
     """
 
     def __init__(self, directory: str, most: int = MOST) -> None:
@@ -69,10 +69,16 @@ class Spill:
         versions = [self.version]
         at = 0
         for length in self._lengths:
-            yield from unpack(os.pread(self._file, length, at), versions)
+            yield from unpack(self._read(length, at), versions)
             at += length
         for row in self._recent:
             yield row if row.version else _new(Known, (*row[:2], self.version, *row[3:]))
+
+    def _read(self, length: int, at: int) -> bytes:
+        try:
+            return os.pread(self._file, length, at)
+        except OSError as error:
+            raise failed(error, os.fsencode(self._directory), "rows that were put aside here cannot be read") from error
 
     def _put_aside(self) -> None:
         try:
