@@ -34,6 +34,9 @@ LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds, more or less, between tries to put a manifest whose blobs the registry does not find."""
 BUFFERED = 4 << 20
 """Layers up to this size are held in memory, so that they can be checked for existence and sent again."""
+SMALL = 16 << 20
+"""Bytes of content up to which a layer is compressed thoroughly: a tenth less to move, for a few milliseconds."""
+THOROUGH: dict[Compression, int] = {"zstd": 6, "gzip": 6}
 
 
 class Packing:
@@ -114,7 +117,8 @@ class Packing:
                 put(_new(Known, (entry[0], entry[1], None, stands, 0)))
 
         gone = list(whiteouts(self._entries.rest))
-        return LayerWriter(entries(), gone, contents, self._compression, written=written)
+        level = THOROUGH.get(self._compression) if self._size <= SMALL else None
+        return LayerWriter(entries(), gone, contents, self._compression, written=written, level=level)
 
 
 def _size(entry: TocEntry) -> int:
