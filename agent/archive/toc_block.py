@@ -1,8 +1,8 @@
 """Many lines of a table of contents at once, ordinary files at the speed of one regular expression.
 
 A workspace has a hundred thousand of these: they are taken apart in one sweep over a block of lines, and what all files
-of a directory share is looked at once. Any other line goes to `toc_line` or `squash_line`, which decide what is
-canonical.
+of a directory share is looked at once. A line that is none of a file is tried as one of a directory. Any other goes to
+`toc_line` or `squash_line`, which decide what is canonical.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from agent.archive.pax import TIME_MAX
 from agent.archive.squash_line import check_id, parse_squashed
 from agent.archive.toc_line import ID_MAX, check_directory, integer, malformed, parse_line, parse_version
 from agent.core.change import Claim, Kept, SquashEntry
-from agent.core.entry import Kind, Node, TocEntry, Write
+from agent.core.entry import Context, Kind, Node, TocEntry, Write
 from agent.errors import UnsafeArchiveError
 
 _FILE: Final = Kind.FILE
+_DIR: Final = Kind.DIR
 _SIZE_MAX: Final = 1 << 62
 _TEXT = r'[^"\\\x00-\x1f\x80-\xff]'
 _NAME = r'[^"\\/\x00-\x1f\x80-\xff]{1,255}+'
@@ -38,6 +39,16 @@ _KEPT = re.compile(
     rf'|\{{"of":"([^"\n]++)","op":"claim",{_PATH}(?:,"seen":{_VERSION})?+,"value":'
     rf'(\{{{_MODE})"sha256":"([0-9a-f]{{64}})"\}}\}}\n{_OTHER}'
 )
+_DIRECTORY = _PLACE.replace("file", "dir")
+_UID = r'(?:,"uid":[1-9][0-9]{0,9}+)?+'
+_WRITTEN_DIRECTORY = re.compile(
+    rf'{_DIRECTORY}"op":"(?:write",{_PATH}(?:,"seen":{_VERSION})?+|context",{_PATH})({_UID}\}})'
+)
+_KEPT_DIRECTORY = re.compile(rf'{_DIRECTORY}"op":"kept",{_PATH}({_UID}),"version":{_VERSION}\}}')
+_CLAIMED_DIRECTORY = re.compile(
+    rf'\{{"of":"([^"]++)","op":"claim",{_PATH}(?:,"seen":{_VERSION})?+,"value":\{{"kind":"dir","mode":0\}}\}}'
+)
+_IS_DIRECTORY: Final = Node(_DIR, 0)
 _new: Any = tuple.__new__
 
 
@@ -51,12 +62,12 @@ def parse_block(block: bytes) -> list[TocEntry | bytes]:
     add = entries.append
     # Latin-1 maps each byte to one character: numbers and hashes are read from text faster than from bytes.
     for head, time, at, directory, name, seen, digest, length, tail, other in _WRITES.findall(block.decode("latin-1")):
-        if not digest:
-            add(parse_line(other.encode("latin-1")))
-            continue
         try:
+            if not digest:
+                add(_written_directory(other) or parse_line(other.encode("latin-1")))
+                continue
             version = parse_version(seen.encode()) if seen else None
-            node, offset = _file(head, time, at, directory, digest, length, tail)
+            node, offset = _node(_FILE, head, time, at, directory, digest, length, tail)
         except (ValueError, TypeError, UnsafeArchiveError) as error:
             raise malformed(f"{directory}{name}".encode("latin-1")) from error
         add(_new(Write, ((directory + name).encode(), node, version, offset, 0)))
@@ -77,7 +88,7 @@ def parse_squash_block(block: bytes) -> list[SquashEntry | bytes]:
         )
         try:
             if digest:
-                node, offset = _file(head, time, at, directory, digest, length, tail + "}")
+                node, offset = _node(_FILE, head, time, at, directory, digest, length, tail + "}")
                 kept = parse_version(version.encode())
                 add(_new(Kept, ((directory + name).encode(), node, kept, offset, 0)))
             elif claimed:
@@ -88,21 +99,51 @@ def parse_squash_block(block: bytes) -> list[SquashEntry | bytes]:
                 stood = parse_version(seen.encode()) if seen else None
                 add(_new(Claim, ((above + last).encode(), check_id(of), node, stood)))
             else:
-                add(parse_squashed(other.encode("latin-1")))
+                add(_squashed_directory(other) or parse_squashed(other.encode("latin-1")))
         except (ValueError, TypeError, UnsafeArchiveError) as error:
             raise malformed(f"{directory}{above}{name}{last}".encode("latin-1")) from error
     return entries
 
 
-def _file(head: str, time: str, at: str, directory: str, digest: str, length: str, tail: str) -> tuple[Node, int]:
-    """Return the attributes and the place of a file; raise ValueError or UnsafeArchiveError if they are none."""
+def _written_directory(line: str) -> TocEntry | None:
+    """Return what a line says of a directory, None if it is no such line; raises as `_node`."""
+    match = _WRITTEN_DIRECTORY.fullmatch(line)
+    if match is None:
+        return None
+    head, time, at, above, name, seen, context_above, context_name, tail = match.groups("")
+    directory = above or context_above
+    node, offset = _node(_DIR, head, time, at, directory, "", "", tail)
+    if context_name:
+        return Context((directory + context_name).encode(), node, None, offset)
+    return Write((directory + name).encode(), node, parse_version(seen.encode()) if seen else None, offset)
+
+
+def _squashed_directory(line: str) -> SquashEntry | None:
+    """Likewise of a line of a squash: that it is kept, or claimed."""
+    if match := _KEPT_DIRECTORY.fullmatch(line):
+        head, time, at, above, name, tail, version = match.groups("")
+        node, offset = _node(_DIR, head, time, at, above, "", "", tail + "}")
+        return Kept((above + name).encode(), node, parse_version(version.encode()), offset)
+    if match := _CLAIMED_DIRECTORY.fullmatch(line):
+        of, above, name, seen = match.groups("")
+        if above:
+            _directory(above)
+        stood = parse_version(seen.encode()) if seen else None
+        return Claim((above + name).encode(), check_id(of), _IS_DIRECTORY, stood)
+    return None
+
+
+def _node(
+    kind: Kind, head: str, time: str, at: str, directory: str, digest: str, length: str, tail: str
+) -> tuple[Node, int]:
+    """Return attributes and place of a file or directory; raise ValueError or UnsafeArchiveError if they are none."""
     mode, uid, gid = _owner(head, tail)
     if directory:
         _directory(directory)
     mtime, offset, size = int(time or 0), int(at or 0), int(length or 0)
     if offset & 511 or offset > _SIZE_MAX or size > _SIZE_MAX or not -TIME_MAX <= mtime < TIME_MAX:
         raise ValueError("a number is out of range")
-    return _new(Node, (_FILE, mode, uid, gid, mtime, size, bytes.fromhex(digest), b"", (0, 0), ())), offset
+    return _new(Node, (kind, mode, uid, gid, mtime, size, bytes.fromhex(digest), b"", (0, 0), ())), offset
 
 
 @lru_cache(maxsize=1024)
