@@ -5,13 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import zip_longest
 from typing import TypeAlias
 
 from agent.archive.checks import Expected, Hashing
-from agent.archive.compression import compression_of
 from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged
-from agent.archive.ranged import read_entries, read_toc
+from agent.archive.ranged import read_entries
 from agent.archive.reader import LayerReader
 from agent.archive.toc import Toc
 from agent.archive.toc_rules import InTar
@@ -29,17 +27,14 @@ from agent.core.union import Union
 from agent.core.wanted import Wanted
 from agent.errors import IntegrityError
 from agent.store.port import Store
-from agent.sync.prefetch import prefetched, read_all
+from agent.sync.prefetch import prefetched
+from agent.sync.tables import Tables, id_of
 
 WHOLE_BELOW = 256 << 10
 """A layer of at most this many bytes is read whole: another request costs more than what it could spare."""
 WHOLE_SHARE = 0.5
 """A layer is read whole if more than this share of its tar is wanted."""
 _HEADER = 1024
-_KEPT = 48 << 20
-"""Bytes of tables of contents, as text, whose entries are kept in memory, where they take twice as much."""
-
-
 Fetched: TypeAlias = tuple[int, bytes, Node, Iterable[bytes]]
 """A file: which row of the tree it is, its path and attributes there, its content."""
 
@@ -73,9 +68,8 @@ class Layers:
         self._store = store
         self._union = union
         self._base_store = base_store or store
-        self._room = _KEPT
-        self._tocs: dict[str, Toc | list[TocEntry]] = {}
-        self._by_tar: dict[str, Toc] = {}
+        self._tables = Tables(store, limits, self._verify)
+        self._derived: dict[str, list[TocEntry]] = {}
         self._lent: list[TreeEntry] = []
         self._sizes: dict[str, int] = {}
         self._prefetched: Callable[[Digest], bytes | None] = lambda digest: None
@@ -94,7 +88,7 @@ class Layers:
             AuthError, UnavailableError: see `agent.errors`.
         """
         bases = [base_change(base, self._base_items(layers)) for base, layers in sorted(union.bases.items())]
-        self._fetch_tocs(layer for layer in union.order if layer.record)
+        self._tables.read(layer for layer in union.order if layer.record)
         # A superseded change has no effect, but its record tells who descends from whom.
         dropped = [
             Change(record.id, record.stamp, record.parents, (), "", record.lane, record.attempt)
@@ -121,7 +115,7 @@ class Layers:
             IntegrityError, UnsafeArchiveError: a layer is not what it promises.
             AuthError, UnavailableError: see `agent.errors`.
         """
-        self._fetch_tocs(union.squashes.values())
+        self._tables.read(union.squashes.values())
         return [self._squash(layer) for _, layer in sorted(union.squashes.items())]
 
     def merged(self, union: Union) -> Merged:
@@ -174,42 +168,20 @@ class Layers:
             return False
         return True
 
-    def _fetch_tocs(self, layers: Iterable[Layer]) -> None:
-        """Read the tables of contents that are not at hand, all at once."""
-        lacking = []
-        for layer in layers:
-            if _id_of(layer) in self._tocs:
-                continue
-            if toc := self._inline(layer):
-                self._know(layer, toc)
-            elif layer.encoding:  # where its place is not known, it may have none
-                lacking.append(layer)
-        for layer, found in zip(lacking, read_all(lacking, self._fetch_toc), strict=True):
-            if found:
-                self._know(layer, found)
-
     def _toc(self, layer: Layer) -> Toc | list[TocEntry]:
-        # Not by the layer's digest: two changes may have one tar, and have seen different versions.
-        id_ = _id_of(layer)
-        if id_ not in self._tocs:
-            self._know(layer, self._inline(layer) or self._fetch_toc(layer) or self._derived(layer))
-        return self._tocs[id_]
+        id_ = id_of(layer)
+        if id_ not in self._derived:
+            if toc := self._tables.find(layer):
+                return toc
+            self._derived[id_] = self._derive(layer)
+        return self._derived[id_]
 
-    def _know(self, layer: Layer, toc: Toc | list[TocEntry]) -> None:
-        if isinstance(toc, Toc):
-            first = self._by_tar.setdefault(layer.diff_id, toc)
-            # A file is found by its layer's diff_id and its place in the tar.
-            if first is not toc and any(one != other for one, other in zip_longest(_files(first), _files(toc))):
-                raise damaged("two tables of contents say different things of one tar", str(layer.diff_id))
-            if self.whole:
-                for _ in read_whole(toc, self._chunks(self._store, layer), _expected(layer), (), self._limits):
-                    pass
-        self._tocs[_id_of(layer)] = toc
-        if isinstance(toc, Toc) and toc.text <= self._room:
-            self._room -= toc.text
-            toc.keep()
+    def _verify(self, layer: Layer, toc: Toc) -> None:
+        if self.whole:
+            for _ in read_whole(toc, self._chunks(self._store, layer), _expected(layer), (), self._limits):
+                pass
 
-    def _derived(self, layer: Layer) -> list[TocEntry]:
+    def _derive(self, layer: Layer) -> list[TocEntry]:
         assert layer.record is not None
         tree = list(self.merged(self._union.reaching(layer.record.parents)).tree())
         lent: dict[int, int] = {}
@@ -222,36 +194,11 @@ class Layers:
                 entries[index] = entry._replace(offset=lent[entry.offset])
         return entries
 
-    def _inline(self, layer: Layer) -> Toc | None:
-        """Return the table of contents that the manifest carries, if it is the one that the change names."""
-        encoding = layer.encoding
-        if layer.toc is None or encoding is None:
-            return None
-        toc = Toc(layer.toc, self._limits)
-        return toc if (toc.sha256, toc.payload_sha256) == (layer.entries_sha256, encoding.toc_sha256) else None
-
-    def _fetch_toc(self, layer: Layer) -> Toc | None:
-        encoding, entries = layer.encoding, layer.entries_sha256
-        if not entries:
-            return None
-        place = (encoding.toc_offset, encoding.toc_length, encoding.toc_sha256) if encoding else None
-
-        def fetch(start: int, length: int) -> bytes:
-            return b"".join(self._store.read_blob(layer.digest, start, length))
-
-        try:
-            kind = compression_of(layer.media_type)
-            return read_toc(fetch, layer.size, kind, sha256=entries, place=place, limits=self._limits)
-        except MissingTocError:
-            if encoding is not None or layer.record is None:
-                raise
-            return None
-
     @property
     def told(self) -> set[str]:
         """The layers (diff_ids) whose tables of contents tell the paths of files again when these are fetched."""
-        read = {layer.diff_id: self._tocs.get(_id_of(layer)) for layer in reversed(self._union.order)}
-        return {layer for layer, toc in read.items() if isinstance(toc, Toc)}
+        read = {layer.diff_id: self._tables.known(layer) for layer in reversed(self._union.order)}
+        return {layer for layer, toc in read.items() if toc}
 
     def fetch(self, wanted: Mapping[str, Wanted]) -> Iterator[Fetched]:
         """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
@@ -387,15 +334,6 @@ def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) 
     return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
 
 
-def _files(toc: Toc) -> Iterator[tuple[int, bytes, Node]]:
-    """Yield where the files of a tar lie, and what they are."""
-    return (
-        (entry.offset, entry.path, entry.node)
-        for entry, link_to in toc.placed()
-        if link_to is None and entry.node.kind is Kind.FILE
-    )
-
-
 def _lacking(layer: Layer) -> IntegrityError:
     return damaged("it lacks a content that was promised to be in it", str(layer.diff_id))
 
@@ -404,13 +342,6 @@ def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
     """Say whether entries may have link groups."""
     toc = entries.toc if isinstance(entries, SquashEntries) else entries
     return toc.may_have_links if isinstance(toc, Toc) else any(getattr(entry, "group", 0) for entry in entries)
-
-
-def _id_of(layer: Layer) -> str:
-    """Return the id of the change or squash in a layer."""
-    described = layer.record or layer.squash
-    assert described is not None
-    return described.id
 
 
 def _digested(found: tuple[Item, Iterator[bytes]]) -> Item:
