@@ -315,7 +315,7 @@ def test_a_pull_does_the_same_however_little_stays_in_memory(
 ) -> None:
     """Rows wait in a file and tables are read anew: of links, of what was touched, deleted and not selected, too."""
     monkeypatch.setattr("agent.sync.pull.Spill", partial(Spill, most=most))
-    monkeypatch.setattr("agent.sync.layers._KEPT", most)
+    monkeypatch.setattr("agent.sync.tables._KEPT", most)
     top = memory.at("a")
     for number in range(9):
         write(top, b"d%d/f%d" % (number % 3, number), noise(2000, number))
