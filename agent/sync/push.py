@@ -27,7 +27,6 @@ from agent.errors import (
 from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent, open_directory
 from agent.sync.foreign import adopt
-from agent.sync.garbage import uncollected
 from agent.sync.head import everything, move_head
 from agent.sync.located import this_platform
 from agent.sync.memory import Memory
@@ -54,7 +53,7 @@ def push(site: Site, options: PushOptions) -> PushReport:
         ConflictError: another change disagrees and `on_conflict` is `fail`, or head is an image of someone else.
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    with uncollected(), open_directory(site) as directory:
+    with open_directory(site) as directory:
         target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
         if target.digest:
             raise UsageError("a digest never changes", subject=target.name, remedy="name a tag to push to")
