@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
 from agent.archive.limits import damaged
@@ -15,13 +14,11 @@ class Source:
     reader slice the current chunk themselves; everyone else calls the methods.
     """
 
-    __slots__ = ("_before", "_chunks", "_hash", "_hashed", "_what", "at", "chunk")
+    __slots__ = ("_before", "_chunks", "_what", "at", "chunk")
 
     def __init__(self, chunks: Iterable[bytes], what: str) -> None:
         self._chunks = iter(chunks)
         self._before = 0
-        self._hash: hashlib._Hash | None = None
-        self._hashed = 0
         self._what = what
         self.chunk = b""
         self.at = 0
@@ -34,9 +31,6 @@ class Source:
     def at_end(self) -> bool:
         """Say whether there are no bytes left; may wait for the next chunk."""
         while self.at >= len(self.chunk):
-            if self._hash is not None:
-                self._hash.update(memoryview(self.chunk)[self._hashed :])
-                self._hashed = 0
             self._before += len(self.chunk)
             self.chunk, self.at = b"", 0
             following = next(self._chunks, None)
@@ -107,18 +101,6 @@ class Source:
     def give_back(self, length: int) -> None:
         """Undo the taking of the last `length` bytes of what `some` returned last."""
         self.at -= length
-
-    def start_hash(self) -> None:
-        """Begin a sha256 of all that is taken from here on."""
-        self._hash, self._hashed = hashlib.sha256(), self.at
-
-    def finish_hash(self) -> bytes:
-        """Return the sha256 of all that was taken since `start_hash`."""
-        if self._hash is None:
-            raise ValueError("no hash was started")
-        self._hash.update(memoryview(self.chunk)[self._hashed : self.at])
-        done, self._hash = self._hash.digest(), None
-        return done
 
     def rest(self) -> Iterator[bytes]:
         """Yield everything that is left."""

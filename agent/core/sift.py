@@ -6,14 +6,14 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from agent.core.entry import Kind
 from agent.core.known import Found, Known
 from agent.core.path import parent
 
 _DIR = Kind.DIR
-_KINDS = {
+KINDS: Final = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.DIR,
     stat.S_IFLNK: Kind.LINK,
@@ -21,11 +21,12 @@ _KINDS = {
     stat.S_IFCHR: Kind.CHAR,
     stat.S_IFBLK: Kind.BLOCK,
 }
+"""What st_mode's format bits are called; sockets have no kind."""
 
 
 def kind_of(mode: int) -> Kind:
     """Return the kind that an st_mode says (not for sockets, which are no part of a tree)."""
-    return _KINDS[stat.S_IFMT(mode)]
+    return KINDS[stat.S_IFMT(mode)]
 
 
 @dataclass(slots=True)

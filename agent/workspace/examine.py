@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 from agent.core.entry import Kind, Node, Xattrs
 from agent.core.known import Found
 from agent.core.path import show
+from agent.core.sift import KINDS
 from agent.errors import WorkspaceError
 from agent.workspace.failure import LINK_IN_THE_WAY, NO_DATA, NOT_SUPPORTED, changed, failed
-from agent.workspace.root import DIR_FLAGS, KINDS, Root
+from agent.workspace.root import DIR_FLAGS, Root
 
 CHUNK: Final = 1 << 20
 """The most bytes that are read at once."""

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Any, Final
 
-from agent.core.entry import Kind
 from agent.core.known import Fingerprint, Found
 from agent.core.path import show
 from agent.errors import WorkspaceError
@@ -22,16 +21,6 @@ from agent.workspace.mounts import read_mounts, tick
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 OPEN_DIRECTORIES: Final = 64
 DIR_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-KINDS: Final = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIR,
-    stat.S_IFLNK: Kind.LINK,
-    stat.S_IFIFO: Kind.FIFO,
-    stat.S_IFCHR: Kind.CHAR,
-    stat.S_IFBLK: Kind.BLOCK,
-}
-"""What st_mode's format bits are called; sockets have no kind."""
 
 
 class Root:
