@@ -53,11 +53,15 @@ class Known(NamedTuple):
 
 
 class Rows(Protocol):
-    """Keeps rows in the order in which they come: a list, or something that needs less memory for a million of them."""
-
-    def append(self, row: Known, /) -> None:
-        """Add the next."""
+    """Rows in order: a list, or something that needs less memory for a million of them."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Known]: ...
+
+
+class Keeper(Rows, Protocol):
+    """Keeps rows in the order in which they come."""
+
+    def append(self, row: Known, /) -> None:
+        """Add the next."""

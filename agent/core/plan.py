@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from agent.core.entry import Kind, Node, TreeEntry
-from agent.core.known import Known, Rows
+from agent.core.known import Keeper, Known
 from agent.core.path import ancestors, parent
 from agent.core.select import Select, everything
 from agent.core.sift import join
@@ -41,7 +41,7 @@ class Plan:
     make: list[TreeEntry] = field(default_factory=list)
     link: list[tuple[TreeEntry, bytes]] = field(default_factory=list)
     attributes: list[TreeEntry] = field(default_factory=list)
-    rows: Rows = field(default_factory=list[Known])
+    rows: Keeper = field(default_factory=list[Known])
     left: int = 0
 
     @property
@@ -56,7 +56,7 @@ def plan(
     selected: Select,
     *,
     told: Collection[str] = (),
-    rows: Rows | None = None,
+    rows: Keeper | None = None,
 ) -> Plan:
     """Compare what is remembered with the tree that shall be, both in bytes order of paths.
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 from agent.core.entry import Kind
 from agent.core.known import Found, Known
-from agent.core.path import parent
+from agent.core.path import ancestors, parent
 
 _DIR = Kind.DIR
 KINDS: Final = {
@@ -45,6 +45,8 @@ class Sifted:
         unpulled: the groups, 0 for none, of what was not pulled and is not on disk.
         total: how many paths were found.
         standing: how many remembered paths still stand.
+        asked: of a part, directories above its start that belong to `kept`, if they are remembered and stand.
+        open: of a part, what is remembered and stands of directories that the next part may begin in.
     """
 
     gone: list[Known] = field(default_factory=list)
@@ -57,9 +59,13 @@ class Sifted:
     unpulled: set[int] = field(default_factory=set)
     total: int = 0
     standing: int = 0
+    asked: set[bytes] = field(default_factory=set)
+    open: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
 
 
-def sift(known: Iterable[Known], found: Iterable[Found], clean_before: int, sifted: Sifted) -> Iterator[Found]:
+def sift(
+    known: Iterable[Known], found: Iterable[Found], clean_before: int, sifted: Sifted, start: bytes = b""
+) -> Iterator[Found]:
     """Join what is remembered with a scan, both in bytes order of paths.
 
     Yields what is fresh: found where nothing was remembered or pulled, or something of another kind.
@@ -68,8 +74,9 @@ def sift(known: Iterable[Known], found: Iterable[Found], clean_before: int, sift
         clean_before: a fingerprint whose ctime (ns) is not before this is racy: the path may have changed
             within the same tick of the file system's clock.
         sifted: takes everything else; complete at the end.
+        start: of a part, the path that nothing in it lies before; `united` puts parts together.
     """
-    above = _Above(sifted)
+    above = _Above(sifted, start)
     names = sifted.names
     for old, new in join(known, found):
         if new is not None:
@@ -103,30 +110,63 @@ def sift(known: Iterable[Known], found: Iterable[Found], clean_before: int, sift
             if old.print != new.print or old.print.ctime >= clean_before:
                 sifted.suspects.append((old, new))
                 above.keep(old.path)
+    above.finish()
+
+
+def united(parts: Iterable[Sifted]) -> Sifted:
+    """Return what sifting a whole would have found, from what sifting its parts did; in order, each up to the next."""
+    whole = Sifted()
+    for part in parts:
+        whole.gone += part.gone
+        whole.suspects += part.suspects
+        whole.replaced |= part.replaced
+        whole.kept |= part.kept
+        whole.kept |= {path: whole.open[path] for path in part.asked & whole.open.keys()}
+        whole.entered |= part.entered
+        for inode, names in part.names.items():
+            whole.names[inode] += names
+        for group, paths in part.partners.items():
+            whole.partners[group] += paths
+        whole.unpulled |= part.unpulled
+        whole.total += part.total
+        whole.standing += part.standing
+        whole.open |= part.open
+    whole.entered &= whole.kept.keys()
+    return whole
 
 
 class _Above:
-    """The standing directories that the next path may lie below, while going through paths in bytes order."""
+    """The standing directories that the next path may lie below, while going through paths in bytes order.
 
-    def __init__(self, sifted: Sifted) -> None:
+    Of those above the start of a part nothing is known but the path.
+    """
+
+    def __init__(self, sifted: Sifted, start: bytes) -> None:
         self._sifted = sifted
-        self._open: list[tuple[bytes, Known, Found]] = []
+        self._open: list[tuple[bytes, bytes, tuple[Known, Found] | None]] = [
+            (path + b"0", path + b"/", None) for path in ancestors(start)
+        ]
         self._kept = self._entered = b""
 
     def open(self, old: Known, new: Found) -> None:
         # What lies below "d" begins with "d/", so it ends before "d0"; "d-x" and what is below it may come between.
-        while self._open and old.path >= self._open[-1][0]:
+        path = old.path
+        while self._open and path >= self._open[-1][0]:
             self._open.pop()
-        self._open.append((old.path + b"0", old, new))
+        self._open.append((path + b"0", path + b"/", (old, new)))
 
     def keep(self, path: bytes) -> None:
         """Keep every directory above a path."""
         directory = parent(path)
         if directory != self._kept:
             self._kept = directory
-            for _, old, new in self._open:
-                if path.startswith(old.path + b"/"):
-                    self._sifted.kept[old.path] = (old, new)
+            for _, prefix, pair in self._open:
+                if not path.startswith(prefix):
+                    continue
+                if pair is None:
+                    self._sifted.asked.add(prefix[:-1])
+                else:
+                    self._sifted.kept[prefix[:-1]] = pair
 
     def enter(self, path: bytes) -> None:
         """Likewise, for one that is fresh."""
@@ -135,8 +175,12 @@ class _Above:
             if directory != self._entered:
                 self._entered = directory
                 self.keep(path)
-                if directory in self._sifted.kept:
+                if directory in self._sifted.kept or directory in self._sifted.asked:
                     self._sifted.entered.add(directory)
+
+    def finish(self) -> None:
+        """Say what is open at the end."""
+        self._sifted.open.update((pair[0].path, pair) for _, _, pair in self._open if pair)
 
 
 class _HasPath(Protocol):

@@ -6,22 +6,28 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agent.core.diff import Entries, diff, recorded
 from agent.core.entry import Kind, Node
 from agent.core.known import Found, Known
 from agent.core.path import show
-from agent.core.sift import Sifted, sift
+from agent.core.sift import Sifted, sift, united
 from agent.sync.site import Site
 from agent.workspace.attributes import may_chown
 from agent.workspace.examine import examine, hash_content
 from agent.workspace.failure import failed
+from agent.workspace.look import Look, dump, load
 from agent.workspace.root import Root
 from agent.workspace.rows import ROWS
 from agent.workspace.scan import Scan
-from agent.workspace.spill import Spill
+from agent.workspace.shared import Shared, processors
+from agent.workspace.spill import Joined, Spill
+from agent.workspace.state import Part, State
 
+PARTS = 4
+"""Parts of a directory for each process that looks at it, so that all are busy to the end."""
 _FILE = Kind.FILE
 _NOTHING = (None, None)
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
@@ -64,27 +70,39 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
     privileged = may_chown()
     site.progress.stage("scan")
     began = site.clock()
-
-    def warn(path: bytes, why: str) -> None:
+    processes = 1 if below else processors()
+    parts = known.parts(processes * PARTS) if isinstance(known, State) and processes > 1 else [Part(b"", None, known)]
+    tasks = [partial(_look, site, root, part, clean_before, below, privileged=privileged) for part in parts]
+    with Shared(tasks, dump, partial(load, directory=site.state), site.state, processes) as shared:
+        looks = shared.results()
+    sifted, fresh = united(look.sifted for look in looks), Joined([look.fresh for look in looks])
+    for path, why in (warning for look in looks for warning in look.warnings):
         site.progress.notice(f"{show(path)}: {why}")
-
-    scan = Scan(root, warn, below)
-    sifted, nodes, fresh, size = Sifted(), dict[bytes, Node](), Spill(site.state, ROWS), 0
-    for found in sift(known, scan, clean_before, sifted):
-        old, _ = sifted.replaced.get(found.path, _NOTHING)
-        node = recorded(old, found.print, _fresh(root, found), privileged=privileged)
-        if old is not None:
-            nodes[found.path] = node
-        size += node.size
-        fresh.append(_new(Known, (found.path, node, None, found.print, 0)))
     site.progress.advance(sifted.total)
+    nodes = {row.path: row.node for row in fresh if row.path in sifted.replaced} if sifted.replaced else {}
     digests: dict[int, bytes] = {}
     for old, found in sifted.suspects:
         nodes[old.path] = recorded(old, found.print, _suspect(root, old, found, digests), privileged=privileged)
     entries = diff(sifted, fresh, nodes)
     # A clock that was set back meanwhile says nothing of how old is what the scan found.
     clean_before = began - root.tick() if site.clock() >= began else 0
-    return Survey(sifted, nodes, entries, size, clean_before, scan.leftovers, privileged)
+    leftovers = [path for look in looks for path in look.leftovers]
+    size = sum(look.size for look in looks)
+    return Survey(sifted, nodes, entries, size, clean_before, leftovers, privileged)
+
+
+def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool) -> Look:
+    """Look at a part of a directory, as all that is to be known of the other parts was known before."""
+    sifted, fresh, size = Sifted(), Spill(site.state, ROWS), 0
+    warnings: list[tuple[bytes, str]] = []
+    with root.duplicate() as own:
+        scan = Scan(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
+        for found in sift(part.rows, scan, clean_before, sifted, part.start):
+            old, _ = sifted.replaced.get(found.path, _NOTHING)
+            node = recorded(old, found.print, _fresh(own, found), privileged=privileged)
+            size += node.size
+            fresh.append(_new(Known, (found.path, node, None, found.print, 0)))
+    return Look(sifted, fresh, size, scan.leftovers, warnings)
 
 
 def _fresh(root: Root, found: Found) -> Node:

@@ -62,8 +62,16 @@ class Root:
         self._last, self._last_fd = b"", self._fd
 
     def duplicate(self) -> Root:
-        """Return another Root of the same directory, for another thread."""
-        return Root(os.dup(self._fd), self.path)
+        """Return another Root of the same directory, for another thread or process.
+
+        Raises:
+            WorkspaceError: it cannot be opened.
+        """
+        try:
+            # Not dup(2): two who list one open directory would each miss what the other has read.
+            return Root(os.open(b".", DIR_FLAGS, dir_fd=self._fd), self.path)
+        except OSError as error:
+            raise failed(error, b"", "cannot be opened") from error
 
     def tick(self) -> int:
         """Return the granularity in ns of the change times here, as the mounts say (design section 7)."""

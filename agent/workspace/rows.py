@@ -110,6 +110,30 @@ def unpack(block: bytes, versions: list[Version | None]) -> Iterator[Known]:
     return _rows(head["rare"], columns, hashes, paths, versions)
 
 
+def read_versions(block: bytes, versions: list[Version | None]) -> None:
+    """Add the versions that first appear in a block, and read no more of it than that takes.
+
+    Raises:
+        UNREADABLE: it is none.
+    """
+    with zstandard.ZstdDecompressor().stream_reader(block) as reader:
+        head = json.loads(reader.read(int.from_bytes(reader.read(4), "little")))
+    versions.extend(Version(stamp, ident) for stamp, ident in head["versions"])
+
+
+def read_start(block: bytes) -> bytes:
+    """Return the first path of a block that has rows.
+
+    Raises:
+        UNREADABLE: it is none.
+    """
+    data = _decompressed(block)
+    at = 4 + int.from_bytes(data[:4], "little")
+    at += (_COLUMNS * 8 + len(_NO_HASH)) * int(json.loads(data[4:at])["rows"])
+    end = data.find(b"\0", at)
+    return data[at:] if end < 0 else data[at:end]
+
+
 def _decompressed(block: bytes) -> bytes:
     """Return what a block holds, taking memory for what is there only, not for what its header claims."""
     parts, left = [], LARGEST

@@ -34,6 +34,8 @@ class Scan:
         root: the directory. The root itself is not among the paths.
         warn: called as `warn(path, why)` for what is left out, such as sockets.
         below: find only this path, what lies below it, and the directories above it; `b""` for everything.
+        start: find nothing that comes before this path.
+        stop: find neither this path nor anything that comes after it.
 
     Attributes:
         leftovers: files of a pull that was killed (see `TEMPORARY`), left out; complete after the pass.
@@ -47,9 +49,13 @@ class Scan:
         FileChangedError: a directory turned into something else meanwhile.
     """
 
-    def __init__(self, root: Root, warn: Warn, below: bytes = b"") -> None:
+    def __init__(
+        self, root: Root, warn: Warn, below: bytes = b"", *, start: bytes = b"", stop: bytes | None = None
+    ) -> None:
         self._root = root
         self._below = below
+        self._start = start
+        self._stop = stop
         self._warn = warn
         self._refused: list[bytes] = []
         self._refused_count = 0
@@ -96,10 +102,14 @@ class Scan:
     def _read(self, fd: int, prefix: bytes) -> list[_Row]:
         rows: list[_Row] = []
         add, new, home = rows.append, tuple.__new__, self._root.device
+        start, stop = self._start, self._stop
+        edge = (start != b"" and start.startswith(prefix)) or (stop is not None and stop.startswith(prefix))
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name.encode(*_ENCODING)
                 path = prefix + name
+                if edge and not self._has(path) and not (self._leads(path) and entry.is_dir(follow_symlinks=False)):
+                    continue
                 if name[:4] == WHITEOUT and self._left_out(path, name):
                     continue
                 try:
@@ -124,7 +134,10 @@ class Scan:
                 )
                 device = (0, 0)
                 if kind == stat.S_IFDIR:
-                    add((path + b"/",))
+                    if not edge or self._leads(path):
+                        add((path + b"/",))
+                    if edge and not self._has(path):
+                        continue
                 elif kind in (stat.S_IFCHR, stat.S_IFBLK):
                     device = (os.major(about.st_rdev), os.minor(about.st_rdev))
                 elif kind == stat.S_IFSOCK:
@@ -133,6 +146,14 @@ class Scan:
                 # Not Found(...): a named tuple's own constructor costs as much as the system call.
                 add(new(Found, (path, new(Fingerprint, found), about.st_nlink, device)))
         return rows
+
+    def _has(self, path: bytes) -> bool:
+        """Say whether a path lies between start and stop."""
+        return self._start <= path and (self._stop is None or path < self._stop)
+
+    def _leads(self, path: bytes) -> bool:
+        """Say whether something below a path may."""
+        return self._start < path + b"0" and (self._stop is None or path + b"/" < self._stop)
 
     def _left_out(self, path: bytes, name: bytes) -> bool:
         if name.startswith(TEMPORARY):

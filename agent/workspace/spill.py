@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
 from agent.core.entry import Version
-from agent.core.known import Known
+from agent.core.known import Known, Rows
 from agent.workspace.failure import failed
 from agent.workspace.rows import ROWS, Versions, pack, unpack
 
@@ -94,3 +95,16 @@ class Spill:
             raise failed(error, os.fsencode(self._directory), "rows cannot be put aside here") from error
         self._count += len(self._recent)
         self._recent.clear()
+
+
+class Joined:
+    """Rows, and behind them others."""
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[Known]:
+        return chain.from_iterable(self._parts)

@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from itertools import islice
 from types import TracebackType
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from agent.core.entry import Version
 from agent.core.known import Known
@@ -26,7 +27,7 @@ from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.durable import Durable
 from agent.workspace.failure import failed
-from agent.workspace.rows import ROWS, UNREADABLE, Versions, pack, unpack
+from agent.workspace.rows import ROWS, UNREADABLE, Versions, pack, read_start, read_versions, unpack
 
 FORMAT: Final = 1
 _MAGIC = b"instep state "
@@ -41,6 +42,14 @@ class StateDamagedError(WorkspaceError):
     WorkspaceError
     └── StateDamagedError
     """
+
+
+class Part(NamedTuple):
+    """What is remembered from one path up to another; `stop` is None for the last."""
+
+    start: bytes
+    stop: bytes | None
+    rows: Iterable[Known]
 
 
 class State:
@@ -66,15 +75,50 @@ class State:
         self.close()
 
     def __iter__(self) -> Iterator[Known]:
-        at = self._begin
+        return self._from(self._begin, None, (None,))
+
+    def parts(self, most: int) -> list[Part]:
+        """Return the rows in at most this many parts of about equal length.
+
+        Raises:
+            StateDamagedError: they are not what was written.
+        """
         versions: list[Version | None] = [None]
-        while length := int.from_bytes(self._read(4, at), "little"):
-            try:
-                # Verified against the checksum already: what is wrong here was written wrong.
-                yield from unpack(self._read(length, at + 4), versions)
-            except UNREADABLE as error:
-                raise _damaged(self._path, f"has an unreadable block ({type(error).__name__})") from error
+        blocks = list(self._blocks(self._begin, None))
+        firsts = {len(blocks) * number // most for number in range(most)}
+        starts: list[tuple[bytes, int, tuple[Version | None, ...]]] = []
+        for number, (at, length) in enumerate(blocks):
+            block = self._read(length, at + 4)
+            with self._readable():
+                if number in firsts:
+                    starts.append((read_start(block) if number else b"", at, tuple(versions)))
+                read_versions(block, versions)
+        starts = starts or [(b"", self._begin, (None,))]
+        ends = [*starts[1:], (None, None, ())]
+        return [
+            Part(start, stop, self._from(at, end, known))
+            for (start, at, known), (stop, end, _) in zip(starts, ends, strict=True)
+        ]
+
+    def _from(self, at: int, end: int | None, known: tuple[Version | None, ...]) -> Iterator[Known]:
+        versions = list(known)
+        for place, length in self._blocks(at, end):
+            with self._readable():
+                yield from unpack(self._read(length, place + 4), versions)
+
+    def _blocks(self, at: int, end: int | None) -> Iterator[tuple[int, int]]:
+        """Yield where blocks lie, and how long each is."""
+        while at != end and (length := int.from_bytes(self._read(4, at), "little")):
+            yield at, length
             at += 4 + length
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            # Verified against the checksum already: what is wrong here was written wrong.
+            yield
+        except UNREADABLE as error:
+            raise _damaged(self._path, f"has an unreadable block ({type(error).__name__})") from error
 
     def close(self) -> None:
         """Close the file. Further calls are an error, closing again is not."""
