@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 from agent.core.entry import Kind
 from agent.core.known import Found, Known
-from agent.core.path import ancestors, parent
+from agent.core.path import parent
 
 _DIR = Kind.DIR
 KINDS: Final = {
@@ -138,13 +138,15 @@ def united(parts: Iterable[Sifted]) -> Sifted:
 class _Above:
     """The standing directories that the next path may lie below, while going through paths in bytes order.
 
-    Of those above the start of a part nothing is known but the path.
+    Of those that a part may begin in nothing is known but the path.
     """
 
     def __init__(self, sifted: Sifted, start: bytes) -> None:
         self._sifted = sifted
+        # A directory is open from "d" up to "d0": besides those above "d/x" also "d" at "d-x", before what lies below it.
+        lent = [start[:end] for end in range(1, len(start)) if start[end] < ord("0")]
         self._open: list[tuple[bytes, bytes, tuple[Known, Found] | None]] = [
-            (path + b"0", path + b"/", None) for path in ancestors(start)
+            (path + b"0", path + b"/", None) for path in lent
         ]
         self._kept = self._entered = b""
 

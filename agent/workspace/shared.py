@@ -54,12 +54,15 @@ class Shared(Generic[_T]):
         self._dump = dump
         self._load = load
         self._others: list[_Other] = []
-        # Whoever is free reads the next number: a pipe gives each of them to one reader.
-        self._queue, fill = os.pipe()
-        os.write(fill, b"".join(map(_NUMBER.pack, range(len(tasks)))))
-        os.close(fill)
+        self._queue = -1
+        others = min(processes, len(tasks)) - 1
         with suppress(OSError):
-            for _ in range(min(processes, len(tasks)) - 1):
+            if others > 0:
+                # Whoever is free reads the next number: a pipe gives each of them to one reader.
+                self._queue, fill = os.pipe()
+                os.write(fill, b"".join(map(_NUMBER.pack, range(len(tasks)))))
+                os.close(fill)
+            for _ in range(others):
                 self._others.append(_Other(self._serve, directory))
 
     def __enter__(self) -> Shared[_T]:
@@ -80,15 +83,17 @@ class Shared(Generic[_T]):
     def results(self) -> list[_T]:
         """Help with what is left, and return the results in the order of the tasks; raises what a task raises."""
         done: dict[int, _T] = {}
-        while (number := self._next()) is not None:
+        while self._others and (number := self._next()) is not None:
             done[number] = self._tasks[number]()
         for other in self._others:
             done |= {number: self._load(data) for number, data in other.results()}
         return [done[number] if number in done else task() for number, task in enumerate(self._tasks)]
 
     def _next(self) -> int | None:
-        data = os.read(self._queue, _NUMBER.size)
-        return int(_NUMBER.unpack(data)[0]) if data else None
+        with suppress(OSError):
+            if data := os.read(self._queue, _NUMBER.size):
+                return int(_NUMBER.unpack(data)[0])
+        return None
 
     def _serve(self, put: Callable[[int, bytes], None]) -> None:
         while (number := self._next()) is not None:
@@ -104,15 +109,24 @@ class _Other:
             self._said, say = os.pipe()
             opened.callback(os.close, self._said)
             with os.fdopen(say, "wb", 0) as saying:
-                self._pid = os.fork()
-                if not self._pid:
-                    self._serve(serve, saying)
+                # A signal that this process answers with an exception must not have its copy end as if it were it.
+                mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+                try:
+                    self._pid = os.fork()
+                    if not self._pid:
+                        self._serve(serve, saying, mask)
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._opened = opened.pop_all()
 
-    def _serve(self, serve: Callable[[Callable[[int, bytes], None]], None], saying: BinaryIO) -> NoReturn:
+    def _serve(
+        self, serve: Callable[[Callable[[int, bytes], None]], None], saying: BinaryIO, mask: set[signal.Signals | int]
+    ) -> NoReturn:
         try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for this process, whoever asked for the work tells it
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all: the other ends this one
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
             def put(number: int, data: bytes) -> None:
                 self._file.write(data)
@@ -126,13 +140,14 @@ class _Other:
     def results(self) -> list[tuple[int, bytes]]:
         """Wait for it, and return what it did."""
         found, at = [], 0
-        fd = self._file.fileno()
-        while len(said := os.read(self._said, _RESULT.size)) == _RESULT.size:
-            number, length = _RESULT.unpack(said)
-            data = os.pread(fd, length, at)
-            at += length
-            if len(data) == length:
+        with suppress(OSError):
+            while said := os.read(self._said, _RESULT.size):
+                number, length = _RESULT.unpack(said)
+                data = os.pread(self._file.fileno(), length, at)
+                if len(data) < length:
+                    break
                 found.append((number, data))
+                at += length
         return found
 
     def end(self) -> None:

@@ -1,5 +1,7 @@
 """Diff, remembered and advance, against a model of a disk."""
 
+from dataclasses import replace
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -8,6 +10,7 @@ from agent.core.change import Change
 from agent.core.entry import Kind, Touch
 from agent.core.known import Known
 from agent.core.merge import merge
+from agent.core.sift import Sifted, sift, united
 from tests.property.applied import apply, check_self_contained, tree_from
 from tests.property.disk import Disk, after_push, look, pull, tree_of, version
 from tests.property.edits import apply_edits, contents_of, edited, edits, laws, many_edits
@@ -74,6 +77,27 @@ def test_entries_applied_to_what_is_remembered_give_the_disk(case):
     for path in unpulled - tree.nodes.keys():
         assert any(path.startswith(name + b"/") and not disk.is_dir(name) for name in disk.names)
     assert tree.partition(disk.paths()) == disk.partition()
+
+
+@laws
+@given(changed_workspaces(), st.data())
+def test_parts_of_a_directory_say_together_what_the_whole_says(case, data):
+    disk, known, clean_before = case
+    whole = Sifted()
+    fresh = list(sift(known, disk.scan(), clean_before, whole))
+    paths = sorted({row.path for row in known} | disk.names.keys())
+    cuts = data.draw(st.sets(st.sampled_from(paths), max_size=6) if paths else st.just(set()))
+    starts = [b"", *sorted(cuts)]
+    parts, entered = [], []
+    for start, stop in zip(starts, [*starts[1:], None], strict=True):
+        rows, found = (
+            [each for each in some if start <= each.path and (stop is None or each.path < stop)]
+            for some in (known, disk.scan())
+        )
+        parts.append(Sifted())
+        entered += sift(rows, found, clean_before, parts[-1], start)
+    assert entered == fresh
+    assert replace(united(parts), asked=set(), open={}) == replace(whole, asked=set(), open={})
 
 
 @laws

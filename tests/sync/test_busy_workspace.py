@@ -24,7 +24,7 @@ ROUNDS = 8
 FILES = 12
 BIG = 4 << 20
 SAVED = re.compile(rb"(\d{6}-)\1*")
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(120 + 2 * SOAK)]
+pytestmark = [pytest.mark.usefixtures("parts"), pytest.mark.soak, pytest.mark.timeout(120 + 2 * SOAK)]
 
 
 @contextmanager

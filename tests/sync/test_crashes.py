@@ -24,6 +24,8 @@ from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
+pytestmark = pytest.mark.usefixtures("parts")
+
 
 def fill(top: bytes) -> None:
     write(top, b"d/one", b"one")

@@ -20,6 +20,8 @@ from tests.fakes.contents import noise, write
 from tests.fakes.trees import Tree, snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
+pytestmark = pytest.mark.usefixtures("parts")
+
 
 def make(top: bytes) -> None:
     """What every case starts from."""

@@ -30,7 +30,7 @@ from tests.fakes.soaking import SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900 if SOAK else 120)]
+pytestmark = [pytest.mark.usefixtures("parts"), pytest.mark.soak, pytest.mark.timeout(900 if SOAK else 120)]
 REFUSALS = [
     pytest.param(errno.ENOSPC, CHANGES, 1 if SOAK else 3, id="full"),
     pytest.param(errno.EMFILE, OPENING, 1 if SOAK else 3, id="too many open files"),

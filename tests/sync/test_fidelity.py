@@ -15,6 +15,8 @@ from tests.fakes.contents import CASES, ROOT_ONLY, make_all, write
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces, let_the_clock_tick
 
+pytestmark = pytest.mark.usefixtures("parts")
+
 EVERY_CASE = [
     pytest.param(name, marks=pytest.mark.skipif(name in ROOT_ONLY and os.geteuid() != 0, reason="needs root"))
     for name in CASES

@@ -16,6 +16,8 @@ from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, unpacked
 from tests.fakes.trees import snapshot, unlike
 
+pytestmark = pytest.mark.usefixtures("parts")
+
 
 def history(memory: MemoryWorkspaces, *contents: bytes) -> list[str]:
     """Push `f` once with each content from `a`; return the ids."""

@@ -18,6 +18,8 @@ from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, put_image
 from tests.fakes.trees import snapshot, unlike
 
+pytestmark = pytest.mark.usefixtures("parts")
+
 
 def fill(memory: MemoryWorkspaces, name: str = "a") -> bytes:
     top = memory.at(name)

@@ -14,6 +14,8 @@ from agent.sync.status import status
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 
+pytestmark = pytest.mark.usefixtures("parts")
+
 
 def test_every_kind_of_change_is_told_with_what_changed(memory: MemoryWorkspaces) -> None:
     top = memory.at("a")

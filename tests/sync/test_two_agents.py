@@ -24,6 +24,8 @@ from tests.fakes.killing import killed_at
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Notices, Workspaces
 
+pytestmark = pytest.mark.usefixtures("parts")
+
 ROUNDS = 4
 DONE, DIVERGED = 0, 11
 

@@ -57,6 +57,52 @@ def test_every_directory_is_found_in_order(tmp_path_factory: pytest.TempPathFact
         assert paths(root) == sorted(expected)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sets(st.lists(NAMES, min_size=1, max_size=4).map(b"/".join), max_size=12),
+    st.sets(st.lists(NAMES, min_size=1, max_size=4).map(b"/".join), max_size=4),
+    st.data(),
+)
+def test_every_path_is_found_in_one_of_the_parts(
+    tmp_path_factory: pytest.TempPathFactory, wanted: set[bytes], cuts: set[bytes], data: st.DataObject
+) -> None:
+    with open_root(tmp_path_factory.mktemp("scan")) as root:
+        for path in wanted:
+            os.makedirs(os.path.join(root.path, path), exist_ok=True)
+        whole = list(scan(root, quiet))
+        if whole:
+            cuts = cuts | data.draw(st.sets(st.sampled_from([found.path for found in whole]), max_size=4))
+        starts = [b"", *sorted(cuts)]
+        parts = [
+            list(Scan(root, quiet, start=start, stop=stop))
+            for start, stop in zip(starts, [*starts[1:], None], strict=True)
+        ]
+        assert [found for part in parts for found in part] == whole
+
+
+def test_what_is_left_out_is_told_by_one_part_only(root: Root) -> None:
+    make(root, b"d/.wh..instep-1", b"d/a", b"d/z")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.join(root.path, b"d/s"))
+        told: list[bytes] = []
+        left: list[bytes] = []
+        for start, stop in ((b"", b"d/b"), (b"d/b", b"d/t"), (b"d/t", None)):
+            part = Scan(root, lambda path, why: told.append(path), start=start, stop=stop)
+            list(part)
+            left += part.leftovers
+    assert told == [b"d/s"]
+    assert left == [b"d/.wh..instep-1"]
+
+
+def test_a_part_asks_for_nothing_that_lies_outside(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, b"d/a", b"d/m", b"d/z", b"e/x/")
+    listed: list[int] = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda fd: (listed.append(fd), real(fd))[1])
+    assert [found.path for found in Scan(root, quiet, start=b"d/b", stop=b"d/n")] == [b"d/m"]
+    assert len(listed) == 2
+
+
 def test_what_is_found_is_what_lstat_says(root: Root) -> None:
     make(root, b"f")
     os.link(os.path.join(root.path, b"f"), os.path.join(root.path, b"g"))

@@ -202,3 +202,25 @@ def test_a_block_that_is_none_is_damage(tmp_path: Path, block: bytes) -> None:
             assert tracemalloc.get_traced_memory()[1] < 32 << 20
         finally:
             tracemalloc.stop()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 5))
+def test_parts_hold_all_rows_between_their_ends(
+    tmp_path_factory: pytest.TempPathFactory, count: int, most: int, block: int
+) -> None:
+    path = str(tmp_path_factory.mktemp("state") / "state")
+    versions = [None, *(Version(number, f"{number:064x}") for number in range(5))]
+    known = [row(number)._replace(version=versions[number * number % 6]) for number in range(count)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.workspace.state.ROWS", block)
+        write_state(path, {}, known)
+    state = read_state(path)
+    assert state is not None
+    with state:
+        parts = state.parts(most)
+        rows = [list(part.rows) for part in parts]
+    assert [each for part in rows for each in part] == known
+    assert 1 <= len(parts) <= most
+    assert [part.start for part in parts] == [b"", *(part[0].path for part in rows[1:])]
+    assert [part.stop for part in parts] == [*(part.start for part in parts[1:]), None]
