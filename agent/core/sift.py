@@ -143,7 +143,7 @@ class _Above:
 
     def __init__(self, sifted: Sifted, start: bytes) -> None:
         self._sifted = sifted
-        # A directory is open from "d" up to "d0": besides those above "d/x" also "d" at "d-x", before what lies below it.
+        # A directory is open from "d" up to "d0": above "d/x", but at "d-x", too, before what lies below it.
         lent = [start[:end] for end in range(1, len(start)) if start[end] < ord("0")]
         self._open: list[tuple[bytes, bytes, tuple[Known, Found] | None]] = [
             (path + b"0", path + b"/", None) for path in lent

@@ -67,9 +67,8 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
         WorkspaceError: something cannot be read, or has a name that no layer can hold.
         FileChangedError: something changed while it was read.
     """
-    privileged = may_chown()
+    privileged, began = may_chown(), site.clock()
     site.progress.stage("scan")
-    began = site.clock()
     processes = 1 if below else processors()
     parts = known.parts(processes * PARTS) if isinstance(known, State) and processes > 1 else [Part(b"", None, known)]
     tasks = [partial(_look, site, root, part, clean_before, below, privileged=privileged) for part in parts]
@@ -87,8 +86,7 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
     # A clock that was set back meanwhile says nothing of how old is what the scan found.
     clean_before = began - root.tick() if site.clock() >= began else 0
     leftovers = [path for look in looks for path in look.leftovers]
-    size = sum(look.size for look in looks)
-    return Survey(sifted, nodes, entries, size, clean_before, leftovers, privileged)
+    return Survey(sifted, nodes, entries, sum(look.size for look in looks), clean_before, leftovers, privileged)
 
 
 def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool) -> Look:
