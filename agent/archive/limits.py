@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.errors import IntegrityError, UnsafeArchiveError
 
@@ -12,8 +11,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Bounds on what is read. All of them hold for one layer; `expanded` and `entries` for what a pull writes, too.
 
     Attributes:
@@ -58,7 +56,7 @@ OPTIONS: Final[Mapping[str, str]] = {
 
 def limits_of(numbers: Mapping[str, int]) -> Limits:
     """Return the limits with those that `numbers` names, of `OPTIONS`, set."""
-    return replace(DEFAULT_LIMITS, **{OPTIONS[name]: number for name, number in numbers.items()})
+    return DEFAULT_LIMITS._replace(**{OPTIONS[name]: number for name, number in numbers.items()})
 
 
 def damaged(what: str, subject: str = "layer") -> IntegrityError:

@@ -7,9 +7,8 @@ uploads it iterates.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from agent.archive import trailer
 from agent.archive.compression import Compression, media_type_of
@@ -41,8 +40,7 @@ class Contents(Protocol):
     def __call__(self, entry: InTar, /) -> tuple[Node, bytes | Iterator[bytes]]: ...  # noqa: D102
 
 
-@dataclass(frozen=True, slots=True)
-class PackedLayer:
+class PackedLayer(NamedTuple):
     """A layer that was written.
 
     Attributes:

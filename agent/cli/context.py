@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import click
@@ -57,7 +57,7 @@ class Session:
         opened: dict[Reference, Store] = {}
 
         def open_once(reference: Reference) -> Store:
-            repository = replace(reference, tag=None, digest=None)
+            repository = reference._replace(tag=None, digest=None)
             if repository not in opened:
                 opened[repository] = open_store(reference, options)
             return opened[repository]
@@ -88,7 +88,7 @@ class Session:
     ) -> Iterator[Site]:
         """Give the site of one of several directories, with a state that every user may read and change."""
         with Closing(self.display()) as progress:
-            yield replace(self._site(target, directory, state, open_store, progress), shares_state=True)
+            yield self._site(target, directory, state, open_store, progress)._replace(shares_state=True)
 
     @contextmanager
     def remembered_site(self, directory: str, state: str | None) -> Iterator[Site]:
@@ -177,7 +177,7 @@ def _remembered_target(home: str) -> str | None:
 def absolute(reference: Reference) -> Reference:
     """Return the reference with a layout's directory spelled from the root: the state remembers it."""
     if isinstance(reference, LayoutReference):
-        return replace(reference, path=os.path.abspath(reference.path))
+        return reference._replace(path=os.path.abspath(reference.path))
     return reference
 
 

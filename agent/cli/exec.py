@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import click
 
@@ -123,8 +123,7 @@ def command(
     return outcome.exit_code
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where it all happens. Pull and push open it each for itself: CMD may run longer than connections and tokens."""
 
     session: Session
@@ -171,7 +170,7 @@ def _keep(place: Place, wanted: PushOptions, refuge: Reference) -> PushReport | 
             for name in os.listdir(home):
                 if os.path.isfile(os.path.join(home, name)):
                     shutil.copy2(os.path.join(home, name), copy)
-            report = _push(replace(place, target=refuge, state=copy), wanted)
+            report = _push(place._replace(target=refuge, state=copy), wanted)
     except (AgentError, OSError) as error:
         warn(f"the failed command's files were not kept: {describe(error).text()}")
         return None

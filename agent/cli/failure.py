@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import click
 
@@ -26,8 +25,7 @@ LINE_MAX = 2048
 """Bytes of a container's log that Kubernetes keeps for people where nothing else says why it ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """One error as the user gets to see it. `kind` is the error's class, `remedy` what the user can do."""
 
     kind: str
@@ -46,7 +44,7 @@ class Failure:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return self._asdict()
 
 
 def _clipped(text: str, size: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
 
 from agent.core.reference import parse_reference
 from agent.errors import UnavailableError, UsageError
@@ -42,4 +41,4 @@ def _pinned(image: str, options: StoreOptions) -> str:
         store.close()
     if located is None:
         raise UsageError("there is no such image to start from", subject=f"base {image}", remedy="mend the name")
-    return str(replace(reference, tag=None, digest=located.digest))
+    return str(reference._replace(tag=None, digest=located.digest))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from agent.core.digest import Digest, digest_of
 from agent.core.image import Image, Layer
@@ -28,16 +27,16 @@ def absorb(image: Image, known: Sequence[Image], tag: str) -> Image | None:
     below = tuple(_explained(image.layers, known))
     if all(layer.kind == "fixup" for layer in below):
         return None
-    past = unite([replace(image, layers=below)])
+    past = unite([image._replace(layers=below)])
     parents, stamp, base = past.frontier, past.newest_stamp, min(past.bases, default=None)
     layers = list(below)
     chain = list(chain_ids(layer.diff_id for layer in image.layers))
     for layer, place in list(zip(image.layers, chain, strict=True))[len(below) :]:
         stamp += 1
         record = Record(tag, parents, FOREIGN_LANE, None, stamp, base, layer.diff_id, "", foreign=place)
-        layers.append(replace(layer, kind="change", record=record, base=None, encoding=None, toc=None))
+        layers.append(layer._replace(kind="change", record=record, base=None, encoding=None, toc=None))
         parents = (record.id,)
-    return replace(image, layers=tuple(layers))
+    return image._replace(layers=tuple(layers))
 
 
 def is_unpublished(layer: Layer) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from agent.core.canonical import canonical
 from agent.core.conflict_record import NO_CONFLICTS, ConflictRecord
@@ -19,8 +18,7 @@ Platform = tuple[str, str, str]
 DEFAULT_PLATFORM: Platform = ("linux", "amd64", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(NamedTuple):
     """How one layer's bytes hold its table of contents: facts about the blob `digest`, void for any other."""
 
     digest: Digest
@@ -30,8 +28,7 @@ class Encoding:
     toc_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One layer of an image.
 
     `record` is set for changes, `squash` for squashes, `base` (an id) for the base's own layers.
@@ -55,8 +52,7 @@ class Layer:
         return described.toc if described else None
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A workspace image: its layers, lowest first, and what it says of itself.
 
     `change` is the id of the change that an entry was pushed for. `dropped` are records without a layer. `format`
@@ -70,7 +66,7 @@ class Image:
     change: str | None = None
     dropped: tuple[Record, ...] = ()
     platform: Platform = DEFAULT_PLATFORM
-    annotations: tuple[tuple[str, str], ...] = field(default=())
+    annotations: tuple[tuple[str, str], ...] = ()
     format: int = FORMAT
     conflicts: ConflictRecord = NO_CONFLICTS
 

@@ -11,7 +11,6 @@ import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from agent.core.canonical import canonical
@@ -215,7 +214,7 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
         raise damaged(subject, "was edited: its view does not fit its layers")
     if "conflicts" in own:
         lanes = {record.id: record.lane for record in image.records.values()}
-        image = replace(image, conflicts=parse_conflicts(own["conflicts"], lanes))
+        image = image._replace(conflicts=parse_conflicts(own["conflicts"], lanes))
     return image
 
 
@@ -225,7 +224,7 @@ def _fits(view: str, image: Image, descriptors: Sequence[Mapping[str, Any]]) -> 
     Builders hand the manifest's annotations on, whether they put layers on top of ours or make one of them all.
     """
     ours = tuple(layer for layer in image.layers if layer.kind != "foreign")
-    if view == image.view or (ours and image.layers[: len(ours)] == ours and view == replace(image, layers=ours).view):
+    if view == image.view or (ours and image.layers[: len(ours)] == ours and view == image._replace(layers=ours).view):
         return True
     claimed = any(key.startswith(PREFIX) for descriptor in descriptors for key in _annotations(descriptor))
     return not ours and not claimed and bool(image.layers)

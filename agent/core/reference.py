@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.core.digest import Digest, parse_digest
 from agent.errors import IntegrityError, InvalidReferenceError
@@ -15,8 +15,7 @@ _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryReference:
+class RegistryReference(NamedTuple):
     """An image in a registry. `tag` or `digest` is set, both may be."""
 
     registry: str
@@ -30,8 +29,7 @@ class RegistryReference:
         return f"{self.registry}/{self.repository}{tag}{digest}"
 
 
-@dataclass(frozen=True, slots=True)
-class LayoutReference:
+class LayoutReference(NamedTuple):
     """An image in an OCI image layout, a directory on disk (image-spec, image-layout.md)."""
 
     path: str

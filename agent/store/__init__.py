@@ -6,7 +6,8 @@ Belongs here: moving blobs, manifests and tags. Never belongs here: knowledge of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from agent.core.reference import LayoutReference, Reference
 from agent.store.port import Manifest, Store, Stored, Traffic
@@ -14,8 +15,7 @@ from agent.store.port import Manifest, Store, Stored, Traffic
 __all__ = ["Manifest", "Store", "StoreOptions", "Stored", "Traffic", "open_store"]
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
+class StoreOptions(NamedTuple):
     """How to reach a store.
 
     Attributes:
@@ -27,7 +27,7 @@ class StoreOptions:
 
     plain_http: bool = False
     ca_file: str | None = None
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = MappingProxyType({})
 
 
 def open_store(reference: Reference, options: StoreOptions) -> Store:

@@ -22,8 +22,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 from agent.core.digest import Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A manifest or index as stored. `digest` is that of `data`, computed by the adapter, never taken on trust."""
 
     data: bytes
@@ -31,8 +30,7 @@ class Manifest:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A blob that `upload` stored; `size` in bytes."""
 
     digest: Digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 READ_MAX = 64 << 10
 """Bytes of an error's body that are read."""
@@ -12,8 +12,7 @@ READ_MAX = 64 << 10
 _SHOWN = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """A refusal: HTTP status, the error codes of the body in upper case, and a line of text."""
 
     status: int

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 from agent.errors import UnavailableError
 
@@ -14,8 +14,7 @@ RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that say nothing about the request itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """Time and chance, so that tests need neither.
 
     Attributes:
@@ -31,8 +30,7 @@ class Timing:
     jitter: Callable[[], float] = random.random
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How long and how often.
 
     Attributes:

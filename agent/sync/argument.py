@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from agent.archive.limits import DEFAULT_LIMITS, OPTIONS, Limits, limits_of
 from agent.core.reference import LayoutReference, Reference, parse_reference
@@ -37,8 +36,7 @@ _PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _NAME = "{{workspace}}"
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(NamedTuple):
     """What the task may have written for Tekton's termination message.
 
     Attributes:
@@ -54,8 +52,7 @@ class Results:
     steps: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepWorkspace:
+class StepWorkspace(NamedTuple):
     """One workspace of a task.
 
     Attributes:
@@ -78,8 +75,7 @@ class StepWorkspace:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StepArgument:
+class StepArgument(NamedTuple):
     """What both steps of a task are told.
 
     Attributes:

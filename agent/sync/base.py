@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from hashlib import sha256
 
 from agent.archive.compression import media_type_of
@@ -44,7 +43,7 @@ def find_base(site: Site, base: Reference, top: bytes, wanted: Platform) -> tupl
         raise UsageError("there is no such image to start from", subject=str(base), remedy="name another with --base")
     if top:
         located, base = _cut(site, located, base, top)
-    return as_base(located), replace(base, tag=None, digest=located.digest)
+    return as_base(located), base._replace(tag=None, digest=located.digest)
 
 
 def _cut(site: Site, located: Located, base: Reference, top: bytes) -> tuple[Located, Reference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core.digest import Digest
 from agent.core.image import Image
@@ -46,7 +46,7 @@ def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
     image, _ = merged_image(target, whole)
     view = image.view
     tag = checkpoint_tag(target.tag, view)
-    config, manifest = format_image(replace(image, change=view))
+    config, manifest = format_image(image._replace(change=view))
     there = None
     for _ in range(TRIES):
         target.put_config(config)

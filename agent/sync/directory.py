@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from agent.core.advance import Advanced
 from agent.core.image import Image
@@ -23,8 +23,7 @@ from agent.workspace.root import Root, open_root
 from agent.workspace.state import State, StateDamagedError, read_state, senseless, write_state
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """A push that has begun: what a rerun after a crash must know to give the same id (design section 2).
 
     Attributes:
@@ -120,7 +119,7 @@ class Directory:
         stamp = max(now, union.newest_stamp + 1)
         new = Intent(target.name, self.root.identity, stamp, union.frontier, options.lane, options.attempt)
         old = self._intent()
-        if old is not None and old.stamp > union.newest_stamp and replace(old, stamp=stamp, record=None) == new:
+        if old is not None and old.stamp > union.newest_stamp and old._replace(stamp=stamp, record=None) == new:
             return old
         self._write_intent(new)
         return new
@@ -133,7 +132,7 @@ class Directory:
         """
         if intent.record is not None and intent.record != record.text:
             record = record.at(max(now, intent.stamp + 1))
-        self._write_intent(replace(intent, stamp=record.stamp, record=record.text))
+        self._write_intent(intent._replace(stamp=record.stamp, record=record.text))
         return record
 
     def forget_intent(self) -> None:
@@ -180,7 +179,7 @@ class Directory:
             return None  # of another version
 
     def _write_intent(self, intent: Intent) -> None:
-        write_sealed(self._path("intent"), asdict(intent))
+        write_sealed(self._path("intent"), intent._asdict())
 
     def _path(self, name: str) -> str:
         return os.path.join(self._site.state, name)
@@ -192,7 +191,7 @@ def _pruned_entry(target: Target, record: Record) -> Image | None:
     if record.id not in union.changes:
         return None
     image, _ = merged_image(target, union.past([record.id]))
-    return replace(image, lane=record.lane, attempt=record.attempt, change=record.id)
+    return image._replace(lane=record.lane, attempt=record.attempt, change=record.id)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def adopt_head(site: Site, target: Target, seen: Seen, compression: Compression 
             subject=f"{target.name}@{seen.head.digest}",
             remedy="keep that image under another tag and put an older one back, or delete this tag; then push or pull",
         ) from error
-    return replace(seen, adopted=(*seen.adopted, *images))
+    return seen._replace(adopted=(*seen.adopted, *images))
 
 
 def adopt(site: Site, target: Target, union: Union, compression: Compression) -> tuple[Union, list[Image]]:
@@ -94,6 +94,6 @@ def _publish(site: Site, target: Target, union: Union, layer: Layer, compression
     record = replace(record, target=target.tag, diff_id=packed.diff_id, toc=packed.toc_sha256)
     own = unite([union.past(record.parents).image(target.tag), Image((describe(record, packed, stored),), target.tag)])
     image, _ = merged_image(target, own)
-    image = replace(image, lane=FOREIGN_LANE, attempt=None, change=record.id)
+    image = image._replace(lane=FOREIGN_LANE, attempt=None, change=record.id)
     publish_entry(site, target, image, record)
     return image

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.core.conflict import Conflict
 from agent.core.image import Image
@@ -28,8 +29,7 @@ CREW = 4
 """How many of a company merge at first, more or less."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """What became of head.
 
     Attributes:
@@ -63,7 +63,7 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
     """
     mine = unite([own] if own else [])
     # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
-    image, merged = own and replace(own, lane="", attempt=None, change=None), _layers_of(mine)
+    image, merged = own and own._replace(lane="", attempt=None, change=None), _layers_of(mine)
     conflicts: Sequence[Conflict] = ()
     company, unlisted = _Company(site), _unlisted(site, target)
     for _ in range(LOOKS):
@@ -99,7 +99,7 @@ def _layers_of(union: Union) -> tuple[set[str], set[str]]:
 def _of_others(seen: Seen, mine: Union) -> Seen:
     """Return what was seen; one's own entry and its past need not be read, whether head has them or not."""
     own = {change[:26] for change in mine.ids}
-    return replace(seen, missing={tag: short for tag, short in seen.missing.items() if short not in own})
+    return seen._replace(missing={tag: short for tag, short in seen.missing.items() if short not in own})
 
 
 @dataclass(slots=True)

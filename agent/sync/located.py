@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform as machine
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.core.digest import Digest, digest_of, parse_digest
 from agent.core.image import Image, Layer, Platform
@@ -25,8 +25,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "38
 CONFIG_MAX = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """An image, and the manifest it was read from."""
 
     image: Image

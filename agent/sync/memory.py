@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.core.image import Image
 from agent.core.known import Known
@@ -14,8 +13,7 @@ from agent.core.union import Union, unite
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """The past of a directory.
 
     Attributes:
@@ -54,7 +52,7 @@ class Memory:
 
     def now(self, **changed: Any) -> Memory:
         """Return the memory with some attributes replaced."""
-        return replace(self, **changed)
+        return self._replace(**changed)
 
 
 def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:

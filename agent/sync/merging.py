@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from agent.archive.compression import media_type_of
 from agent.archive.plain import plain_tar
@@ -68,7 +67,7 @@ def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict
     fix = fix_up(merged)
     stack = whole.without_layers(merged.superseded)
     image = stack.image(target.tag, _store_fix_up(target.store, layers, fix) if fix else None)
-    return replace(image, conflicts=record_conflicts(merged.conflicts)), merged.conflicts
+    return image._replace(conflicts=record_conflicts(merged.conflicts)), merged.conflicts
 
 
 def _store_fix_up(store: Store, layers: Layers, fix: FixUp) -> Layer:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from agent.core.reference import Reference
 
@@ -11,8 +10,7 @@ Compression = Literal["zstd", "gzip", "none"]
 OnConflict = Literal["last", "fail"]
 
 
-@dataclass(frozen=True, slots=True)
-class PullOptions:
+class PullOptions(NamedTuple):
     """How to pull.
 
     Attributes:
@@ -44,8 +42,7 @@ class PullOptions:
     platform: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PushOptions:
+class PushOptions(NamedTuple):
     """How to push.
 
     Attributes:

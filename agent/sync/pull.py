@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from agent.archive.limits import Limits, excessive
 from agent.core.advance import unexamined
@@ -38,8 +38,7 @@ from agent.workspace.spill import Spill
 SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(NamedTuple):
     """What the directory shall be.
 
     Attributes:
@@ -141,7 +140,7 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
         union = union.before_attempt(options.lane, options.attempt)
     union = target.complete(union)
     if seen.head and not union.order and union.bases:
-        return Goal(union, str(replace(site.target, tag=None, digest=seen.head.digest)), digest)
+        return Goal(union, str(site.target._replace(tag=None, digest=seen.head.digest)), digest)
     if union.ids:
         return Goal(union, None, digest)
     if options.base is None:

@@ -189,7 +189,7 @@ def _entry(
     own = unite([past.image(target.tag), Image((layer,), target.tag)])
     image, _ = merged_image(target, own)
     change = layer.record.id if layer.record else None
-    return replace(image, lane=options.lane, attempt=options.attempt, change=change), own
+    return image._replace(lane=options.lane, attempt=options.attempt, change=change), own
 
 
 def _published_anew(

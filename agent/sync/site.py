@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.reference import Reference
@@ -24,8 +23,7 @@ class Progress(Protocol):
         """Tell the user something once: a warning that does not stop the work."""
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """One directory, one target.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.core.diff import Entries, diff, recorded
 from agent.core.entry import Kind, Node
@@ -33,8 +32,7 @@ _NOTHING = (None, None)
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """What one look at a directory found.
 
     Attributes:

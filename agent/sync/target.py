@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.digest import Digest, digest_of
@@ -46,8 +47,7 @@ class LostLayerError(IntegrityError):
     """The layer of a change is gone; a squash that has its effect may be there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What one look at a target found.
 
     Attributes:
@@ -55,18 +55,18 @@ class Seen:
         entries: images that hold changes which head lacks, and checkpoints.
         pointers: what each lane that was asked for points at; None for one that published nothing.
         tag: the target's.
-        adopted: images of entries that were made since, of what someone else put on top of ours.
         missing: the tags of listed entries that were not read, each with the beginning of its change's id.
+        adopted: images of entries that were made since, of what someone else put on top of ours.
         is_encoded_anew: head is a copy in which a squash lost its table of contents: what it holds can be read, who
             changed it can not.
     """
 
     head: Located | None
-    entries: tuple[Located, ...] = ()
-    pointers: dict[str, Located | None] = field(default_factory=dict)
-    tag: str = ""
+    entries: tuple[Located, ...]
+    pointers: Mapping[str, Located | None]
+    tag: str
+    missing: Mapping[str, str]
     adopted: tuple[Image, ...] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)
     is_encoded_anew: bool = False
 
     @property
@@ -207,7 +207,7 @@ class Target:
     def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
         """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
-        seen = Seen(head, (), self._pointers(after, head), self.tag)
+        seen = Seen(head, (), self._pointers(after, head), self.tag, {})
         if self.digest or seen.has_all_named:
             return seen  # An image that cannot move has no entries beside it.
         for _ in range(LISTS):
@@ -219,7 +219,7 @@ class Target:
                 unlisted(error)
                 return seen
             if seen.head is None and self.tag in tags:
-                seen = replace(seen, head=self._once_more(self.head))
+                seen = seen._replace(head=self._once_more(self.head))
             seen, is_whole = self._listed(seen, tags)
             if is_whole:
                 break
@@ -236,7 +236,7 @@ class Target:
             with suppress(AuthError, UnavailableError):
                 seen, _ = self._listed(seen, self.tags())
             found, is_whole = self._lacking(seen)
-        return self._judged(replace(seen, entries=(*seen.entries, *found), missing={}))
+        return self._judged(seen._replace(entries=(*seen.entries, *found), missing={}))
 
     def _listed(self, seen: Seen, tags: list[str]) -> tuple[Seen, bool]:
         """Return what was seen with the checkpoints of a list, and what is missing then.
@@ -246,11 +246,11 @@ class Target:
         named = sorted(checkpoint_ids(self.tag, tags).items())
         found = [(self._entry_at(tag), short) for short, tag in named]
         checkpoints = [located for located, short in found if located and self._fits(located, short)]
-        seen = replace(seen, entries=tuple(checkpoints))
+        seen = seen._replace(entries=tuple(checkpoints))
         held = {change[:26] for change in _readable(seen.union)}
         listed = sorted(entry_ids(self.tag, tags).items())
         missing = {tag: short for short, tag in listed if short not in held}
-        return replace(seen, missing=missing), all(located for located, _ in found)
+        return seen._replace(missing=missing), all(located for located, _ in found)
 
     def _fits(self, located: Located, short: str) -> bool:
         return located.image.target == self.tag and (located.image.change or "")[:26] == short
@@ -336,9 +336,9 @@ class Target:
         unsure = [layer for layer in seen.union.squashes.values() if layer.encoding is None]
         if all(map(layers.has_toc, unsure)):
             return seen
-        foreign = tuple(replace(layer, kind="foreign", record=None, base=None) for layer in seen.head.image.layers)
-        image = replace(seen.head.image, layers=foreign, dropped=())
-        return replace(seen, head=replace(seen.head, image=image), is_encoded_anew=True)
+        foreign = tuple(layer._replace(kind="foreign", record=None, base=None) for layer in seen.head.image.layers)
+        image = seen.head.image._replace(layers=foreign, dropped=())
+        return seen._replace(head=seen.head._replace(image=image), is_encoded_anew=True)
 
     def complete(self, union: Union) -> Union:
         """Return a part of what was seen, with every layer that it needs.

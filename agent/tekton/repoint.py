@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from agent.core.reference import Reference, parse_reference
@@ -35,7 +35,7 @@ class Repointing:
         except InvalidReferenceError:
             return place
         old = parse_reference(self.old)
-        has_version = str(replace(old, tag=None, digest=None)) != self.old
+        has_version = str(old._replace(tag=None, digest=None)) != self.old
         return self.new if old == (named if has_version else _latest(named)) else place
 
 
@@ -110,4 +110,4 @@ def set_lookup(run: Object, places: str, where: str) -> Object:
 
 
 def _latest(reference: Reference) -> Reference:
-    return replace(reference, tag="latest", digest=None)
+    return reference._replace(tag="latest", digest=None)

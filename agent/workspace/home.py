@@ -9,9 +9,8 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.core.path import show
 from agent.errors import BusyError, WorkspaceError
@@ -82,8 +81,7 @@ def _nothing(text: str) -> None:
     """Say nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """How long to wait for another agent, and how.
 
     Attributes:

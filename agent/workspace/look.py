@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.core.entry import Kind, Node, Version
 from agent.core.known import Found, Known, Rows
@@ -17,8 +16,7 @@ from agent.workspace.spill import Spill
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What was found.
 
     Attributes:

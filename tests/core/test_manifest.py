@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -65,7 +64,7 @@ def test_a_config_is_what_the_image_spec_asks_for():
     assert [bool(item.get("empty_layer")) for item in config["history"]] == [False, False, False, True]
     assert config["history"][1]["created"] == "1970-01-01T00:00:01Z"
     assert config["created"] == "1970-01-01T00:00:02Z"
-    config, _ = loaded(replace(IMAGE, platform=("linux", "arm64", "v8")))
+    config, _ = loaded(IMAGE._replace(platform=("linux", "arm64", "v8")))
     assert (config["architecture"], config["variant"]) == ("arm64", "v8")
 
 
@@ -86,7 +85,7 @@ def test_what_an_image_says_of_itself_stands_in_annotations():
 
 
 def test_annotations_of_users_do_not_pass_for_our_own():
-    image = replace(IMAGE, attempt=None, annotations=(("dev.instep.attempt", "7"), ("dev.instep.view", "x")))
+    image = IMAGE._replace(attempt=None, annotations=(("dev.instep.attempt", "7"), ("dev.instep.view", "x")))
     config, manifest = loaded(image)
     parsed = parse_image(manifest, config, "x")
     assert (parsed.attempt, parsed.view, parsed.annotations) == (None, image.view, ())
@@ -95,7 +94,7 @@ def test_annotations_of_users_do_not_pass_for_our_own():
 def test_tables_of_contents_are_inlined_newest_first_until_there_is_no_room():
     fitting = INLINE_TOTAL_MAX // INLINE_MAX
     layers = [layer_of(number, toc=bytes(INLINE_MAX)) for number in range(1, fitting + 6)]
-    layers[10] = replace(layers[10], toc=bytes(INLINE_MAX + 1))
+    layers[10] = layers[10]._replace(toc=bytes(INLINE_MAX + 1))
     _, manifest = loaded(image_of(*layers))
     inline = [layer.toc is not None for layer in parse_image(manifest, None, "x").layers]
     assert inline == [False] * 4 + [True] * 6 + [False] + [True] * (fitting - 6)

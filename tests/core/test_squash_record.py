@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -108,7 +107,7 @@ def test_an_image_with_a_squash_reads_back_from_its_descriptors_and_from_its_his
 
 
 def test_a_squash_of_another_tar_is_not_believed() -> None:
-    image = Image((replace(layer(squash(A, B)), diff_id=digest_of(b"other")),), "ws")
+    image = Image((layer(squash(A, B))._replace(diff_id=digest_of(b"other")),), "ws")
     _, manifest = format_image(image)
     value = load_json(manifest, "")
     del value["annotations"]["dev.instep.view"]

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from agent.core.image import DEFAULT_PLATFORM
@@ -56,7 +54,7 @@ def test_a_record_with_a_layer_anywhere_is_not_dropped():
 
 def test_the_encoding_that_can_be_read_by_itself_is_kept():
     best = layer_of(1, toc=b"x")
-    plain, foreign = replace(best, toc=None), replace(best, toc=None, encoding=None, digest=digest(8888))
+    plain, foreign = best._replace(toc=None), best._replace(toc=None, encoding=None, digest=digest(8888))
     for order in ([best, plain, foreign], [foreign, plain, best], [plain, best, foreign]):
         assert unite(map(image_of, order)).changes == {best.record.id: best}
 

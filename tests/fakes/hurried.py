@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from agent.core.reference import Reference, RegistryReference
 from agent.store.port import Store
@@ -24,10 +23,10 @@ class HurriedWorkspaces(Workspaces):
     """Waits between tries are cut to nothing much; a registry that says nothing for `SILENCE` is given up."""
 
     def site(self, name: str, target: str | None = None) -> Site:
-        return replace(super().site(name, target), sleep=_briefly)
+        return super().site(name, target)._replace(sleep=_briefly)
 
     def open_store(self, reference: Reference) -> Store:
-        repository = replace(reference, tag=None, digest=None)
+        repository = reference._replace(tag=None, digest=None)
         if repository not in self._stores and isinstance(reference, RegistryReference):
             self._stores[repository] = RegistryStore(
                 reference, limits=Limits(read=SILENCE, commit=SILENCE), timing=Timing(sleep=_briefly)

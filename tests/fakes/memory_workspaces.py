@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,10 @@ class MemoryWorkspaces(Workspaces):
         def clock() -> int:
             return time.time_ns() if self.now is None else self.now
 
-        return replace(super().site(name, target), clock=clock, sleep=self.slept.append)
+        return super().site(name, target)._replace(clock=clock, sleep=self.slept.append)
 
     def open_store(self, reference: Reference) -> Store:
-        repository = replace(reference, tag=None, digest=None)
+        repository = reference._replace(tag=None, digest=None)
         if str(repository).startswith("memory.test/"):
             return self._kept.setdefault(repository, MemoryStore())
         return super().open_store(reference)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Workspaces:
         )
 
     def open_store(self, reference: Reference) -> Store:
-        repository = replace(reference, tag=None, digest=None)
+        repository = reference._replace(tag=None, digest=None)
         if repository not in self._stores:
             self._stores[repository] = open_store(reference, StoreOptions())
         return self._stores[repository]

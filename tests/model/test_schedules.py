@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +152,7 @@ def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def seen(site: Any, target: Target) -> Checkpoint:
         published = real(site, target)
-        return replace(published, image=everything(target.look()).image(target.tag))
+        return published._replace(image=everything(target.look()).image(target.tag))
 
     monkeypatch.setattr(agent.sync.prune, "_checkpoint", seen)
 

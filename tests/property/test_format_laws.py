@@ -148,7 +148,7 @@ def loaded(image):
 
 def unencoded(image):
     """An image without what stands on descriptors alone."""
-    return replace(image, layers=tuple(replace(layer, encoding=None, toc=None) for layer in image.layers))
+    return image._replace(layers=tuple(layer._replace(encoding=None, toc=None) for layer in image.layers))
 
 
 @laws
@@ -172,7 +172,7 @@ def test_equal_images_give_equal_bytes(image):
     config, manifest = format_image(image)
     again = parse_image(load_json(manifest, "x"), load_json(config, "x"), "x")
     assert format_image(again) == (config, manifest)
-    assert format_image(replace(image, annotations=image.annotations[::-1])) == (config, manifest)
+    assert format_image(image._replace(annotations=image.annotations[::-1])) == (config, manifest)
 
 
 @laws

@@ -79,9 +79,8 @@ def test_retry_after_beyond_patience_is_an_error_that_says_so(
 
 
 def test_jitter_never_waits_longer_than_the_backoff(open_at: Open, proxy: FaultProxy, patient: Patient) -> None:
-    from dataclasses import replace
 
-    store = open_at(proxy.address, timing=replace(patient.timing, jitter=lambda: 0.0))
+    store = open_at(proxy.address, timing=patient.timing._replace(jitter=lambda: 0.0))
     proxy.on("GET", "/tags/", Fault(500), times=2)
     store.tags()
     assert patient.slept == [0.125, 0.25]

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def shared(memory: MemoryWorkspaces) -> MemoryWorkspaces:
 def test_a_tag_that_is_derived_from_a_targets_is_no_target(shared: MemoryWorkspaces, tag: str) -> None:
     before, disk = shared.frozen("b"), snapshot(shared.at("b"))
     site = shared.site("b")
-    site = replace(site, target=replace(parse_reference(shared.target), tag=tag))
+    site = site._replace(target=parse_reference(shared.target)._replace(tag=tag))
     for act in (lambda: push(site, PushOptions(lane="b")), lambda: pull(site, PullOptions())):
         error = refused(InvalidReferenceError, "derived from a target's", act)
         assert error.exit_code == 2
@@ -320,7 +319,7 @@ def test_a_directory_that_is_none(shared: MemoryWorkspaces, what: str) -> None:
         place.write_text("x")
     else:
         place.symlink_to("nowhere")
-    site = replace(site, directory=str(place), state=str(shared.place / ".state-there"))
+    site = site._replace(directory=str(place), state=str(shared.place / ".state-there"))
     refused(WorkspaceError, "not a directory", lambda: push(site, PushOptions(lane="b")))
     if what == "file":
         refused(WorkspaceError, "not a directory", lambda: pull(site, PullOptions()))
@@ -403,7 +402,7 @@ def test_what_changes_between_the_scan_and_its_reading_is_looked_at_again(shared
             os.mkdir(place)
 
     progress = Once(act)
-    report = push(replace(shared.site("b"), progress=progress), PushOptions(lane="b"))
+    report = push(shared.site("b")._replace(progress=progress), PushOptions(lane="b"))
     assert len(progress.texts) == 1
     assert report.id
     assert len(entries_of(shared.store)) == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,7 +93,7 @@ def test_what_comes_meanwhile_is_treated_alike(filled: Workspaces) -> None:
         write(b, b"d/one", b"theirs")
         write(b, b"d/new", b"theirs")
 
-    pull(replace(filled.site("b"), progress=Meanwhile(sidecar)), PullOptions(keep=True))
+    pull(filled.site("b")._replace(progress=Meanwhile(sidecar)), PullOptions(keep=True))
     assert filled.changed("b") == [("added", b"d/new"), ("changed", b"d/one")]
     arrived(filled, "b")
 

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -109,7 +108,7 @@ def test_a_clock_that_went_back_during_a_scan_leaves_no_fingerprint_trusted(memo
     memory.push("a")
     write(memory.at("a"), b"new", b"new")
     times = iter([time.time_ns() + HOUR])
-    site = replace(memory.site("a"), clock=lambda: next(times, time.time_ns()))
+    site = memory.site("a")._replace(clock=lambda: next(times, time.time_ns()))
     push(site, PushOptions(lane="a"))
     assert suspects(memory) == {b"file", b"new"}
     memory.push("a")

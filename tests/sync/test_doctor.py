@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ def found(report: DoctorReport, name: str) -> str:
 
 def examine(memory: MemoryWorkspaces, store: MemoryStore | None = None, patience: float = 3.0) -> DoctorReport:
     site = memory.site("a")
-    return doctor(replace(site, open_store=lambda _: store or memory.store), patience)
+    return doctor(site._replace(open_store=lambda _: store or memory.store), patience)
 
 
 def test_a_sound_store_is_left_as_it_was(memory: MemoryWorkspaces) -> None:

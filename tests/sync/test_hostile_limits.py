@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -29,13 +28,13 @@ OTHERS: dict[str, tuple[bytes, Limits]] = {
     "depth": (file(b"a/b/c"), limits_of({"depth": 2})),
     "toc": (LARGE + file(b"a"), limits_of({"toc": 2000})),
     "toc, of headers that nothing follows": (pax((b"k", b"v"), flag=b"g") * 5 + file(b"a"), limits_of({"toc": 2000})),
-    "ratio": (file(b"a", bytes(1 << 20)), replace(limits_of({"ratio": 50}), free=1000)),
+    "ratio": (file(b"a", bytes(1 << 20)), limits_of({"ratio": 50})._replace(free=1000)),
 }
 
 
 def refused(memory: MemoryWorkspaces, limits: Limits, name: str, **options: bool) -> None:
     """Check that a pull ends at the limit, and goes through without it."""
-    site = replace(memory.site("b"), limits=limits)
+    site = memory.site("b")._replace(limits=limits)
     with pytest.raises(UnsafeArchiveError) as caught:
         pull(site, PullOptions(**options))
     assert f"allow more with --limit {name.partition(',')[0]}=N" in str(caught.value)
@@ -87,7 +86,7 @@ def test_what_a_pull_may_read_a_push_and_a_look_may_too(memory: MemoryWorkspaces
     limits = limits_of({"entries": 5})
     memory.push("a")
     with pytest.raises(UnsafeArchiveError, match="--limit entries=N"):
-        push(replace(memory.site("b"), limits=limits), PushOptions(lane="b"))
+        push(memory.site("b")._replace(limits=limits), PushOptions(lane="b"))
     with pytest.raises(UnsafeArchiveError, match="--limit entries=N"):
         list(ls(memory.store, memory.site("a").target, (), limits=limits))
     assert memory.push("b").id

@@ -53,7 +53,7 @@ def stored(
         packed.layer,
         Stored(Digest(memory.store.put_blob(packed.blob)), len(packed.blob)),
     )
-    return replace(layer, encoding=None, toc=None) if stripped else layer
+    return layer._replace(encoding=None, toc=None) if stripped else layer
 
 
 def put(memory: MemoryWorkspaces, *layers: Layer) -> None:
@@ -114,7 +114,7 @@ def test_a_layer_that_does_not_lie_is_pulled(memory: MemoryWorkspaces, how: str,
 
 def renamed(packed: Packed, **facts: object) -> Packed:
     """Return a layer about which something else is said."""
-    return packed._replace(layer=replace(packed.layer, **facts))  # type: ignore[arg-type]
+    return packed._replace(layer=packed.layer._replace(**facts))  # type: ignore[arg-type]
 
 
 def behind(extra: Callable[[bytes], bytes]) -> Packed:
@@ -152,7 +152,7 @@ def test_a_layer_that_is_put_together_wrongly(
     memory: MemoryWorkspaces, how: str, what: str, inline: bool, stripped: bool
 ) -> None:
     layer = stored(memory, BROKEN[what](), stripped=stripped)
-    put(memory, layer if inline else replace(layer, toc=None))
+    put(memory, layer if inline else layer._replace(toc=None))
     error = attempt(memory, how)
     # What the manifest says of the place is not needed where the table is in it, or is looked for.
     misplaced = what in MISPLACED and (stripped or inline or how == "verified whole")
@@ -176,7 +176,7 @@ def test_a_table_in_the_manifest_that_is_not_the_one_of_the_layer(memory: Memory
     layer = stored(memory, honest())
     other = honest(frames=[FRAME._replace(sha256=bytes(32))]).layer.toc
     assert layer.toc is not None and layer.toc != other.payload
-    put(memory, replace(layer, toc=other.payload))
+    put(memory, layer._replace(toc=other.payload))
     assert attempt(memory, how) is None
     assert on_disk(memory.at("b")) == told("other content")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -185,7 +184,7 @@ def test_who_waits_finds_that_another_moved_head_for_it(memory: MemoryWorkspaces
             puts.append(subject)
 
     memory.store.before = before
-    report = push(replace(site, sleep=sleep), PushOptions(lane="c"))
+    report = push(site._replace(sleep=sleep), PushOptions(lane="c"))
     assert report.head_moved
     assert (puts, len(waits)) == ([], 1)
     assert {"from-b", "from-c"} < applied(memory.store, "main").keys()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,7 @@ def a_step(place: Path, name: str, ended: int, **files: str) -> None:
 def test_results_of_a_step_count_with_what_the_task_had_written_by_its_end(tmp_path: Path) -> None:
     early, late = tmp_path / "a", tmp_path / "b"
     limit = message_size([("a", b"x" * 500), ("out", b"y" * 900)])
-    found = replace(results(tmp_path, limit, a="x" * 500, b="z" * 500), steps=str(tmp_path / "steps"))
+    found = results(tmp_path, limit, a="x" * 500, b="z" * 500)._replace(steps=str(tmp_path / "steps"))
     check_results(found)  # there is no step with results
     os.utime(early, (100, 100))
     os.utime(late, (300, 300))
@@ -88,4 +87,4 @@ def test_results_of_a_step_count_with_what_the_task_had_written_by_its_end(tmp_p
     with pytest.raises(UsageError, match="step-one's results need") as caught:
         check_results(found)
     assert "out 901, a 500" in str(caught.value)
-    check_results(replace(found, steps=None))
+    check_results(found._replace(steps=None))

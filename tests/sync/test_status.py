@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
 
@@ -65,7 +64,7 @@ def test_status_asks_the_target_nothing_and_writes_nothing(memory: MemoryWorkspa
         raise AssertionError("the target was asked")
 
     before = memory.state_of("a")
-    report = status(replace(memory.site("a"), open_store=refuse))
+    report = status(memory.site("a")._replace(open_store=refuse))
     assert [(row.mark, row.path) for row in report.differences] == [("added", b"g")]
     assert (report.target, report.interrupted, len(report.frontier)) == (memory.target, False, 1)
     assert memory.state_of("a") == before

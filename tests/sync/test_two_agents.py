@@ -7,7 +7,6 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -142,13 +141,13 @@ def test_a_directory_that_is_remembered_twice_is_held_by_one_at_a_time(shared: W
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(60)  # should no one let it go on
         try:
-            pull(replace(shared.site("a"), progress=halting), PullOptions())
+            pull(shared.site("a")._replace(progress=halting), PullOptions())
             os._exit(0)
         finally:
             os._exit(1)
     halting.wait()
     pushed: list[str | None] = []
-    second = replace(elsewhere, progress=told)
+    second = elsewhere._replace(progress=told)
     thread = threading.Thread(target=lambda: pushed.append(push(second, PushOptions(lane="a")).id))
     thread.start()
     while not told.texts and thread.is_alive():
@@ -164,7 +163,7 @@ def test_a_directory_that_is_remembered_twice_is_held_by_one_at_a_time(shared: W
 
 def _also_known(shared: Workspaces) -> Site:
     """Return the site of `a` with another state than its own, after a pull."""
-    site = replace(shared.site("a"), state=str(shared.place / "elsewhere"))
+    site = shared.site("a")._replace(state=str(shared.place / "elsewhere"))
     pull(site, PullOptions(force=True))
     return site
 

@@ -72,7 +72,7 @@ def _loaded(image: Image) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _said(image: Image) -> tuple[object, ...]:
-    layers = [replace(known, toc=None) for known in image.layers]
+    layers = [known._replace(toc=None) for known in image.layers]
     return layers, image.target, image.lane, image.attempt, image.change, image.dropped, image.conflicts
 
 
@@ -111,7 +111,7 @@ def _whole() -> Image:
     base = Layer(TYPE, digest_of(b"base"), 9, digest_of(b"base tar"), "base", base=str(digest_of(b"manifest")))
     fix = Layer(TYPE, digest_of(b"fix"), 9, digest_of(b"fix tar"), "fixup")
     conflicts = [Conflict(b"p\xff", "content", (C.id, D.id), ("lane-3", "lane-4"), D.id)]  # type: ignore[arg-type]
-    layers = (base, layer(taken), replace(blob, encoding=encoding, toc=b"toc"), layer(D), layer(e), fix)
+    layers = (base, layer(taken), blob._replace(encoding=encoding, toc=b"toc"), layer(D), layer(e), fix)
     return Image(
         layers, "ws", dropped=(record(7, attempt=0),), conflicts=record_conflicts(conflicts), annotations=(("a", "b"),)
     )
