@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from agent.archive.compression import media_type_of
 from agent.archive.plain import plain_tar
@@ -15,9 +16,11 @@ from agent.core.path import show
 from agent.core.record import Record
 from agent.core.union import Union
 from agent.store.port import Store
-from agent.sync.layers import Layers
 from agent.sync.report import ConflictReport
 from agent.sync.target import Target
+
+if TYPE_CHECKING:
+    from agent.sync.layers import Layers
 
 
 def conflict_reports(conflicts: Iterable[Conflict]) -> list[ConflictReport]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.digest import Digest, digest_of
@@ -27,9 +27,11 @@ from agent.core.tags import (
 from agent.core.union import Union, unite
 from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError, UsageError
 from agent.store.port import Store, Traffic
-from agent.sync.layers import Layers
 from agent.sync.located import Located, as_base, read_image
 from agent.sync.report import since
+
+if TYPE_CHECKING:
+    from agent.sync.layers import Layers
 
 POINTER_PAUSES = (0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for a pointer: 3 s in all (design section 6, pull)."""
@@ -157,6 +159,8 @@ class Target:
 
     def layers(self, union: Union) -> Layers:
         """Return the layers of changes, to be read."""
+        from agent.sync.layers import Layers  # what reads archives: a push or pull of nothing reads none
+
         return Layers(self.store, union, limits=self.limits)
 
     def head(self) -> Located | None:

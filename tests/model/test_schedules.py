@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+import agent.sync.change
 import agent.sync.head
 import agent.sync.prune
 import agent.sync.publish
 import agent.sync.pull
-import agent.sync.push
 import tests.model.search
 from agent.core.digest import Digest
 from agent.core.union import Union
@@ -120,7 +120,7 @@ def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.push, "publish_entry", lambda site, target, image, record: "sha256:" + "0" * 64)
+    monkeypatch.setattr(agent.sync.change, "publish_entry", lambda site, target, image, record: "sha256:" + "0" * 64)
 
 
 def no_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
