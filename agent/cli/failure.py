@@ -11,12 +11,11 @@ import click
 from agent.cli import exits
 from agent.errors import AgentError
 
+# Texts, because compiling them takes a ms and few runs redact anything.
 # A password may stand in a reference or an address that a user or a server wrote; what a digest follows is none.
-_USERINFO = re.compile(r"(?<![\w.:/-])(?!oci:)[^\s/'\"@:]+:(?!//)[^\s'\"@]+@(?!sha(?:256|512):)|(?<=://)[^\s/'\"@]+@")
-_HEADER = re.compile(
-    r"(?i)\b(authorization\W{1,4})(?:(?:basic|bearer)\s+)?[\w+/=.~-]+|\b((?:basic|bearer)\s+)[\w+/=.~-]{16,}"
-)
-_FIELD = re.compile(
+_USERINFO = r"(?<![\w.:/-])(?!oci:)[^\s/'\"@:]+:(?!//)[^\s'\"@]+@(?!sha(?:256|512):)|(?<=://)[^\s/'\"@]+@"
+_HEADER = r"(?i)\b(authorization\W{1,4})(?:(?:basic|bearer)\s+)?[\w+/=.~-]+|\b((?:basic|bearer)\s+)[\w+/=.~-]{16,}"
+_FIELD = (
     r"(?i)\b((?:password|passwd|secret|token|access_token|refresh_token|identitytoken"
     r"|sig|(?:x-[a-z]+-)?(?:signature|credential|security-token))(?:\"\s*:\s*\"|=))[^\s&\"',;]+"
 )
@@ -70,9 +69,9 @@ def describe(error: BaseException) -> Failure:
 
 def redact(text: str) -> str:
     """Return `text` on one line, printable, and without what looks like a credential."""
-    text = _USERINFO.sub("***@", text)
-    text = _HEADER.sub(r"\1\2***", text)
-    return printable(_FIELD.sub(r"\1***", text))
+    text = re.sub(_USERINFO, "***@", text)
+    text = re.sub(_HEADER, r"\1\2***", text)
+    return printable(re.sub(_FIELD, r"\1***", text))
 
 
 def printable(text: str) -> str:

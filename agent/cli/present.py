@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import stat
 import time
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from agent.cli.failure import printable
 from agent.core.canonical import name_to_json
 from agent.core.entry import Kind
 from agent.core.path import show
-from agent.sync.doctor import DoctorReport
-from agent.sync.report import (
-    ConflictReport,
-    Difference,
-    ListedPath,
-    Log,
-    LogEntry,
-    PruneReport,
-    PullReport,
-    PushReport,
-    SquashReport,
-    StatusReport,
-)
+
+if TYPE_CHECKING:
+    from agent.sync.doctor import DoctorReport
+    from agent.sync.prune import PruneReport
+    from agent.sync.read import ListedPath, Log, LogEntry
+    from agent.sync.report import ConflictReport, PullReport, PushReport
+    from agent.sync.squashing import SquashReport
+    from agent.sync.status import Difference, StatusReport
 
 ID_DIGITS = 12
 _MARKS = {"added": "A", "changed": "M", "deleted": "D", "touched": "T"}
@@ -196,7 +191,12 @@ def to_json(
     | StatusReport,
 ) -> dict[str, Any]:
     """Return a report's fields as JSON values; names are strings, or `{"b64": …}` where they are not UTF-8."""
-    if isinstance(report, StatusReport):
-        value = {field.name: getattr(report, field.name) for field in fields(report)}
-        return value | {"differences": [to_json(difference) for difference in report.differences]}
-    return {key: name_to_json(item) if isinstance(item, bytes) else item for key, item in asdict(report).items()}
+    return {key: _as_json(value) for key, value in asdict(report).items()}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return name_to_json(value)
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from agent.cli import options
@@ -9,7 +11,9 @@ from agent.cli.context import Session
 from agent.cli.failure import printable
 from agent.cli.present import difference_line, short, to_json
 from agent.cli.progress import warn
-from agent.sync.report import StatusReport
+
+if TYPE_CHECKING:
+    from agent.sync.status import StatusReport
 
 
 @click.command("status", epilog="Example: agent status work")

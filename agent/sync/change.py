@@ -19,11 +19,11 @@ from agent.sync.directory import Directory, Intent
 from agent.sync.foreign import adopt
 from agent.sync.head import everything, move_head
 from agent.sync.memory import Memory
-from agent.sync.merging import conflict_reports, disagreements, involving, merged_image
+from agent.sync.merging import disagreements, involving, merged_image
 from agent.sync.options import PushOptions
 from agent.sync.packed import describe
 from agent.sync.publish import Packing, publish_entry
-from agent.sync.report import PushReport
+from agent.sync.report import PushReport, conflict_reports
 from agent.sync.site import Site
 from agent.sync.squash import ENTRY_LAYERS, compact
 from agent.sync.survey import Survey

@@ -13,7 +13,6 @@ from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
 from agent.errors import DivergedError, IntegrityError
 from agent.sync.memory import Memory, parse_memory
-from agent.sync.merging import merged_image
 from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
@@ -190,6 +189,8 @@ def _pruned_entry(target: Target, record: Record) -> Image | None:
     union = target.look(unlisted=lambda error: None).union
     if record.id not in union.changes:
         return None
+    from agent.sync.merging import merged_image
+
     image, _ = merged_image(target, union.past([record.id]))
     return image._replace(lane=record.lane, attempt=record.attempt, change=record.id)
 

@@ -52,7 +52,7 @@ def move_head(site: Site, target: Target, own: Image, compression: Compression =
 
 def repair(site: Site, target: Target, seen: Seen) -> bool:
     """Bring head up to date if it lacks a change; never because its bytes differ (design section 5)."""
-    return bool(everything(seen).ids - head_ids(seen)) and _bring_up(site, target, None, "zstd").complete
+    return bool(everything(seen).ids - seen.head_ids) and _bring_up(site, target, None, "zstd").complete
 
 
 def _bring_up(site: Site, target: Target, own: Image | None, compression: Compression) -> Moved:
@@ -75,7 +75,7 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
             refuse_foreign(target, seen, mine)
         seen = adopt_head(site, target, seen, compression)
         whole = everything(seen, *([own] if own else []))
-        if whole.ids <= head_ids(seen):
+        if whole.ids <= seen.head_ids:
             return Moved(True, conflicts if whole.ids == merged[0] else disagreements(target, whole))
         if image is None or _layers_of(whole) != merged:
             merged = _layers_of(whole)
@@ -133,11 +133,6 @@ def everything(seen: Seen, *own: Image) -> Union:
     """Return all changes that head should hold."""
     known = seen.known_head
     return unite([*own, *([known] if known else []), *seen.others])
-
-
-def head_ids(seen: Seen) -> set[str]:
-    """Return the ids of the changes that head holds."""
-    return unite([seen.head.image]).ids if seen.head and seen.is_ours else set()
 
 
 def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:

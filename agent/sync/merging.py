@@ -12,29 +12,13 @@ from agent.core.conflict_record import record_conflicts
 from agent.core.entry import TreeEntry
 from agent.core.image import Image, Layer
 from agent.core.linearise import FixUp, fix_up
-from agent.core.path import show
 from agent.core.record import Record
 from agent.core.union import Union
 from agent.store.port import Store
-from agent.sync.report import ConflictReport
 from agent.sync.target import Target
 
 if TYPE_CHECKING:
     from agent.sync.layers import Layers
-
-
-def conflict_reports(conflicts: Iterable[Conflict]) -> list[ConflictReport]:
-    """Return conflicts as people and machines are told of them."""
-    return [
-        ConflictReport(
-            path=show(conflict.path),
-            kind=conflict.kind,
-            ids=list(conflict.ids),
-            lanes=[lane or "" for lane in conflict.lanes],
-            won=conflict.winner,
-        )
-        for conflict in conflicts
-    ]
 
 
 def involving(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.core.digest import Digest
 from agent.core.image import Image
 from agent.core.tags import checkpoint_ids, entry_ids, pointers
 from agent.core.union import Union, unite
 from agent.errors import MissingBlobError
+from agent.store.port import Traffic
 from agent.sync.checkpoint import TRIES, Checkpoint, publish_checkpoint
 from agent.sync.head import everything
 from agent.sync.located import Located, this_platform
-from agent.sync.report import PruneReport
 from agent.sync.site import Site
 from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Target
@@ -33,6 +33,24 @@ class PruneOptions:
     older_than: int = HOUR
     dry_run: bool = False
     all: bool = False
+
+
+@dataclass(slots=True)
+class PruneReport:
+    """What a prune did: how many tags were deleted, or would be. `kept` counts entries that are still needed or young.
+
+    `refused` counts what the registry did not delete.
+    """
+
+    target: str
+    dry_run: bool = False
+    checkpoint: str | None = None
+    entries: int = 0
+    checkpoints: int = 0
+    head: bool = False
+    kept: int = 0
+    refused: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 def prune(site: Site, options: PruneOptions) -> PruneReport:

@@ -18,21 +18,15 @@ from agent.core.reference import parse_reference
 from agent.core.select import selection
 from agent.core.union import Union, unite
 from agent.errors import DivergedError
-from agent.sync.base import find_base
-from agent.sync.carry_out import carry_out
 from agent.sync.directory import Directory, open_directory
 from agent.sync.distrust import distrusted
-from agent.sync.head import head_ids, repair
-from agent.sync.layers import Layers
 from agent.sync.located import this_platform
 from agent.sync.memory import Memory
-from agent.sync.merging import conflict_reports
 from agent.sync.options import PullOptions
-from agent.sync.report import PullReport
+from agent.sync.report import PullReport, conflict_reports
 from agent.sync.site import Site
 from agent.sync.survey import is_empty, survey
 from agent.sync.target import Seen, Target, resolve
-from agent.workspace.materialise import TreeWriter
 from agent.workspace.spill import Spill
 
 SHOWN = 5
@@ -65,6 +59,8 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         _warn_of_foreign(site, target, seen)
         goal = _goal(site, target, seen, options)
         if options.repair:
+            from agent.sync.head import repair
+
             repair(site, target, seen)
         memory = directory.memory
         keep = options.keep and memory is None
@@ -75,6 +71,11 @@ def pull(site: Site, options: PullOptions) -> PullReport:
                 directory.remember(memory.now(finished=seen.finished))
             report.traffic = target.traffic
             return report
+        # What reads archives, merges and writes files, none of which a pull of nothing does.
+        from agent.sync.carry_out import carry_out
+        from agent.sync.layers import Layers
+        from agent.workspace.materialise import TreeWriter
+
         base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
         layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole, limits=site.limits)
         merged = layers.merged(goal.union)
@@ -125,7 +126,7 @@ def _unchanged(target: Target, goal: Goal, directory: Directory, memory: Memory,
     report.paths = directory.rows - report.unselected
     report.layers_skipped = len(goal.union.order)
     # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
-    if seen.head and seen.is_ours and head_ids(seen) == goal.union.ids:
+    if seen.head and seen.is_ours and seen.head_ids == goal.union.ids:
         report.conflicts = conflict_reports(seen.head.image.conflicts.first)
     return report
 
@@ -146,6 +147,8 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
     if options.base is None:
         site.progress.notice(f"{target.name}: nothing there yet, the workspace starts empty")
         return Goal(Union(), None, None)
+    from agent.sync.base import find_base
+
     image, place = find_base(site, options.base, options.base_path, this_platform(options.platform))
     return Goal(unite([image]), str(place), None)
 

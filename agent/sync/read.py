@@ -6,6 +6,7 @@ Only a base made by others has no table of contents, so that its layers must be 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.conflict_record import record_conflicts
@@ -20,12 +21,62 @@ from agent.core.sift import join
 from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store
-from agent.sync.head import head_ids
 from agent.sync.located import this_platform
-from agent.sync.merging import conflict_reports
-from agent.sync.report import Difference, ListedPath, Log, LogEntry, Mark
-from agent.sync.status import compare
+from agent.sync.report import ConflictReport, conflict_reports
+from agent.sync.status import Difference, Mark, compare
 from agent.sync.target import Seen, Target, resolve
+
+
+@dataclass(slots=True)
+class LogEntry:
+    """One change of a workspace. `stamp` is ns since 1970; sizes in bytes.
+
+    `squash` is the id of the squash that stands for it: `layer` and `size` are those of the squash then, and what the
+    change alone did is not counted.
+
+    `superseded` says that a later attempt of its lane replaces it, so that it has no effect.
+    """
+
+    id: str
+    stamp: int
+    lane: str
+    attempt: int | None
+    parents: list[str]
+    message: str
+    base: str | None
+    layer: str
+    size: int
+    written: int | None = 0
+    deleted: int | None = 0
+    touched: int | None = 0
+    annotations: dict[str, str] = field(default_factory=dict)
+    superseded: bool = False
+    squash: str | None = None
+
+
+@dataclass(slots=True)
+class Log:
+    """The changes of a workspace, newest first, and where they disagree: how often, and the first of the conflicts."""
+
+    changes: list[LogEntry]
+    conflict_count: int = 0
+    conflicts: list[ConflictReport] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ListedPath:
+    """One path of a workspace image."""
+
+    path: bytes
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    target: bytes
+    change: str | None
+    group: int | None
 
 
 def log(store: Store, reference: Reference, limits: Limits = DEFAULT_LIMITS) -> Log:
@@ -52,7 +103,7 @@ def log(store: Store, reference: Reference, limits: Limits = DEFAULT_LIMITS) -> 
         digest = parts[-1].digest if parts else ""
         entries.append(LogEntry(base, 0, "base", None, [], "", base, digest, sum(part.size for part in parts)))
     # Head says what disagrees in what it holds, so that no base need be read for it.
-    if seen.head and seen.is_ours and head_ids(seen) == union.ids:
+    if seen.head and seen.is_ours and seen.head_ids == union.ids:
         told = seen.head.image.conflicts
     else:
         told = record_conflicts(layers.merged(union).conflicts)

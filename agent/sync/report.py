@@ -1,10 +1,12 @@
-"""What an operation did. Each report is one JSON object of `--json`: its fields are documented in docs/json.md."""
+"""What a pull or a push did. Each report is one JSON object of `--json`: its fields are documented in docs/json.md."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
 
+from agent.core.conflict import Conflict
+from agent.core.path import show
 from agent.store.port import Traffic
 
 
@@ -60,114 +62,15 @@ class PushReport:
     traffic: Traffic = field(default_factory=Traffic)
 
 
-Mark = Literal["added", "changed", "deleted", "touched"]
-
-
-@dataclass(slots=True)
-class Difference:
-    """One path that differs. `kind` is what stands there now (of a deletion: what stood there).
-
-    `details` names what differs of a changed path: content, type, mode, owner, mtime, xattrs, target, links.
-    """
-
-    mark: Mark
-    path: bytes
-    kind: str
-    size: int = 0
-    details: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class StatusReport:
-    """How a directory differs from what was pulled or pushed last."""
-
-    target: str
-    frontier: list[str]
-    differences: list[Difference]
-    sparse: list[str] = field(default_factory=list)
-    interrupted: bool = False
-
-
-@dataclass(slots=True)
-class LogEntry:
-    """One change of a workspace. `stamp` is ns since 1970; sizes in bytes.
-
-    `squash` is the id of the squash that stands for it: `layer` and `size` are those of the squash then, and what the
-    change alone did is not counted.
-
-    `superseded` says that a later attempt of its lane replaces it, so that it has no effect.
-    """
-
-    id: str
-    stamp: int
-    lane: str
-    attempt: int | None
-    parents: list[str]
-    message: str
-    base: str | None
-    layer: str
-    size: int
-    written: int | None = 0
-    deleted: int | None = 0
-    touched: int | None = 0
-    annotations: dict[str, str] = field(default_factory=dict)
-    superseded: bool = False
-    squash: str | None = None
-
-
-@dataclass(slots=True)
-class Log:
-    """The changes of a workspace, newest first, and where they disagree: how often, and the first of the conflicts."""
-
-    changes: list[LogEntry]
-    conflict_count: int = 0
-    conflicts: list[ConflictReport] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class ListedPath:
-    """One path of a workspace image."""
-
-    path: bytes
-    kind: str
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    mtime: int
-    target: bytes
-    change: str | None
-    group: int | None
-
-
-@dataclass(slots=True)
-class SquashReport:
-    """What a squash did. `id` is None where there was nothing to squash; `layers` counts head's, base included."""
-
-    target: str
-    id: str | None
-    covered: int = 0
-    layers_before: int = 0
-    layers: int = 0
-    layer_size: int = 0
-    checkpoint: str | None = None
-    head_moved: bool = False
-    traffic: Traffic = field(default_factory=Traffic)
-
-
-@dataclass(slots=True)
-class PruneReport:
-    """What a prune did: how many tags were deleted, or would be. `kept` counts entries that are still needed or young.
-
-    `refused` counts what the registry did not delete.
-    """
-
-    target: str
-    dry_run: bool = False
-    checkpoint: str | None = None
-    entries: int = 0
-    checkpoints: int = 0
-    head: bool = False
-    kept: int = 0
-    refused: int = 0
-    traffic: Traffic = field(default_factory=Traffic)
+def conflict_reports(conflicts: Iterable[Conflict]) -> list[ConflictReport]:
+    """Return conflicts as people and machines are told of them."""
+    return [
+        ConflictReport(
+            path=show(conflict.path),
+            kind=conflict.kind,
+            ids=list(conflict.ids),
+            lanes=[lane or "" for lane in conflict.lanes],
+            won=conflict.winner,
+        )
+        for conflict in conflicts
+    ]

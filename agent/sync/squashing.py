@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.core.compact import has_room, ids_in, settled
 from agent.core.union import unite
 from agent.errors import MissingBlobError, UsageError
+from agent.store.port import Traffic
 from agent.sync.checkpoint import TRIES, publish_checkpoint
 from agent.sync.head import everything, move_head, put_head, refuse_foreign
 from agent.sync.located import this_platform
 from agent.sync.options import Compression
-from agent.sync.report import SquashReport
 from agent.sync.site import Site
 from agent.sync.squash import squashed
 from agent.sync.target import Seen, Target
@@ -29,6 +29,21 @@ class SquashOptions:
 
     after: tuple[str, ...] = ()
     compression: Compression = "zstd"
+
+
+@dataclass(slots=True)
+class SquashReport:
+    """What a squash did. `id` is None where there was nothing to squash; `layers` counts head's, base included."""
+
+    target: str
+    id: str | None
+    covered: int = 0
+    layers_before: int = 0
+    layers: int = 0
+    layer_size: int = 0
+    checkpoint: str | None = None
+    head_moved: bool = False
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 def squash_target(site: Site, options: SquashOptions) -> SquashReport:

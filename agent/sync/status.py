@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
 
 from agent.core.diff import Entries
 from agent.core.entry import Delete, Kind, Node, Touch, Write
 from agent.core.known import Known
 from agent.errors import DivergedError
 from agent.sync.directory import open_directory
-from agent.sync.report import Difference, Mark, StatusReport
 from agent.sync.site import Site
 from agent.sync.survey import survey
+
+Mark = Literal["added", "changed", "deleted", "touched"]
+
+
+@dataclass(slots=True)
+class Difference:
+    """One path that differs. `kind` is what stands there now (of a deletion: what stood there).
+
+    `details` names what differs of a changed path: content, type, mode, owner, mtime, xattrs, target, links.
+    """
+
+    mark: Mark
+    path: bytes
+    kind: str
+    size: int = 0
+    details: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class StatusReport:
+    """How a directory differs from what was pulled or pushed last."""
+
+    target: str
+    frontier: list[str]
+    differences: list[Difference]
+    sparse: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
 
 def status(site: Site) -> StatusReport:

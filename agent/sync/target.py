@@ -90,6 +90,11 @@ class Seen(NamedTuple):
         return absorb(self.head.image, self.others, self.tag)
 
     @property
+    def head_ids(self) -> set[str]:
+        """The ids of the changes that head holds."""
+        return unite([self.head.image]).ids if self.head and self.is_ours else set()
+
+    @property
     def others(self) -> list[Image]:
         """The images of entries and pointers."""
         return [*(located.image for located in (*self.entries, *self.pointers.values()) if located), *self.adopted]
@@ -336,9 +341,9 @@ class Target:
         """Return what was seen, head as an image of someone else if it is a copy that lost what a squash says."""
         if seen.head is None:
             return seen
-        layers = self.layers(seen.union)
-        unsure = [layer for layer in seen.union.squashes.values() if layer.encoding is None]
-        if all(map(layers.has_toc, unsure)):
+        union = seen.union
+        unsure = [layer for layer in union.squashes.values() if layer.encoding is None]
+        if not unsure or all(map(self.layers(union).has_toc, unsure)):
             return seen
         foreign = tuple(layer._replace(kind="foreign", record=None, base=None) for layer in seen.head.image.layers)
         image = seen.head.image._replace(layers=foreign, dropped=())

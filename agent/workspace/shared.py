@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import struct
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -104,6 +103,8 @@ class _Other:
     """A process that was forked: writes results to a file, and says in a pipe which and how long."""
 
     def __init__(self, serve: Callable[[Callable[[int, bytes], None]], None], directory: str) -> None:
+        import tempfile
+
         with ExitStack() as opened:
             self._file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
             self._said, say = os.pipe()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from types import TracebackType
@@ -84,6 +83,8 @@ class Spill:
     def _put_aside(self) -> None:
         try:
             if self._file < 0:
+                import tempfile  # and all that it can compress with, which a small tree need not wait for
+
                 with tempfile.TemporaryFile(dir=self._directory) as file:
                     self._file = os.dup(file.fileno())
             for at in range(0, len(self._recent), ROWS):

@@ -14,7 +14,9 @@ import pytest
 
 from agent.cli import present
 from agent.cli.progress import Bars, Lines, Silent
-from agent.sync.report import ConflictReport, Difference, ListedPath, PullReport, PushReport
+from agent.sync.read import ListedPath
+from agent.sync.report import ConflictReport, PullReport, PushReport
+from agent.sync.status import Difference
 from tests.cli.conftest import Agent
 
 ID = "0123456789abcdef" * 4

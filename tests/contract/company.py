@@ -21,8 +21,7 @@ from agent.core.reference import parse_reference
 from agent.store.manifest import named_digests
 from agent.store.port import Store
 from agent.sync.located import read_image, this_platform
-from agent.sync.read import log
-from agent.sync.report import Log, LogEntry
+from agent.sync.read import Log, LogEntry, log
 from agent.sync.target import Seen, Target
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import Plain, on_disk, unpacked

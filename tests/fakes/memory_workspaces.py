@@ -10,8 +10,8 @@ from typing import Any
 
 from agent.core.reference import Reference, parse_reference
 from agent.store.port import Store
-from agent.sync.read import log
-from agent.sync.report import ConflictReport, LogEntry
+from agent.sync.read import LogEntry, log
+from agent.sync.report import ConflictReport
 from agent.sync.site import Site
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.workspaces import Workspaces

@@ -16,9 +16,9 @@ from agent.sync.options import PullOptions, PushOptions
 from agent.sync.pull import pull
 from agent.sync.push import push
 from agent.sync.read import log
-from agent.sync.report import PullReport, PushReport, StatusReport
+from agent.sync.report import PullReport, PushReport
 from agent.sync.site import Site
-from agent.sync.status import status
+from agent.sync.status import StatusReport, status
 
 
 @dataclass

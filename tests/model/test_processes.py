@@ -19,8 +19,7 @@ import pytest
 
 from agent.core.reference import parse_reference
 from agent.sync.located import this_platform
-from agent.sync.read import log
-from agent.sync.report import LogEntry
+from agent.sync.read import LogEntry, log
 from agent.sync.target import Target
 from tests.fakes.contents import write
 from tests.fakes.plain import Plain, applied, on_disk

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,11 @@ import agent.sync.change
 import agent.sync.head
 import agent.sync.prune
 import agent.sync.publish
-import agent.sync.pull
 import tests.model.search
 from agent.core.digest import Digest
 from agent.core.union import Union
 from agent.sync.checkpoint import Checkpoint
-from agent.sync.head import Moved, everything, head_ids, put_head
+from agent.sync.head import Moved, everything, put_head
 from agent.sync.merging import merged_image
 from agent.sync.prune import PruneOptions, prune
 from agent.sync.target import Target
@@ -152,7 +152,7 @@ def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def seen(site: Any, target: Target) -> Checkpoint:
         published = real(site, target)
-        return published._replace(image=everything(target.look()).image(target.tag))
+        return replace(published, image=everything(target.look()).image(target.tag))
 
     monkeypatch.setattr(agent.sync.prune, "_checkpoint", seen)
 
@@ -205,11 +205,11 @@ def test_the_search_finds_what_is_broken(
 def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def once(site: Any, target: Any, seen: Any) -> bool:
         whole = everything(seen)
-        if not whole.ids - head_ids(seen):
+        if not whole.ids - seen.head_ids:
             return False
         return put_head(site, target, seen, merged_image(target, whole)[0])
 
-    monkeypatch.setattr(agent.sync.pull, "repair", once)
+    monkeypatch.setattr(agent.sync.head, "repair", once)
     with pytest.raises(AssertionError, match="G2"):
         Search(place, SCENES["two pushers and a repair"]).explore(EVERY)
 

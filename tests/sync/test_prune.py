@@ -12,10 +12,9 @@ from agent.core.tags import pointer_tag
 from agent.errors import MissingBlobError, UsageError
 from agent.store.port import Store
 from agent.sync.options import PushOptions
-from agent.sync.prune import HOUR, PruneOptions, prune
+from agent.sync.prune import HOUR, PruneOptions, PruneReport, prune
 from agent.sync.push import push
 from agent.sync.read import diff
-from agent.sync.report import PruneReport
 from agent.sync.squashing import SquashOptions, squash_target
 from tests.fakes.contents import write
 from tests.fakes.memory_store import MemoryStore

@@ -19,8 +19,7 @@ from agent.sync.located import this_platform
 from agent.sync.options import PushOptions
 from agent.sync.push import push
 from agent.sync.read import cat, log
-from agent.sync.report import SquashReport
-from agent.sync.squashing import SquashOptions, squash_target
+from agent.sync.squashing import SquashOptions, SquashReport, squash_target
 from agent.sync.target import Target
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces

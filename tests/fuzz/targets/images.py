@@ -19,7 +19,7 @@ from agent.core.union import unite
 from agent.errors import IntegrityError, InvalidReferenceError
 from agent.store.layout_index import REF_NAME, find_tag, parse_index, tags_in, with_tag, without_digest
 from agent.store.manifest import digest_for, is_manifest, manifest_of, named_digests
-from agent.sync.merging import conflict_reports
+from agent.sync.report import conflict_reports
 from tests.core.test_squash_record import TYPE, A, B, C, D, layer, record, squash
 from tests.fuzz.mutate import bytewise, dump, jsonwise, spoilt
 from tests.fuzz.search import Target
