@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -17,6 +18,18 @@ from agent.cli.main import COMMANDS, agent
 from agent.errors import AgentError, InvalidReferenceError
 
 HEAVY = ("requests", "urllib3", "rich", "zstandard", "oras", "watchdog")
+WORKING = (
+    "agent.archive.toc",
+    "agent.archive.untar",
+    "agent.archive.writer",
+    "agent.core.merge",
+    "agent.sync.doctor",
+    "agent.sync.head",
+    "agent.workspace.materialise",
+    "concurrent.futures",
+    "requests",
+    "tempfile",
+)
 
 
 def test_version_imports_no_library_but_click() -> None:
@@ -36,6 +49,23 @@ def test_the_help_of_a_command_imports_no_http_client(name: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\n0 False False\n")
+
+
+@pytest.mark.parametrize("name", ["push", "pull"])
+def test_a_command_that_finds_nothing_to_do_imports_nothing_that_would_do_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "file").write_bytes(b"content")
+    common = [f"oci:{tmp_path}/layout:ws", f"{tmp_path}/work", "--state", f"{tmp_path}/state", "--quiet"]
+    script = (
+        "import sys; from agent.cli.main import run; code = run(sys.argv[1:]); "
+        f"print(code, [name for name in {WORKING!r} if name in sys.modules])"
+    )
+    for command, wanted in (("push", True), (name, False)):
+        words = [sys.executable, "-c", script, command, *common]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("0 [")
+        assert ("agent.archive.toc" in done.stdout) is wanted
+        assert (done.stdout == "0 []\n") is not wanted
 
 
 def test_help_lists_every_command_and_its_module_agrees() -> None:

@@ -51,6 +51,7 @@ print(json.dumps(about))
 UNCOMPILED = """
 import json, os, sys
 import agent.cli.main, agent.cli.pull, agent.cli.push, agent.sync.pull, agent.sync.push, agent.store.registry
+import agent.sync.carry_out, agent.sync.change, agent.sync.layers, agent.workspace.materialise
 import rich.progress, requests, click, zstandard
 modules = [module.__spec__ for module in sys.modules.values() if getattr(module, "__spec__", None)]
 print(json.dumps([spec.name for spec in modules if spec.cached and not os.path.exists(spec.cached)]))
