@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from agent.core.known import Fingerprint, Known
@@ -21,10 +21,11 @@ class Prints:
 
     Args:
         rows: how many rows the tree has.
+        at: the first of those by path.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.at: dict[bytes, Fingerprint] = {}
+    def __init__(self, rows: int, at: Mapping[bytes, Fingerprint]) -> None:
+        self.at = dict(at)
         self._packed = bytearray(rows * _PRINT.size)
         self._large: dict[int, Fingerprint] = {}
 
