@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, TypeVar
@@ -41,7 +42,7 @@ _Entry = TypeVar("_Entry", TocEntry, SquashEntry)
 
 
 class TocWriter:
-    """Collects the entry part line by line; what is kept is compressed.
+    """Collects the entry part line by line; what is kept is compressed, in a thread where there is much.
 
     Args:
         whiteouts: the layer's whiteouts, in bytes order.
@@ -57,6 +58,8 @@ class TocWriter:
         self._pending = len(self._lines[0])
         self._size = 0
         self._parts: list[bytes] = []
+        self._thread = ThreadPoolExecutor(1, "toc")
+        self._packed: Future[bytes] | None = None
         for path in increasing(iter(whiteouts)):
             self._add(format_whiteout(path))
 
@@ -70,7 +73,8 @@ class TocWriter:
 
     def finish(self, frames: Iterable[Frame]) -> Toc:
         """Return the table of contents, `frames` being what the layer consists of."""
-        self._flush()
+        self._take()
+        self._parts.append(self._pack(self._cut()))
         if self._deflate is not None:
             self._parts.append(self._deflate.flush())
         table = _format_frames(self._compression, frames)
@@ -83,18 +87,31 @@ class TocWriter:
         self._parts.clear()
         return Toc(payload, sha256=self._hash.hexdigest())
 
+    def close(self) -> None:
+        """End the thread. Nothing can be added then."""
+        self._thread.shutdown()
+
     def _add(self, line: bytes) -> None:
         self._lines.append(line)
         self._pending += len(line)
         if self._pending >= _BATCH:
-            self._flush()
+            self._take()
+            self._packed = self._thread.submit(self._pack, self._cut())
 
-    def _flush(self) -> None:
+    def _cut(self) -> bytes:
         data = b"".join(self._lines)
         self._lines, self._pending = [], 0
-        self._hash.update(data)
         self._size += len(data)
-        self._parts.append(data if self._deflate is None else self._deflate.compress(data))
+        return data
+
+    def _take(self) -> None:
+        """Wait for what is under way: more than one piece at a time would be memory without end."""
+        if self._packed is not None:
+            self._parts.append(self._packed.result())
+
+    def _pack(self, data: bytes) -> bytes:
+        self._hash.update(data)
+        return data if self._deflate is None else self._deflate.compress(data)
 
 
 class Toc:

@@ -142,6 +142,7 @@ class LayerWriter:
             yield from packer.finish()
         finally:
             packer.close()
+            toc.close()
         table = toc.finish(packer.frames)
         wrapped = 0
         for piece in trailer.wrap(self._compression, table.payload):

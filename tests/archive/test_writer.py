@@ -213,6 +213,18 @@ def test_error_of_the_reader_comes_through_and_ends_all_threads() -> None:
     assert running() == []
 
 
+def test_error_behind_many_entries_ends_the_thread_that_packs_their_table() -> None:
+    def contents(entry: Write | Context) -> tuple[Node, bytes]:
+        if entry.path == b"f9999":
+            assert any(name.startswith("toc") for name in running())
+            raise OSError(5, "broken disk")
+        return entry.node, b""
+
+    with pytest.raises(OSError, match="broken disk"):
+        list(LayerWriter([file(b"f%d" % number) for number in range(7000, 10000)], (), contents))
+    assert running() == []
+
+
 def test_iterator_closed_early_ends_all_threads() -> None:
     contents = {b"f%d" % number: noise(3_000_000, number) for number in range(9)}
     opened: list[bytes] = []
