@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-_YOUNG = 100_000
+_YOUNG = 1_000_000
 """Objects made before garbage is looked for: modules and rows of a tree are none, and looking through them is slow."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, TypeVar
@@ -30,7 +31,10 @@ from agent.core.change import SquashEntry, Tombstone
 from agent.core.entry import Delete, TocEntry
 from agent.core.path import show
 
-_LEVEL: Final = 3
+_PACKING: Final = zstandard.ZstdCompressionParameters(
+    strategy=zstandard.STRATEGY_LAZY2, min_match=6, search_log=1, window_log=21, hash_log=17, chain_log=17
+)
+"""Half of a table is digests, where a short match is chance and spoils the longer one behind it: a tenth smaller."""
 _BATCH: Final = 256 << 10
 _LINE_MAX: Final = 8 << 20
 _SIZE_MAX: Final = 1 << 62
@@ -38,7 +42,7 @@ _Entry = TypeVar("_Entry", TocEntry, SquashEntry)
 
 
 class TocWriter:
-    """Collects the entry part line by line; what is kept is compressed.
+    """Collects the entry part line by line; what is kept is compressed, in a thread where there is much.
 
     Args:
         whiteouts: the layer's whiteouts, in bytes order.
@@ -48,12 +52,14 @@ class TocWriter:
 
     def __init__(self, whiteouts: Sequence[bytes], compression: Compression, *, squash: bool = False) -> None:
         self._compression: Compression = compression
-        self._deflate = None if compression == "none" else zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+        self._deflate = None if compression == "none" else _packer().compressobj()
         self._hash = sha256()
         self._lines = [SQUASH_HEADER if squash else HEADER]
         self._pending = len(self._lines[0])
         self._size = 0
         self._parts: list[bytes] = []
+        self._thread = ThreadPoolExecutor(1, "toc")
+        self._packed: Future[bytes] | None = None
         for path in increasing(iter(whiteouts)):
             self._add(format_whiteout(path))
 
@@ -67,11 +73,12 @@ class TocWriter:
 
     def finish(self, frames: Iterable[Frame]) -> Toc:
         """Return the table of contents, `frames` being what the layer consists of."""
-        self._flush()
+        self._take()
+        self._parts.append(self._pack(self._cut()))
         if self._deflate is not None:
             self._parts.append(self._deflate.flush())
         table = _format_frames(self._compression, frames)
-        packed = table if self._deflate is None else zstandard.ZstdCompressor(level=_LEVEL).compress(table)
+        packed = table if self._deflate is None else _packer().compress(table)
         method = trailer.STORED if self._deflate is None else trailer.ZSTD
         length = sum(map(len, self._parts))
         footer = trailer.Footer(length, self._size, len(packed), len(table), method)
@@ -80,18 +87,31 @@ class TocWriter:
         self._parts.clear()
         return Toc(payload, sha256=self._hash.hexdigest())
 
+    def close(self) -> None:
+        """End the thread. Nothing can be added then."""
+        self._thread.shutdown()
+
     def _add(self, line: bytes) -> None:
         self._lines.append(line)
         self._pending += len(line)
         if self._pending >= _BATCH:
-            self._flush()
+            self._take()
+            self._packed = self._thread.submit(self._pack, self._cut())
 
-    def _flush(self) -> None:
+    def _cut(self) -> bytes:
         data = b"".join(self._lines)
         self._lines, self._pending = [], 0
-        self._hash.update(data)
         self._size += len(data)
-        self._parts.append(data if self._deflate is None else self._deflate.compress(data))
+        return data
+
+    def _take(self) -> None:
+        """Wait for what is under way: more than one piece at a time would be memory without end."""
+        if self._packed is not None:
+            self._parts.append(self._packed.result())
+
+    def _pack(self, data: bytes) -> bytes:
+        self._hash.update(data)
+        return data if self._deflate is None else self._deflate.compress(data)
 
 
 class Toc:
@@ -285,6 +305,10 @@ class Toc:
 
     def _part(self, start: int, length: int) -> memoryview:
         return memoryview(self.payload)[start : start + length]
+
+
+def _packer() -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(compression_params=_PACKING)
 
 
 def _check_place(rules: TocRules, entry: InTar, link_to: bytes | None, end: int) -> None:

@@ -142,6 +142,7 @@ class LayerWriter:
             yield from packer.finish()
         finally:
             packer.close()
+            toc.close()
         table = toc.finish(packer.frames)
         wrapped = 0
         for piece in trailer.wrap(self._compression, table.payload):
@@ -188,7 +189,7 @@ class LayerWriter:
         path, node = entry.path, entry.node
         if group and group in groups:
             _, first, node = groups[group]
-            offset = cutter.place(encode_header(path, node, first), b"")
+            offset = cutter.place(path, encode_header(path, node, first), b"")
         elif node.kind is _FILE:
             node, content = self._contents(entry)
             if node.kind is not _FILE:
@@ -197,13 +198,13 @@ class LayerWriter:
             if isinstance(content, bytes):
                 if len(content) != size:
                     raise _changed(path, "it grew" if len(content) > size else "it shrank")
-                offset, digest = cutter.place(header, content), sha256(content).digest()
+                offset, digest = cutter.place(path, header, content), sha256(content).digest()
             else:
-                offset = cutter.begin(header, padded(size))
+                offset = cutter.begin(path, header, padded(size))
                 digest = yield from _copy(path, size, content, cutter)
             node = _new(Node, (*node[:6], digest, *node[7:]))
         else:
-            offset = cutter.place(encode_header(path, node), b"")
+            offset = cutter.place(path, encode_header(path, node), b"")
         if cutter.full:
             yield from cutter.take()
         if group:
@@ -269,42 +270,63 @@ def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: Cutter) -> Ge
 
 
 class Cutter:
-    """Collects the tar and cuts it into frames.
+    """Collects the tar and cuts it into frames, so that who reads one directory needs few of them.
 
     Attributes:
         room: bytes that the current frame can still take.
         full: frames that are complete and not taken yet.
     """
 
-    __slots__ = ("_before", "_parts", "full", "room")
+    __slots__ = ("_above", "_before", "_borders", "_parts", "_path", "full", "room")
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._before = 0
+        self._path = self._above = b""
+        self._borders: list[tuple[int, int, int]] = []
         self.room = FRAME
         self.full: list[bytes] = []
 
-    def begin(self, header: bytes, content: int) -> int:
-        """Start an entry, in a frame of its own if it does not fit in this one, and return its offset."""
-        if len(header) + content > self.room <= FRAME - FRAME_FULL:
-            self.cut()
+    def begin(self, path: bytes, header: bytes, content: int) -> int:
+        """Start an entry, ending the frame at its best border if this entry does not fit, and return its offset."""
+        self._enter(path)
+        while len(header) + content > self.room and (border := self._border()):
+            self._end(border)
         offset = self._before + FRAME - self.room
         self.add(header)
         return offset
 
-    def place(self, header: bytes, content: bytes) -> int:
+    def place(self, path: bytes, header: bytes, content: bytes) -> int:
         """Take a whole entry, padding its content, and return its offset."""
         padding = _PADDING[-len(content) % BLOCK]
         length = len(header) + len(content) + len(padding)
         if length <= self.room:
+            self._enter(path)
             offset = self._before + FRAME - self.room
             self._parts += (header, content, padding)
             self.room -= length
             return offset
-        offset = self.begin(header, length - len(header))
+        offset = self.begin(path, header, length - len(header))
         self.add(content)
         self.add(padding)
         return offset
+
+    def _enter(self, path: bytes) -> None:
+        """Note where another directory begins: how many are above the entries on both sides, and where that is."""
+        above = path.rpartition(b"/")[0]
+        if above != self._above:
+            self._above, common, last = above, above, self._path + b"/"
+            while common and not last.startswith(common + b"/"):
+                common = common.rpartition(b"/")[0]
+            shared = common.count(b"/") + 1 if common else 0
+            self._borders.append((shared, self.room - FRAME, len(self._parts)))
+        self._path = path
+
+    def _border(self) -> int:
+        """Return how many pieces the frame shall end behind, 0 if it holds too little to end at an entry's border."""
+        if borders := [border for border in self._borders if border[1] <= -FRAME_FULL]:
+            return min(borders)[2]
+        return len(self._parts) if self.room <= FRAME - FRAME_FULL else 0
 
     def add(self, data: bytes) -> None:
         """Take data of any length."""
@@ -319,10 +341,15 @@ class Cutter:
 
     def cut(self) -> None:
         """End the current frame and begin another."""
-        frame = b"".join(self._parts)
-        self._parts.clear()
-        self._before += len(frame)
-        self.room = FRAME
+        self._end(len(self._parts))
+
+    def _end(self, border: int) -> None:
+        frame = b"".join(self._parts[:border])
+        del self._parts[:border]
+        size = len(frame)
+        self._borders = [(shared, at + size, count - border) for shared, at, count in self._borders if count > border]
+        self._before += size
+        self.room += size
         self.full.append(frame)
 
     def take(self) -> Iterator[bytes]:

@@ -34,6 +34,7 @@ _LOW, _HIGH = -(1 << 63), (1 << 63) - 1
 _NO_HASH = bytes(32)
 _HASHED = (0, len(_NO_HASH))
 _NO_PRINT = Fingerprint(0, 0, 0, 0, 0, 0, 0)
+"""Stands for no print: lstat gives no such one."""
 _hashes = struct.Struct("32s").iter_unpack
 _new: Any = tuple.__new__
 
@@ -67,9 +68,9 @@ def pack(rows: Sequence[Known], versions: Versions) -> bytes:
     paths, nodes, found, stood, groups = zip(*rows, strict=True)
     kinds, modes, uids, gids, mtimes, sizes, hashes, targets, devices, xattrs = zip(*nodes, strict=True)
     rare = {
-        index: _exception(nodes[index], stood[index])
-        for index, row in enumerate(zip(stood, hashes, targets, devices, xattrs, strict=True))
-        if row[0] is None or len(row[1]) not in _HASHED or row[1] == _NO_HASH or row[2] or row[3] != (0, 0) or row[4]
+        index: _exception(nodes[index])
+        for index, row in enumerate(zip(hashes, targets, devices, xattrs, strict=True))
+        if len(row[0]) not in _HASHED or row[0] == _NO_HASH or row[1] or row[2] != (0, 0) or row[3]
     }
     number = {version: versions.number(version, fresh) for version in dict.fromkeys(found)}
     columns: list[Sequence[int]] = [
@@ -171,9 +172,9 @@ def _rows(
             nodes[index] = _new(Node, (_KINDS[numbers[0]], *numbers[1:6], hashes[index], b"", (0, 0), ()))
             found[index], groups[index] = versions[numbers[6]], numbers[7]
             prints[index] = Fingerprint(*numbers[8:])
-        if "absent" in exception:
-            prints[index] = None
         nodes[index] = _restored(nodes[index], exception)
+    if 0 in columns[10]:  # st_mode, which is never 0
+        prints = [None if item == _NO_PRINT else item for item in prints]
     return map(partial(_new, Known), zip(paths, nodes, found, prints, groups, strict=True))
 
 
@@ -187,11 +188,9 @@ def _without_large(columns: list[Sequence[int]], rare: dict[int, dict[str, Any]]
     return list(zip(*rows, strict=True))
 
 
-def _exception(node: Node, stood: Fingerprint | None) -> dict[str, Any]:
+def _exception(node: Node) -> dict[str, Any]:
     """What the columns have no place for, as JSON."""
     found: dict[str, Any] = {}
-    if stood is None:
-        found["absent"] = True
     if node.target:
         found["target"] = _text(node.target)
     if node.device != (0, 0):
