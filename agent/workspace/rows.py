@@ -14,7 +14,6 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -130,11 +129,12 @@ def _rows(
 ) -> Iterator[Known]:
     """Put columns together again. What every row needs is done by `map` and `zip`, which stay in C."""
     kinds = list(map(_KINDS.__getitem__, columns[0]))
-    prints: list[Fingerprint | None] = list(map(partial(_new, Fingerprint), zip(*columns[8:], strict=True)))
+    prints: list[Fingerprint | None] = list(map(_new, repeat(Fingerprint), zip(*columns[8:], strict=True)))
     hashes = [b"" if item == _NO_HASH else item for item in hashes]
     nodes: list[Node] = list(
         map(
-            partial(_new, Node),
+            _new,
+            repeat(Node),
             zip(kinds, *columns[1:6], hashes, repeat(b""), repeat((0, 0)), repeat(()), strict=False),
         )
     )
@@ -150,7 +150,7 @@ def _rows(
         if "absent" in exception:
             prints[index] = None
         nodes[index] = _restored(nodes[index], exception)
-    return map(partial(_new, Known), zip(paths, nodes, found, prints, groups, strict=True))
+    return map(_new, repeat(Known), zip(paths, nodes, found, prints, groups, strict=True))
 
 
 def _without_large(columns: list[Sequence[int]], rare: dict[int, dict[str, Any]]) -> list[Sequence[int]]:

@@ -96,9 +96,10 @@ class Scan:
     def _read(self, fd: int, prefix: bytes) -> list[_Row]:
         rows: list[_Row] = []
         add, new, home = rows.append, tuple.__new__, self._root.device
+        encoding, errors = _ENCODING
         with os.scandir(fd) as entries:
             for entry in entries:
-                name = entry.name.encode(*_ENCODING)
+                name = entry.name.encode(encoding, errors)
                 path = prefix + name
                 if name[:4] == WHITEOUT and self._left_out(path, name):
                     continue
@@ -123,7 +124,9 @@ class Scan:
                     about.st_ctime_ns,
                 )
                 device = (0, 0)
-                if kind == stat.S_IFDIR:
+                if kind == stat.S_IFREG:
+                    pass
+                elif kind == stat.S_IFDIR:
                     add((path + b"/",))
                 elif kind in (stat.S_IFCHR, stat.S_IFBLK):
                     device = (os.major(about.st_rdev), os.minor(about.st_rdev))
