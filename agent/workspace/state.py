@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
-from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
@@ -24,9 +24,10 @@ from agent.core.entry import Version
 from agent.core.known import Known
 from agent.core.path import show
 from agent.errors import WorkspaceError
+from agent.workspace.blocks import blocks
 from agent.workspace.durable import Durable
 from agent.workspace.failure import failed
-from agent.workspace.rows import ROWS, UNREADABLE, Versions, pack, unpack
+from agent.workspace.rows import UNREADABLE, Columns, Versions, pack, rows_of, unpack
 
 FORMAT: Final = 1
 _MAGIC = b"instep state "
@@ -66,19 +67,39 @@ class State:
         self.close()
 
     def __iter__(self) -> Iterator[Known]:
-        at = self._begin
         versions: list[Version | None] = [None]
-        while length := int.from_bytes(self._read(4, at), "little"):
-            try:
-                # Verified against the checksum already: what is wrong here was written wrong.
-                yield from unpack(self._read(length, at + 4), versions)
-            except UNREADABLE as error:
-                raise _damaged(self._path, f"has an unreadable block ({type(error).__name__})") from error
-            at += 4 + length
+        for columns in self._columns(versions):
+            with self._understood():
+                rows = rows_of(columns, versions)
+            yield from rows
+
+    def columns(self, versions: Versions) -> Iterator[Columns]:
+        """Yield the rows by column, in order, their versions numbered by `versions`."""
+        found: list[Version | None] = [None]
+        for columns in self._columns(found):
+            with self._understood():
+                columns.renumber(found, versions)
+            yield columns
 
     def close(self) -> None:
         """Close the file. Further calls are an error, closing again is not."""
         self._file.close()
+
+    def _columns(self, versions: list[Version | None]) -> Iterator[Columns]:
+        at = self._begin
+        while length := int.from_bytes(self._read(4, at), "little"):
+            with self._understood():
+                columns = unpack(self._read(length, at + 4), versions)
+            yield columns
+            at += 4 + length
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except UNREADABLE as error:
+            # Verified against the checksum already: what is wrong here was written wrong.
+            raise _damaged(self._path, f"has an unreadable block ({type(error).__name__})") from error
 
     def _verify(self) -> None:
         self._size = size = os.fstat(self._file.fileno()).st_size
@@ -135,7 +156,7 @@ def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Kn
         WorkspaceError: it cannot be written. Then, as when `known` raises, the old state stays.
     """
     name = os.fsencode(path)
-    rows, numbers, source = 0, Versions(), iter(known)
+    rows, versions = 0, Versions()
     with Durable(name) as file:
         digest = sha256()
 
@@ -145,11 +166,11 @@ def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Kn
 
         text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
         put(_MAGIC + b"%d\n" % FORMAT + len(text).to_bytes(4, "little") + text)
-        while block := list(islice(source, ROWS)):
-            packed = pack(block, numbers)
+        for columns in blocks(known, versions):
+            packed = pack(columns, versions)
             put(len(packed).to_bytes(4, "little"))
             put(packed)
-            rows += len(block)
+            rows += len(columns)
         put(bytes(4) + rows.to_bytes(8, "little"))
         file.write(digest.digest())
     return rows

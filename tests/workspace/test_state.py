@@ -17,6 +17,7 @@ from agent.core.known import Fingerprint, Known
 from agent.errors import WorkspaceError
 from agent.workspace.rows import ROWS
 from agent.workspace.state import FORMAT, StateDamagedError, read_state, write_state
+from tests.workspace.any_rows import KNOWN
 
 PRINT = Fingerprint(1, 2, 0o100644, 3, 4, 5, 6)
 VERSION = Version(7, "a" * 64)
@@ -27,24 +28,6 @@ def row(number: int) -> Known:
     return Known(b"%07d" % number, NODE, VERSION, PRINT)
 
 
-NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-(1 << 200), 1 << 200) | st.integers(0, 5)
-NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name)
-NODES = st.builds(
-    Node,
-    kind=st.sampled_from(Kind),
-    mode=NUMBERS,
-    uid=NUMBERS,
-    gid=NUMBERS,
-    mtime=NUMBERS,
-    size=NUMBERS,
-    sha256=st.sampled_from([b"", bytes(32), b"\xff" * 32, b"short"]),
-    target=st.binary(max_size=8),
-    device=st.just((0, 0)) | st.tuples(NUMBERS, NUMBERS),
-    xattrs=st.just(()) | st.lists(st.tuples(NAMES, st.binary(max_size=8)), max_size=2).map(tuple),
-)
-VERSIONS = st.none() | st.builds(Version, NUMBERS, st.sampled_from(["a" * 64, "sha256:" + "b" * 64]))
-PRINTS = st.none() | st.builds(Fingerprint, *[NUMBERS] * 7)
-KNOWN = st.builds(Known, NAMES, NODES, VERSIONS, PRINTS, NUMBERS)
 HEADERS = st.dictionaries(
     st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none() | st.lists(st.integers())
 )
