@@ -13,6 +13,7 @@ import json
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Final
@@ -76,6 +77,7 @@ class Columns:
         self.numbers = [array("q") for _ in range(_COLUMNS)]
         self.hashes = bytearray()
         self.rare: dict[int, dict[str, Any]] = {}
+        self._rare_rows: list[int] = []
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -84,11 +86,17 @@ class Columns:
         """Append the rows of another from `start` to `stop`, whose versions are numbered alike."""
         shift = len(self.paths) - start
         if other.rare:
-            self.rare |= {index + shift: other.rare[index] for index in other.rare if start <= index < stop}
+            self.rare |= {index + shift: other.rare[index] for index in other._rare_between(start, stop)}
         for mine, theirs in zip(self.numbers, other.numbers, strict=True):
             mine.extend(theirs[start:stop])
         self.hashes += other.hashes[start * _HASH : stop * _HASH]
         self.paths += other.paths[start:stop]
+
+    def _rare_between(self, start: int, stop: int) -> list[int]:
+        if len(self._rare_rows) != len(self.rare):
+            self._rare_rows = sorted(self.rare)
+        at = bisect_left(self._rare_rows, start)
+        return self._rare_rows[at : bisect_left(self._rare_rows, stop, at)]
 
     def renumber(self, found: Sequence[Version | None], versions: Versions) -> None:
         """Number the versions, until now by their places in `found`, as `versions` does."""
