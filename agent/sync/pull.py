@@ -69,8 +69,10 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             repair(site, target, seen)
         memory = directory.memory
         keep = options.keep and memory is None
-        known = _beside_others(site, directory) if keep else _trusted(site, directory, options)
-        if memory and known is memory.known and _same(memory, target, goal, options):
+        stays = memory is not None and _same(memory, target, goal, options)
+        known = _beside_others(site, directory) if keep else _trusted(site, directory, options, stays=stays)
+        memory = directory.memory
+        if memory and known is memory.known and stays:
             report = _unchanged(target, goal, directory, memory, seen)
             if memory.finished != seen.finished:
                 directory.remember(memory.now(finished=seen.finished))
@@ -173,8 +175,11 @@ def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
         )
 
 
-def _trusted(site: Site, directory: Directory, options: PullOptions) -> Iterable[Known] | None:
+def _trusted(site: Site, directory: Directory, options: PullOptions, *, stays: bool) -> Iterable[Known] | None:
     """Return what is on the disk as far as it is known; None if it must be compared with the tree itself.
+
+    What had to be read to know it is remembered, so that it need not be the next time, where that is all that there is
+    to do (`stays`).
 
     Raises:
         DivergedError: a pull would lose something.
@@ -197,6 +202,10 @@ def _trusted(site: Site, directory: Directory, options: PullOptions) -> Iterable
     look = survey(site, directory.root, memory.known, memory.clean_before)
     if look.entries:
         raise _local_changes(site, [entry.path for entry in look.entries])
+    if stays and look.is_refreshed:
+        directory.remember(look.after(memory))
+        assert directory.memory is not None
+        return directory.memory.known
     return memory.known
 
 

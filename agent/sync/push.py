@@ -14,7 +14,6 @@ from agent.core.known import Known
 from agent.core.pack import mark_whiteouts
 from agent.core.path import show
 from agent.core.record import Record
-from agent.core.remember import remembered
 from agent.core.union import Union, unite
 from agent.errors import (
     ConflictError,
@@ -318,10 +317,4 @@ def _later(
     union: Union,
     written: Iterable[Known],
 ) -> Memory:
-    return memory.now(
-        target=target.name,
-        root=directory.root.identity,
-        clean_before=look.clean_before,
-        union=union,
-        known=remembered(memory.known, look.sifted, look.nodes, written),
-    )
+    return look.after(memory, written).now(target=target.name, root=directory.root.identity, union=union)

@@ -13,7 +13,9 @@ from agent.core.diff import Entries, diff, recorded
 from agent.core.entry import Kind, Node
 from agent.core.known import Found, Known
 from agent.core.path import show
+from agent.core.remember import remembered
 from agent.core.sift import Sifted, sift, united
+from agent.sync.memory import Memory
 from agent.sync.site import Site
 from agent.workspace.attributes import may_chown
 from agent.workspace.examine import examine, hash_content
@@ -58,6 +60,11 @@ class Survey:
     def is_refreshed(self) -> bool:
         """Whether remembering this look would save work the next time."""
         return bool(self.sifted.suspects)
+
+    def after(self, memory: Memory, written: Iterable[Known] = ()) -> Memory:
+        """Return what to remember now; `written` are the rows of a push's writes, as for `remembered`."""
+        known = remembered(memory.known, self.sifted, self.nodes, written)
+        return memory.now(clean_before=self.clean_before, known=known)
 
 
 def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, below: bytes = b"") -> Survey:
