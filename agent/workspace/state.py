@@ -27,6 +27,7 @@ from agent.errors import WorkspaceError
 from agent.workspace.durable import Durable
 from agent.workspace.failure import failed
 from agent.workspace.rows import ROWS, UNREADABLE, Versions, pack, unpack
+from agent.workspace.spill import MOST
 
 FORMAT: Final = 1
 _MAGIC = b"instep state "
@@ -55,6 +56,8 @@ class State:
         self._file = file
         self._path = path
         self._begin = 0
+        self._keeps = False
+        self._kept: list[Known] | None = None
         self.header: dict[str, Any] = {}
         self.rows = 0
         self._verify()
@@ -66,6 +69,15 @@ class State:
         self.close()
 
     def __iter__(self) -> Iterator[Known]:
+        if self._keeps and self._kept is None:
+            self._kept = list(self._unpacked())
+        return self._unpacked() if self._kept is None else iter(self._kept)
+
+    def keep(self) -> None:
+        """Keep the rows in memory when they are read, if they are few: reading them again costs nothing then."""
+        self._keeps = self.rows <= MOST
+
+    def _unpacked(self) -> Iterator[Known]:
         at = self._begin
         versions: list[Version | None] = [None]
         while length := int.from_bytes(self._read(4, at), "little"):
