@@ -15,7 +15,7 @@ from typing import Any, Final
 from agent.archive.pax import TIME_MAX
 from agent.archive.squash_line import check_id, parse_squashed
 from agent.archive.toc_line import ID_MAX, KINDS, check_directory, integer, malformed, parse_line, parse_version
-from agent.core.change import Claim, Kept, SquashEntry
+from agent.core.change import Claim, Kept, Listed, SquashEntry
 from agent.core.entry import Context, Kind, Node, TocEntry, Write
 from agent.errors import UnsafeArchiveError
 
@@ -26,20 +26,21 @@ _TEXT = r'[^"\\\x00-\x1f\x80-\xff]'
 _NAME = r'[^"\\/\x00-\x1f\x80-\xff]{1,255}+'
 _MODE = r'"mode":(?:0|[1-9][0-9]{0,3}+)'
 _PATH = rf'"path":"((?:{_TEXT}*/)?+)(?!\.wh\.|\.{{1,2}}")({_NAME})"'
+_VERSION = r"(\[[^\]\n]++\])"
 _PLACE = (
-    rf'(\{{(?:"gid":[1-9][0-9]{{0,9}}+,)?+"kind":"(?:(f)ile|dir)",{_MODE},)'
+    rf'\{{(?:"by":{_VERSION},)?+((?:"gid":[1-9][0-9]{{0,9}}+,)?+"kind":"(?:(f)ile|dir)",{_MODE},)'
     r'(?:"mtime":(-?[1-9][0-9]{0,27}+),)?+(?:"offset":([1-9][0-9]{0,18}+),)?+'
 )
-_VERSION = r"(\[[^\]\n]++\])"
-_CONTENT = r'(?(2),"sha256":"([0-9a-f]{64})"(?:,"size":([1-9][0-9]{0,18}+))?+)((?:,"uid":[1-9][0-9]{0,9}+)?+'
+_CONTENT = r'(?(3),"sha256":"([0-9a-f]{64})"(?:,"size":([1-9][0-9]{0,18}+))?+)((?:,"uid":[1-9][0-9]{0,9}+)?+)'
 _OTHER = r"|([^\n]*+)\n"
 _WRITES = re.compile(
-    rf'{_PLACE}"op":"(?:write|(context))",{_PATH}(?(5)|(?:,"seen":{_VERSION})?+){_CONTENT}\}})\n{_OTHER}'
+    rf'{_PLACE}(?(1)(?!))"op":"(?:write|(context))",{_PATH}(?(6)|(?:,"seen":{_VERSION})?+){_CONTENT}\}}\n{_OTHER}'
 )
 _KEPT = re.compile(
-    rf'{_PLACE}"op":"kept",{_PATH}{_CONTENT}),"version":{_VERSION}\}}\n'
-    rf'(?:\{{"of":"([^"\n]++)","op":"claim","path":"\5\6"(?:,"seen":{_VERSION})?+,"value":'
-    rf'(?(2)(\{{"kind":"file",{_MODE},)"sha256":"\7"|\{{"kind":"dir","mode":0)\}}\}}\n)?+{_OTHER}'
+    rf'{_PLACE}"op":"(?(1)listed|kept)",{_PATH}(?(1)(?:,"placed":(true))?+){_CONTENT}'
+    rf'(?(1)|,"version":{_VERSION})\}}\n'
+    rf'(?(1)|(?:\{{"of":"([^"\n]++)","op":"claim","path":"\6\7"(?:,"seen":{_VERSION})?+,"value":'
+    rf'\{{(?(3)("kind":"file",{_MODE},)"sha256":"\9"|"kind":"dir","mode":0)\}}\}}\n)?+){_OTHER}'
 )
 _IS_DIRECTORY: Final = Node(_DIR, 0)
 _new: Any = tuple.__new__
@@ -54,7 +55,7 @@ def parse_block(block: bytes) -> list[TocEntry | bytes]:
     entries: list[TocEntry | bytes] = []
     add = entries.append
     # Latin-1 maps each byte to one character: numbers and hashes are read from text faster than from bytes.
-    for head, _, time, at, context, above, name, seen, digest, size, tail, other in _WRITES.findall(
+    for _, head, _, time, at, context, above, name, seen, digest, size, tail, other in _WRITES.findall(
         block.decode("latin-1")
     ):
         if not head:
@@ -80,15 +81,17 @@ def parse_squash_block(block: bytes, *, claims: bool = True) -> list[SquashEntry
     """
     entries: list[SquashEntry | bytes] = []
     add = entries.append
-    for head, _, time, at, above, name, digest, size, tail, version, of, seen, value, other in _KEPT.findall(
-        block.decode("latin-1")
-    ):
+    for line in _KEPT.findall(block.decode("latin-1")):
+        by, head, _, time, at, above, name, placed, digest, size, tail, version, of, seen, value, other = line
         if not head:
             add(parse_squashed(other.encode("latin-1")))
             continue
         try:
             path = (above + name).encode()
-            node, offset = _node(head, time, at, above, digest, size, tail + "}")
+            node, offset = _node(head, time, at, above, digest, size, tail)
+            if by:
+                add(_listed(path, node, by, offset, placed))
+                continue
             add(_new(Kept, (path, node, parse_version(version.encode()), offset, 0)))
             if claims and of:
                 stood = parse_version(seen.encode()) if seen else None
@@ -98,11 +101,17 @@ def parse_squash_block(block: bytes, *, claims: bool = True) -> list[SquashEntry
     return entries
 
 
+def _listed(path: bytes, node: Node, by: str, offset: int, placed: str) -> Listed:
+    if node.kind is not _DIR or (offset and not placed):
+        raise ValueError("a listing is of no directory, or lies in the tar unplaced")
+    return Listed(path, node, parse_version(by.encode()), offset, bool(placed))
+
+
 def _claimed(value: str, node: Node) -> Node:
     """Return what is claimed of a path where the same is kept; raise ValueError if it is nothing."""
     if not value:
         return _IS_DIRECTORY
-    _, mode, _, _ = _owner(value, "}")
+    _, mode, _, _ = _owner(value, "")
     claimed: Node = _new(Node, (_FILE, mode, 0, 0, 0, 0, node.sha256, b"", (0, 0), ()))
     return claimed
 
@@ -121,7 +130,7 @@ def _node(head: str, time: str, at: str, above: str, digest: str, length: str, t
 @lru_cache(maxsize=1024)
 def _owner(head: str, tail: str) -> tuple[Kind, int, int, int]:
     """Return what files share, kind, mode, uid and gid: `head` stands before the time, `tail` behind the size."""
-    value = json.loads(f'{head}"size":0{tail}')
+    value = json.loads(f'{{{head}"size":0{tail}}}')
     uid, gid = integer(value.get("uid", 0), 0, ID_MAX), integer(value.get("gid", 0), 0, ID_MAX)
     return KINDS[value["kind"]], integer(value["mode"], 0, 0o7777), uid, gid
 

@@ -47,7 +47,8 @@ class Layers:
 
     Attributes:
         fetched: how many layers contents were read from.
-        whole: read whole layers only, never ranges, and believe no table of contents before its layer was read.
+        whole: read whole layers only, never ranges, and believe no table of contents before its layer was read; what
+            is known is read, too.
 
     Args:
         store: the repository that has the layers.
@@ -72,7 +73,7 @@ class Layers:
         self._limits = limits
         self._store = store
         self._union = union
-        self._stand_in = stand_in
+        self._stand_in = None if whole else stand_in
         self._base_store = base_store or store
         self._tables = Tables(store, limits, self._verify)
         self._derived: dict[str, list[TocEntry]] = {}
@@ -141,6 +142,7 @@ class Layers:
 
     def _merged(self, union: Union, read: Union, *known: Squash) -> Merged:
         """Merge a union, of which everything that need not be `read` is `known`."""
+        self._tables.read(read.order)
         changes = self.changes(read)
         is_agreed = agreed(union, changes, [*self.squashes(read), *known])
         # Where nobody disagrees nobody asks what was claimed.

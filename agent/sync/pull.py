@@ -80,15 +80,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
                 directory.remember(memory.now(finished=seen.finished))
             report.traffic = target.traffic
             return report
-        base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
-        layers = Layers(
-            target.store,
-            goal.union,
-            base_store,
-            whole=options.verify_whole,
-            stand_in=_stand_in(memory, look, options),
-            limits=site.limits,
-        )
+        layers = _layers(site, target, goal, options, _stand_in(memory, look))
         merged = layers.merged(goal.union)
         if known is None:
             known = _rebuilt(site, directory, merged)
@@ -115,6 +107,20 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
         report.traffic = target.traffic
         return report
+
+
+def _layers(site: Site, target: Target, goal: Goal, options: PullOptions, stand_in: StandIn | None) -> Layers:
+    base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
+    return Layers(
+        target.store, goal.union, base_store, whole=options.verify_whole, stand_in=stand_in, limits=site.limits
+    )
+
+
+def _stand_in(memory: Memory | None, look: Survey | None) -> StandIn | None:
+    """Return what may stand for layers: a directory that was found to be the whole tree that is remembered."""
+    if memory is None or look is None or memory.sparse:
+        return None
+    return StandIn(memory.union, Rows(memory.known, bool(look.sifted.partners)))
 
 
 def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
@@ -182,13 +188,6 @@ def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
             f"{target.name}@{seen.head.digest}: an image that someone else put there; its layers are left out, "
             "what was pushed to the target is merged without it"
         )
-
-
-def _stand_in(memory: Memory | None, look: Survey | None, options: PullOptions) -> StandIn | None:
-    """Return what may stand for layers: a directory that was found to be the whole tree that is remembered."""
-    if memory is None or look is None or memory.sparse or options.verify_whole:
-        return None
-    return StandIn(memory.union, Rows(memory.known, bool(look.sifted.partners)))
 
 
 def _trusted(site: Site, directory: Directory, options: PullOptions) -> tuple[Iterable[Known] | None, Survey | None]:

@@ -90,6 +90,31 @@ def test_a_damaged_line_is_judged_alike(squash: bool) -> None:
     assert taken > 100  # else nothing was compared but refusals
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"kind":"dir"', b'"kind":"file"'),
+        (b'"kind":"dir","mode":493,"offset":512', b'"kind":"file","mode":493'),
+        (b'"op":"listed"', b'"op":"kept"'),
+        (b'"op":"listed"', b'"op":"write"'),
+        (b',"placed":true', b""),
+        (b',"placed":true', b',"placed":false'),
+        (b'{"by":[', b'{"version":['),
+        (b"}", b',"version":[1,"%s"]}' % (b"a" * 64)),
+        (b"}", b',"sha256":"%s"}' % (b"a" * 64)),
+    ],
+)
+def test_a_listing_that_is_none_is_refused(old: bytes, new: bytes) -> None:
+    line = format_squashed(Listed(b"d/e", Node(Kind.DIR, 0o755), BASE, 512, True))
+    assert parse_squash_block(line) == [Listed(b"d/e", Node(Kind.DIR, 0o755), BASE, 512, True)]
+    assert line.count(old) == 1
+    forged = line.replace(old, new)
+    for one in (forged, forged.replace(b"}", b',"sha256":"%s"}' % (b"a" * 64))):
+        for parse in (parse_squash_block, parse_block):
+            with pytest.raises(IntegrityError):
+                parse(one)
+
+
 def test_a_damaged_claim_is_judged_alike_behind_what_is_kept() -> None:
     chance = random.Random(7)
     taken = 0
