@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -17,7 +16,7 @@ from agent.archive.toc import Toc
 from agent.archive.toc_rules import InTar
 from agent.archive.trailer import MissingTocError
 from agent.archive.whole import read_whole
-from agent.core.change import Ancestor, Change, Squash, SquashEntry
+from agent.core.change import Ancestor, Change, Squash
 from agent.core.derive import derive
 from agent.core.digest import Digest
 from agent.core.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
@@ -25,13 +24,13 @@ from agent.core.flatten import base_change, flatten_below
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
 from agent.core.merge import Merged, merge
-from agent.core.stand_in import STATE, Rows, StandIn
+from agent.core.stand_in import STATE, StandIn
 from agent.core.union import Union
 from agent.core.wanted import Wanted
 from agent.errors import IntegrityError
 from agent.store.port import Store
 from agent.sync.prefetch import prefetched
-from agent.sync.tables import Tables, id_of
+from agent.sync.tables import SquashEntries, Tables, agreed, id_of
 
 WHOLE_BELOW = 256 << 10
 """A layer of at most this many bytes is read whole: another request costs more than what it could spare."""
@@ -303,14 +302,21 @@ class Layers:
         assert self._stand_in is not None
         places = {wanted.offset(number): number for number in numbers}
         lying: dict[str, list[TreeEntry]] = defaultdict(list)
-        rows = {}
+        there = {}
         for place, row in enumerate(self._merged(self._stand_in.union, self._stand_in.union)):
-            if place in places:
+            number = places.get(place)
+            if number is not None and (entry := wanted.entry(number)) and entry.node.sha256 == row.node.sha256:
                 lying[row.layer].append(row)
-                rows[row.path] = places[place]
+                there[row.path] = number
+        if len(there) < len(places):
+            raise IntegrityError(
+                "what is remembered of the directory is not what its layers hold",
+                subject="state",
+                remedy="pull with --force, which reads all layers",
+            )
         for layer, entries in lying.items():
-            for entry, chunks in self.contents(layer, entries):
-                yield _fetched(wanted, rows[entry.path], None, chunks)
+            for row, chunks in self.contents(layer, entries):
+                yield _fetched(wanted, there[row.path], None, chunks)
 
     def _read_anyones(self, layer: Layer, start: int, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
         """Read a layer whose tar alone says what it holds; `start` bytes are counted before it."""
@@ -351,35 +357,12 @@ def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable
     return wanted.row(number), place.path, wanted.node(number, place.node), content
 
 
-@dataclass(frozen=True, eq=False)
-class SquashEntries(Iterable[SquashEntry]):
-    """The entries of a squash, read anew each time; what is claimed may be left out if it is not wanted."""
-
-    toc: Toc
-    claims: bool = True
-
-    def __iter__(self) -> Iterator[SquashEntry]:
-        return self.toc.squashed(claims=self.claims)
-
-
 def _expected(layer: Layer) -> Expected:
     return Expected(layer.digest, layer.size, layer.diff_id)
 
 
-def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
-    """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
-    origins: list[Change | Squash] = [*changes, *squashes]
-    return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
-
-
 def _lacking(layer: Layer) -> IntegrityError:
     return damaged("it lacks a content that was promised to be in it", str(layer.diff_id))
-
-
-def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
-    """Say whether entries may have link groups."""
-    told = entries.toc if isinstance(entries, SquashEntries) else entries
-    return told.may_have_links if isinstance(told, Toc | Rows) else any(getattr(entry, "group", 0) for entry in entries)
 
 
 def _digested(found: tuple[Item, Iterator[bytes]]) -> Item:

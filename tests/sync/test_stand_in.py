@@ -11,11 +11,13 @@ import pytest
 from agent.core.reference import parse_reference
 from agent.errors import IntegrityError
 from agent.sync.squashing import SquashOptions, squash_target
+from agent.workspace.state import read_state, write_state
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import put_image
 from tests.fakes.trees import snapshot, unlike
+from tests.fakes.workspaces import let_the_clock_tick
 
 BASE = parse_reference("memory.test/base/image:3")
 FILES = 99
@@ -118,6 +120,26 @@ def test_a_new_name_of_a_file_that_stands_gets_its_content_from_where_it_lies(
     assert pulled_again(memory, lambda top: os.link(top + b"/d1/file-4", top + b"/x-name-of-4"))
     check(memory, "b")
     assert pulled_again(memory, lambda top: os.unlink(top + b"/d1/file-4")) == []
+    check(memory, "b")
+
+
+def test_a_state_that_is_not_what_the_layers_hold_gives_no_content(memory: MemoryWorkspaces) -> None:
+    several_changes(memory)
+    memory.pull("b")
+    let_the_clock_tick()
+    memory.push("b")  # sees once more what was written within the clock's tick
+    path = memory.place / ".state-b" / "state"
+    with read_state(str(path)) or pytest.fail("missing") as state:
+        rows = [
+            row._replace(node=row.node._replace(sha256=b"\1" * 32)) if row.path == b"d1/file-4" else row
+            for row in state
+        ]
+        write_state(str(path), state.header, rows)
+    os.link(memory.at("a") + b"/d1/file-4", memory.at("a") + b"/x-name-of-4")
+    memory.push("a")
+    with pytest.raises(IntegrityError, match="is not what its layers hold"):
+        memory.pull("b")
+    memory.pull("b", force=True)
     check(memory, "b")
 
 
