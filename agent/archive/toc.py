@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
@@ -139,6 +139,7 @@ class Toc:
         self._keeps = False
         self._kept: list[TocEntry] | None = None
         self._squashed: list[SquashEntry] | None = None
+        self._has_claims = False
         self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
         if footer.payload_length != len(payload):
             raise damaged("its table of contents has another length than its footer says")
@@ -229,21 +230,24 @@ class Toc:
                 entry = entry._replace(whiteout=True)
             yield entry
 
-    def squashed(self) -> Iterator[SquashEntry]:
+    def squashed(self, *, claims: bool = True) -> Iterator[SquashEntry]:
         """Yield the entries of a squash.
+
+        Args:
+            claims: whether what is claimed is wanted; else it may be left out.
 
         Raises:
             IntegrityError: it is none, or malformed.
         """
         if not self.is_squash:
             raise damaged("it is a change, not a squash")
-        if self._squashed is None and self._keeps:
-            self._squashed = list(self._checked_squash())
-        return self._checked_squash() if self._squashed is None else iter(self._squashed)
+        if self._keeps and (self._squashed is None or (claims and not self._has_claims)):
+            self._squashed, self._has_claims = list(self._checked_squash(claims)), claims
+        return self._checked_squash(claims) if self._squashed is None else iter(self._squashed)
 
-    def _checked_squash(self) -> Iterator[SquashEntry]:
+    def _checked_squash(self, claims: bool) -> Iterator[SquashEntry]:
         rules, marked, end = SquashRules(self.whiteouts()), b"", self.size - len(END)
-        entries: Iterator[SquashEntry] = self._parsed(parse_squash_block)
+        entries: Iterator[SquashEntry] = self._parsed(partial(parse_squash_block, claims=claims))
         for entry in entries:
             if rules.admits_plain_squashed(entry, end):
                 yield entry
@@ -258,7 +262,7 @@ class Toc:
 
     def placed(self) -> Iterator[tuple[InTar, bytes | None]]:
         """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
-        return placed(self.squashed() if self.is_squash else self)
+        return placed(self.squashed(claims=False) if self.is_squash else self)
 
     def _parsed(self, parse: Callable[[bytes], Iterable[_Entry | bytes]]) -> Iterator[_Entry]:
         started, last, limits = False, b"", self._limits

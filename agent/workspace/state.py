@@ -28,6 +28,7 @@ from agent.workspace.blocks import blocks
 from agent.workspace.durable import Durable
 from agent.workspace.failure import failed
 from agent.workspace.rows import UNREADABLE, Columns, Versions, pack, read_versions, rows_of, unpack
+from agent.workspace.spill import MOST
 
 FORMAT: Final = 2
 """What is written. Format 1 said twice what had not been pulled; an agent that wrote it would take that for gone."""
@@ -65,6 +66,8 @@ class State:
         self._file = file
         self._path = path
         self._begin = 0
+        self._keeps = False
+        self._kept: list[Known] | None = None
         self.header: dict[str, Any] = {}
         self.rows = 0
         self._verify()
@@ -76,7 +79,14 @@ class State:
         self.close()
 
     def __iter__(self) -> Iterator[Known]:
-        return self._rows(self._begin, None, (None,))
+        rows = self._rows(self._begin, None, (None,))
+        if self._keeps and self._kept is None:
+            self._kept = list(rows)
+        return rows if self._kept is None else iter(self._kept)
+
+    def keep(self) -> None:
+        """Keep the rows in memory when they are read, if they are few: reading them again costs nothing then."""
+        self._keeps = self.rows <= MOST
 
     def columns(self, versions: Versions) -> Iterator[Columns]:
         """Yield the rows by column, in order, their versions numbered by `versions`."""

@@ -66,6 +66,22 @@ def test_a_hundred_thousand_rows_take_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("most", [10, 9])
+def test_few_rows_are_unpacked_once_if_they_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("agent.workspace.state.MOST", most)
+    rows = list(map(row, range(10)))
+    write_state(str(tmp_path / "state"), {}, rows)
+    with read_state(str(tmp_path / "state")) or pytest.fail("missing") as state:
+        first, again = next(iter(state)), next(iter(state))
+        assert first is not again
+        state.keep()
+        first, again = next(iter(state)), next(iter(state))
+        assert (first is again) is (most == 10)
+        assert list(state) == list(state) == rows
+
+
 def test_no_state_is_none(tmp_path: Path) -> None:
     assert read_state(os.fsencode(tmp_path / "state")) is None
 
