@@ -21,7 +21,7 @@ from agent.archive.gzip import pack_member
 FRAME: Final = 4 << 20
 """Bytes of tar that a frame holds, at most."""
 FRAME_FULL: Final = 1 << 20
-"""A frame that holds this much is closed rather than have an entry cross its end."""
+"""A frame with at least this much before an entry's border may end there rather than have an entry cross its end."""
 LEVELS: Final[dict[Compression, int]] = {"zstd": 3, "gzip": 4, "none": 0}
 
 _THREADS_MAX = 8

@@ -22,7 +22,7 @@ from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.source import Source
 from agent.archive.tar import encode_header
 from agent.archive.toc import Toc
-from agent.archive.toc_rules import InTar, group_of
+from agent.archive.toc_rules import InTar
 from agent.core.entry import Kind
 from agent.core.path import show
 
@@ -126,20 +126,17 @@ def read_entries(
 
 
 def _find_parts(toc: Toc, wanted: frozenset[int]) -> list[_Part]:
-    firsts: dict[bytes, InTar] = {}
-    parts = []
-    missing = set(wanted)
-    for entry, link_to in toc.placed():
-        if group_of(entry) and link_to is None:
-            firsts[entry.path] = entry
-        if entry.offset in wanted:
-            missing.discard(entry.offset)
-            first = entry if link_to is None else firsts[link_to]
-            size = first.node.size if first.node.kind is Kind.FILE else 0
-            end = first.offset + len(encode_header(first.path, first.node)) + size
-            parts.append(_Part(first.offset, first, entry, size, end))
-    if missing:
+    found = [pair for pair in toc.placed() if pair[0].offset in wanted]
+    if missing := wanted.difference(entry.offset for entry, _ in found):
         raise damaged(f"its table of contents has no entry at {min(missing)}")
+    linked = {link_to for _, link_to in found if link_to is not None}
+    firsts = {entry.path: entry for entry, _ in toc.placed() if entry.path in linked} if linked else {}
+    parts = []
+    for entry, link_to in found:
+        first = entry if link_to is None else firsts[link_to]
+        size = first.node.size if first.node.kind is Kind.FILE else 0
+        end = first.offset + len(encode_header(first.path, first.node)) + size
+        parts.append(_Part(first.offset, first, entry, size, end))
     return sorted(parts, key=lambda part: part.offset)
 
 

@@ -18,6 +18,8 @@ from agent.core.path import WHITEOUT, show
 BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)
 """End of archive: two zero blocks."""
+PADDING: Final = [bytes(length) for length in range(BLOCK)]
+"""Zeros by their number, to fill a block."""
 
 _NUL = b"\0"
 _ZEROS = bytes(BLOCK)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
@@ -30,7 +31,10 @@ from agent.core.change import SquashEntry, Tombstone
 from agent.core.entry import Delete, TocEntry
 from agent.core.path import show
 
-_LEVEL: Final = 3
+_PACKING: Final = zstandard.ZstdCompressionParameters(
+    strategy=zstandard.STRATEGY_LAZY2, min_match=6, search_log=1, window_log=21, hash_log=17, chain_log=17
+)
+"""Half of a table is digests, where a short match is chance and spoils the longer one behind it: a tenth smaller."""
 _BATCH: Final = 256 << 10
 _LINE_MAX: Final = 8 << 20
 _SIZE_MAX: Final = 1 << 62
@@ -38,7 +42,7 @@ _Entry = TypeVar("_Entry", TocEntry, SquashEntry)
 
 
 class TocWriter:
-    """Collects the entry part line by line; what is kept is compressed.
+    """Collects the entry part line by line; what is kept is compressed, in a thread where there is much.
 
     Args:
         whiteouts: the layer's whiteouts, in bytes order.
@@ -48,12 +52,14 @@ class TocWriter:
 
     def __init__(self, whiteouts: Sequence[bytes], compression: Compression, *, squash: bool = False) -> None:
         self._compression: Compression = compression
-        self._deflate = None if compression == "none" else zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+        self._deflate = None if compression == "none" else _packer().compressobj()
         self._hash = sha256()
         self._lines = [SQUASH_HEADER if squash else HEADER]
         self._pending = len(self._lines[0])
         self._size = 0
         self._parts: list[bytes] = []
+        self._thread = ThreadPoolExecutor(1, "toc")
+        self._packed: Future[bytes] | None = None
         for path in increasing(iter(whiteouts)):
             self._add(format_whiteout(path))
 
@@ -67,11 +73,12 @@ class TocWriter:
 
     def finish(self, frames: Iterable[Frame]) -> Toc:
         """Return the table of contents, `frames` being what the layer consists of."""
-        self._flush()
+        self._take()
+        self._parts.append(self._pack(self._cut()))
         if self._deflate is not None:
             self._parts.append(self._deflate.flush())
         table = _format_frames(self._compression, frames)
-        packed = table if self._deflate is None else zstandard.ZstdCompressor(level=_LEVEL).compress(table)
+        packed = table if self._deflate is None else _packer().compress(table)
         method = trailer.STORED if self._deflate is None else trailer.ZSTD
         length = sum(map(len, self._parts))
         footer = trailer.Footer(length, self._size, len(packed), len(table), method)
@@ -80,18 +87,31 @@ class TocWriter:
         self._parts.clear()
         return Toc(payload, sha256=self._hash.hexdigest())
 
+    def close(self) -> None:
+        """End the thread. Nothing can be added then."""
+        self._thread.shutdown()
+
     def _add(self, line: bytes) -> None:
         self._lines.append(line)
         self._pending += len(line)
         if self._pending >= _BATCH:
-            self._flush()
+            self._take()
+            self._packed = self._thread.submit(self._pack, self._cut())
 
-    def _flush(self) -> None:
+    def _cut(self) -> bytes:
         data = b"".join(self._lines)
         self._lines, self._pending = [], 0
-        self._hash.update(data)
         self._size += len(data)
-        self._parts.append(data if self._deflate is None else self._deflate.compress(data))
+        return data
+
+    def _take(self) -> None:
+        """Wait for what is under way: more than one piece at a time would be memory without end."""
+        if self._packed is not None:
+            self._parts.append(self._packed.result())
+
+    def _pack(self, data: bytes) -> bytes:
+        self._hash.update(data)
+        return data if self._deflate is None else self._deflate.compress(data)
 
 
 class Toc:
@@ -119,6 +139,7 @@ class Toc:
         self._keeps = False
         self._kept: list[TocEntry] | None = None
         self._squashed: list[SquashEntry] | None = None
+        self._has_claims = False
         self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
         if footer.payload_length != len(payload):
             raise damaged("its table of contents has another length than its footer says")
@@ -209,21 +230,24 @@ class Toc:
                 entry = entry._replace(whiteout=True)
             yield entry
 
-    def squashed(self) -> Iterator[SquashEntry]:
+    def squashed(self, *, claims: bool = True) -> Iterator[SquashEntry]:
         """Yield the entries of a squash.
+
+        Args:
+            claims: whether what is claimed is wanted; else it may be left out.
 
         Raises:
             IntegrityError: it is none, or malformed.
         """
         if not self.is_squash:
             raise damaged("it is a change, not a squash")
-        if self._squashed is None and self._keeps:
-            self._squashed = list(self._checked_squash())
-        return self._checked_squash() if self._squashed is None else iter(self._squashed)
+        if self._keeps and (self._squashed is None or (claims and not self._has_claims)):
+            self._squashed, self._has_claims = list(self._checked_squash(claims)), claims
+        return self._checked_squash(claims) if self._squashed is None else iter(self._squashed)
 
-    def _checked_squash(self) -> Iterator[SquashEntry]:
+    def _checked_squash(self, claims: bool) -> Iterator[SquashEntry]:
         rules, marked, end = SquashRules(self.whiteouts()), b"", self.size - len(END)
-        entries: Iterator[SquashEntry] = self._parsed(parse_squash_block)
+        entries: Iterator[SquashEntry] = self._parsed(partial(parse_squash_block, claims=claims))
         for entry in entries:
             if rules.admits_plain_squashed(entry, end):
                 yield entry
@@ -238,7 +262,7 @@ class Toc:
 
     def placed(self) -> Iterator[tuple[InTar, bytes | None]]:
         """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
-        return placed(self.squashed() if self.is_squash else self)
+        return placed(self.squashed(claims=False) if self.is_squash else self)
 
     def _parsed(self, parse: Callable[[bytes], Iterable[_Entry | bytes]]) -> Iterator[_Entry]:
         started, last, limits = False, b"", self._limits
@@ -285,6 +309,10 @@ class Toc:
 
     def _part(self, start: int, length: int) -> memoryview:
         return memoryview(self.payload)[start : start + length]
+
+
+def _packer() -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(compression_params=_PACKING)
 
 
 def _check_place(rules: TocRules, entry: InTar, link_to: bytes | None, end: int) -> None:

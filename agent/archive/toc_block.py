@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from agent.archive.pax import TIME_MAX
 from agent.archive.squash_line import check_id, parse_squashed
-from agent.archive.toc_line import ID_MAX, check_directory, integer, malformed, parse_line, parse_version
-from agent.core.change import Claim, Kept, SquashEntry
+from agent.archive.toc_line import ID_MAX, KINDS, check_directory, integer, malformed, parse_line, parse_version
+from agent.core.change import Claim, Kept, Listed, SquashEntry
 from agent.core.entry import Context, Kind, Node, TocEntry, Write
 from agent.errors import UnsafeArchiveError
 
@@ -24,29 +24,23 @@ _DIR: Final = Kind.DIR
 _SIZE_MAX: Final = 1 << 62
 _TEXT = r'[^"\\\x00-\x1f\x80-\xff]'
 _NAME = r'[^"\\/\x00-\x1f\x80-\xff]{1,255}+'
-_MODE = r'"kind":"file","mode":(?:0|[1-9][0-9]{0,3}+),'
+_MODE = r'"mode":(?:0|[1-9][0-9]{0,3}+)'
 _PATH = rf'"path":"((?:{_TEXT}*/)?+)(?!\.wh\.|\.{{1,2}}")({_NAME})"'
-_PLACE = (
-    rf'(\{{(?:"gid":[1-9][0-9]{{0,9}}+,)?+{_MODE})(?:"mtime":(-?[1-9][0-9]{{0,27}}+),)?+'
-    r'(?:"offset":([1-9][0-9]{0,18}+),)?+'
-)
 _VERSION = r"(\[[^\]\n]++\])"
-_CONTENT = r'"sha256":"([0-9a-f]{64})"(?:,"size":([1-9][0-9]{0,18}+))?+((?:,"uid":[1-9][0-9]{0,9}+)?+'
+_PLACE = (
+    rf'\{{(?:"by":{_VERSION},)?+((?:"gid":[1-9][0-9]{{0,9}}+,)?+"kind":"(?:(f)ile|dir)",{_MODE},)'
+    r'(?:"mtime":(-?[1-9][0-9]{0,27}+),)?+(?:"offset":([1-9][0-9]{0,18}+),)?+'
+)
+_CONTENT = r'(?(3),"sha256":"([0-9a-f]{64})"(?:,"size":([1-9][0-9]{0,18}+))?+)((?:,"uid":[1-9][0-9]{0,9}+)?+)'
 _OTHER = r"|([^\n]*+)\n"
-_WRITES = re.compile(rf'{_PLACE}"op":"write",{_PATH}(?:,"seen":{_VERSION})?+,{_CONTENT}\}})\n{_OTHER}')
+_WRITES = re.compile(
+    rf'{_PLACE}(?(1)(?!))"op":"(?:write|(context))",{_PATH}(?(6)|(?:,"seen":{_VERSION})?+){_CONTENT}\}}\n{_OTHER}'
+)
 _KEPT = re.compile(
-    rf'{_PLACE}"op":"kept",{_PATH},{_CONTENT}),"version":{_VERSION}\}}\n'
-    rf'|\{{"of":"([^"\n]++)","op":"claim",{_PATH}(?:,"seen":{_VERSION})?+,"value":'
-    rf'(\{{{_MODE})"sha256":"([0-9a-f]{{64}})"\}}\}}\n{_OTHER}'
-)
-_DIRECTORY = _PLACE.replace("file", "dir")
-_UID = r'(?:,"uid":[1-9][0-9]{0,9}+)?+'
-_WRITTEN_DIRECTORY = re.compile(
-    rf'{_DIRECTORY}"op":"(?:write",{_PATH}(?:,"seen":{_VERSION})?+|context",{_PATH})({_UID}\}})'
-)
-_KEPT_DIRECTORY = re.compile(rf'{_DIRECTORY}"op":"kept",{_PATH}({_UID}),"version":{_VERSION}\}}')
-_CLAIMED_DIRECTORY = re.compile(
-    rf'\{{"of":"([^"]++)","op":"claim",{_PATH}(?:,"seen":{_VERSION})?+,"value":\{{"kind":"dir","mode":0\}}\}}'
+    rf'{_PLACE}"op":"(?(1)listed|kept)",{_PATH}(?(1)(?:,"placed":(true))?+){_CONTENT}'
+    rf'(?(1)|,"version":{_VERSION})\}}\n'
+    rf'(?(1)|(?:\{{"of":"([^"\n]++)","op":"claim","path":"\6\7"(?:,"seen":{_VERSION})?+,"value":'
+    rf'\{{(?(3)("kind":"file",{_MODE},)"sha256":"\9"|"kind":"dir","mode":0)\}}\}}\n)?+){_OTHER}'
 )
 _IS_DIRECTORY: Final = Node(_DIR, 0)
 _new: Any = tuple.__new__
@@ -61,21 +55,26 @@ def parse_block(block: bytes) -> list[TocEntry | bytes]:
     entries: list[TocEntry | bytes] = []
     add = entries.append
     # Latin-1 maps each byte to one character: numbers and hashes are read from text faster than from bytes.
-    for head, time, at, directory, name, seen, digest, length, tail, other in _WRITES.findall(block.decode("latin-1")):
+    for _, head, _, time, at, context, above, name, seen, digest, size, tail, other in _WRITES.findall(
+        block.decode("latin-1")
+    ):
+        if not head:
+            add(parse_line(other.encode("latin-1")))
+            continue
         try:
-            if not digest:
-                add(_written_directory(other) or parse_line(other.encode("latin-1")))
-                continue
+            node, offset = _node(head, time, at, above, digest, size, tail)
             version = parse_version(seen.encode()) if seen else None
-            node, offset = _node(_FILE, head, time, at, directory, digest, length, tail)
         except (ValueError, TypeError, UnsafeArchiveError) as error:
-            raise malformed(f"{directory}{name}".encode("latin-1")) from error
-        add(_new(Write, ((directory + name).encode(), node, version, offset, 0)))
+            raise malformed(f"{above}{name}".encode("latin-1")) from error
+        add(_new(Context if context else Write, ((above + name).encode(), node, version, offset, 0)))
     return entries
 
 
-def parse_squash_block(block: bytes) -> list[SquashEntry | bytes]:
+def parse_squash_block(block: bytes, *, claims: bool = True) -> list[SquashEntry | bytes]:
     """Return what each line of `block` of a squash says; as `squash_line.parse_squashed`.
+
+    Args:
+        claims: whether what is kept and claimed alike shall be told as claimed, too.
 
     Raises:
         IntegrityError: a line is not exactly what would be written for a valid value.
@@ -83,63 +82,45 @@ def parse_squash_block(block: bytes) -> list[SquashEntry | bytes]:
     entries: list[SquashEntry | bytes] = []
     add = entries.append
     for line in _KEPT.findall(block.decode("latin-1")):
-        head, time, at, directory, name, digest, length, tail, version, of, above, last, seen, value, claimed, other = (
-            line
-        )
+        by, head, _, time, at, above, name, placed, digest, size, tail, version, of, seen, value, other = line
+        if not head:
+            add(parse_squashed(other.encode("latin-1")))
+            continue
         try:
-            if digest:
-                node, offset = _node(_FILE, head, time, at, directory, digest, length, tail + "}")
-                kept = parse_version(version.encode())
-                add(_new(Kept, ((directory + name).encode(), node, kept, offset, 0)))
-            elif claimed:
-                if above:
-                    _directory(above)
-                mode, _, _ = _owner(value, "}")
-                node = _new(Node, (_FILE, mode, 0, 0, 0, 0, bytes.fromhex(claimed), b"", (0, 0), ()))
+            path = (above + name).encode()
+            node, offset = _node(head, time, at, above, digest, size, tail)
+            if by:
+                add(_listed(path, node, by, offset, placed))
+                continue
+            add(_new(Kept, (path, node, parse_version(version.encode()), offset, 0)))
+            if claims and of:
                 stood = parse_version(seen.encode()) if seen else None
-                add(_new(Claim, ((above + last).encode(), check_id(of), node, stood)))
-            else:
-                add(_squashed_directory(other) or parse_squashed(other.encode("latin-1")))
+                add(_new(Claim, (path, check_id(of), _claimed(value, node), stood)))
         except (ValueError, TypeError, UnsafeArchiveError) as error:
-            raise malformed(f"{directory}{above}{name}{last}".encode("latin-1")) from error
+            raise malformed(f"{above}{name}".encode("latin-1")) from error
     return entries
 
 
-def _written_directory(line: str) -> TocEntry | None:
-    """Return what a line says of a directory, None if it is no such line; raises as `_node`."""
-    match = _WRITTEN_DIRECTORY.fullmatch(line)
-    if match is None:
-        return None
-    head, time, at, above, name, seen, context_above, context_name, tail = match.groups("")
-    directory = above or context_above
-    node, offset = _node(_DIR, head, time, at, directory, "", "", tail)
-    if context_name:
-        return Context((directory + context_name).encode(), node, None, offset)
-    return Write((directory + name).encode(), node, parse_version(seen.encode()) if seen else None, offset)
+def _listed(path: bytes, node: Node, by: str, offset: int, placed: str) -> Listed:
+    if node.kind is not _DIR or (offset and not placed):
+        raise ValueError("a listing is of no directory, or lies in the tar unplaced")
+    return Listed(path, node, parse_version(by.encode()), offset, bool(placed))
 
 
-def _squashed_directory(line: str) -> SquashEntry | None:
-    """Likewise of a line of a squash: that it is kept, or claimed."""
-    if match := _KEPT_DIRECTORY.fullmatch(line):
-        head, time, at, above, name, tail, version = match.groups("")
-        node, offset = _node(_DIR, head, time, at, above, "", "", tail + "}")
-        return Kept((above + name).encode(), node, parse_version(version.encode()), offset)
-    if match := _CLAIMED_DIRECTORY.fullmatch(line):
-        of, above, name, seen = match.groups("")
-        if above:
-            _directory(above)
-        stood = parse_version(seen.encode()) if seen else None
-        return Claim((above + name).encode(), check_id(of), _IS_DIRECTORY, stood)
-    return None
+def _claimed(value: str, node: Node) -> Node:
+    """Return what is claimed of a path where the same is kept; raise ValueError if it is nothing."""
+    if not value:
+        return _IS_DIRECTORY
+    _, mode, _, _ = _owner(value, "")
+    claimed: Node = _new(Node, (_FILE, mode, 0, 0, 0, 0, node.sha256, b"", (0, 0), ()))
+    return claimed
 
 
-def _node(
-    kind: Kind, head: str, time: str, at: str, directory: str, digest: str, length: str, tail: str
-) -> tuple[Node, int]:
+def _node(head: str, time: str, at: str, above: str, digest: str, length: str, tail: str) -> tuple[Node, int]:
     """Return attributes and place of a file or directory; raise ValueError or UnsafeArchiveError if they are none."""
-    mode, uid, gid = _owner(head, tail)
-    if directory:
-        _directory(directory)
+    kind, mode, uid, gid = _owner(head, tail)
+    if above:
+        _directory(above)
     mtime, offset, size = int(time or 0), int(at or 0), int(length or 0)
     if offset & 511 or offset > _SIZE_MAX or size > _SIZE_MAX or not -TIME_MAX <= mtime < TIME_MAX:
         raise ValueError("a number is out of range")
@@ -147,11 +128,11 @@ def _node(
 
 
 @lru_cache(maxsize=1024)
-def _owner(head: str, tail: str) -> tuple[int, int, int]:
-    """Return mode, uid and gid, which files share: `head` is what stands before the time, `tail` behind the size."""
-    value = json.loads(f'{head}"size":0{tail}')
+def _owner(head: str, tail: str) -> tuple[Kind, int, int, int]:
+    """Return what files share, kind, mode, uid and gid: `head` stands before the time, `tail` behind the size."""
+    value = json.loads(f'{{{head}"size":0{tail}}}')
     uid, gid = integer(value.get("uid", 0), 0, ID_MAX), integer(value.get("gid", 0), 0, ID_MAX)
-    return integer(value["mode"], 0, 0o7777), uid, gid
+    return KINDS[value["kind"]], integer(value["mode"], 0, 0o7777), uid, gid
 
 
 @lru_cache(maxsize=4096)

@@ -224,7 +224,9 @@ def placed(entries: Iterable[TocEntry | SquashEntry]) -> Iterator[tuple[InTar, b
     """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
     firsts: dict[int, bytes] = {}
     for entry in entries:
-        if is_in_tar(entry):
+        if type(entry) is Write and not entry.group:  # as nearly all are
+            yield entry, None
+        elif is_in_tar(entry):
             group = group_of(entry)
             first = firsts.setdefault(group, entry.path) if group else entry.path
             yield entry, first if first is not entry.path else None

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from agent.archive import trailer
 from agent.archive.compression import Compression, media_type_of
-from agent.archive.frames import FRAME, FRAME_FULL, Frame, FramePacker
+from agent.archive.cutter import Cutter
+from agent.archive.frames import Frame, FramePacker
 from agent.archive.limits import damaged
-from agent.archive.tar import BLOCK, END, encode_header, padded, whiteout_header
+from agent.archive.tar import BLOCK, END, PADDING, encode_header, padded, whiteout_header
 from agent.archive.toc import Toc, TocWriter
 from agent.archive.toc_rules import InTar, SquashRules, TocRules, group_of, is_in_tar
 from agent.core.change import Kept, Listed, SquashEntry, Tombstone
@@ -25,7 +26,6 @@ from agent.errors import AgentError, FileChangedError
 
 _FILE = Kind.FILE
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
-_PADDING = [bytes(length) for length in range(BLOCK)]
 
 Groups: TypeAlias = dict[int, tuple[int, bytes, Node]]
 """Link groups that were met: the writer's number for each, its first path and its attributes."""
@@ -140,6 +140,7 @@ class LayerWriter:
             yield from packer.finish()
         finally:
             packer.close()
+            toc.close()
         table = toc.finish(packer.frames)
         wrapped = 0
         for piece in trailer.wrap(self._compression, table.payload):
@@ -186,7 +187,7 @@ class LayerWriter:
         path, node = entry.path, entry.node
         if group and group in groups:
             _, first, node = groups[group]
-            offset = cutter.place(encode_header(path, node, first), b"")
+            offset = cutter.place(path, encode_header(path, node, first), b"")
         elif node.kind is _FILE:
             node, content = self._contents(entry)
             if node.kind is not _FILE:
@@ -195,13 +196,13 @@ class LayerWriter:
             if isinstance(content, bytes):
                 if len(content) != size:
                     raise _changed(path, "it grew" if len(content) > size else "it shrank")
-                offset, digest = cutter.place(header, content), sha256(content).digest()
+                offset, digest = cutter.place(path, header, content), sha256(content).digest()
             else:
-                offset = cutter.begin(header, padded(size))
+                offset = cutter.begin(path, header, padded(size))
                 digest = yield from _copy(path, size, content, cutter)
             node = _new(Node, (*node[:6], digest, *node[7:]))
         else:
-            offset = cutter.place(encode_header(path, node), b"")
+            offset = cutter.place(path, encode_header(path, node), b"")
         if cutter.full:
             yield from cutter.take()
         if group:
@@ -262,71 +263,8 @@ def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: Cutter) -> Ge
             yield from cutter.take()
     if left:
         raise _changed(path, "it shrank")
-    cutter.add(_PADDING[-size % BLOCK])
+    cutter.add(PADDING[-size % BLOCK])
     return digest.digest()
-
-
-class Cutter:
-    """Collects the tar and cuts it into frames.
-
-    Attributes:
-        room: bytes that the current frame can still take.
-        full: frames that are complete and not taken yet.
-    """
-
-    __slots__ = ("_before", "_parts", "full", "room")
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._before = 0
-        self.room = FRAME
-        self.full: list[bytes] = []
-
-    def begin(self, header: bytes, content: int) -> int:
-        """Start an entry, in a frame of its own if it does not fit in this one, and return its offset."""
-        if len(header) + content > self.room <= FRAME - FRAME_FULL:
-            self.cut()
-        offset = self._before + FRAME - self.room
-        self.add(header)
-        return offset
-
-    def place(self, header: bytes, content: bytes) -> int:
-        """Take a whole entry, padding its content, and return its offset."""
-        padding = _PADDING[-len(content) % BLOCK]
-        length = len(header) + len(content) + len(padding)
-        if length <= self.room:
-            offset = self._before + FRAME - self.room
-            self._parts += (header, content, padding)
-            self.room -= length
-            return offset
-        offset = self.begin(header, length - len(header))
-        self.add(content)
-        self.add(padding)
-        return offset
-
-    def add(self, data: bytes) -> None:
-        """Take data of any length."""
-        while len(data) > self.room:
-            data, rest = data[: self.room], data[self.room :]
-            self._parts.append(data)
-            self.room = 0
-            self.cut()
-            data = rest
-        self._parts.append(data)
-        self.room -= len(data)
-
-    def cut(self) -> None:
-        """End the current frame and begin another."""
-        frame = b"".join(self._parts)
-        self._parts.clear()
-        self._before += len(frame)
-        self.room = FRAME
-        self.full.append(frame)
-
-    def take(self) -> Iterator[bytes]:
-        """Give the frames that are complete away."""
-        full, self.full = self.full, []
-        yield from full
 
 
 def _changed(path: bytes, what: str) -> FileChangedError:

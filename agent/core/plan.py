@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from agent.core.entry import Kind, Node, TreeEntry
-from agent.core.known import Keeper, Known
-from agent.core.path import ancestors, parent
+from agent.core.known import Fingerprint, Keeper, Known
+from agent.core.path import parent
 from agent.core.select import Select, everything
 from agent.core.sift import join
 from agent.core.wanted import Wanted
@@ -30,8 +30,9 @@ class Plan:
         make: links, FIFOs and devices to make.
         link: names to give to a file that stands by then: (path, name it has already).
         attributes: what stands with the right content and wrong attributes.
-        rows: the whole tree, selected or not, with the print that is remembered of what is taken. The steps give new
-            ones to what they touch.
+        rows: the whole tree, selected or not, with the print that is remembered of what stays. The steps give new ones
+            to what they touch.
+        prints: those that are remembered of directories that stay; their rows have none.
         left: how many paths of the tree are not selected.
     """
 
@@ -42,6 +43,7 @@ class Plan:
     link: list[tuple[TreeEntry, bytes]] = field(default_factory=list)
     attributes: list[TreeEntry] = field(default_factory=list)
     rows: Keeper = field(default_factory=list[Known])
+    prints: dict[bytes, Fingerprint] = field(default_factory=dict)
     left: int = 0
 
     @property
@@ -61,19 +63,19 @@ def plan(
     """Compare what is remembered with the tree that shall be, both in bytes order of paths.
 
     Args:
-        tree: iterated twice if not everything is selected.
         told: the layers whose tables of contents tell the paths of files again when these are fetched.
         rows: where to keep the plan's `rows`.
     """
     steps = Plan() if rows is None else Plan(rows=rows)
-    needed = _above_selected(tree, selected)
     directories: list[tuple[TreeEntry, Known | None]] = []
+    needed: set[bytes] = set()
     groups: dict[int, list[_Place]] = defaultdict(list)
     stirred: set[bytes] = set()
     number = -1
     for old, new in join(known, tree):
         here = old if old is not None and old.print is not None else None
-        taken = new is not None and (selected is everything or new.path in needed or selected(new.path))
+        is_directory = new is not None and new.node.kind is Kind.DIR
+        taken = new is not None and (is_directory or selected(new.path))
         if here is not None and (new is None or not taken or here.node.kind is not new.node.kind):
             steps.remove.append((here.path, here.node.kind))
             stirred.add(parent(here.path))
@@ -83,12 +85,18 @@ def plan(
         path, node, version, layer, _, group = new
         number += 1
         numbered = 0 if group is None else group + 1
-        steps.rows.append(_new(Known, (path, node, version, here.print if here is not None else None, numbered)))
+        stands = here.print if here is not None and not is_directory else None
+        steps.rows.append(_new(Known, (path, node, version, stands, numbered)))
+        if is_directory:
+            # For last: whether something below it is selected is not known yet.
+            directories.append((new, here))
+            continue
         if not taken:
             steps.left += 1
-        elif node.kind is Kind.DIR:
-            directories.append((new, here))
-        elif group is not None:
+            continue
+        if selected is not everything:
+            needed.add(parent(path))
+        if group is not None:
             groups[group].append((new, here, number))
         else:
             _place(steps, (new, here, number), stirred, told=layer in told)
@@ -96,16 +104,14 @@ def plan(
     for names in groups.values():
         _place_group(steps, names, stirred, standing)
     for new, here in reversed(directories):
-        _place_directory(steps, new, here, stirred)
+        if new.path in needed or selected(new.path):
+            needed.add(parent(new.path))
+            _place_directory(steps, new, here, stirred)
+        else:
+            _leave_directory(steps, new, here, stirred)
     steps.directories.reverse()
-    steps.remove.reverse()
+    steps.remove.sort(reverse=True)
     return steps
-
-
-def _above_selected(tree: Iterable[TreeEntry], selected: Select) -> set[bytes]:
-    if selected is everything:
-        return set()
-    return {above for entry in tree if selected(entry.path) for above in ancestors(entry.path)}
 
 
 def _place(steps: Plan, place: _Place, stirred: set[bytes], *, told: bool = False) -> None:
@@ -162,9 +168,18 @@ def _place_group(steps: Plan, names: list[_Place], stirred: set[bytes], standing
 
 
 def _place_directory(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes]) -> None:
+    if here is not None and here.print is not None:
+        steps.prints[here.path] = here.print
     # Making or removing something in a directory moved its mtime, so that it must be set again.
     if here is not None and here.node == new.node and new.path not in stirred:
         return
     steps.directories.append(new)
     if here is None:
+        stirred.add(parent(new.path))
+
+
+def _leave_directory(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes]) -> None:
+    steps.left += 1
+    if here is not None:
+        steps.remove.append((new.path, Kind.DIR))
         stirred.add(parent(new.path))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from agent.core.known import Fingerprint, Known
 
 _PRINT = struct.Struct("<7q")
-_NONE = bytes(_PRINT.size)
+_NONE = (0,) * 7
 _new: Any = tuple.__new__
 
 
@@ -21,10 +21,11 @@ class Prints:
 
     Args:
         rows: how many rows the tree has.
+        at: the first of those by path.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.at: dict[bytes, Fingerprint] = {}
+    def __init__(self, rows: int, at: Mapping[bytes, Fingerprint]) -> None:
+        self.at = dict(at)
         self._packed = bytearray(rows * _PRINT.size)
         self._large: dict[int, Fingerprint] = {}
 
@@ -37,13 +38,10 @@ class Prints:
 
     def over(self, rows: Iterable[Known]) -> Iterator[Known]:
         """Yield the rows of the tree, with the fingerprints that were put where there are any."""
-        at, large, size = self.at, self._large, _PRINT.size
-        packed = memoryview(self._packed)
-        for number, row in enumerate(rows):
+        at, large = self.at, self._large
+        for number, (row, put) in enumerate(zip(rows, _PRINT.iter_unpack(self._packed), strict=True)):
             path, node, version, _, group = row
             found = at.get(path) or large.get(number)
-            if found is None:
-                here = packed[number * size : number * size + size]
-                if here != _NONE:
-                    found = _new(Fingerprint, _PRINT.unpack(here))
+            if found is None and put != _NONE:
+                found = _new(Fingerprint, put)
             yield row if found is None else _new(Known, (path, node, version, found, group))

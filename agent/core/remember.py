@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 
 from agent.core.advance import lies_below
@@ -12,10 +13,39 @@ from agent.core.path import directories_above
 from agent.core.sift import Sifted
 
 
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """Rows with others in their place. Iterating it yields what it comes to, in bytes order of paths.
+
+    Attributes:
+        known: the rows before.
+        instead: rows that are new, or count more than those at their paths.
+        gone: the paths of rows that are left out.
+    """
+
+    known: Iterable[Known]
+    instead: Iterable[Known]
+    gone: Collection[bytes] = frozenset()
+
+    def __iter__(self) -> Iterator[Known]:
+        rows = (row for row in self.known if row[0] not in self.gone)
+        under = next(rows, None)
+        for row in self.instead:
+            while under is not None and under[0] < row[0]:
+                yield under
+                under = next(rows, None)
+            if under is not None and under[0] == row[0]:
+                under = next(rows, None)
+            yield row
+        if under is not None:
+            yield under
+            yield from rows
+
+
 def remembered(
     known: Iterable[Known], sifted: Sifted, nodes: Mapping[bytes, Node], written: Iterable[Known]
-) -> Iterator[Known]:
-    """Yield what to remember after a push, in bytes order.
+) -> Revised:
+    """Return what to remember after a push.
 
     Args:
         known: what was remembered before; iterated more than once.
@@ -25,18 +55,17 @@ def remembered(
     """
     groups = _groups(sifted)
     stood = sifted.kept | {old.path: (old, found) for old, found in sifted.suspects}
-    standing = (
+    standing = [
         Known(path, nodes.get(path, old.node), old.version, found.print, groups.get(path, 0))
         for path, (old, found) in sorted(stood.items())
-    )
+    ]
     gone = {old.path for old in sifted.gone}
-    rest = (row for row in known if row[0] not in gone)
     if sifted.unpulled:
         files = _above_unpulled(known, written)
-        rest = (row for row in rest if row.print is not None or not lies_below(row.path, files))
+        gone |= {row.path for row in known if row.print is None and lies_below(row.path, files)}
     if groups:
         written = (row._replace(group=groups[row.path]) if row.path in groups else row for row in written)
-    return _over(_over(rest, standing), written)
+    return Revised(Revised(known, standing, gone), written)
 
 
 def _groups(sifted: Sifted) -> Mapping[bytes, int]:
@@ -50,19 +79,3 @@ def _above_unpulled(known: Iterable[Known], written: Iterable[Known]) -> Collect
     """Return what was written above something that was not pulled, and is no directory: that cannot stand any more."""
     above = directories_above(row.path for row in known if row.print is None)
     return {row.path for row in written if row.path in above and row.node.kind is not Kind.DIR}
-
-
-def _over(lower: Iterable[Known], upper: Iterable[Known]) -> Iterator[Known]:
-    """Yield the rows of both in bytes order of paths; where both have a path, the upper one's."""
-    rows = iter(lower)
-    under = next(rows, None)
-    for row in upper:
-        while under is not None and under[0] < row[0]:
-            yield under
-            under = next(rows, None)
-        if under is not None and under[0] == row[0]:
-            under = next(rows, None)
-        yield row
-    if under is not None:
-        yield under
-        yield from rows

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-
-from agent.core.path import ancestors, parent
 
 _BRACKET = re.compile(rb"\[([!^]?+)(\][^\]]*|[^\]]+)\]", re.DOTALL)
 
@@ -30,14 +27,10 @@ def selection(globs: Sequence[bytes]) -> Select:
     plain = [glob.strip(b"/").removeprefix(b"./") for glob in globs]
     if not plain or not {b"", b"."}.isdisjoint(plain):
         return everything
-    pattern = re.compile(b"|".join(map(_translate, plain)), re.DOTALL)
-
-    @lru_cache(maxsize=1024)
-    def is_below(directory: bytes) -> bool:
-        return any(pattern.fullmatch(above) for above in (*ancestors(directory), directory) if above)
+    taken = re.compile(b"(?:" + b"|".join(map(_translate, plain)) + b")(?:/.*)?", re.DOTALL).fullmatch
 
     def selected(path: bytes) -> bool:
-        return is_below(parent(path)) or pattern.fullmatch(path) is not None
+        return taken(path) is not None
 
     return selected
 
@@ -62,7 +55,7 @@ def _translate(glob: bytes) -> bytes:
             out, at = out + _class(bracket[1], bracket[2]), bracket.end()
         else:
             out, at = out + re.escape(glob[at : at + 1]), at + 1
-    return b"(?:" + out + b")"
+    return out
 
 
 def _class(negation: bytes, inner: bytes) -> bytes:

@@ -6,13 +6,13 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from agent.core.entry import Kind
 from agent.core.known import Found, Known
 from agent.core.path import parent
 
-_DIR = Kind.DIR
+_FORMAT = 0o170000
 KINDS: Final = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.DIR,
@@ -77,39 +77,40 @@ def sift(
         start: of a part, the path that nothing in it lies before; `united` puts parts together.
     """
     above = _Above(sifted, start)
-    names = sifted.names
+    names, total, standing = sifted.names, 0, 0
     for old, new in join(known, found):
-        if new is not None:
-            sifted.total += 1
-            if new.nlink > 1 and not stat.S_ISDIR(new.print.mode):
-                names[new.print.ino].append(new.path)
+        if new is None:
+            assert old is not None
+            _miss(old, sifted, above)
+            continue
+        path, now, nlink, _ = new
+        is_dir = now[2] & _FORMAT == stat.S_IFDIR
+        total += 1
+        if nlink > 1 and not is_dir:
+            names[now.ino].append(path)
         if old is None:
-            assert new is not None
-            above.enter(new.path)
+            above.enter(path)
             yield new
             continue
-        if old.group:
-            sifted.partners[old.group].append(old.path)
-        if new is None:
-            if old.print is not None:
-                sifted.gone.append(old)
-                above.keep(old.path)
-            else:
-                sifted.unpulled.add(old.group)
-        elif old.print is None or old.node.kind is not kind_of(new.print.mode):
-            sifted.replaced[old.path] = (old, new)
-            above.enter(new.path)
+        _, node, _, was, group = old
+        if group:
+            sifted.partners[group].append(path)
+        is_same = was == now  # and so of one kind
+        if not is_same and (was is None or node.kind is not kind_of(now.mode)):
+            sifted.replaced[path] = (old, new)
+            above.enter(path)
             yield new
-        else:
-            sifted.standing += 1
-            if old.node.kind is _DIR:
-                above.open(old, new)
-            elif old.group or new.nlink > 1:
-                sifted.kept[old.path] = (old, new)
-                above.keep(old.path)
-            if old.print != new.print or old.print.ctime >= clean_before:
-                sifted.suspects.append((old, new))
-                above.keep(old.path)
+            continue
+        standing += 1
+        if is_dir:
+            above.open(old, new)
+        elif group or nlink > 1:
+            sifted.kept[path] = (old, new)
+            above.keep(path)
+        if not is_same or now[6] >= clean_before:
+            sifted.suspects.append((old, new))
+            above.keep(path)
+    sifted.total, sifted.standing = total, standing
     above.finish()
 
 
@@ -133,6 +134,17 @@ def united(parts: Iterable[Sifted]) -> Sifted:
         whole.open |= part.open
     whole.entered &= whole.kept.keys()
     return whole
+
+
+def _miss(old: Known, sifted: Sifted, above: _Above) -> None:
+    """Note what is remembered and not on the disk."""
+    if old.group:
+        sifted.partners[old.group].append(old.path)
+    if old.print is not None:
+        sifted.gone.append(old)
+        above.keep(old.path)
+    else:
+        sifted.unpulled.add(old.group)
 
 
 class _Above:
@@ -185,25 +197,27 @@ class _Above:
         self._sifted.open.update((pair[0].path, pair) for _, _, pair in self._open if pair)
 
 
-class _HasPath(Protocol):
-    @property
-    def path(self) -> bytes: ...
-
-
-_New = TypeVar("_New", bound=_HasPath)
+_New = TypeVar("_New", bound=tuple[Any, ...])
 
 
 def join(known: Iterable[Known], found: Iterable[_New]) -> Iterator[tuple[Known | None, _New | None]]:
-    """Pair what stands at equal paths of two sequences in bytes order of paths."""
+    """Pair what stands at equal paths of two sequences in bytes order of paths, which come first in what they hold."""
     left, right = iter(known), iter(found)
     old, new = next(left, None), next(right, None)
-    while old is not None or new is not None:
-        if new is None or (old is not None and old.path < new.path):
-            yield old, None
-            old = next(left, None)
-        elif old is None or new.path < old.path:
-            yield None, new
-            new = next(right, None)
-        else:
+    while old is not None and new is not None:
+        here, there = old[0], new[0]
+        if here == there:
             yield old, new
             old, new = next(left, None), next(right, None)
+        elif here < there:
+            yield old, None
+            old = next(left, None)
+        else:
+            yield None, new
+            new = next(right, None)
+    while old is not None:
+        yield old, None
+        old = next(left, None)
+    while new is not None:
+        yield None, new
+        new = next(right, None)

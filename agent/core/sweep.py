@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
-from agent.core.change import Claim, Kept
+from agent.core.change import Claim, Kept, Listed
 from agent.core.conflict import Disputes, Ground
-from agent.core.entry import Kind, Node, TreeEntry, Version, Write
+from agent.core.entry import Context, Kind, Node, TreeEntry, Version, Write
 from agent.core.links import Links, Membership
 from agent.core.spot import Item, Row, Slot, Source, Spot
 from agent.core.streams import grouped
 
 _SLASH = 0x2F
 _DIR = Kind.DIR
+_Said: TypeAlias = "tuple[Version, str, int, Node]"
+"""A version and where it lies: version, layer, offset, node."""
+_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 def sweep(sources: Sequence[Source], links: Links, disputes: Disputes | None) -> Iterator[TreeEntry]:
@@ -35,44 +39,83 @@ def sweep(sources: Sequence[Source], links: Links, disputes: Disputes | None) ->
     for path, items, next_path in grouped((source, source.origin.entries) for source in sources):
         if stack:
             pass_.close(path)
-        if not stack and len(items) == 1 and type(items[0][1]) is Write:
-            source, write = items[0]
-            node = write.node
-            if node.kind is _DIR or next_path is None or not next_path.startswith(path):
-                if queue:
-                    yield from pass_.ready()
-                group = write.group
-                if group:
-                    offset = source.homes.setdefault(group, write.offset)
-                    member = (source.id, group)
-                    if disputes is None:
-                        node = _at_time(node, links.mtime(member))
-                        yield TreeEntry(path, node, source.version, source.layer, offset, links.label(member))
-                    else:
-                        links.say(member, source.version, node.mtime)
-                elif disputes is None:
-                    yield TreeEntry(path, node, source.version, source.layer, write.offset)
-                continue
         beyond = next_path is not None and next_path.startswith(path)
-        if not stack and len(items) == 2 and not beyond and (row := _kept_alone(items)) is not None:
+        if not stack:
+            source, entry = items[0]
+            if (
+                len(items) == 1
+                and (type(entry) is Write or (type(entry) is Kept and not entry.group))
+                and (entry.node.kind is _DIR or not beyond)
+            ):
+                if disputes is None:
+                    if queue:
+                        yield from pass_.ready()
+                    yield _only(source, entry, links)
+                elif entry.group:
+                    source.homes.setdefault(entry.group, entry.offset)
+                    links.say((source.id, entry.group), source.version, entry.node.mtime)
+                continue
             if disputes is None:
-                yield from pass_.ready()
-                yield row
-            continue
+                row = _newest(items)
+                if row is not None and (row.node.kind is _DIR or not beyond):
+                    yield from pass_.ready()
+                    yield row
+                    continue
+            elif not beyond and _is_undisputed(items):
+                continue
         pass_.step(path, items, beyond)
         yield from pass_.ready()
     pass_.close(None)
     yield from pass_.ready()
 
 
-def _kept_alone(items: list[Item]) -> TreeEntry | None:
-    """Return the row of a path that one squash keeps, and that only the change which wrote it claims."""
-    (source, kept), (other, claim) = items
-    if type(kept) is not Kept or type(claim) is not Claim or source is not other:
+def _only(source: Source, entry: Write | Kept, links: Links) -> TreeEntry:
+    """Return the row of a path of which nothing is said but what stands there."""
+    path, node, _, offset, group = entry
+    version, label = entry.version if type(entry) is Kept else source.version, None
+    if group:
+        offset = source.homes.setdefault(group, offset)
+        node = _at_time(node, links.mtime((source.id, group)))
+        label = links.label((source.id, group))
+    row: TreeEntry = _new(TreeEntry, (path, node, version, source.layer, offset, label))
+    return row
+
+
+def _newest(items: list[Item]) -> TreeEntry | None:
+    """Return the row of a path of which several say what stands there, all a directory or all none.
+
+    That is the newest version. None if more is said: of what fell, was touched, or has several names.
+    """
+    standing: list[_Said] = []
+    listings: list[_Said] = []
+    for source, entry in items:
+        match entry:
+            case Write(group=0):
+                standing.append((source.version, source.layer, entry.offset, entry.node))
+            case Kept(group=0):
+                standing.append((entry.version, source.layer, entry.offset, entry.node))
+            case Context(group=0):
+                listings.append((source.version, source.layer, entry.offset, entry.node))
+            case Listed():
+                listings.append((entry.by, source.layer, entry.offset, entry.node))
+            case Claim():
+                pass
+            case _:
+                return None
+    if not standing or len({said[3].kind is _DIR for said in (*standing, *listings)}) > 1:
         return None
-    if kept.group or kept.node.kind is _DIR or kept.version.id != claim.of or claim.value is None:
-        return None
-    return TreeEntry(kept.path, kept.node, kept.version, source.layer, kept.offset)
+    version, layer, offset, node = max(standing)
+    if node.kind is _DIR:
+        node = _at_time(node, max((*standing, *listings))[3].mtime)
+    return TreeEntry(items[0][1].path, node, version, layer, offset)
+
+
+def _is_undisputed(items: list[Item]) -> bool:
+    """Say whether one squash keeps a path, and nobody claims it but the change that wrote it."""
+    (source, kept), (other, claim) = items[0], items[-1]
+    if len(items) > 2 or type(kept) is not Kept or type(claim) is not Claim or source is not other:
+        return False
+    return not kept.group and kept.version.id == claim.of and claim.value is not None
 
 
 class _Pass:

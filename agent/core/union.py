@@ -115,6 +115,21 @@ class Union:
             wanted = ancestry.past(wanted | more)
         return self.only(wanted)
 
+    def beyond(self, older: Union) -> Union | None:
+        """Return what was made since `older`, if each of these changes was made on top of all that it holds.
+
+        None if not, if a layer holds changes of both, or if in `older` itself several may disagree.
+        """
+        ids, tips, ancestry = older.ids, older.frontier, self.ancestry()
+        rest = Union(
+            changes={change: layer for change, layer in self.changes.items() if change not in ids},
+            dropped={change: record for change, record in self.dropped.items() if change not in ids},
+            squashes={n: layer for n, layer in self.squashes.items() if layer.squash and not layer.squash.ids <= ids},
+        )
+        if not older.is_chain or not ids <= self.ids or rest.ids != self.ids - ids:
+            return None
+        return rest if all(ancestry.precedes(tip, change) for tip in tips for change in rest.ids) else None
+
     def before_attempt(self, lane: str, attempt: int) -> Union:
         """Return what an attempt of a lane starts from: nothing of, and nothing on, an earlier attempt."""
         return self.only(self.ids - self.ancestry().outdated(lane, attempt, self.covered))

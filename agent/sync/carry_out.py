@@ -22,7 +22,7 @@ def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> Pr
         WorkspaceError, UnsafeArchiveError, DivergedError: as `TreeWriter`.
         IntegrityError, AuthError, UnavailableError: a content cannot be had.
     """
-    work = _Work(site, layers, writer, Prints(len(steps.rows)))
+    work = _Work(site, layers, writer, Prints(len(steps.rows), steps.prints))
     for path, kind in steps.remove:
         writer.remove(path, kind)
     for entry in steps.directories:

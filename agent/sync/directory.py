@@ -89,6 +89,11 @@ class Directory:
             self._state.close()
         self._read()
 
+    def keep_rows(self) -> None:
+        """Keep what is remembered in memory when it is read, if it is little."""
+        if self._state is not None:
+            self._state.keep()
+
     @property
     def rows(self) -> int:
         """How many paths are remembered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import TypeAlias
@@ -15,7 +16,7 @@ from agent.archive.toc import Toc
 from agent.archive.toc_rules import InTar
 from agent.archive.trailer import MissingTocError
 from agent.archive.whole import read_whole
-from agent.core.change import Ancestor, Change, Squash, SquashEntry
+from agent.core.change import Ancestor, Change, Squash
 from agent.core.derive import derive
 from agent.core.digest import Digest
 from agent.core.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
@@ -23,12 +24,13 @@ from agent.core.flatten import base_change, flatten_below
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
 from agent.core.merge import Merged, merge
+from agent.core.stand_in import STATE, StandIn
 from agent.core.union import Union
 from agent.core.wanted import Wanted
 from agent.errors import IntegrityError
 from agent.store.port import Store
 from agent.sync.prefetch import prefetched
-from agent.sync.tables import Tables, id_of
+from agent.sync.tables import SquashEntries, Tables, agreed, id_of
 
 WHOLE_BELOW = 256 << 10
 """A layer of at most this many bytes is read whole: another request costs more than what it could spare."""
@@ -44,12 +46,14 @@ class Layers:
 
     Attributes:
         fetched: how many layers contents were read from.
-        whole: read whole layers only, never ranges, and believe no table of contents before its layer was read.
+        whole: read whole layers only, never ranges, and believe no table of contents before its layer was read; what
+            is known is read, too.
 
     Args:
         store: the repository that has the layers.
         union: the changes that may be asked for.
         base_store: the repository that has the bases' layers, if it is another.
+        stand_in: what need not be looked into, because it is known already.
         limits: what to refuse.
     """
 
@@ -60,6 +64,7 @@ class Layers:
         base_store: Store | None = None,
         *,
         whole: bool = False,
+        stand_in: StandIn | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.fetched = 0
@@ -67,6 +72,7 @@ class Layers:
         self._limits = limits
         self._store = store
         self._union = union
+        self._stand_in = None if whole else stand_in
         self._base_store = base_store or store
         self._tables = Tables(store, limits, self._verify)
         self._derived: dict[str, list[TocEntry]] = {}
@@ -108,15 +114,18 @@ class Layers:
             return None
         return [TreeEntry(row.path, row.node, None, base, row.offset, row.group or None) for row in writes]
 
-    def squashes(self, union: Union) -> list[Squash]:
+    def squashes(self, union: Union, *, claims: bool = True) -> list[Squash]:
         """Return the squashes of a union, with their tables of contents.
+
+        Args:
+            claims: whether what is claimed is wanted; else it may be left out.
 
         Raises:
             IntegrityError, UnsafeArchiveError: a layer is not what it promises.
             AuthError, UnavailableError: see `agent.errors`.
         """
         self._tables.read(union.squashes.values())
-        return [self._squash(layer) for _, layer in sorted(union.squashes.items())]
+        return [self._squash(layer, claims) for _, layer in sorted(union.squashes.items())]
 
     def merged(self, union: Union) -> Merged:
         """Return the merge of a union.
@@ -125,8 +134,18 @@ class Layers:
             IntegrityError, UnsafeArchiveError: a layer is not what it promises.
             AuthError, UnavailableError: see `agent.errors`.
         """
-        changes, squashes = self.changes(union), self.squashes(union)
-        return merge(changes, squashes, agreed=agreed(union, changes, squashes))
+        rest = union.beyond(self._stand_in.union) if self._stand_in else None
+        if self._stand_in is None or rest is None:
+            return self._merged(union, union)
+        return self._merged(union, rest, self._stand_in.squash)
+
+    def _merged(self, union: Union, read: Union, *known: Squash) -> Merged:
+        """Merge a union, of which everything that need not be `read` is `known`."""
+        self._tables.read(read.order)
+        changes = self.changes(read)
+        is_agreed = agreed(union, changes, [*self.squashes(read), *known])
+        # Where nobody disagrees nobody asks what was claimed.
+        return merge(changes, [*self.squashes(read, claims=not is_agreed), *known], agreed=is_agreed)
 
     def _change(self, layer: Layer) -> Change:
         record = layer.record
@@ -135,13 +154,13 @@ class Layers:
             record.id, record.stamp, record.parents, self.toc(layer), layer.diff_id, record.lane, record.attempt
         )
 
-    def _squash(self, layer: Layer) -> Squash:
+    def _squash(self, layer: Layer, claims: bool) -> Squash:
         squash = layer.squash
         assert squash is not None
         records = tuple(Ancestor(r.id, r.stamp, r.parents, r.lane, r.attempt) for r in squash.records)
         toc = self._toc(layer)
         assert isinstance(toc, Toc)
-        entries = SquashEntries(toc)
+        entries = SquashEntries(toc, claims)
         return Squash(squash.id, squash.ids, squash.dropped_ids, records, entries, layer.diff_id)
 
     def toc(self, layer: Layer) -> Iterable[TocEntry]:
@@ -246,6 +265,9 @@ class Layers:
         if layer in self._union.bases:
             yield from self._read_base(self._union.bases[layer], wanted, numbers)
             return
+        if layer == STATE:
+            yield from self._read_known(wanted, numbers)
+            return
         here = next(found for found in self._union.order if found.diff_id == layer)
         self.fetched += 1
         toc = self._toc(here)
@@ -274,6 +296,27 @@ class Layers:
             if here:
                 self.fetched += 1
                 yield from self._read_anyones(layer, start, wanted, here)
+
+    def _read_known(self, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+        """Read what is known already. Where it lies is told by nothing but the layers, all of them; few pulls ask."""
+        assert self._stand_in is not None
+        places = {wanted.offset(number): number for number in numbers}
+        lying: dict[str, list[TreeEntry]] = defaultdict(list)
+        there = {}
+        for place, row in enumerate(self._merged(self._stand_in.union, self._stand_in.union)):
+            number = places.get(place)
+            if number is not None and (entry := wanted.entry(number)) and entry.node.sha256 == row.node.sha256:
+                lying[row.layer].append(row)
+                there[row.path] = number
+        if len(there) < len(places):
+            raise IntegrityError(
+                "what is remembered of the directory is not what its layers hold",
+                subject="state",
+                remedy="pull with --force, which reads all layers",
+            )
+        for layer, entries in lying.items():
+            for row, chunks in self.contents(layer, entries):
+                yield _fetched(wanted, there[row.path], None, chunks)
 
     def _read_anyones(self, layer: Layer, start: int, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
         """Read a layer whose tar alone says what it holds; `start` bytes are counted before it."""
@@ -314,34 +357,12 @@ def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable
     return wanted.row(number), place.path, wanted.node(number, place.node), content
 
 
-class SquashEntries(Iterable[SquashEntry]):
-    """The entries of a squash, read anew each time."""
-
-    def __init__(self, toc: Toc) -> None:
-        self.toc = toc
-
-    def __iter__(self) -> Iterator[SquashEntry]:
-        return self.toc.squashed()
-
-
 def _expected(layer: Layer) -> Expected:
     return Expected(layer.digest, layer.size, layer.diff_id)
 
 
-def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
-    """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
-    origins: list[Change | Squash] = [*changes, *squashes]
-    return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
-
-
 def _lacking(layer: Layer) -> IntegrityError:
     return damaged("it lacks a content that was promised to be in it", str(layer.diff_id))
-
-
-def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
-    """Say whether entries may have link groups."""
-    toc = entries.toc if isinstance(entries, SquashEntries) else entries
-    return toc.may_have_links if isinstance(toc, Toc) else any(getattr(entry, "group", 0) for entry in entries)
 
 
 def _digested(found: tuple[Item, Iterator[bytes]]) -> Item:

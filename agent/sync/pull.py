@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.archive.limits import Limits, excessive
 from agent.core.advance import unexamined
@@ -16,6 +16,7 @@ from agent.core.path import show
 from agent.core.plan import Plan, plan
 from agent.core.reference import parse_reference
 from agent.core.select import selection
+from agent.core.stand_in import Rows, StandIn
 from agent.core.union import Union, unite
 from agent.errors import DivergedError
 from agent.sync.directory import Directory, open_directory
@@ -25,9 +26,12 @@ from agent.sync.memory import Memory
 from agent.sync.options import PullOptions
 from agent.sync.report import PullReport, conflict_reports
 from agent.sync.site import Site
-from agent.sync.survey import is_empty, survey
+from agent.sync.survey import Survey, is_empty, survey
 from agent.sync.target import Seen, Target, resolve
 from agent.workspace.spill import Spill
+
+if TYPE_CHECKING:
+    from agent.sync.layers import Layers
 
 SHOWN = 5
 
@@ -64,20 +68,17 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             repair(site, target, seen)
         memory = directory.memory
         keep = options.keep and memory is None
-        known = _beside_others(site, directory) if keep else _trusted(site, directory, options)
-        if memory and known is memory.known and _same(memory, target, goal, options):
-            report = _unchanged(target, goal, directory, memory, seen)
-            if memory.finished != seen.finished:
-                directory.remember(memory.now(finished=seen.finished))
-            report.traffic = target.traffic
-            return report
-        # What reads archives, merges and writes files, none of which a pull of nothing does.
+        is_same = memory is not None and _same(memory, target, goal, options)
+        if not is_same:
+            directory.keep_rows()
+        known, look = (_beside_others(site, directory), None) if keep else _trusted(site, directory, options)
+        if memory and look and is_same:
+            return _unchanged(target, goal, directory, memory, seen, look)
+        # What merges, fetches and writes files, none of which a pull of nothing does.
         from agent.sync.carry_out import carry_out
-        from agent.sync.layers import Layers
         from agent.workspace.materialise import TreeWriter
 
-        base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
-        layers = Layers(target.store, goal.union, base_store, whole=options.verify_whole, limits=site.limits)
+        layers = _layers(site, target, goal, options, _stand_in(memory, look))
         merged = layers.merged(goal.union)
         if known is None:
             known = _rebuilt(site, directory, merged)
@@ -106,6 +107,22 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         return report
 
 
+def _layers(site: Site, target: Target, goal: Goal, options: PullOptions, stand_in: StandIn | None) -> Layers:
+    from agent.sync.layers import Layers
+
+    base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
+    return Layers(
+        target.store, goal.union, base_store, whole=options.verify_whole, stand_in=stand_in, limits=site.limits
+    )
+
+
+def _stand_in(memory: Memory | None, look: Survey | None) -> StandIn | None:
+    """Return what may stand for layers: a directory that was found to be the whole tree that is remembered."""
+    if memory is None or look is None or memory.sparse:
+        return None
+    return StandIn(memory.union, Rows(memory.known, bool(look.sifted.partners)))
+
+
 def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
     """Raise UnsafeArchiveError if the whole is more than each of its layers may be."""
     if len(steps.rows) > limits.entries:
@@ -119,7 +136,9 @@ def _same(memory: Memory, target: Target, goal: Goal, options: PullOptions) -> b
     return (memory.target, memory.union.ids, memory.sparse) == (target.name, goal.union.ids, options.paths)
 
 
-def _unchanged(target: Target, goal: Goal, directory: Directory, memory: Memory, seen: Seen) -> PullReport:
+def _unchanged(
+    target: Target, goal: Goal, directory: Directory, memory: Memory, seen: Seen, look: Survey
+) -> PullReport:
     report = _report(target, goal, Plan(), ())
     if memory.sparse:
         report.unselected = sum(row.print is None for row in memory.known)
@@ -128,6 +147,11 @@ def _unchanged(target: Target, goal: Goal, directory: Directory, memory: Memory,
     # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
     if seen.head and seen.is_ours and seen.head_ids == goal.union.ids:
         report.conflicts = conflict_reports(seen.head.image.conflicts.first)
+    if look.is_refreshed or memory.finished != seen.finished:
+        # What had to be read to know it need not be the next time.
+        later = look.after(memory) if look.is_refreshed else memory
+        directory.remember(later.now(finished=seen.finished))
+    report.traffic = target.traffic
     return report
 
 
@@ -175,21 +199,23 @@ def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
         )
 
 
-def _trusted(site: Site, directory: Directory, options: PullOptions) -> Iterable[Known] | None:
+def _trusted(site: Site, directory: Directory, options: PullOptions) -> tuple[Iterable[Known] | None, Survey | None]:
     """Return what is on the disk as far as it is known; None if it must be compared with the tree itself.
+
+    And the look at it that found it to be what is remembered, if it was.
 
     Raises:
         DivergedError: a pull would lose something.
     """
     memory = directory.memory
     if is_empty(directory.root):
-        return []
+        return [], None
     if directory.is_pulling or options.force:
         ours = memory is not None and memory.root == directory.root.identity
-        return distrusted(site, directory.root, memory if ours else None)
+        return distrusted(site, directory.root, memory if ours else None), None
     if memory is None:
         if directory.damage is not None:
-            return None
+            return None, None
         raise DivergedError(
             "the directory is not empty and was not pulled by this program",
             subject=site.directory,
@@ -199,7 +225,7 @@ def _trusted(site: Site, directory: Directory, options: PullOptions) -> Iterable
     look = survey(site, directory.root, memory.known, memory.clean_before)
     if look.entries:
         raise _local_changes(site, [entry.path for entry in look.entries])
-    return memory.known
+    return memory.known, look
 
 
 def _beside_others(site: Site, directory: Directory) -> list[Known]:

@@ -18,10 +18,11 @@ from agent.core.squash import Piece, SquashPlan, squash
 from agent.core.squash_record import SquashRecord
 from agent.core.union import Union, unite
 from agent.store.port import Stored
-from agent.sync.layers import Layers, SquashEntries, agreed
+from agent.sync.layers import Layers
 from agent.sync.options import Compression
 from agent.sync.packed import describe
 from agent.sync.site import Site
+from agent.sync.tables import SquashEntries, agreed
 from agent.sync.target import Target
 
 ENTRY_LAYERS = 24

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from agent.archive.compression import compression_of
@@ -10,8 +11,11 @@ from agent.archive.limits import Limits, damaged
 from agent.archive.ranged import read_toc
 from agent.archive.toc import Toc
 from agent.archive.trailer import MissingTocError
-from agent.core.entry import Kind, Node
+from agent.core.change import Change, Squash, SquashEntry
+from agent.core.entry import Kind, Node, TocEntry
 from agent.core.image import Layer
+from agent.core.stand_in import Rows
+from agent.core.union import Union
 from agent.store.port import Store
 from agent.sync.prefetch import read_all
 
@@ -103,6 +107,29 @@ class Tables:
             if encoding is not None or layer.record is None:
                 raise
             return None
+
+
+@dataclass(frozen=True, eq=False)
+class SquashEntries(Iterable[SquashEntry]):
+    """The entries of a squash, read anew each time; what is claimed may be left out if it is not wanted."""
+
+    toc: Toc
+    claims: bool = True
+
+    def __iter__(self) -> Iterator[SquashEntry]:
+        return self.toc.squashed(claims=self.claims)
+
+
+def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
+    """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
+    origins: list[Change | Squash] = [*changes, *squashes]
+    return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
+
+
+def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
+    """Say whether entries may have link groups."""
+    told = entries.toc if isinstance(entries, SquashEntries) else entries
+    return told.may_have_links if isinstance(told, Toc | Rows) else any(getattr(entry, "group", 0) for entry in entries)
 
 
 def id_of(layer: Layer) -> str:

@@ -15,7 +15,7 @@ from agent.core.path import show
 from agent.core.sift import KINDS
 from agent.errors import WorkspaceError
 from agent.workspace.failure import LINK_IN_THE_WAY, NO_DATA, NOT_SUPPORTED, changed, failed
-from agent.workspace.root import DIR_FLAGS, Root
+from agent.workspace.root import Root
 
 CHUNK: Final = 1 << 20
 """The most bytes that are read at once."""
@@ -71,13 +71,18 @@ def examine(root: Root, found: Found) -> Node:
     if kind is None:
         raise WorkspaceError("a socket cannot be kept", subject=show(found.path), remedy="remove it")
     try:
-        if kind is Kind.FILE or kind is Kind.DIR:
-            fd = _open(root, found, _FILE_FLAGS if kind is Kind.FILE else DIR_FLAGS)
+        if kind is Kind.DIR:
+            fd = root.directory(found.path)  # which stays open for the scan that comes to what is in it
+            _compare(root, found, os.fstat(fd))
+            return _node(found, kind, xattrs=read_xattrs(fd))
+        above, name = root.at(found.path)
+        if kind is Kind.FILE:
+            fd = os.open(name, _FILE_FLAGS, dir_fd=above)
             try:
+                _compare(root, found, os.fstat(fd))
                 return _node(found, kind, xattrs=read_xattrs(fd))
             finally:
                 os.close(fd)
-        above, name = root.at(found.path)
         target = os.readlink(name, dir_fd=above) if kind is Kind.LINK else b""
         _compare(root, found, os.stat(name, dir_fd=above, follow_symlinks=False))
         return _node(found, kind, target=target)
@@ -202,17 +207,6 @@ class _Stream(Iterator[bytes]):
             if error.errno not in NO_DATA:
                 raise
             self._hole_until = size
-
-
-def _open(root: Root, found: Found, flags: int) -> int:
-    above, name = root.at(found.path)
-    fd = os.open(name, flags, dir_fd=above)
-    try:
-        _compare(root, found, os.fstat(fd))
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _compare(root: Root, found: Found, about: os.stat_result) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from agent.core.entry import Kind, Node, Version
 from agent.core.known import Found, Known, Rows
 from agent.core.sift import Sifted
-from agent.workspace.rows import ROWS, Versions, pack, unpack
+from agent.workspace.rows import ROWS, Versions, columns_of, pack, rows_of, unpack
 from agent.workspace.spill import Spill
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
@@ -80,11 +80,11 @@ def _found(row: Known) -> Found:
 
 def _packed(rows: Iterable[Known]) -> Iterator[bytes]:
     source, versions = iter(rows), Versions()
-    while block := [*islice(source, ROWS)]:
-        yield pack(block, versions)
+    while some := [*islice(source, ROWS)]:
+        yield pack(columns_of(some, versions), versions)
 
 
 def _unpacked(blocks: Iterable[bytes]) -> Iterator[Known]:
     versions: list[Version | None] = [None]
     for block in blocks:
-        yield from unpack(block, versions)
+        yield from rows_of(unpack(block, versions), versions)

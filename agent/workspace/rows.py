@@ -13,9 +13,9 @@ import json
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from functools import partial
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any, Final
 
 import zstandard
@@ -30,10 +30,14 @@ LARGEST: Final = 1 << 30
 _KINDS = tuple(Kind)
 _CODES = {kind: code for code, kind in enumerate(_KINDS)}
 _COLUMNS = 15
+_VERSION = 6  # the column of versions' numbers
+_MODE = 10  # that of st_mode, which is never 0
 _LOW, _HIGH = -(1 << 63), (1 << 63) - 1
-_NO_HASH = bytes(32)
-_HASHED = (0, len(_NO_HASH))
+_HASH = 32
+_NO_HASH = bytes(_HASH)
+_HASHED = (0, _HASH)
 _NO_PRINT = Fingerprint(0, 0, 0, 0, 0, 0, 0)
+"""Stands for no print: lstat gives no such one."""
 _hashes = struct.Struct("32s").iter_unpack
 _new: Any = tuple.__new__
 
@@ -42,7 +46,7 @@ UNREADABLE: Final = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError),
     *(struct.error, zstandard.ZstdError),
 )
-"""What `unpack` and its iterator raise for bytes that are no block."""
+"""What `unpack` and `rows_of` raise for bytes that are no block."""
 
 
 class Versions:
@@ -50,46 +54,99 @@ class Versions:
 
     def __init__(self) -> None:
         self._numbers: dict[Version | None, int] = {None: 0}
+        self._fresh: list[Version] = []
 
-    def number(self, version: Version | None, fresh: list[list[Any]]) -> int:
-        """Return the number of `version`; one that is new is added to `fresh` as JSON."""
+    def number(self, version: Version | None) -> int:
+        """Return the number of `version`."""
         number = self._numbers.get(version)
         if number is None:
             assert version is not None
             number = self._numbers[version] = len(self._numbers)
-            fresh.append([version.stamp, version.id])
+            self._fresh.append(version)
         return number
 
+    def take(self) -> list[Version]:
+        """Return the versions that appeared since the last call."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
-def pack(rows: Sequence[Known], versions: Versions) -> bytes:
-    """Return a block with at most `ROWS` rows."""
-    fresh: list[list[Any]] = []
+
+class Columns:
+    """Rows by column: cut and joined without a look at each. `numbers` are as in a block, `rare` in order of rows."""
+
+    def __init__(self) -> None:
+        self.paths: list[bytes] = []
+        self.numbers = [array("q") for _ in range(_COLUMNS)]
+        self.hashes = bytearray()
+        self.rare: dict[int, dict[str, Any]] = {}
+        self._rare_rows: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def add(self, other: Columns, start: int, stop: int) -> None:
+        """Append the rows of another from `start` to `stop`, whose versions are numbered alike."""
+        shift = len(self.paths) - start
+        if other.rare:
+            self.rare |= {index + shift: other.rare[index] for index in other._rare_between(start, stop)}
+        for mine, theirs in zip(self.numbers, other.numbers, strict=True):
+            mine.extend(theirs[start:stop])
+        self.hashes += other.hashes[start * _HASH : stop * _HASH]
+        self.paths += other.paths[start:stop]
+
+    def _rare_between(self, start: int, stop: int) -> list[int]:
+        if len(self._rare_rows) != len(self.rare):
+            self._rare_rows = sorted(self.rare)
+        at = bisect_left(self._rare_rows, start)
+        return self._rare_rows[at : bisect_left(self._rare_rows, stop, at)]
+
+    def renumber(self, found: Sequence[Version | None], versions: Versions) -> None:
+        """Number the versions, until now by their places in `found`, as `versions` does."""
+        column = self.numbers[_VERSION]
+        number = {old: versions.number(found[old]) for old in dict.fromkeys(column)}
+        self.numbers[_VERSION] = array("q", map(number.__getitem__, column))
+        for exception in self.rare.values():
+            if "n" in exception:
+                exception["n"][_VERSION] = versions.number(found[exception["n"][_VERSION]])
+
+
+def columns_of(rows: Sequence[Known], versions: Versions) -> Columns:
+    """Return rows by column."""
+    columns = Columns()
     paths, nodes, found, stood, groups = zip(*rows, strict=True)
     kinds, modes, uids, gids, mtimes, sizes, hashes, targets, devices, xattrs = zip(*nodes, strict=True)
     rare = {
-        index: _exception(nodes[index], stood[index])
-        for index, row in enumerate(zip(stood, hashes, targets, devices, xattrs, strict=True))
-        if row[0] is None or len(row[1]) not in _HASHED or row[1] == _NO_HASH or row[2] or row[3] != (0, 0) or row[4]
+        index: _exception(nodes[index])
+        for index, row in enumerate(zip(hashes, targets, devices, xattrs, strict=True))
+        if len(row[0]) not in _HASHED or row[0] == _NO_HASH or row[1] or row[2] != (0, 0) or row[3]
     }
-    number = {version: versions.number(version, fresh) for version in dict.fromkeys(found)}
-    columns: list[Sequence[int]] = [
+    number = {version: versions.number(version) for version in dict.fromkeys(found)}
+    numbers: list[Sequence[int]] = [
         *(list(map(_CODES.__getitem__, kinds)), modes, uids, gids, mtimes, sizes),
         *(list(map(number.__getitem__, found)), groups),
         *zip(*(item or _NO_PRINT for item in stood), strict=True),
     ]
     try:
-        numbers = list(map(_integers, columns))
+        columns.numbers = [array("q", column) for column in numbers]
     except OverflowError:
-        numbers = list(map(_integers, _without_large(columns, rare)))
-    head = json.dumps({"rows": len(rows), "versions": fresh, "rare": rare}, separators=(",", ":")).encode()
-    parts = [len(head).to_bytes(4, "little"), head, *numbers]
-    parts += [item if len(item) == 32 else _NO_HASH for item in hashes]
-    parts.append(b"\0".join(paths))
+        columns.numbers = [array("q", column) for column in _without_large(numbers, rare)]
+    columns.hashes += b"".join([item if len(item) == _HASH else _NO_HASH for item in hashes])
+    columns.paths, columns.rare = list(paths), rare
+    return columns
+
+
+def pack(columns: Columns, versions: Versions) -> bytes:
+    """Return a block with at most `ROWS` rows, and with the versions that it is the first to need."""
+    fresh = [[version.stamp, version.id] for version in versions.take()]
+    rare = dict(sorted(columns.rare.items()))
+    head = json.dumps({"rows": len(columns), "versions": fresh, "rare": rare}, separators=(",", ":")).encode()
+    numbers = b"".join(map(_bytes, columns.numbers))
+    parts = (len(head).to_bytes(4, "little"), head, numbers, columns.hashes, b"\0".join(columns.paths))
     return zstandard.ZstdCompressor(level=1).compress(b"".join(parts))
 
 
-def unpack(block: bytes, versions: list[Version | None]) -> Iterator[Known]:
-    """Return the rows of a block; `versions` grows by those that first appear in it.
+def unpack(block: bytes, versions: list[Version | None]) -> Columns:
+    """Return the columns of a block; `versions` grows by those that first appear in it.
 
     Raises:
         UNREADABLE: it is none.
@@ -99,15 +156,17 @@ def unpack(block: bytes, versions: list[Version | None]) -> Iterator[Known]:
     head = json.loads(data[4:at])
     count = head["rows"]
     versions.extend(Version(stamp, ident) for stamp, ident in head["versions"])
-    columns: list[Sequence[int]] = []
-    for _ in range(_COLUMNS):
-        columns.append(_column(data[at : at + 8 * count]))
-        at += 8 * count
-    hashes: list[bytes] = list(chain.from_iterable(_hashes(data[at : at + 32 * count])))
-    paths = data[at + 32 * count :].split(b"\0") if count else []
-    if len(paths) != count or len(hashes) != count:
+    columns = Columns()
+    columns.rare = {int(key): exception for key, exception in head["rare"].items()}
+    columns.numbers = [
+        _column(data[at + 8 * count * place : at + 8 * count * (place + 1)]) for place in range(_COLUMNS)
+    ]
+    at += 8 * count * _COLUMNS
+    columns.hashes += data[at : at + _HASH * count]
+    columns.paths = data[at + _HASH * count :].split(b"\0") if count else []
+    if any(len(column) != count for column in columns.numbers) or len(columns.paths) != count:
         raise ValueError("columns differ in length")
-    return _rows(head["rare"], columns, hashes, paths, versions)
+    return columns
 
 
 def read_versions(block: bytes, versions: list[Version | None]) -> None:
@@ -121,19 +180,6 @@ def read_versions(block: bytes, versions: list[Version | None]) -> None:
     versions.extend(Version(stamp, ident) for stamp, ident in head["versions"])
 
 
-def read_start(block: bytes) -> bytes:
-    """Return the first path of a block that has rows.
-
-    Raises:
-        UNREADABLE: it is none.
-    """
-    data = _decompressed(block)
-    at = 4 + int.from_bytes(data[:4], "little")
-    at += (_COLUMNS * 8 + len(_NO_HASH)) * int(json.loads(data[4:at])["rows"])
-    end = data.find(b"\0", at)
-    return data[at:] if end < 0 else data[at:end]
-
-
 def _decompressed(block: bytes) -> bytes:
     """Return what a block holds, taking memory for what is there only, not for what its header claims."""
     parts, left = [], LARGEST
@@ -145,36 +191,35 @@ def _decompressed(block: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _rows(
-    rare: dict[str, dict[str, Any]],
-    columns: list[Sequence[int]],
-    hashes: list[bytes],
-    paths: list[bytes],
-    versions: list[Version | None],
-) -> Iterator[Known]:
-    """Put columns together again. What every row needs is done by `map` and `zip`, which stay in C."""
-    kinds = list(map(_KINDS.__getitem__, columns[0]))
-    prints: list[Fingerprint | None] = list(map(partial(_new, Fingerprint), zip(*columns[8:], strict=True)))
-    hashes = [b"" if item == _NO_HASH else item for item in hashes]
+def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[Known]:
+    """Return the rows, in order. What every row needs is done by `map` and `zip`, which stay in C.
+
+    Raises:
+        UNREADABLE: they cannot be rows.
+    """
+    numbers = columns.numbers
+    kinds = list(map(_KINDS.__getitem__, numbers[0]))
+    prints: list[Fingerprint | None] = list(map(_new, repeat(Fingerprint), zip(*numbers[8:], strict=True)))
+    hashes = [b"" if item == _NO_HASH else item for (item,) in _hashes(columns.hashes)]
     nodes: list[Node] = list(
         map(
-            partial(_new, Node),
-            zip(kinds, *columns[1:6], hashes, repeat(b""), repeat((0, 0)), repeat(()), strict=False),
+            _new,
+            repeat(Node),
+            zip(kinds, *numbers[1:_VERSION], hashes, repeat(b""), repeat((0, 0)), repeat(()), strict=False),
         )
     )
-    found = list(map(versions.__getitem__, columns[6]))
-    groups = list(columns[7])
-    for key, exception in rare.items():
-        index = int(key)
+    found = list(map(versions.__getitem__, numbers[_VERSION]))
+    groups = list(numbers[7])
+    for index, exception in columns.rare.items():
         if "n" in exception:
-            numbers = exception["n"]
-            nodes[index] = _new(Node, (_KINDS[numbers[0]], *numbers[1:6], hashes[index], b"", (0, 0), ()))
-            found[index], groups[index] = versions[numbers[6]], numbers[7]
-            prints[index] = Fingerprint(*numbers[8:])
-        if "absent" in exception:
-            prints[index] = None
+            large = exception["n"]
+            nodes[index] = _new(Node, (_KINDS[large[0]], *large[1:_VERSION], hashes[index], b"", (0, 0), ()))
+            found[index], groups[index] = versions[large[_VERSION]], large[7]
+            prints[index] = Fingerprint(*large[8:])
         nodes[index] = _restored(nodes[index], exception)
-    return map(partial(_new, Known), zip(paths, nodes, found, prints, groups, strict=True))
+    if 0 in numbers[_MODE]:
+        prints = [None if item == _NO_PRINT else item for item in prints]
+    return map(_new, repeat(Known), zip(columns.paths, nodes, found, prints, groups, strict=True))
 
 
 def _without_large(columns: list[Sequence[int]], rare: dict[int, dict[str, Any]]) -> list[Sequence[int]]:
@@ -187,11 +232,9 @@ def _without_large(columns: list[Sequence[int]], rare: dict[int, dict[str, Any]]
     return list(zip(*rows, strict=True))
 
 
-def _exception(node: Node, stood: Fingerprint | None) -> dict[str, Any]:
+def _exception(node: Node) -> dict[str, Any]:
     """What the columns have no place for, as JSON."""
     found: dict[str, Any] = {}
-    if stood is None:
-        found["absent"] = True
     if node.target:
         found["target"] = _text(node.target)
     if node.device != (0, 0):
@@ -213,14 +256,14 @@ def _restored(node: Node, exception: dict[str, Any]) -> Node:
     )
 
 
-def _integers(column: Sequence[int]) -> bytes:
-    values = array("q", column)
+def _bytes(column: array[int]) -> bytes:
     if sys.byteorder == "big":
-        values.byteswap()
-    return values.tobytes()
+        column = array("q", column)
+        column.byteswap()
+    return column.tobytes()
 
 
-def _column(data: bytes) -> Sequence[int]:
+def _column(data: bytes) -> array[int]:
     values = array("q", data)
     if sys.byteorder == "big":
         values.byteswap()

@@ -96,19 +96,21 @@ class Scan:
             raise changed(prefix[:-1]) from None
         except OSError as error:
             raise failed(error, prefix[:-1], "cannot be read") from error
+        if self._is_edge(prefix):
+            rows = [row for row in rows if (self._has if type(row) is Found else self._has_below)(row[0].rstrip(b"/"))]
         rows.sort(key=itemgetter(0))
         return rows
 
     def _read(self, fd: int, prefix: bytes) -> list[_Row]:
         rows: list[_Row] = []
         add, new, home = rows.append, tuple.__new__, self._root.device
-        start, stop = self._start, self._stop
-        edge = (start != b"" and start.startswith(prefix)) or (stop is not None and stop.startswith(prefix))
+        encoding, errors = _ENCODING
+        edge = self._is_edge(prefix)
         with os.scandir(fd) as entries:
             for entry in entries:
-                name = entry.name.encode(*_ENCODING)
+                name = entry.name.encode(encoding, errors)
                 path = prefix + name
-                if edge and not self._has(path) and not (self._leads(path) and entry.is_dir(follow_symlinks=False)):
+                if edge and not self._concerns(path, entry):
                     continue
                 if name[:4] == WHITEOUT and self._left_out(path, name):
                     continue
@@ -133,11 +135,10 @@ class Scan:
                     about.st_ctime_ns,
                 )
                 device = (0, 0)
-                if kind == stat.S_IFDIR:
-                    if not edge or self._leads(path):
-                        add((path + b"/",))
-                    if edge and not self._has(path):
-                        continue
+                if kind == stat.S_IFREG:
+                    pass
+                elif kind == stat.S_IFDIR:
+                    add((path + b"/",))
                 elif kind in (stat.S_IFCHR, stat.S_IFBLK):
                     device = (os.major(about.st_rdev), os.minor(about.st_rdev))
                 elif kind == stat.S_IFSOCK:
@@ -147,11 +148,19 @@ class Scan:
                 add(new(Found, (path, new(Fingerprint, found), about.st_nlink, device)))
         return rows
 
+    def _is_edge(self, prefix: bytes) -> bool:
+        """Say whether start or stop lies in a directory."""
+        start, stop = self._start, self._stop
+        return (start != b"" and start.startswith(prefix)) or (stop is not None and stop.startswith(prefix))
+
+    def _concerns(self, path: bytes, entry: os.DirEntry[str]) -> bool:
+        return self._has(path) or (self._has_below(path) and entry.is_dir(follow_symlinks=False))
+
     def _has(self, path: bytes) -> bool:
         """Say whether a path lies between start and stop."""
         return self._start <= path and (self._stop is None or path < self._stop)
 
-    def _leads(self, path: bytes) -> bool:
+    def _has_below(self, path: bytes) -> bool:
         """Say whether something below a path may."""
         return self._start < path + b"0" and (self._stop is None or path + b"/" < self._stop)
 

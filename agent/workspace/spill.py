@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from types import TracebackType
 from typing import Any
 
 from agent.core.entry import Version
 from agent.core.known import Known, Rows
 from agent.workspace.failure import failed
-from agent.workspace.rows import ROWS, Versions, pack, unpack
+from agent.workspace.rows import ROWS, Columns, Versions, columns_of, pack, rows_of, unpack
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 MOST: int = 1 << 16
@@ -67,10 +67,27 @@ class Spill:
 
     def __iter__(self) -> Iterator[Known]:
         versions = [self.version]
+        for columns in self._columns(versions):
+            yield from rows_of(columns, versions)
+        yield from self._still_here()
+
+    def columns(self, versions: Versions) -> Iterator[Columns]:
+        """Yield the rows by column, in order, their versions numbered by `versions`."""
+        found = [self.version]
+        for columns in self._columns(found):
+            columns.renumber(found, versions)
+            yield columns
+        recent = self._still_here()
+        while rows := list(islice(recent, ROWS)):
+            yield columns_of(rows, versions)
+
+    def _columns(self, versions: list[Version | None]) -> Iterator[Columns]:
         at = 0
         for length in self._lengths:
-            yield from unpack(self._read(length, at), versions)
+            yield unpack(self._read(length, at), versions)
             at += length
+
+    def _still_here(self) -> Iterator[Known]:
         for row in self._recent:
             yield row if row.version else _new(Known, (*row[:2], self.version, *row[3:]))
 
@@ -88,7 +105,7 @@ class Spill:
                 with tempfile.TemporaryFile(dir=self._directory) as file:
                     self._file = os.dup(file.fileno())
             for at in range(0, len(self._recent), ROWS):
-                block = pack(self._recent[at : at + ROWS], self._versions)
+                block = pack(columns_of(self._recent[at : at + ROWS], self._versions), self._versions)
                 self._lengths.append(len(block))
                 while block:
                     block = block[os.write(self._file, block) :]

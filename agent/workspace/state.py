@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -25,11 +24,14 @@ from agent.core.entry import Version
 from agent.core.known import Known
 from agent.core.path import show
 from agent.errors import WorkspaceError
+from agent.workspace.blocks import blocks
 from agent.workspace.durable import Durable
 from agent.workspace.failure import failed
-from agent.workspace.rows import ROWS, UNREADABLE, Versions, pack, read_start, read_versions, unpack
+from agent.workspace.rows import UNREADABLE, Columns, Versions, pack, read_versions, rows_of, unpack
+from agent.workspace.spill import MOST
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""What is written. Format 1 said twice what had not been pulled; an agent that wrote it would take that for gone."""
 _MAGIC = b"instep state "
 _DIGEST = 32
 _TAIL = 4 + 8 + _DIGEST
@@ -64,6 +66,8 @@ class State:
         self._file = file
         self._path = path
         self._begin = 0
+        self._keeps = False
+        self._kept: list[Known] | None = None
         self.header: dict[str, Any] = {}
         self.rows = 0
         self._verify()
@@ -75,7 +79,22 @@ class State:
         self.close()
 
     def __iter__(self) -> Iterator[Known]:
-        return self._from(self._begin, None, (None,))
+        rows = self._rows(self._begin, None, (None,))
+        if self._keeps and self._kept is None:
+            self._kept = list(rows)
+        return rows if self._kept is None else iter(self._kept)
+
+    def keep(self) -> None:
+        """Keep the rows in memory when they are read, if they are few: reading them again costs nothing then."""
+        self._keeps = self.rows <= MOST
+
+    def columns(self, versions: Versions) -> Iterator[Columns]:
+        """Yield the rows by column, in order, their versions numbered by `versions`."""
+        found: list[Version | None] = [None]
+        for columns in self._columns(self._begin, None, found):
+            with self._understood():
+                columns.renumber(found, versions)
+            yield columns
 
     def parts(self, most: int) -> list[Part]:
         """Return the rows in at most this many parts of about equal length.
@@ -86,25 +105,36 @@ class State:
         versions: list[Version | None] = [None]
         blocks = list(self._blocks(self._begin, None))
         firsts = {len(blocks) * number // most for number in range(most)}
-        starts: list[tuple[bytes, int, tuple[Version | None, ...]]] = []
+        starts = []
         for number, (at, length) in enumerate(blocks):
-            block = self._read(length, at + 4)
-            with self._readable():
-                if number in firsts:
-                    starts.append((read_start(block) if number else b"", at, tuple(versions)))
+            block, known = self._read(length, at + 4), tuple(versions)
+            with self._understood():
                 read_versions(block, versions)
+                if number in firsts:
+                    starts.append((unpack(block, []).paths[0] if number else b"", at, known))
         starts = starts or [(b"", self._begin, (None,))]
         ends = [*starts[1:], (None, None, ())]
         return [
-            Part(start, stop, self._from(at, end, known))
+            Part(start, stop, self._rows(at, end, known))
             for (start, at, known), (stop, end, _) in zip(starts, ends, strict=True)
         ]
 
-    def _from(self, at: int, end: int | None, known: tuple[Version | None, ...]) -> Iterator[Known]:
+    def close(self) -> None:
+        """Close the file. Further calls are an error, closing again is not."""
+        self._file.close()
+
+    def _rows(self, at: int, end: int | None, known: Sequence[Version | None]) -> Iterator[Known]:
         versions = list(known)
+        for columns in self._columns(at, end, versions):
+            with self._understood():
+                rows = rows_of(columns, versions)
+            yield from rows
+
+    def _columns(self, at: int, end: int | None, versions: list[Version | None]) -> Iterator[Columns]:
         for place, length in self._blocks(at, end):
-            with self._readable():
-                yield from unpack(self._read(length, place + 4), versions)
+            with self._understood():
+                columns = unpack(self._read(length, place + 4), versions)
+            yield columns
 
     def _blocks(self, at: int, end: int | None) -> Iterator[tuple[int, int]]:
         """Yield where blocks lie, and how long each is."""
@@ -113,23 +143,19 @@ class State:
             at += 4 + length
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
+    def _understood(self) -> Iterator[None]:
         try:
-            # Verified against the checksum already: what is wrong here was written wrong.
             yield
         except UNREADABLE as error:
+            # Verified against the checksum already: what is wrong here was written wrong.
             raise _damaged(self._path, f"has an unreadable block ({type(error).__name__})") from error
-
-    def close(self) -> None:
-        """Close the file. Further calls are an error, closing again is not."""
-        self._file.close()
 
     def _verify(self) -> None:
         self._size = size = os.fstat(self._file.fileno()).st_size
         line = self._file.readline(64)
         if not line.startswith(_MAGIC) or not line.endswith(b"\n") or not line[len(_MAGIC) : -1].isdigit():
             raise _damaged(self._path, "is no state")
-        if int(line[len(_MAGIC) :]) != FORMAT:
+        if not 1 <= int(line[len(_MAGIC) :]) <= FORMAT:
             raise _damaged(self._path, f"has format {int(line[len(_MAGIC) :])}, this agent reads {FORMAT}")
         if size < len(line) + 4 + _TAIL or not self._sums_up(size):
             raise _damaged(self._path, "does not fit its checksum")
@@ -179,7 +205,7 @@ def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Kn
         WorkspaceError: it cannot be written. Then, as when `known` raises, the old state stays.
     """
     name = os.fsencode(path)
-    rows, numbers, source = 0, Versions(), iter(known)
+    rows, versions = 0, Versions()
     with Durable(name) as file:
         digest = sha256()
 
@@ -189,11 +215,11 @@ def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Kn
 
         text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
         put(_MAGIC + b"%d\n" % FORMAT + len(text).to_bytes(4, "little") + text)
-        while block := list(islice(source, ROWS)):
-            packed = pack(block, numbers)
+        for columns in blocks(known, versions):
+            packed = pack(columns, versions)
             put(len(packed).to_bytes(4, "little"))
             put(packed)
-            rows += len(block)
+            rows += len(columns)
         put(bytes(4) + rows.to_bytes(8, "little"))
         file.write(digest.digest())
     return rows

@@ -148,4 +148,4 @@ def digest(data: bytes) -> bytes:
 
 def running() -> list[str]:
     """The threads of writers and readers that are still there."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("frame", "ahead"))]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("frame", "ahead", "toc"))]

@@ -40,13 +40,29 @@ def squashed(path: bytes, node: Node) -> list[SquashEntry]:
     ]
 
 
+def kept_and_claimed(path: bytes, node: Node) -> list[SquashEntry]:
+    kept, group = Kept(path, node, BASE, 512), Kept(path, node, BASE, 512, 3)
+    other = Node(Kind.FILE, 0o600, sha256=b"o" * 32)
+    claims = [Claim(path, of, claim_value(node), stood) for of in (BASE.id, OTHER.id) for stood in (None, OTHER)]
+    claims += [Claim(path, BASE.id, None, OTHER), Claim(path, BASE.id, other, None), Claim(b"z", BASE.id, other, None)]
+    return [entry for claim in claims for entry in (kept, claim, claim, group, claim)]
+
+
 CHANGE = [entry for path in PATHS for node in NODES for entry in entries(path, node)]
 SQUASH = [entry for path in PATHS for node in NODES for entry in squashed(path, node)]
+PAIRS = [entry for path in PATHS for node in NODES for entry in kept_and_claimed(path, node)]
 
 
 def test_every_line_is_read_back_from_a_block() -> None:
     assert parse_block(b"".join(map(format_entry, CHANGE))) == CHANGE
     assert parse_squash_block(b"".join(map(format_squashed, SQUASH))) == SQUASH
+    assert parse_squash_block(b"".join(map(format_squashed, PAIRS))) == PAIRS
+
+
+def test_only_what_is_claimed_is_left_out_where_it_is_not_wanted() -> None:
+    told = parse_squash_block(b"".join(map(format_squashed, PAIRS)), claims=False)
+    assert [entry for entry in told if not isinstance(entry, Claim)] == [e for e in PAIRS if not isinstance(e, Claim)]
+    assert len(told) < len(PAIRS)
 
 
 def told(read: Callable[[], Any]) -> Any:
@@ -72,3 +88,45 @@ def test_a_damaged_line_is_judged_alike(squash: bool) -> None:
         assert alone == among, one
         taken += alone != "refused"
     assert taken > 100  # else nothing was compared but refusals
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"kind":"dir"', b'"kind":"file"'),
+        (b'"kind":"dir","mode":493,"offset":512', b'"kind":"file","mode":493'),
+        (b'"op":"listed"', b'"op":"kept"'),
+        (b'"op":"listed"', b'"op":"write"'),
+        (b',"placed":true', b""),
+        (b',"placed":true', b',"placed":false'),
+        (b'{"by":[', b'{"version":['),
+        (b"}", b',"version":[1,"%s"]}' % (b"a" * 64)),
+        (b"}", b',"sha256":"%s"}' % (b"a" * 64)),
+    ],
+)
+def test_a_listing_that_is_none_is_refused(old: bytes, new: bytes) -> None:
+    line = format_squashed(Listed(b"d/e", Node(Kind.DIR, 0o755), BASE, 512, True))
+    assert parse_squash_block(line) == [Listed(b"d/e", Node(Kind.DIR, 0o755), BASE, 512, True)]
+    assert line.count(old) == 1
+    forged = line.replace(old, new)
+    for one in (forged, forged.replace(b"}", b',"sha256":"%s"}' % (b"a" * 64))):
+        for parse in (parse_squash_block, parse_block):
+            with pytest.raises(IntegrityError):
+                parse(one)
+
+
+def test_a_damaged_claim_is_judged_alike_behind_what_is_kept() -> None:
+    chance = random.Random(7)
+    taken = 0
+    for kept, claim in zip(PAIRS[::5], PAIRS[1::5], strict=True):
+        first, second = format_squashed(kept), format_squashed(claim)
+        for _ in range(12):
+            damaged = bytearray(second[:-1])
+            at = chance.randrange(len(damaged))
+            damaged[at : at + chance.randint(0, 1)] = bytes(chance.choices(b'0123456789"{}[],:-/.abrwdi\xc3', k=1))
+            one = bytes(damaged)
+            alone = told(lambda one=one: parse_squashed(one))  # type: ignore[misc]
+            among = told(lambda first=first, one=one: parse_squash_block(first + one + b"\n")[1])  # type: ignore[misc]
+            assert alone == among, one
+            taken += alone != "refused"
+    assert taken > 100

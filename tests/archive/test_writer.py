@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+import random
 import zlib
 from collections.abc import Iterator
 
@@ -10,13 +12,14 @@ import pytest
 import zstandard
 
 from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
-from agent.archive.frames import FRAME
+from agent.archive.frames import FRAME, FRAME_FULL
 from agent.archive.tar import END
 from agent.archive.untar import read_tar
 from agent.archive.writer import LayerWriter
 from agent.core.digest import digest_of
 from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.item import Linked, Placed, Whiteout
+from agent.core.path import ancestors, parent
 from agent.errors import AgentError, FileChangedError, IntegrityError
 from tests.archive.packing import BASE, TIME, Packed, digest, directory, file, pack, running, sample
 
@@ -140,6 +143,36 @@ def test_frames_are_of_bounded_size_and_begin_at_entries(compression: Compressio
     assert position + packed.layer.toc_length == len(packed.blob)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_full_frame_ends_where_the_fewest_directories_go_on(seed: int) -> None:
+    """The rule of docs/format.md, "Frames", applied to what stands in the tar: a directory lies in few frames."""
+    rng = random.Random(seed)
+    directories = {b""}
+    for name in range(60):
+        above = rng.choice(sorted(directories))
+        directories.add(above + b"%s%c%d" % (b"/" if above else b"", rng.choice(b"-a~"), name))
+    contents = {
+        (above + b"/" if above else b"") + b"f%d" % number: bytes(int(4 ** rng.uniform(0, 11.3)))
+        for above in directories
+        for number in range(rng.choice((0, 2, 9)))
+    }
+    packed = pack([*map(directory, directories - {b""}), *map(file, contents)], contents, (), "none")
+    places = [(entry.offset, entry.path) for entry in packed.written if isinstance(entry, Write | Context)]
+    borders = [
+        (at, 1000 if parent(one) == parent(other) else len({one, *ancestors(one)} & set(ancestors(other))))
+        for (_, one), (at, other) in itertools.pairwise(places)
+    ]
+    end = packed.layer.size - len(END)
+    starts = [0]
+    while end - (start := starts[-1]) > FRAME:
+        near = [(shared, -at) for at, shared in borders if start + FRAME_FULL <= at <= start + FRAME]
+        starts.append(-min(near)[1] if near else start + FRAME)
+    if end + len(END) - start > FRAME:
+        starts.append(end)
+    assert len(starts) > 5
+    assert list(itertools.accumulate((frame.size for frame in packed.layer.frames[:-1]), initial=0)) == starts
+
+
 def test_every_zstd_frame_says_its_size_and_needs_little_memory() -> None:
     packed = pack([file(b"large")], {b"large": noise(10_000_000)})
     position = 0
@@ -177,6 +210,18 @@ def test_error_of_the_reader_comes_through_and_ends_all_threads() -> None:
 
     with pytest.raises(OSError, match="broken disk"):
         list(LayerWriter([file(b"f%d" % number) for number in range(5)], (), contents))
+    assert running() == []
+
+
+def test_error_behind_many_entries_ends_the_thread_that_packs_their_table() -> None:
+    def contents(entry: Write | Context) -> tuple[Node, bytes]:
+        if entry.path == b"f9999":
+            assert any(name.startswith("toc") for name in running())
+            raise OSError(5, "broken disk")
+        return entry.node, b""
+
+    with pytest.raises(OSError, match="broken disk"):
+        list(LayerWriter([file(b"f%d" % number) for number in range(7000, 10000)], (), contents))
     assert running() == []
 
 

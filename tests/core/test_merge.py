@@ -61,6 +61,14 @@ def test_a_directory_has_the_mtime_of_its_newest_listing_and_the_attributes_of_i
     assert rows(base, newer, older)[0] == TreeEntry(b"d", directory(0o700, 7), B, "Lb", 0, None)
 
 
+def test_a_file_between_two_versions_of_a_directory_hides_what_was_below_the_first():
+    base = change("b", 0, "")
+    first = change("f", 1, "b", Write(b"d", directory()), Write(b"d/x", file()))
+    between = change("o", 2, "b", Write(b"d", file("o")))
+    again = change("g", 3, "f", Write(b"d", directory(0o700), first.version))
+    assert rows(base, first, between, again) == [TreeEntry(b"d", directory(0o700), again.version, "Lg")]
+
+
 def test_in_bytes_order_a_sibling_stands_between_a_path_and_what_is_below_it():
     base = change("b", 0, "", Write(b"a", file()), Write(b"a-b", file()), Write(b"a.c", file()))
     below = change("n", 1, "b", Context(b"a", directory()), Write(b"a", directory(), B), Write(b"a/x", file("x")))

@@ -3,6 +3,7 @@
 from agent.core.entry import Kind, Node, TreeEntry
 from agent.core.known import Fingerprint, Known
 from agent.core.plan import plan
+from agent.core.prints import Prints
 from agent.core.select import everything, selection
 from tests.property.disk import in_order, version
 
@@ -39,18 +40,23 @@ def steps(made):
     return {name: paths for name, paths in found.items() if paths}
 
 
+def remembered(made):
+    """The rows with what is known of the directories among them."""
+    return list(Prints(len(made.rows), made.prints).over(made.rows))
+
+
 def test_a_tree_that_stands_needs_nothing():
     made = plan([known(b"d", DIR), known(b"d/f")], [entry(b"d", DIR), entry(b"d/f")], everything)
     assert steps(made) == {}
     assert made.changes_nothing
-    assert [row.print is not None for row in made.rows] == [True, True]
+    assert [row.print is not None for row in remembered(made)] == [True, True]
 
 
 def test_an_empty_directory_gets_everything_parents_first():
     tree = [entry(b"d", DIR), entry(b"d/e", DIR), entry(b"d/e/f"), entry(b"d/l", node(Kind.LINK, target=b"x"))]
     made = plan([], tree, everything)
     assert steps(made) == {"directories": [b"d", b"d/e"], "fetch": [b"d/e/f"], "make": [b"d/l"]}
-    assert [row.print for row in made.rows] == [None] * 4
+    assert [row.print for row in remembered(made)] == [None] * 4
 
 
 def test_contents_are_fetched_by_layer_in_order_of_their_place():
@@ -108,7 +114,7 @@ def test_another_content_is_fetched_and_another_link_made():
 def test_a_version_alone_moves_nothing_of_a_directory():
     made = plan([known(b"d", DIR, V1)], [entry(b"d", DIR, V2)], everything)
     assert made.changes_nothing
-    (row,) = made.rows
+    (row,) = remembered(made)
     assert (row.version, row.print is None) == (V2, False)
 
 
@@ -188,7 +194,20 @@ def test_what_is_no_longer_selected_is_removed():
     tree = [entry(b"a"), entry(b"d", DIR), entry(b"d/f")]
     made = plan(rows, tree, selection([b"a"]))
     assert steps(made) == {"remove": [b"d/f", b"d"]}
-    assert [(row.path, row.print is not None) for row in made.rows] == [(b"a", True), (b"d", False), (b"d/f", False)]
+    assert [(row.path, row.print is not None) for row in remembered(made)] == [
+        (b"a", True),
+        (b"d", False),
+        (b"d/f", False),
+    ]
+
+
+def test_a_directory_above_what_is_selected_stays_and_one_that_is_not_goes():
+    rows = [known(b"d", DIR), known(b"d/e", DIR), known(b"d/e/f"), known(b"d/g", DIR), known(b"d/g/h")]
+    tree = [entry(row.path, row.node) for row in rows]
+    made = plan(rows, tree, selection([b"d/e/*"]))
+    assert steps(made) == {"remove": [b"d/g/h", b"d/g"], "directories": [b"d"]}
+    assert made.left == 2
+    assert [row.path for row in remembered(made) if row.print is not None] == [b"d", b"d/e", b"d/e/f"]
 
 
 def test_what_was_not_pulled_is_fetched_when_selected_and_never_removed():

@@ -13,7 +13,7 @@ def known(path: bytes) -> Known:
 
 
 def test_a_row_has_what_was_put_last_for_it_and_else_what_it_had() -> None:
-    prints = Prints(5)
+    prints = Prints(5, {})
     new = Fingerprint(11, 12, 13, 14, 15, -16, 17)
     large = Fingerprint(1 << 80, 12, 13, 14, 15, 16, 17)
     prints.put(0, new)
@@ -26,6 +26,6 @@ def test_a_row_has_what_was_put_last_for_it_and_else_what_it_had() -> None:
 
 
 def test_all_else_of_a_row_stays() -> None:
-    prints = Prints(1)
+    prints = Prints(1, {})
     prints.put(0, KEPT)
     assert list(prints.over([known(b"a")])) == [known(b"a")._replace(print=KEPT)]

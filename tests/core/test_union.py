@@ -1,6 +1,7 @@
 import pytest
 
 from agent.core.image import DEFAULT_PLATFORM
+from agent.core.squash_record import SquashRecord
 from agent.core.union import Union, unite
 from tests.core.made import base_layer, digest, fixup_layer, image_of, layer_of, record_of
 
@@ -95,6 +96,49 @@ def test_the_past_of_a_change_is_a_union_of_its_own():
     assert past.newest_stamp == 7
     assert united.newest_stamp == 7
     assert united.past([]).ids == set()
+
+
+def squash_of(*layers, number=50):
+    covers = tuple(sorted((layer.record for layer in layers), key=lambda record: record.id))
+    record = SquashRecord("main", covers, (), digest(1000 + number), f"{number:064x}", plain=True)
+    return layers[-1]._replace(kind="squash", record=None, squash=record, encoding=layers[-1].encoding)
+
+
+def test_what_was_made_since_is_told_apart_where_all_of_it_was_made_on_top():
+    one, two, three, four = chain(4, base=BASE)
+    stack = base_layer(1, BASE)
+    older = unite([image_of(stack, one, two)])
+    newer = unite([image_of(stack, one, two, three, four)])
+    rest = newer.beyond(older)
+    assert (rest.ids, rest.bases) == (ids(three, four), {})
+    assert newer.beyond(newer).ids == set()
+    assert unite([image_of(one, two)]).beyond(Union()).ids == ids(one, two)
+    assert older.beyond(newer) is None
+    side = layer_of(8, (two.record.id,), lane="b", base=BASE)
+    assert unite([image_of(stack, one, two, three, side)]).beyond(older).ids == ids(three, side)
+
+
+def test_what_was_made_beside_it_or_out_of_several_cannot_be_told_apart():
+    one, two, three = chain(3, base=BASE)
+    stack = base_layer(1, BASE)
+    older = unite([image_of(stack, one, two)])
+    side = layer_of(8, (one.record.id,), lane="b", base=BASE)
+    join = layer_of(9, (side.record.id, two.record.id), lane="b", base=BASE)
+    assert unite([image_of(stack, one, two, three, side)]).beyond(older) is None
+    assert unite([image_of(stack, one, two, side, join)]).beyond(older) is None
+    several = unite([image_of(stack, one, two, side)])
+    assert unite([image_of(stack, one, two, side, join)]).beyond(several) is None
+    other = image_of(base_layer(2, digest(8)), layer_of(7, (digest(8),), lane="c", base=digest(8)))
+    assert unite([image_of(stack, one, two, three), other]).beyond(older) is None
+    assert unite([image_of(stack, one, two, three), image_of(base_layer(2, digest(8)))]).beyond(older) is None
+
+
+def test_a_squash_of_older_and_newer_changes_cannot_be_told_apart():
+    one, two, three, four = chain(4)
+    older = unite([image_of(one, two)])
+    assert unite([image_of(squash_of(one, two), three)]).beyond(older).ids == ids(three)
+    assert unite([image_of(one, two, squash_of(three, four))]).beyond(older).ids == ids(three, four)
+    assert unite([image_of(one, squash_of(two, three), four)]).beyond(older) is None
 
 
 def test_an_attempt_starts_without_earlier_attempts_and_what_was_built_on_them():

@@ -31,7 +31,7 @@ os.setresgid(uid, uid, uid)
 os.setresuid(uid, uid, uid)
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 from agent.__main__ import main
-sys.exit(main())
+main()
 """
 
 

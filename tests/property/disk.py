@@ -16,6 +16,7 @@ from agent.core.entry import Context, Kind, Node, TreeEntry, Version, Write
 from agent.core.known import Fingerprint, Found, Known
 from agent.core.path import ancestors, parent
 from agent.core.plan import plan
+from agent.core.prints import Prints
 from agent.core.remember import remembered
 from agent.core.select import everything
 from agent.core.sift import Sifted, sift
@@ -277,7 +278,7 @@ def pull(disk, known, tree, contents, selected=everything):
     """Make the disk the tree by the steps of a plan; return what is remembered."""
     steps = plan(known, tree, selected)
     prints = _take(disk, steps, contents)
-    return [row._replace(print=prints.get(row.path, row.print)) for row in steps.rows]
+    return list(Prints(len(steps.rows), {**steps.prints, **prints}).over(steps.rows))
 
 
 def _take(disk, steps, contents):

@@ -1,15 +1,19 @@
 """The laws of merging, on larger random histories: many paths, lanes and attempts, sparse writers, squashes."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.core.ancestry import Ancestry
+from agent.core.change import Ancestor, Claim, Squash
 from agent.core.entry import Kind
+from agent.core.known import Known
 from agent.core.merge import merge
 from agent.core.path import parent
+from agent.core.stand_in import STATE, Rows
 from tests.property.histories import (
     History,
     check_layers,
@@ -21,7 +25,7 @@ from tests.property.histories import (
     same,
 )
 from tests.property.reference_merge import Reference
-from tests.property.writer import directory, file, link, plain
+from tests.property.writer import ON_DISK, directory, file, link, plain
 
 EXAMPLES = 2000 if os.environ.get("INSTEP_EVERY_HISTORY") else 60
 pytestmark = pytest.mark.timeout(3600 if EXAMPLES > 1000 else 120)
@@ -144,6 +148,57 @@ def test_squashes_change_nothing(value, data):
         check_layers(one)
         again = packed(one, ancestry.records, "joined")
         assert same(merge([], [again])) == same(merge(history.changes))
+
+
+@LAWS
+@given(histories, st.integers(0, 4), st.data())
+def test_a_tree_stands_in_for_all_changes_that_every_other_was_made_on(value, below, data):
+    base, steps = value
+    below = min(below, len(steps))
+    on_one_another = [([number], what, None, ()) for number, (_, what, _, _) in enumerate(steps[:below])]
+    on_these = [
+        ([below, *(max(below, one % (number + 1)) for one in seen)], what, lane, ())
+        for number, (seen, what, lane, _) in enumerate(steps[below:], below)
+    ]
+    history = _history((base, on_one_another + on_these))
+    older, newer = history.changes[: below + 1], history.changes[below + 1 :]
+    tree = list(merge(older).tree())
+    stands = _standing(older, tree)
+    whole = merge(history.changes)
+    for squashes in ([], _one_squash(data, whole, newer)):
+        one = merge(newer, [*squashes, stands])
+        assert same(one) == same(whole)
+        # Not only what is the tree: a pull restores what was said last of a directory's mtime, too.
+        assert [row[:3] for row in one.tree()] == [row[:3] for row in whole.tree()]
+        for row in one.tree():
+            if row.layer == STATE:
+                assert tree[row.offset].node.sha256 == row.node.sha256
+            else:
+                assert row[:5] in {there[:5] for there in whole.tree()} or squashes
+
+
+def _standing(changes, tree):
+    """What is remembered of a disk that is `tree`, as a squash."""
+    rows = [Known(*row[:3], ON_DISK, 0 if row.group is None else row.group + 1) for row in tree]
+    records = tuple(Ancestor(c.id, c.stamp, c.parents) for c in changes)
+    return Squash(STATE, frozenset(c.id for c in changes), frozenset(), records, Rows(rows, True), STATE)
+
+
+def _one_squash(data, whole, changes):
+    free = [change.id for change in changes if change.attempt is None and change.id not in whole.superseded]
+    if not free or any(change.attempt is not None for change in changes):
+        return []
+    return [packed(whole, data.draw(st.sets(st.sampled_from(free), min_size=1), label="covers"))]
+
+
+@LAWS
+@given(histories)
+def test_the_tree_needs_no_claims(value):
+    history = _history(value, attempts=False)
+    taken = packed(merge(history.changes), [change.id for change in history.changes[1:]] or [history.changes[0].id])
+    rest = [change for change in history.changes if change.id not in taken.covers]
+    silent = replace(taken, entries=[entry for entry in taken.entries if type(entry) is not Claim])
+    assert list(merge(rest, [silent]).tree()) == list(merge(rest, [taken]).tree())
 
 
 @LAWS

@@ -8,6 +8,7 @@ from agent.core.entry import Kind, Node
 from agent.core.known import Known
 from agent.core.path import ancestors
 from agent.core.plan import plan
+from agent.core.prints import Prints
 from agent.core.select import everything, selection
 from agent.core.sift import join, kind_of
 from tests.property.disk import Disk, after_push, look, pull, tree_of, version
@@ -96,7 +97,7 @@ def test_what_is_the_tree_already_needs_no_step(history, selected):
     steps = plan(known, trees[-1], selected)
     assert steps.changes_nothing
     assert steps.left == sum(row.print is None for row in known)
-    assert list(steps.rows) == known
+    assert list(Prints(len(steps.rows), steps.prints).over(steps.rows)) == known
 
 
 @laws

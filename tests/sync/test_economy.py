@@ -57,6 +57,17 @@ def pulled(workspaces: Workspaces) -> Workspaces:
     return workspaces
 
 
+def test_a_pull_of_nothing_opens_what_the_last_one_wrote_only_once(pulled: Workspaces, opened: list[str]) -> None:
+    pulled.pull("c")
+    let_the_clock_tick()
+    del opened[:]
+    pulled.pull("c")
+    assert len(set(opened)) >= FILES
+    del opened[:]
+    pulled.pull("c")
+    assert opened == []
+
+
 def test_a_push_opens_only_what_changed(pulled: Workspaces, opened: list[str]) -> None:
     write(pulled.at("b"), b"d2/file-2", b"changed")
     write(pulled.at("b"), b"d2/file-new", b"new")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.core.known import Found, Known
 from agent.core.sift import Sifted
 from agent.workspace.look import Look, dump, load
-from tests.workspace.test_state import KNOWN, NAMES, NUMBERS, PRINTS
+from tests.workspace.any_rows import KNOWN, NAMES, NUMBERS, PRINTS
 
 FOUND = st.builds(
     Found, NAMES, PRINTS.filter(bool), st.integers(1, 9), st.just((0, 0)) | st.tuples(st.integers(0), st.integers(0))

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from agent.core.entry import Kind, Node, Version
 from agent.core.known import Fingerprint, Known
 from agent.errors import WorkspaceError
-from agent.workspace.rows import ROWS
+from agent.workspace.rows import ROWS, Columns, pack
 from agent.workspace.state import FORMAT, StateDamagedError, read_state, write_state
+from tests.workspace.any_rows import KNOWN
 
 PRINT = Fingerprint(1, 2, 0o100644, 3, 4, 5, 6)
 VERSION = Version(7, "a" * 64)
@@ -27,24 +28,6 @@ def row(number: int) -> Known:
     return Known(b"%07d" % number, NODE, VERSION, PRINT)
 
 
-NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-(1 << 200), 1 << 200) | st.integers(0, 5)
-NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name)
-NODES = st.builds(
-    Node,
-    kind=st.sampled_from(Kind),
-    mode=NUMBERS,
-    uid=NUMBERS,
-    gid=NUMBERS,
-    mtime=NUMBERS,
-    size=NUMBERS,
-    sha256=st.sampled_from([b"", bytes(32), b"\xff" * 32, b"short"]),
-    target=st.binary(max_size=8),
-    device=st.just((0, 0)) | st.tuples(NUMBERS, NUMBERS),
-    xattrs=st.just(()) | st.lists(st.tuples(NAMES, st.binary(max_size=8)), max_size=2).map(tuple),
-)
-VERSIONS = st.none() | st.builds(Version, NUMBERS, st.sampled_from(["a" * 64, "sha256:" + "b" * 64]))
-PRINTS = st.none() | st.builds(Fingerprint, *[NUMBERS] * 7)
-KNOWN = st.builds(Known, NAMES, NODES, VERSIONS, PRINTS, NUMBERS)
 HEADERS = st.dictionaries(
     st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none() | st.lists(st.integers())
 )
@@ -81,6 +64,22 @@ def test_a_hundred_thousand_rows_take_little_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("most", [10, 9])
+def test_few_rows_are_unpacked_once_if_they_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("agent.workspace.state.MOST", most)
+    rows = list(map(row, range(10)))
+    write_state(str(tmp_path / "state"), {}, rows)
+    with read_state(str(tmp_path / "state")) or pytest.fail("missing") as state:
+        first, again = next(iter(state)), next(iter(state))
+        assert first is not again
+        state.keep()
+        first, again = next(iter(state)), next(iter(state))
+        assert (first is again) is (most == 10)
+        assert list(state) == list(state) == rows
 
 
 def test_no_state_is_none(tmp_path: Path) -> None:
@@ -124,6 +123,23 @@ def test_a_newer_format_is_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(StateDamagedError, match=f"has format {FORMAT + 1}") as caught:
         read_state(os.fsencode(path))
     assert caught.value.exit_code == 40
+
+
+def test_what_format_1_says_of_paths_that_were_not_pulled_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    known = [row(1), row(2)._replace(print=None)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.workspace.state.FORMAT", 1)
+        patch.setattr("agent.workspace.state.pack", lambda columns, versions: pack(absent(columns), versions))
+        write_state(os.fsencode(path), {}, known)
+    assert path.read_bytes().startswith(b"instep state 1\n")
+    with read_state(os.fsencode(path)) or pytest.fail("missing") as state:
+        assert list(state) == known
+
+
+def absent(columns: Columns) -> Columns:
+    columns.rare = {1: {"absent": True}}
+    return columns
 
 
 def test_rows_stay_readable_while_the_file_is_replaced(tmp_path: Path) -> None:
@@ -213,7 +229,7 @@ def test_parts_hold_all_rows_between_their_ends(
     versions = [None, *(Version(number, f"{number:064x}") for number in range(5))]
     known = [row(number)._replace(version=versions[number * number % 6]) for number in range(count)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent.workspace.state.ROWS", block)
+        patch.setattr("agent.workspace.blocks.ROWS", block)
         write_state(path, {}, known)
     state = read_state(path)
     assert state is not None
