@@ -64,7 +64,7 @@ def damage(memory: MemoryWorkspaces, how: str) -> None:
             "short": data[: len(data) // 2],
             "flipped": data[:200] + bytes([data[200] ^ 1]) + data[201:],
             "something else": noise(3000),
-            "newer format": data.replace(b"instep state 1\n", b"instep state 2\n", 1),
+            "newer format": data.replace(b"instep state 2\n", b"instep state 3\n", 1),
         }[how]
     )
 
