@@ -31,6 +31,8 @@ class Spill:
         WorkspaceError: there is no room for it, or it cannot be read.
     """
 
+    _file = -1  # so that it can be closed even where a signal came before it was made
+
     def __init__(self, directory: str, most: int = MOST) -> None:
         self.version: Version | None = None
         self._directory = directory
@@ -39,7 +41,6 @@ class Spill:
         self._count = 0
         self._lengths: list[int] = []
         self._versions = Versions()
-        self._file = -1
 
     def __enter__(self) -> Spill:
         return self
