@@ -292,12 +292,16 @@ def test_the_system_itself_refuses_calls_of_a_real_process(
         pytest.skip("needs the right to trace processes")
     places = [number for number, line in enumerate(trace, 1) if os.fspath(place) in line]
     struck = 0
-    for number, at in enumerate(places if SOAK else [chance.choice(places)], 1):
+    for number, at in enumerate(places if SOAK else chance.sample(places, min(5, len(places))), 1):
+        if struck and not SOAK:
+            break
         change(top, number)
         before, new = workspaces.ids(), snapshot(top)
         done, trace = traced(workspaces, call, f"error={code}:when={at}")
-        struck += any("(INJECTED)" in line for line in trace)
-        assert done.returncode in {0, *TOLD}, done.stderr
+        # A push calls more or less often than the one before: what is struck may be a module that it imports.
+        here = any("(INJECTED)" in line and os.fspath(place) in line for line in trace)
+        struck += here
+        assert done.returncode in {0, *TOLD} or not here, done.stderr
         assert b"Traceback" not in done.stderr
         ids = workspaces.ids()
         assert ids[:-1] == before or (done.returncode and ids == before)
