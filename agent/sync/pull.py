@@ -26,7 +26,7 @@ from agent.sync.memory import Memory
 from agent.sync.options import PullOptions
 from agent.sync.report import PullReport, conflict_reports
 from agent.sync.site import Site
-from agent.sync.survey import Survey, is_empty, survey
+from agent.sync.survey import Survey, Surveying, is_empty, survey
 from agent.sync.target import Seen, Target, resolve
 from agent.workspace.spill import Spill
 
@@ -59,6 +59,8 @@ def pull(site: Site, options: PullOptions) -> PullReport:
     """
     with open_directory(site, create=True) as directory, ExitStack() as kept:
         target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep, site.limits)
+        early = kept.enter_context(ExitStack())
+        begun = _begun(site, directory, options, early)
         seen = target.look(options.after)
         _warn_of_foreign(site, target, seen)
         goal = _goal(site, target, seen, options)
@@ -70,8 +72,11 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         keep = options.keep and memory is None
         is_same = memory is not None and _same(memory, target, goal, options)
         if not is_same:
+            # The target may have taken its time to answer: what may be overwritten is looked at after that.
+            early.close()
+            begun = None
             directory.keep_rows()
-        known, look = (_beside_others(site, directory), None) if keep else _trusted(site, directory, options)
+        known, look = (_beside_others(site, directory), None) if keep else _trusted(site, directory, options, begun)
         if memory and look and is_same:
             return _unchanged(target, goal, directory, memory, seen, look)
         # What merges, fetches and writes files, none of which a pull of nothing does.
@@ -199,7 +204,17 @@ def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
         )
 
 
-def _trusted(site: Site, directory: Directory, options: PullOptions) -> tuple[Iterable[Known] | None, Survey | None]:
+def _begun(site: Site, directory: Directory, options: PullOptions, early: ExitStack) -> Surveying | None:
+    """Have others look at a directory of ours while the target is asked, which mostly has nothing new."""
+    memory = directory.memory
+    if memory is None or memory.root != directory.root.identity or directory.is_pulling or options.force:
+        return None
+    return early.enter_context(Surveying(site, directory.root, memory.known, memory.clean_before))
+
+
+def _trusted(
+    site: Site, directory: Directory, options: PullOptions, begun: Surveying | None
+) -> tuple[Iterable[Known] | None, Survey | None]:
     """Return what is on the disk as far as it is known; None if it must be compared with the tree itself.
 
     And the look at it that found it to be what is remembered, if it was.
@@ -222,7 +237,7 @@ def _trusted(site: Site, directory: Directory, options: PullOptions) -> tuple[It
             remedy="name an empty directory, or give this one up with --force",
         )
     directory.check_identity()
-    look = survey(site, directory.root, memory.known, memory.clean_before)
+    look = begun.finish() if begun else survey(site, directory.root, memory.known, memory.clean_before)
     if look.entries:
         raise _local_changes(site, [entry.path for entry in look.entries])
     return memory.known, look

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable
 from functools import partial
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from agent.core.diff import Entries, diff, recorded
@@ -72,26 +73,50 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
         WorkspaceError: something cannot be read, or has a name that no layer can hold.
         FileChangedError: something changed while it was read.
     """
-    privileged, began = may_chown(), site.clock()
-    site.progress.stage("scan")
-    processes = 1 if below else processors()
-    parts = known.parts(processes * PARTS) if isinstance(known, State) and processes > 1 else [Part(b"", None, known)]
-    tasks = [partial(_look, site, root, part, clean_before, below, privileged=privileged) for part in parts]
-    with Shared(tasks, dump, partial(load, directory=site.state), site.state, processes) as shared:
-        looks = shared.results()
-    sifted, fresh = united(look.sifted for look in looks), Joined([look.fresh for look in looks])
-    for path, why in (warning for look in looks for warning in look.warnings):
-        site.progress.notice(f"{show(path)}: {why}")
-    site.progress.advance(sifted.total)
-    nodes = {row.path: row.node for row in fresh if row.path in sifted.replaced} if sifted.replaced else {}
-    digests: dict[int, bytes] = {}
-    for old, found in sifted.suspects:
-        nodes[old.path] = recorded(old, found.print, _suspect(root, old, found, digests), privileged=privileged)
-    entries = diff(sifted, fresh, nodes)
-    # A clock that was set back meanwhile says nothing of how old is what the scan found.
-    clean_before = began - root.tick() if site.clock() >= began else 0
-    leftovers = [path for look in looks for path in look.leftovers]
-    return Survey(sifted, nodes, entries, sum(look.size for look in looks), clean_before, leftovers, privileged)
+    with Surveying(site, root, known, clean_before, below) as begun:
+        return begun.finish()
+
+
+class Surveying:
+    """A survey that other processes have begun, if there are processors for them; leaving the context gives it up."""
+
+    def __init__(self, site: Site, root: Root, known: Iterable[Known], clean_before: int, below: bytes = b"") -> None:
+        self._site = site
+        self._root = root
+        self._began = site.clock()
+        self._privileged = may_chown()
+        processes = 1 if below else processors()
+        parts = [Part(b"", None, known)]
+        if isinstance(known, State) and processes > 1:
+            parts = known.parts(processes * PARTS)
+        tasks = [partial(_look, site, root, part, clean_before, below, privileged=self._privileged) for part in parts]
+        self._shared = Shared(tasks, dump, partial(load, directory=site.state), site.state, processes)
+
+    def __enter__(self) -> Surveying:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._shared.close()
+
+    def finish(self) -> Survey:
+        """Help with what is left, and say what was found; raises as `survey`."""
+        site, privileged = self._site, self._privileged
+        site.progress.stage("scan")
+        looks = self._shared.results()
+        sifted, fresh = united(look.sifted for look in looks), Joined([look.fresh for look in looks])
+        for path, why in (warning for look in looks for warning in look.warnings):
+            site.progress.notice(f"{show(path)}: {why}")
+        site.progress.advance(sifted.total)
+        nodes = {row.path: row.node for row in fresh if row.path in sifted.replaced} if sifted.replaced else {}
+        digests: dict[int, bytes] = {}
+        for old, found in sifted.suspects:
+            seen = _suspect(self._root, old, found, digests)
+            nodes[old.path] = recorded(old, found.print, seen, privileged=privileged)
+        entries = diff(sifted, fresh, nodes)
+        # A clock that was set back meanwhile says nothing of how old is what the scan found.
+        clean_before = self._began - self._root.tick() if site.clock() >= self._began else 0
+        leftovers = [path for look in looks for path in look.leftovers]
+        return Survey(sifted, nodes, entries, sum(look.size for look in looks), clean_before, leftovers, privileged)
 
 
 def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool) -> Look:
