@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
+import time
 from functools import partial
 
 import pytest
 
 from agent.core.tags import pointer_tag
 from agent.errors import DivergedError, IntegrityError, UsageError
+from agent.sync import survey
 from agent.workspace.spill import Spill
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
@@ -301,6 +303,49 @@ def test_local_changes_are_named_and_only_force_discards_them(memory: MemoryWork
     memory.pull("b", force=True)
     assert unlike(snapshot(top), snapshot(memory.at("b"))) == {}
     assert memory.changed("b") == []
+
+
+def test_what_changes_while_the_target_is_asked_is_not_overwritten(
+    memory: MemoryWorkspaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        write(memory.at("a"), b"f%d" % number, b"%d" % number)
+    memory.push("a")
+    memory.pull("b")
+    write(memory.at("a"), b"f0", b"a's")
+    memory.push("a")
+    ask = memory.store.get_manifest
+
+    def slow(reference: str) -> object:
+        time.sleep(0.1)  # enough for whoever looks at so few files meanwhile
+        write(memory.at("b"), b"f0", b"mine")
+        return ask(reference)
+
+    monkeypatch.setattr(memory.store, "get_manifest", slow)
+    with pytest.raises(DivergedError, match="local changes"):
+        memory.pull("b")
+    assert content(memory, "b", "f0") == b"mine"
+
+
+def test_others_look_at_a_directory_that_is_up_to_date_while_the_target_is_asked(
+    memory: MemoryWorkspaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        write(memory.at("a"), b"f%d" % number, b"%d" % number)
+    memory.push("a")
+    memory.pull("b")
+    looked = []
+    monkeypatch.setattr(
+        "agent.sync.survey._look",
+        lambda *args, real=survey._look, **named: (looked.append(args), real(*args, **named))[1],
+    )
+    ask = memory.store.get_manifest
+    monkeypatch.setattr(memory.store, "get_manifest", lambda reference: (time.sleep(0.2), ask(reference))[1])
+    assert memory.pull("b").written == 0
+    assert looked == []
+    write(memory.at("b"), b"f0", b"mine")
+    with pytest.raises(DivergedError, match="local changes"):
+        memory.pull("b")
 
 
 def test_a_directory_that_someone_emptied_is_filled_again(memory: MemoryWorkspaces) -> None:
