@@ -2,10 +2,11 @@
 
 from hypothesis import strategies as st
 
+from agent.core.conflict_record import NO_CONFLICTS
 from agent.core.digest import Digest
 from agent.core.image import Encoding, Image, Layer
 from agent.core.manifest import PREFIX
-from agent.core.record import Record
+from agent.core.record import FORMAT, Record
 
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 
@@ -54,6 +55,8 @@ images = st.builds(
     dropped=st.lists(records, max_size=2).map(tuple),
     platform=st.sampled_from((("linux", "amd64", ""), ("linux", "arm64", "v8"), ("linux", "riscv64", ""))),
     annotations=pairs.filter(lambda chosen: not any(key.startswith(PREFIX) for key, _ in chosen)),
+    format=st.just(FORMAT),
+    conflicts=st.just(NO_CONFLICTS),
 )
 
 json_values = st.recursive(
