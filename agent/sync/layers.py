@@ -19,7 +19,7 @@ from agent.archive.whole import read_whole
 from agent.core.change import Ancestor, Change, Squash
 from agent.core.derive import derive
 from agent.core.digest import Digest
-from agent.core.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
+from agent.core.entry import UNPULLED, Context, Kind, Node, TocEntry, TreeEntry, Write
 from agent.core.flatten import base_change, flatten_below
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
@@ -144,6 +144,9 @@ class Layers:
         self._tables.read(read.order)
         changes = self.changes(read)
         is_agreed = agreed(union, changes, [*self.squashes(read), *known])
+        if known and not is_agreed and _has_unpulled(changes):
+            # It settles nothing, not even what lies in its own past: that must be looked up.
+            return self._merged(union, union)
         # Where nobody disagrees nobody asks what was claimed.
         return merge(changes, [*self.squashes(read, claims=not is_agreed), *known], agreed=is_agreed)
 
@@ -346,6 +349,11 @@ class Layers:
     def _chunks(self, store: Store, layer: Layer) -> Iterable[bytes]:
         blob = self._prefetched(layer.digest)
         return store.read_blob(layer.digest) if blob is None else (blob,)
+
+
+def _has_unpulled(changes: Iterable[Change]) -> bool:
+    """Say whether a sparse writer wrote what it had not pulled."""
+    return any(type(entry) is Write and entry.seen == UNPULLED for change in changes for entry in change.entries)
 
 
 def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable[bytes]) -> Fetched:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import BinaryIO, Final, Generic, NoReturn, TypeVar
 
+_PR_SET_PDEATHSIG: Final = 1
 MOST: Final = 4
 """Processes that share the work, at most: what they wait for is the file system."""
 
@@ -112,24 +113,32 @@ class _Other:
             with os.fdopen(say, "wb", 0) as saying:
                 # A signal that this process answers with an exception must not have its copy end as if it were it.
                 mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+                parent = os.getpid()
                 try:
                     self._pid = os.fork()
                     if not self._pid:
-                        self._serve(serve, saying, mask)
+                        self._serve(serve, saying, mask, parent)
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._opened = opened.pop_all()
 
     def _serve(
-        self, serve: Callable[[Callable[[int, bytes], None]], None], saying: BinaryIO, mask: set[signal.Signals | int]
+        self,
+        serve: Callable[[Callable[[int, bytes], None]], None],
+        saying: BinaryIO,
+        mask: set[signal.Signals | int],
+        parent: int,
     ) -> NoReturn:
         try:
+            _end_with(parent)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all: the other ends this one
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
             def put(number: int, data: bytes) -> None:
+                if os.getppid() != parent:
+                    os._exit(0)
                 self._file.write(data)
                 self._file.flush()
                 saying.write(_RESULT.pack(number, len(data)))
@@ -156,3 +165,13 @@ class _Other:
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         self._opened.close()
+
+
+def _end_with(parent: int) -> None:
+    """Have the system kill this process when its parent dies: it has the parent's locks, which others wait for."""
+    with suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)

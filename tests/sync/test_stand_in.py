@@ -187,3 +187,18 @@ def test_what_was_made_beside_the_disks_changes_is_merged_with_all_of_them(memor
     assert [conflict.path for conflict in memory.pull("b").conflicts] == ["d1/file-4"]
     memory.pull("a")
     check(memory, "b", "c")
+
+
+def test_what_a_sparse_writer_wrote_unpulled_is_disputed_with_what_lies_on_the_disk(memory: MemoryWorkspaces) -> None:
+    one_change(memory)
+    for name in "bd":
+        memory.pull(name)
+    memory.pull("c", paths=(b"d0",))
+    os.mkdir(memory.at("c") + b"/d1")
+    write(memory.at("c"), b"d1/file-4", b"unpulled")
+    memory.push("c")
+    write(memory.at("d"), b"beside", b"d")
+    memory.push("d")
+    assert [conflict.path for conflict in memory.pull("b").conflicts] == ["d1/file-4"]
+    memory.pull("a")
+    check(memory, "b")

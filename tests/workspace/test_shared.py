@@ -149,3 +149,21 @@ def test_a_process_with_threads_works_alone(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("threading.active_count", lambda: 1)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)))
     assert processors() == 4
+
+
+def test_whoever_is_killed_leaves_nobody_behind_with_his_locks(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            with Shared([lambda: time.sleep(60)] * 3, lambda _: b"", len, str(tmp_path), 3):
+                time.sleep(0.3)
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    os.close(write)
+    os.waitpid(pid, 0)
+    began = time.monotonic()
+    assert os.read(read, 1) == b""  # the others have it open as long as they are there
+    os.close(read)
+    assert time.monotonic() - began < 5
