@@ -30,6 +30,14 @@ def history(memory: MemoryWorkspaces, *contents: bytes) -> list[str]:
     return ids
 
 
+def nine_files(memory: MemoryWorkspaces) -> None:
+    """Push nine files from `a`, and pull them into `b`."""
+    for number in range(9):
+        write(memory.at("a"), b"f%d" % number, b"%d" % number)
+    memory.push("a")
+    memory.pull("b")
+
+
 def content(memory: MemoryWorkspaces, name: str, path: str = "f") -> bytes | None:
     found = on_disk(memory.at(name)).get(path)
     return found[2] if found else None
@@ -308,10 +316,7 @@ def test_local_changes_are_named_and_only_force_discards_them(memory: MemoryWork
 def test_what_changes_while_the_target_is_asked_is_not_overwritten(
     memory: MemoryWorkspaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(9):
-        write(memory.at("a"), b"f%d" % number, b"%d" % number)
-    memory.push("a")
-    memory.pull("b")
+    nine_files(memory)
     write(memory.at("a"), b"f0", b"a's")
     memory.push("a")
     ask = memory.store.get_manifest
@@ -330,10 +335,7 @@ def test_what_changes_while_the_target_is_asked_is_not_overwritten(
 def test_others_look_at_a_directory_that_is_up_to_date_while_the_target_is_asked(
     memory: MemoryWorkspaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(9):
-        write(memory.at("a"), b"f%d" % number, b"%d" % number)
-    memory.push("a")
-    memory.pull("b")
+    nine_files(memory)
     looked = []
     monkeypatch.setattr(
         "agent.sync.survey._look",
