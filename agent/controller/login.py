@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
 import kopf
 
 from agent.errors import AuthError, UsageError
@@ -16,7 +20,7 @@ def login() -> kopf.ConnectionInfo:
     """
     settings = kopf.OperatorSettings()
     try:
-        found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+        found = _service_account(settings) or kopf.login_with_kubeconfig(settings=settings)
         if found is not None:
             found.as_ssl_context()
     except Exception as error:  # whatever the file holds; not its words, which may be a token
@@ -30,3 +34,21 @@ def login() -> kopf.ConnectionInfo:
             remedy="run in a cluster, or set KUBECONFIG",
         )
     return found
+
+
+def _service_account(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
+    found = kopf.login_with_service_account(settings=settings)
+    server = server_of(os.environ)
+    return replace(found, server=server) if found is not None and server is not None else found
+
+
+def server_of(environ: Mapping[str, str]) -> str | None:
+    """Return the API server's address as Kubernetes tells it to every pod, None where it does not.
+
+    It needs no DNS, which may be what is broken or not there yet. The API server's certificate is for it, too.
+    """
+    host = environ.get("KUBERNETES_SERVICE_HOST")
+    if not host:
+        return None
+    port = environ.get("KUBERNETES_SERVICE_PORT") or "443"
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
