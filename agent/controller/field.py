@@ -13,31 +13,60 @@ from agent.tekton import lookup_field
 PAUSE_S = 10.0
 """Seconds between looks: as long can the field be inactive after an upgrade of Tekton."""
 
+_TRIES = 3
+"""Tekton's own controllers write into the CRDs when they start, so that a patch may come too late."""
+
 
 async def keep(cluster: Cluster, metrics: Metrics, pause: float = PAUSE_S) -> None:
     """Keep the field for ever. Looks instead of watching: rights for two names cannot watch a list."""
+    fields = [_Field(cluster, name) for name in lookup_field.CRDS]
     while True:
-        active = True
-        for name in lookup_field.CRDS:
-            try:
-                active = await _look(cluster, name) and active
-            except AgentError as error:
-                active = False
-                LOGGER.error("spec.lookup may be inactive: %s", error, extra={"about": {"crd": name}})
-        metrics.field(active=active)
+        active = [await field.look() for field in fields]
+        metrics.field(active=all(active))
         await asyncio.sleep(pause)
 
 
-async def _look(cluster: Cluster, name: str) -> bool:
-    """Add the field where it lacks; say whether it is there now."""
-    crd = await cluster.get(CRDS, "", name)
-    patch = [] if crd is None else lookup_field.field_patch(crd)
-    if crd is None or not patch:
-        return crd is not None
-    about = {"about": {"crd": name}}
-    LOGGER.error("spec.lookup was inactive: runs that relied on it looked into their namespace", extra=about)
-    if not await cluster.json_patch(CRDS, name, patch):
-        LOGGER.error("spec.lookup is still inactive: the CRD changed meanwhile, or was refused", extra=about)
+class _Field:
+    """The field in one CRD, and what the log says of it: a line for each change, not for each look."""
+
+    def __init__(self, cluster: Cluster, crd: str) -> None:
+        self._cluster = cluster
+        self._crd = crd
+        self._was_active = False
+        self._trouble = ""
+
+    async def look(self) -> bool:
+        """Add the field where it lacks; say whether it is there now."""
+        try:
+            for _ in range(_TRIES):
+                crd = await self._cluster.get(CRDS, "", self._crd)
+                patch = [] if crd is None else lookup_field.field_patch(crd)
+                if not patch:
+                    return self._is_there(crd is not None, is_new=False)
+                if self._was_active:
+                    self._was_active = False
+                    LOGGER.error(
+                        "spec.lookup was inactive: runs that relied on it looked into their namespace",
+                        extra=self._about,
+                    )
+                if await self._cluster.json_patch(CRDS, self._crd, patch):
+                    return self._is_there(True, is_new=True)
+        except AgentError as error:
+            return self._is_in_trouble(str(error))
+        return self._is_in_trouble("the CRD changes all the time, or the API server does not take the field")
+
+    def _is_there(self, there: bool, *, is_new: bool) -> bool:
+        if there and (is_new or self._trouble):
+            LOGGER.warning("spec.lookup is active", extra=self._about)
+        self._was_active, self._trouble = there, ""
+        return there
+
+    def _is_in_trouble(self, trouble: str) -> bool:
+        if trouble != self._trouble:
+            LOGGER.error("spec.lookup may be inactive: %s", trouble, extra=self._about)
+        self._trouble = trouble
         return False
-    LOGGER.warning("spec.lookup is active", extra=about)
-    return True
+
+    @property
+    def _about(self) -> dict[str, dict[str, str]]:
+        return {"about": {"crd": self._crd}}
