@@ -12,10 +12,10 @@ from agent.controller.work import AGAIN_S, Key
 from agent.errors import AgentError
 from agent.tekton.bundle import Member
 from agent.tekton.course import Answer, Ask, Course, Get, Held, Pin, Step, Waiting, seconds_left
+from agent.tekton.events import LOOKED_UP, event
 from agent.tekton.fields import Object
 from agent.tekton.installation import Installation
 from agent.tekton.launch import controller_of
-from agent.tekton.lookup_course import event
 from agent.tekton.resolution import resolve
 
 KINDS = {"PipelineRun": PIPELINE_RUNS, "Pipeline": PIPELINES, "Task": TASKS, "StepAction": STEP_ACTIONS}
@@ -67,7 +67,10 @@ class Resolver:
                     REQUESTS, request["metadata"]["namespace"], str(controller_of(owner).get("name"))
                 )
             if owner is not None:
-                await self._cluster.create(EVENTS, event(request, controller_of(owner), notice, self._clock()))
+                meta = request["metadata"]
+                # A request is never answered twice, so that its name tells the run once, also from two controllers.
+                told = event(meta["name"], meta["namespace"], controller_of(owner), LOOKED_UP, notice, self._clock())
+                await self._cluster.create(EVENTS, told)
         except AgentError as error:
             LOGGER.warning("%s", error, extra={"about": {"event": notice}})
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from agent.tekton.course import Answer, Ask, Course, Get, Held, Waiting, answered, is_answered
 from agent.tekton.fields import Object, mapping, text
 from agent.tekton.launch import condition_of
@@ -46,35 +44,6 @@ def look_up(request: Object, asked: LookupRequest) -> Course:
         if place != CLUSTER:
             held[place] = yield Held(place)
     raise not_found(asked, held)
-
-
-def event(request: Object, run: Object, notice: str, now: str) -> dict[str, Any]:
-    """Return the event (core/v1) that tells a run what was found for a request.
-
-    Its name is the request's, which is never answered twice, so that two controllers tell it once.
-
-    Args:
-        run: an owner reference.
-        now: the time, RFC 3339.
-    """
-    meta = mapping(request, "metadata", "ResolutionRequest")
-    namespace = text(meta, "namespace", "ResolutionRequest")
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": text(meta, "name", "ResolutionRequest"), "namespace": namespace},
-        "involvedObject": {
-            **{key: run.get(key) for key in ("apiVersion", "kind", "name", "uid")},
-            "namespace": namespace,
-        },
-        "type": "Normal",
-        "reason": "LookedUp",
-        "message": notice,
-        "source": {"component": "instep-controller"},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }
 
 
 def _answer(source: Source, asked: LookupRequest, place: str) -> Answer:

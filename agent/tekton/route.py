@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.tekton.course import is_answered
+from agent.tekton.failed_step import failed_step, is_recent
 from agent.tekton.fields import Object
 from agent.tekton.launch import condition_of, controller_of, is_oci_pipeline
 from agent.tekton.nested import is_nested
@@ -39,3 +40,10 @@ def parent_concerned(pipeline_run: Object, *, is_new: bool) -> tuple[str, str] |
     if not is_new and condition_of(pipeline_run).get("status") in FINAL:
         return None
     return str(owner["kind"]), str(owner.get("name"))
+
+
+def task_run_concerned(task_run: Object, now: str) -> str | None:
+    """Return the name of the TaskRun to look at: itself, if a step of ours has ended it a short time ago."""
+    if failed_step(task_run) is None or not is_recent(task_run, now):
+        return None
+    return str(task_run["metadata"]["name"])
