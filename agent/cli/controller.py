@@ -25,6 +25,7 @@ EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the po
 @click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM) of registries, too.")
 @click.option("--webhook", metavar="HOST:PORT", help="Review runs there, see docs/lookup.md.")
 @click.option("--certificate", metavar="DIR", help="The webhook's tls.crt and tls.key.")
+@click.option("--webhook-only", is_flag=True, help="Review runs, and do nothing else.")
 @click.option("--lookup-field", is_flag=True, help="Keep the field spec.lookup in Tekton's CRDs.")
 @click.pass_context
 def command(
@@ -35,6 +36,7 @@ def command(
     ca_file: str | None,
     webhook: str | None,
     certificate: str | None,
+    webhook_only: bool,
     lookup_field: bool,
 ) -> None:
     """Wrap the Pipelines of a cluster, and look up in bundles what runs name.
@@ -48,6 +50,8 @@ def command(
         raise UsageError(
             "one of the two is missing", subject="--webhook and --certificate", remedy="give both, or none"
         )
+    if webhook_only and webhook is None:
+        raise UsageError("there is no webhook", subject="--webhook-only", remedy="give --webhook, too")
     try:
         from agent.controller.logs import set_up_logs
         from agent.controller.run import Options, serve
@@ -56,7 +60,10 @@ def command(
         raise _not_installed(error) from error
     set_up_logs(redact, debug=bool(context.find_root().params.get("debug")))
     reviewed = Webhook(*_address(webhook, "--webhook"), certificate) if webhook and certificate else None
-    asyncio.run(serve(Options(_installation(config), namespaces, host, port, ca_file, reviewed, lookup_field)))
+    options = Options(
+        _installation(config), namespaces, host, port, ca_file, reviewed, webhook_only, keeps_field=lookup_field
+    )
+    asyncio.run(serve(options))
 
 
 def _installation(path: str) -> Any:

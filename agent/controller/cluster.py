@@ -1,16 +1,18 @@
-"""The client of the Kubernetes API: read, create, merge-patch. The one home of aiohttp's client."""
+"""The client of the Kubernetes API: read, create, merge-patch. The one home of aiohttp's client, kopf's included."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import kopf
 
+from agent.controller.access import Access, request_of
 from agent.errors import AuthError, RejectedError, UnavailableError
 from agent.tekton.fields import Object
 
@@ -20,6 +22,8 @@ LARGEST = 64 * 1024 * 1024
 
 _UNAUTHORIZED, _FORBIDDEN, _GONE, _CONFLICT = 401, 403, 404, 409
 _BAD = (400, 413, 422)
+_PASSING = (_UNAUTHORIZED, _GONE, 410)
+"""Refusals that kopf has an answer to: it logs in, rescans, or lists again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Resource:
 
 PIPELINES = Resource("tekton.dev/v1", "pipelines")
 TASKS = Resource("tekton.dev/v1", "tasks")
+TASK_RUNS = Resource("tekton.dev/v1", "taskruns")
 PIPELINE_RUNS = Resource("tekton.dev/v1", "pipelineruns")
 CUSTOM_RUNS = Resource("tekton.dev/v1beta1", "customruns")
 RUNS = Resource("tekton.dev/v1alpha1", "runs")
@@ -52,15 +57,22 @@ class Cluster:
     All methods raise UnavailableError where trying again can help, AuthError where the API server refuses us.
     """
 
-    def __init__(self, login: Callable[[], kopf.ConnectionInfo], count: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        login: Callable[[], kopf.ConnectionInfo],
+        count: Callable[[str, int], None],
+        access: Access | None = None,
+    ) -> None:
         """Connect on first use.
 
         Args:
             login: gives credentials, anew whenever they are refused.
             count: told the verb and the status of each answer, 0 where there was none.
+            access: told what the rights do not allow, and what they do.
         """
         self._login = login
         self._count = count
+        self._access = access
         self._info: kopf.ConnectionInfo | None = None
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
@@ -124,6 +136,7 @@ class Cluster:
             session, info = await self._open()
             status, value = await self._send(session, method, info.server.rstrip("/") + path, body)
             self._count(verb, status)
+            self._note(method, path, status, value)
             if status in missing:
                 return None
             if status == _UNAUTHORIZED and not is_last:
@@ -132,6 +145,14 @@ class Cluster:
             _check(status, value, f"{method} {path}")
             return value
         raise AssertionError
+
+    def _note(self, method: str, path: str, status: int, value: dict[str, Any]) -> None:
+        if self._access is None:
+            return
+        if status < _BAD[0]:
+            self._access.succeeded(request_of(method, path))
+        elif status == _FORBIDDEN and not _is_denied(value) and not _is_over_quota(value):
+            self._access.failed(request_of(method, path), status, _message(status, value))
 
     async def _send(
         self, session: aiohttp.ClientSession, method: str, url: str, body: Object | list[dict[str, Any]] | None
@@ -153,12 +174,7 @@ class Cluster:
         async with self._opening:
             if self._session is None or self._info is None:
                 self._info = await asyncio.to_thread(self._login)
-                self._session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=self._info.as_ssl_context()),
-                    headers=self._info.as_http_headers(),
-                    proxy=self._info.proxy_url,
-                    timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-                )
+                self._session = _session(self._info, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
             return self._session, self._info
 
     async def _reopen(self, refused: aiohttp.ClientSession) -> None:
@@ -167,6 +183,47 @@ class Cluster:
             if self._session is refused:
                 self._session = None
                 await refused.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Session(kopf.AiohttpSession):
+    """A session for kopf. As credentials it is equal to another with the same, so that kopf gives up on bad ones."""
+
+    aiohttp_session: aiohttp.ClientSession = field(compare=False)
+    info: kopf.ConnectionInfo
+
+
+def kopf_session(info: kopf.ConnectionInfo, access: Access) -> kopf.AiohttpSession:
+    """Return the session in which kopf lists and watches; what comes of each request is told to `access`."""
+    trace = aiohttp.TraceConfig()
+
+    async def answered(_: Any, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+        request = request_of(params.method, params.url.path, is_watch="watch" in params.url.query)
+        status = params.response.status
+        if status < _BAD[0]:
+            access.succeeded(request)
+        elif status not in _PASSING:
+            access.failed(request, status, f"HTTP {status} {params.response.reason or ''}".rstrip())
+
+    async def unanswered(_: Any, __: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
+        if isinstance(params.exception, (aiohttp.ClientError, OSError)):
+            request = request_of(params.method, params.url.path, is_watch="watch" in params.url.query)
+            access.failed(request, 0, f"no answer: {type(params.exception).__name__}")
+
+    trace.on_request_end.append(answered)
+    trace.on_request_exception.append(unanswered)
+    # As kopf would make it, but for the trace: one connection for each watch, and no timeout of the session's.
+    session = _session(info, limit=0, trace_configs=[trace])
+    return _Session(server=info.server, default_namespace=info.default_namespace, aiohttp_session=session, info=info)
+
+
+def _session(info: kopf.ConnectionInfo, *, limit: int = 100, **options: Any) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=info.as_ssl_context(), limit=limit),
+        headers=info.as_http_headers(),
+        proxy=info.proxy_url,
+        **options,
+    )
 
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:
@@ -195,12 +252,27 @@ def _parsed(raw: bytes, status: int) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _message(status: int, value: dict[str, Any]) -> str:
+    return str(value.get("message") or f"HTTP {status}")
+
+
+def _is_denied(value: dict[str, Any]) -> bool:
+    """Say whether a 403 is about the object: an admission webhook's, or of a namespace that ends."""
+    message = str(value.get("message"))
+    return "denied the request" in message or "it is being terminated" in message
+
+
+def _is_over_quota(value: dict[str, Any]) -> bool:
+    """Say whether a 403 is about how much there is already."""
+    return "exceeded quota" in str(value.get("message"))
+
+
 def _check(status: int, value: dict[str, Any], subject: str) -> None:
     if status < _BAD[0]:
         return
-    message = str(value.get("message") or f"HTTP {status}")
-    if status in _BAD or (status == _FORBIDDEN and "denied the request" in message):
+    message = _message(status, value)
+    if status in _BAD or (status == _FORBIDDEN and _is_denied(value)):
         raise RejectedError(message, subject=subject, remedy="mend what is named")
-    if status in (_UNAUTHORIZED, _FORBIDDEN):
+    if status in (_UNAUTHORIZED, _FORBIDDEN) and not _is_over_quota(value):
         raise AuthError(message, subject=subject, remedy="see the rights that docs/controller.md lists")
     raise UnavailableError(message, subject=subject, remedy="see that it is up and well")

@@ -8,26 +8,61 @@ from typing import Any
 
 import kopf
 
-from agent.controller.cluster import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS
+from agent.controller.access import Request
+from agent.controller.cluster import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, TASK_RUNS, Resource
 from agent.controller.work import Key, Work
 from agent.tekton.nested import MANAGED
-from agent.tekton.route import parent_concerned, request_concerned, run_concerned
+from agent.tekton.route import parent_concerned, request_concerned, run_concerned, task_run_concerned
 
 PARENTS = {"CustomRun": CUSTOM_RUNS, "Run": RUNS}
 
+WATCH_S = 30
+"""Seconds until a watch ends and begins anew. A right that is lost ends no watch: only the next one is refused."""
 
-def register(work: Work, login: Callable[[], kopf.ConnectionInfo], *, has_runs: bool) -> kopf.OperatorRegistry:
+CHUNK = 100
+"""Objects of one answer to a list: all TaskRuns of a cluster in one would not fit into the controller's memory."""
+
+
+def watched(*, has_runs: bool) -> list[Resource]:
+    """Return what the controller watches.
+
+    Args:
+        has_runs: whether the API server has `Run` of Tekton before 0.47.
+    """
+    return [REQUESTS, CUSTOM_RUNS, PIPELINE_RUNS, TASK_RUNS, *([RUNS] if has_runs else [])]
+
+
+def watches(namespaces: Iterable[str], *, has_runs: bool) -> list[Request]:
+    """Return the requests of which all have to be answered before the controller sees what it serves.
+
+    A watch begins when the list before it is complete.
+
+    Args:
+        namespaces: those to serve, none for all.
+    """
+    return [
+        Request("watch", resource.plural, namespace)
+        for resource in watched(has_runs=has_runs)
+        for namespace in list(namespaces) or [""]
+    ]
+
+
+def register(
+    work: Work, login: Callable[[], kopf.AiohttpSession], clock: Callable[[], str], *, has_runs: bool
+) -> kopf.OperatorRegistry:
     """Return the handlers, which give what an event is about a turn.
 
     Only raw events are handled: no finalizer, no annotation, no `status.kopf` on anybody's objects.
 
     Args:
+        login: gives the session in which kopf watches, anew whenever its credentials are refused.
+        clock: tells the time, RFC 3339.
         has_runs: whether the API server has `Run` of Tekton before 0.47.
     """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    def log_in(**_: Any) -> kopf.ConnectionInfo:
+    async def log_in(**_: Any) -> kopf.AiohttpSession:
         return login()
 
     @kopf.on.event(*REQUESTS.selector(), registry=registry)
@@ -50,6 +85,12 @@ def register(work: Work, login: Callable[[], kopf.ConnectionInfo], *, has_runs: 
         if parent is not None:
             work.add(Key(PARENTS[parent[0]], _namespace(event), parent[1]))
 
+    @kopf.on.event(*TASK_RUNS.selector(), registry=registry)
+    async def task_run_changed(event: kopf.RawEvent, **_: Any) -> None:
+        name = task_run_concerned(event["object"], clock())
+        if name is not None:
+            work.add(Key(TASK_RUNS, _namespace(event), name))
+
     return registry
 
 
@@ -64,6 +105,9 @@ def settings() -> kopf.OperatorSettings:
     found.scanning.disabled = True  # else it wants to watch all namespaces and CRDs
     found.peering.standalone = True
     found.networking.error_backoffs = Patience()
+    found.watching.server_timeout = WATCH_S
+    found.watching.client_timeout = WATCH_S + 10
+    found.watching.chunk_size = CHUNK
     found.watching.label_selectors[PIPELINE_RUNS.selector()] = ",".join(
         f"{key}={value}" for key, value in MANAGED.items()
     )

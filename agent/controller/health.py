@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -13,7 +13,7 @@ from agent.controller.serving import listening
 
 @asynccontextmanager
 async def served(
-    host: str, port: int, *, is_ready: Callable[[], bool], metrics: Callable[[], bytes]
+    host: str, port: int, *, problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes]
 ) -> AsyncIterator[int]:
     """Serve while the block runs; gives the port.
 
@@ -21,6 +21,7 @@ async def served(
 
     Args:
         port: 0 for any that is free.
+        problems: why it is not ready, which `/readyz` shows; nothing where it is.
 
     Raises:
         UsageError: the address cannot be listened at.
@@ -30,7 +31,10 @@ async def served(
         return web.Response(text="ok\n")
 
     async def readiness(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if is_ready() else web.Response(text="not yet\n", status=503)
+        found = problems()
+        return (
+            web.Response(text="\n".join(["not ready", *found, ""]), status=503) if found else web.Response(text="ok\n")
+        )
 
     async def numbers(_: web.Request) -> web.Response:
         return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE})

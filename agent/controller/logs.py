@@ -22,10 +22,17 @@ def set_up_logs(redact: Callable[[str], str], *, debug: bool, stream: TextIO = s
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines(redact))
+    if not debug:
+        handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if debug else logging.WARNING)
     LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Say whether a line is to be shown. kopf has one for each try of a request; `access` has one for all."""
+    return not (record.name.startswith("kopf.") and str(record.msg).startswith("Request attempt"))
 
 
 class _JsonLines(logging.Formatter):

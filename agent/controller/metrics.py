@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -39,11 +39,35 @@ class Metrics:
         self._field = Gauge(
             "instep_lookup_field_active", "Whether the CRDs have the field spec.lookup", registry=self._registry
         )
+        self._ready = Gauge("instep_ready", "Whether the controller sees all that it serves", registry=self._registry)
+        self._failing = Gauge(
+            "instep_failing_requests",
+            "Requests to the API server that fail now",
+            ["verb", "resource", "status"],
+            registry=self._registry,
+        )
+        self._events = Counter(
+            "instep_step_failures", "Failed steps that events tell of", ["code"], registry=self._registry
+        )
         self._waiting = Gauge("instep_waiting_objects", "Objects that wait for a look", registry=self._registry)
 
     def watch_waiting(self, count: Callable[[], int]) -> None:
         """Have the number of waiting objects read whenever metrics are."""
         self._waiting.set_function(count)
+
+    def watch_ready(self, is_ready: Callable[[], bool]) -> None:
+        """Have the readiness read whenever metrics are."""
+        self._ready.set_function(is_ready)
+
+    def failing(self, found: Mapping[tuple[str, str, str], int]) -> None:
+        """Say which requests fail now, by verb, resource and status, and in how many namespaces."""
+        self._failing.clear()
+        for labels, count in found.items():
+            self._failing.labels(*labels).set(count)
+
+    def step_failure(self, code: int) -> None:
+        """Count a failed step of ours that an event tells of."""
+        self._events.labels(str(code)).inc()
 
     def request(self, verb: str, status: int) -> None:
         """Count an answer of the API server; status 0 for none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,22 +14,33 @@ from typing import Any
 
 import kopf
 
+from agent.controller.access import Access
 from agent.controller.base import pin
 from agent.controller.beside import beside
-from agent.controller.cluster import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, Cluster, Resource
+from agent.controller.cluster import (
+    CUSTOM_RUNS,
+    PIPELINE_RUNS,
+    REQUESTS,
+    RUNS,
+    TASK_RUNS,
+    Cluster,
+    Resource,
+    kopf_session,
+)
 from agent.controller.field import keep
-from agent.controller.handlers import register, settings
+from agent.controller.handlers import register, settings, watches
 from agent.controller.health import served
 from agent.controller.held import held
 from agent.controller.launcher import Launcher
 from agent.controller.login import login
 from agent.controller.logs import LOGGER
 from agent.controller.metrics import Metrics
+from agent.controller.reporter import Reporter
 from agent.controller.resolver import Resolver
 from agent.controller.webhook import Webhook, reviewing
 from agent.controller.work import Failed, Key, Look, Work
 from agent.core.rfc3339 import format_time
-from agent.errors import AgentError, UnavailableError
+from agent.errors import AgentError, AuthError, UnavailableError
 from agent.tekton.installation import Installation
 
 IDENTITY: Any = "instep"
@@ -44,6 +56,7 @@ class Options:
         host, port: where metrics and health are to be had.
         ca_file: certificates to trust besides the system's, for registries.
         webhook: where to review runs, None for nowhere.
+        webhook_only: whether that is all, so that nothing of the cluster is watched.
         keeps_field: whether Tekton's CRDs are kept to have the field `spec.lookup`.
     """
 
@@ -53,6 +66,7 @@ class Options:
     port: int = 8080
     ca_file: str | None = None
     webhook: Webhook | None = None
+    webhook_only: bool = False
     keeps_field: bool = False
 
 
@@ -69,33 +83,52 @@ async def serve(
         AuthError, UsageError: it cannot be reached as it is said to be.
     """
     metrics = Metrics()
-    ready = asyncio.Event()
+    access = Access(metrics.failing)
+    metrics.watch_ready(lambda: not access.problems())
     async with (
-        Cluster(login, metrics.request) as cluster,
-        served(options.host, options.port, is_ready=ready.is_set, metrics=metrics.text) as port,
+        Cluster(login, metrics.request, access) as cluster,
+        Cluster(login, metrics.request) as crds,  # what happens to the field says nothing about readiness
+        served(options.host, options.port, problems=access.problems, metrics=metrics.text) as port,
+        AsyncExitStack() as also,
     ):
         if listening is not None:
             listening(port)
+        # All of these have to be older than kopf, which at its end waits for all younger tasks.
+        if options.webhook is not None:
+            at = await also.enter_async_context(reviewing(options.webhook, metrics))
+            LOGGER.info("reviews runs", extra={"about": {"port": at}})
+        if options.keeps_field:
+            await also.enter_async_context(beside(keep(crds, metrics)))
+        if options.webhook_only:
+            access.expect(())
+            LOGGER.info("begins", extra={"about": {"port": port}})
+            await _stopped(stop)
+            return
         has_runs = await _has_runs(cluster)
-        work = Work(_look(cluster, options, metrics), _failed(metrics))
+        access.expect(watches(options.namespaces, has_runs=has_runs))
+        work = Work(_look(cluster, options, metrics), _failed(metrics, access))
         metrics.watch_waiting(lambda: len(work))
-        async with AsyncExitStack() as also:
-            await also.enter_async_context(beside(work.run()))
-            if options.webhook is not None:
-                at = await also.enter_async_context(reviewing(options.webhook, metrics))
-                LOGGER.info("reviews runs", extra={"about": {"port": at}})
-            if options.keeps_field:
-                await also.enter_async_context(beside(keep(cluster, metrics)))
-            LOGGER.info("begins", extra={"about": {"namespaces": ", ".join(options.namespaces) or "all", "port": port}})
-            await kopf.operator(
-                registry=register(work, login, has_runs=has_runs),
-                settings=settings(),
-                identity=IDENTITY,
-                clusterwide=not options.namespaces,
-                namespaces=options.namespaces,
-                stop_flag=stop,
-                ready_flag=ready,
-            )
+        await also.enter_async_context(beside(work.run()))
+        LOGGER.info("begins", extra={"about": {"namespaces": ", ".join(options.namespaces) or "all", "port": port}})
+        await kopf.operator(
+            registry=register(work, lambda: kopf_session(login(), access), _now, has_runs=has_runs),
+            settings=settings(),
+            identity=IDENTITY,
+            clusterwide=not options.namespaces,
+            namespaces=options.namespaces,
+            stop_flag=stop,
+        )
+
+
+async def _stopped(stop: threading.Event | None) -> None:
+    """Wait until a signal comes, or `stop` is set."""
+    if stop is not None:
+        await asyncio.to_thread(stop.wait)
+        return
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await told.wait()
 
 
 async def _has_runs(cluster: Cluster) -> bool:
@@ -104,6 +137,7 @@ async def _has_runs(cluster: Cluster) -> bool:
     Raises:
         UnavailableError: what this needs of Tekton is not there.
     """
+    # Where there are PipelineRuns of this version, there are TaskRuns of it.
     missing = [
         resource.plural for resource in (CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS) if not await _serves(cluster, resource)
     ]
@@ -133,20 +167,23 @@ def _look(cluster: Cluster, options: Options, metrics: Metrics) -> Look:
         metrics,
     )
     launcher = Launcher(cluster, installation, _now, metrics)
+    lookers = {REQUESTS: resolver.look, TASK_RUNS: Reporter(cluster, _now, metrics).look}
 
     async def look(key: Key) -> float | None:
         began = time.perf_counter()
         try:
-            return await (resolver if key.resource == REQUESTS else launcher).look(key)
+            return await lookers.get(key.resource, launcher.look)(key)
         finally:
             metrics.turn(key.resource.plural, time.perf_counter() - began)
 
     return look
 
 
-def _failed(metrics: Metrics) -> Failed:
+def _failed(metrics: Metrics, access: Access) -> Failed:
     def failed(key: Key, error: Exception, pause: float) -> None:
         metrics.failure(key.resource.plural)
+        if isinstance(error, AuthError) and access.is_refused:
+            return  # `access` says it once, for all objects
         about = {"resource": key.resource.plural, "namespace": key.namespace, "name": key.name}
         known = isinstance(error, AgentError)
         LOGGER.log(

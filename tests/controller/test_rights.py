@@ -9,6 +9,7 @@ from agent.tekton import documents
 from agent.tekton.lookup import parse_lookup
 from agent.tekton.lookup_request import LookupRequest
 from tests.controller.conftest import Start
+from tests.controller.test_reporter import fail
 from tests.controller.test_resolver import TARGET, a_run, answer, answer_nested, ask, nested, the_pipeline
 from tests.fakes.cluster import Cluster, condition, eventually
 from tests.tekton.made import the_task
@@ -29,7 +30,7 @@ def granted() -> set[tuple[str, str, str]]:
 
 
 async def test_what_is_granted_is_what_is_used(cluster: Cluster, controller: Start) -> None:
-    """A Pipeline from another resolver, a local Pipeline and Task, a lookup, a CustomRun, a Run that is cancelled."""
+    """All that it does once: another resolver is asked, a run looks up, is launched, is cancelled, fails."""
     cluster.have_runs()
     async with cluster, controller(cluster):
         await cluster.create(the_pipeline())
@@ -56,6 +57,8 @@ async def test_what_is_granted_is_what_is_used(cluster: Cluster, controller: Sta
         await eventually(lambda: cluster.get("PipelineRun", "second"))
         await cluster.change("Run", "second", status="RunCancelled")
         await eventually(lambda: condition(cluster.get("Run", "second")) == ("False", "RunCancelled"))
+        await fail(cluster, cluster.get("PipelineRun", "second"))
+        await eventually(lambda: ("get", "tekton.dev", "taskruns") in cluster.api.used)
     assert cluster.api.used - {("discover", "", "")} == granted()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import signal
 import ssl
 import subprocess
 from base64 import b64decode
@@ -20,6 +21,8 @@ from agent.controller.webhook import PATH, Webhook, reviewing
 from agent.errors import UsageError
 from agent.tekton.installation import Installation
 from agent.tekton.wrapping import Settings
+from tests.controller.test_command import CONFIG, agent_controller, get
+from tests.controller.test_command import run as command_line
 from tests.fakes.cluster import Cluster, eventually
 from tests.tekton.test_admission import asked
 from tests.tekton.test_lookup import BUNDLE, asks, run
@@ -136,6 +139,37 @@ async def test_without_a_certificate_it_does_not_start(tmp_path: Path, content: 
     with pytest.raises(UsageError, match=r"no certificate can be read.*put tls\.crt and tls\.key there"):
         async with reviewing(Webhook("127.0.0.1", 0, str(tmp_path)), Metrics()):
             raise AssertionError
+
+
+async def test_a_webhook_alone_asks_no_api_server_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """As config/lookup runs it, in a pod without a token: nobody is at the API server's address."""
+    tls = certify(tmp_path / "tls")
+    words = ["--config", CONFIG, "--webhook", "127.0.0.1:0", "--certificate", str(tls), "--webhook-only"]
+    async with agent_controller(*words) as running:
+        port = await running.port()
+        assert await get(port, "/readyz") == (200, "ok\n")
+        [line] = [json.loads(line) for line in running.lines if '"reviews runs"' in line]
+        assert (await post(line["about"]["port"], tls, json.dumps(asked(run())).encode()))[0] == 200
+        assert 'instep_reviews_total{outcome="admitted"} 1.0' in (await get(port, "/metrics"))[1]
+        running.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(running.process.wait(), 10) == 0
+
+
+async def test_a_webhook_without_rights_for_the_field_reviews_all_the_same(cluster: Cluster, tmp_path: Path) -> None:
+    tls = certify(tmp_path / "tls")
+    cluster.api.forbidden.add(("get", "customresourcedefinitions"))
+    words = ["--webhook", "127.0.0.1:0", "--certificate", str(tls), "--webhook-only", "--lookup-field"]
+    async with cluster, agent_controller("--config", CONFIG, *words) as running:
+        port = await running.port()
+        await eventually(lambda: any("spec.lookup may be inactive" in line for line in running.lines), within=20)
+        assert await get(port, "/readyz") == (200, "ok\n")
+        assert "instep_lookup_field_active 0.0" in (await get(port, "/metrics"))[1]
+
+
+def test_a_webhook_alone_needs_one() -> None:
+    done = command_line("--webhook-only")
+    assert done.returncode == 2
+    assert "--webhook-only: there is no webhook; give --webhook, too" in done.stderr
 
 
 async def test_the_controller_serves_it(cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,8 @@ class Emulator(kmock.KubernetesEmulator):
     versions: Any = attrs.field(factory=lambda: itertools.count(1), init=False)
     turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
     refuse: Any = attrs.field(default=None, init=False)
+    forbidden: set[tuple[str, str]] = attrs.field(factory=set, init=False)
+    """Verbs and resources that nobody but a test has a right to."""
     before_write: Any = attrs.field(default=None, init=False)
     log: list[tuple[str, str, str]] = attrs.field(factory=list, init=False)
     used: set[tuple[str, str, str]] = attrs.field(factory=set, init=False)
@@ -57,7 +59,11 @@ class Emulator(kmock.KubernetesEmulator):
 
     async def _handle(self, request: kmock.Request) -> aiohttp.web.StreamResponse:
         if request.headers.get("User-Agent", "") != PLAYED:
-            self.used.add(_right(request))
+            verb, group, resource = _right(request)
+            if (verb, resource) in self.forbidden:
+                words = f'cannot {verb} resource "{resource}" in API group "{group}" at the cluster scope'
+                raise kmock.KubernetesError(status=403, reason="Forbidden", message=f'User "instep" {words}')
+            self.used.add((verb, group, resource))
         if request.action not in (kmock.action.CREATE, kmock.action.UPDATE):
             return await super()._handle(request)
         what = (request.method.value.lower(), request.resource.plural, request.name or request.data["metadata"]["name"])
@@ -171,7 +177,7 @@ class Cluster:
     async def __aexit__(self, *error: Any) -> None:
         await self.go()
         await self.api.__aexit__(*error)
-        assert not self.api.invalid
+        assert not self.api.invalid, self.api.invalid
 
     async def come(self) -> None:
         """Be there, at the address of before."""
