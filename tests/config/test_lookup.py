@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import shlex
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 
 from agent.cli.controller import command
@@ -15,12 +13,18 @@ from agent.controller.webhook import PATH
 from agent.tekton.admission import KINDS
 from agent.tekton.lookup import FIELD
 from agent.tekton.names import LOOKUP_BUNDLE
-from tests.config.test_manifests import CONFIG, NAMESPACE, loaded, objects
+from tests.config.rendering import COMPONENTS, CONFIG, Manifests, lookup_with, named, render
+from tests.config.test_manifests import is_restricted, loaded
 from tests.controller.test_webhook import NAME
 
 LOOKUP = CONFIG / "lookup"
-COMPONENTS = ("cert-manager", "field")
 TEKTONS = "webhook.pipeline.tekton.dev"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Manifests:
+    """All that config/lookup installs, with all of its components."""
+    return render(lookup_with(tmp_path_factory.mktemp("whole"), *COMPONENTS))
 
 
 def kustomization(directory: Path) -> dict[str, Any]:
@@ -28,70 +32,19 @@ def kustomization(directory: Path) -> dict[str, Any]:
     return found
 
 
-def installed() -> list[dict[str, Any]]:
-    """Return what config/lookup and its components add."""
-    return [
-        value
-        for directory in (LOOKUP, *(LOOKUP / name for name in COMPONENTS))
-        for name in kustomization(directory)["resources"]
-        if name != "../cluster"
-        for value in loaded(directory / name)
-    ]
-
-
-def one(kind: str) -> dict[str, Any]:
-    [found] = [value for value in installed() if value["kind"] == kind]
-    return found
-
-
-def deployment() -> dict[str, Any]:
-    """Return the controller's Deployment with all patches applied."""
-    found = copy.deepcopy(objects()["Deployment"])
-    for directory in (LOOKUP, LOOKUP / "field"):
-        for patch in kustomization(directory)["patches"]:
-            assert patch["target"] == {"kind": "Deployment", "name": found["metadata"]["name"]}
-            for step in _steps(patch["patch"]):
-                *path, last = step["path"].split("/")[1:]
-                place: Any = found
-                for part in path:
-                    place = place[int(part)] if isinstance(place, list) else place[part]
-                assert (step["op"], last) == ("add", "-")
-                place.append(step["value"])
-    return found
-
-
-def _steps(text: str) -> list[dict[str, Any]]:
-    import yaml
-
-    steps: list[dict[str, Any]] = yaml.safe_load(text)
-    return steps
-
-
-@pytest.mark.parametrize("version", ["1.30", "1.33"])
-def test_every_object_is_valid(version: str) -> None:
-    checked = [value for value in [*installed(), deployment()] if "cert-manager" not in value["apiVersion"]]
-    assert len(checked) == 5
-    for value in checked:
-        kubernetes_validate.validate(value, version, strict=True)
-
-
 def test_nothing_lies_there_that_is_not_installed_or_offered() -> None:
-    files = {
-        "kustomization.yaml",
-        *COMPONENTS,
-        *(name for name in kustomization(LOOKUP)["resources"] if "/" not in name),
-    }
+    found = kustomization(LOOKUP)
+    files = {"kustomization.yaml", *COMPONENTS, *(name for name in found["resources"] if "/" not in name)}
     assert {path.name for path in LOOKUP.iterdir()} == files
-    text = (LOOKUP / "kustomization.yaml").read_text()
     for name in COMPONENTS:
-        assert f"# - {name}\n" in text
-        found = kustomization(LOOKUP / name)
-        assert found["kind"] == "Component"
-        assert {path.name for path in (LOOKUP / name).iterdir()} == {"kustomization.yaml", *found["resources"]}
+        component = kustomization(LOOKUP / name)
+        assert component["kind"] == "Component"
+        files = {"kustomization.yaml", *component["resources"], *component.get("configurations", [])}
+        assert {path.name for path in (LOOKUP / name).iterdir()} == files
 
 
-def test_the_webhook_is_called_before_tektons_for_both_kinds_in_both_versions() -> None:
-    found = one("MutatingWebhookConfiguration")
+def test_the_webhook_is_called_before_tektons_for_both_kinds_in_both_versions(whole: Manifests) -> None:
+    found = named(whole, "MutatingWebhookConfiguration")
     assert found["metadata"]["name"] < TEKTONS
     [webhook] = found["webhooks"]
     [rule] = webhook["rules"]
@@ -103,50 +56,59 @@ def test_the_webhook_is_called_before_tektons_for_both_kinds_in_both_versions() 
     assert webhook["timeoutSeconds"] <= 10
 
 
-def test_only_runs_that_ask_get_there() -> None:
-    [webhook] = one("MutatingWebhookConfiguration")["webhooks"]
+def test_only_runs_that_ask_get_there(whole: Manifests) -> None:
+    [webhook] = named(whole, "MutatingWebhookConfiguration")["webhooks"]
     [condition] = webhook["matchConditions"]
     assert f"has(object.spec.{FIELD})" in condition["expression"]
     assert condition["expression"].count(f"'{LOOKUP_BUNDLE}' in ") == 2
 
 
-def test_webhook_service_certificate_and_pod_fit_together() -> None:
-    [webhook] = one("MutatingWebhookConfiguration")["webhooks"]
-    service = one("Service")
-    names = webhook["clientConfig"]["service"]
-    assert names == {"name": service["metadata"]["name"], "namespace": NAMESPACE, "path": PATH}
-    template = deployment()["spec"]["template"]
-    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
-    [port] = service["spec"]["ports"]
-    [container] = template["spec"]["containers"]
-    by_name = {found["name"]: found["containerPort"] for found in container["ports"]}
-    assert port["port"] == 443
-    certificate = one("Certificate")
-    assert certificate["spec"]["dnsNames"] == [f"{names['name']}.{names['namespace']}.svc"] == [NAME]
-    volume = next(found for found in template["spec"]["volumes"] if found["name"] == "webhook")
-    assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
-    mount = next(found for found in container["volumeMounts"] if found["name"] == "webhook")
+def test_webhook_certificate_and_pod_fit_together(whole: Manifests) -> None:
+    """What the names are, and that the command in the pod serves what the webhook calls."""
+    [webhook] = named(whole, "MutatingWebhookConfiguration")["webhooks"]
+    called = webhook["clientConfig"]["service"]
+    assert called == {"name": "instep-webhook", "namespace": "instep", "path": PATH}
+    assert named(whole, "Certificate")["spec"]["dnsNames"] == [NAME]
+    [container] = named(whole, "Deployment", "instep-webhook")["spec"]["template"]["spec"]["containers"]
     given = command.make_context("controller", list(container["args"][1:])).params
+    mount = next(found for found in container["volumeMounts"] if found["name"] == "certificate")
     assert given["certificate"] == mount["mountPath"]
-    assert given["webhook"] == f"0.0.0.0:{by_name[port['targetPort']]}"
+    ports = {found["name"]: found["containerPort"] for found in container["ports"]}
+    assert given["webhook"] == f"0.0.0.0:{ports['webhook']}"
+    assert given["webhook_only"] is True
     assert given["lookup_field"] is True
+
+
+def test_both_pods_are_of_one_image_and_one_configuration(whole: Manifests) -> None:
+    pods = [
+        named(whole, "Deployment", name)["spec"]["template"]["spec"] for name in ("instep-controller", "instep-webhook")
+    ]
+    assert len({pod["containers"][0]["image"] for pod in pods}) == 1
+    names = {volume["configMap"]["name"] for pod in pods for volume in pod["volumes"] if volume["name"] == "config"}
+    assert len(names) == 1
+
+
+def test_the_webhooks_pod_is_restricted_and_has_no_rights_but_those_for_the_field(whole: Manifests) -> None:
+    pod = named(whole, "Deployment", "instep-webhook")["spec"]["template"]["spec"]
+    is_restricted(pod)
+    granted = [
+        value["roleRef"]["name"]
+        for value in whole
+        if value["kind"].endswith("Binding")
+        and any(subject["name"] == pod["serviceAccountName"] for subject in value["subjects"])
+    ]
+    assert granted == ["instep-lookup-field"]
+    assert pod["automountServiceAccountToken"] is True
+
+
+def test_without_the_field_the_webhook_has_not_even_a_token(tmp_path: Path) -> None:
+    manifests = render(lookup_with(tmp_path))
+    pod = named(manifests, "Deployment", "instep-webhook")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert "--lookup-field" not in pod["containers"][0]["args"]
 
 
 def test_the_certificate_of_the_page_is_for_the_service() -> None:
     page = (CONFIG.parent / "docs" / "lookup.md").read_text()
     [line] = [line for line in page.splitlines() if line.startswith("$ openssl req")]
     assert f"subjectAltName=DNS:{NAME}" in shlex.split(line)
-
-
-def test_the_injected_authority_is_that_of_the_certificate() -> None:
-    [patch] = kustomization(LOOKUP / "cert-manager")["patches"]
-    assert patch["target"]["name"] == one("MutatingWebhookConfiguration")["metadata"]["name"]
-    [step] = _steps(patch["patch"])
-    name = one("Certificate")["metadata"]["name"]
-    assert step["value"] == {"cert-manager.io/inject-ca-from": f"{NAMESPACE}/{name}"}
-
-
-def test_the_account_that_may_change_the_crds_is_the_controllers() -> None:
-    binding = one("ClusterRoleBinding")
-    assert binding["subjects"] == objects()["ClusterRoleBinding"]["subjects"]
-    assert binding["roleRef"]["name"] == one("ClusterRole")["metadata"]["name"]
