@@ -395,6 +395,64 @@ def test_a_failed_pull_ends_with_one_line_that_kubernetes_keeps(agent: Agent, po
     assert len(last.encode()) < LINE_MAX
 
 
+def spoilt_by_a_parallel_task(pods: Callable[..., Pod], agent: Agent) -> Pod:
+    both = [pods(name, **{"on-conflict": "fail"}) for name in ("other", "task")]
+    for pod in both:
+        write(os.fsencode(pod.mount()), b"f", b"0")
+        agent("step", "pull", pod.text)
+    for pod in both:
+        write(os.fsencode(pod.place / "source"), b"f", pod.argument["pod"].encode())
+    agent("step", "push", both[0].text)
+    return both[1]
+
+
+def spoilt_by_a_missing_pull(pods: Callable[..., Pod], _: Agent) -> Pod:
+    pod = pods("task")
+    pod.mount()
+    return pod
+
+
+def spoilt_by_a_registry_that_is_away(pods: Callable[..., Pod], agent: Agent) -> Pod:
+    pod = pods("task")
+    pod.target = "127.0.0.1:1/nobody/listens:ws"
+    write(os.fsencode(pod.mount(fresh=True)), b"f", b"1")
+    agent("step", "pull", pod.text)
+    return pod
+
+
+def spoilt_by_results(pods: Callable[..., Pod], agent: Agent) -> Pod:
+    pod = pods("task")
+    pod.argument["results"] = {"directory": str(pod.place), "names": ["long"], "limit": 100}
+    pod.mount(fresh=True)
+    (pod.place / "long").write_text("x" * 200)
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "code", "said"),
+    [
+        (spoilt_by_a_parallel_task, 10, "workspace source at {target}: parallel changes disagree about f"),
+        (spoilt_by_a_missing_pull, 11, "workspace source at {target}, {directory}: nothing was pulled for it"),
+        (spoilt_by_a_registry_that_is_away, 21, "workspace source at {target}, 127.0.0.1:1: nothing listens there"),
+        (spoilt_by_results, 2, "results: the task's results need "),
+    ],
+)
+def test_the_last_line_of_a_failed_step_stands_alone(
+    agent: Agent,
+    pods: Callable[..., Pod],
+    spoilt: Callable[[Callable[..., Pod], Agent], Pod],
+    code: int,
+    said: str,
+) -> None:
+    """People read it with `kubectl logs --tail 1`: what it happened to, what happened, what to do."""
+    pod = spoilt(pods, agent)
+    last = agent("step", "push", pod.text, exits=code).stderr.splitlines()[-1]
+    begins = "agent: error: " + said.format(target=pod.target, directory=pod.place / "source")
+    assert last.startswith(begins)
+    what, semicolon, remedy = last.removeprefix(begins).rpartition("; ")
+    assert semicolon and len(remedy) > 10 and not what.endswith(".")
+
+
 @pytest.mark.parametrize("long", ["subject", "what", "remedy"])
 def test_an_error_is_never_longer_than_what_kubernetes_keeps(long: str) -> None:
     parts = {"subject": "workspace source", "what": "it failed", "remedy": "mend it", long: "é" * 5000}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from agent.cli.controller import EVERYWHERE, command
 from agent.tekton.documents import read
 from agent.tekton.installation import parse_installation
 from agent.tekton.wrapping import NO_DEFAULTS
-from tests.config.rendering import CONFIG, ROOT
+from tests.config.rendering import CONFIG, ROOT, lookup_with, render
 
 CLUSTER = CONFIG / "cluster"
 
@@ -111,3 +112,20 @@ def test_the_configuration_is_one_that_the_controller_takes_with_its_comments_to
     assert full.defaults.base
     documented = set(re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "controller.md").read_text(), re.MULTILINE))
     assert documented >= set(read(spelled_out, "controller.yaml")[0])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/controller.md"])
+def test_the_command_of_the_pages_names_all_images(page: str, tmp_path: Path) -> None:
+    """And it can be run again, with another name."""
+    [line] = [line.strip() for line in (ROOT / page).read_text().splitlines() if line.strip().startswith("$ sed ")]
+    lookup = lookup_with(tmp_path)
+    for registry in ("registry.example.org", "registry.example.net:5000/tools"):
+        command = line.removeprefix("$ ").replace("#registry.example.org", f"#{registry}")
+        subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+        manifests = render(lookup)
+        deployments = [value for value in manifests if value["kind"] == "Deployment"]
+        images = {value["spec"]["template"]["spec"]["containers"][0]["image"] for value in deployments}
+        assert {image.rpartition(":")[0] for image in images} == {f"{registry}/instep/controller"}
+        configuration = next(value for value in manifests if value["kind"] == "ConfigMap")["data"]["controller.yaml"]
+        image = parse_installation(read(configuration, "controller.yaml")[0], "controller.yaml").settings.image
+        assert image.rpartition(":")[0] == f"{registry}/instep/agent"
