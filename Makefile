@@ -46,7 +46,7 @@ PIN := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade -
   --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 lock: $(VENV)/.dev
-	$(PIN) --extra tekton --output-file images/agent/requirements.lock pyproject.toml
+	$(PIN) --output-file images/agent/requirements.lock pyproject.toml
 	$(PIN) --extra controller --output-file images/agent/controller.lock pyproject.toml
 	$(PIN) --only-build-deps --build-deps-for wheel --output-file images/agent/build.lock pyproject.toml
 	$(PIN) --extra controller --extra dev --output-file .ci/dev.lock pyproject.toml

@@ -10,6 +10,7 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.files import files, read_files
 from agent.cli.output import write
 from agent.cli.present import counted
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from agent.sync.bundle import Bundle
 
 
-@click.group("bundle", epilog="Example: agent bundle push reg.example.com/team/ci:main -f tekton")
+@click.group("bundle", epilog=example("agent bundle push reg.example.com/team/ci:main -f tekton"))
 def command() -> None:
     """Keep Tasks, Pipelines and StepActions in a Tekton bundle: an image that Tekton's resolver bundles reads."""
 
 
-@command.command("push", epilog="Example: agent bundle push reg.example.com/team/ci:main -f tekton")
+@command.command("push", epilog=example("agent bundle push reg.example.com/team/ci:main -f tekton"))
 @options.target
 @files
 @options.session()
@@ -50,7 +51,7 @@ def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
     session.say(f"agent: pushed {counted(len(bundle.members), 'object')}: {', '.join(map(str, bundle.members))}")
 
 
-@command.command("list", epilog="Example: agent bundle list reg.example.com/team/ci:main")
+@command.command("list", epilog=example("agent bundle list reg.example.com/team/ci:main"))
 @click.argument("bundle", metavar="BUNDLE", type=options.REFERENCE)
 @options.session()
 def list_(session: Session, bundle: Reference) -> None:
@@ -65,7 +66,7 @@ def list_(session: Session, bundle: Reference) -> None:
     session.print_lines([f"{member.kind}  {member.name}  {member.api_version}" for member in found.members])
 
 
-@command.command("get", epilog="Example: agent bundle get reg.example.com/team/ci:main build --kind task")
+@command.command("get", epilog=example("agent bundle get reg.example.com/team/ci:main build --kind task"))
 @click.argument("bundle", metavar="BUNDLE", type=options.REFERENCE)
 @click.argument("name", metavar="NAME")
 @click.option("--kind", metavar="KIND", default="", help="Such as task, where the bundle has several of that name.")

@@ -8,6 +8,7 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.output import write
 from agent.core.canonical import name_to_json
 from agent.core.path import check_path, show
@@ -15,7 +16,7 @@ from agent.core.reference import Reference
 from agent.errors import UnsafeArchiveError, UsageError
 
 
-@click.command("cat", epilog="Example: agent cat reg.example.com/team/ws:main src/main.c")
+@click.command("cat", epilog=example("agent cat reg.example.com/team/ws:main src/main.c"))
 @options.target
 @click.argument("path")
 @click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")

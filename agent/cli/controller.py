@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from agent.cli.example import example
 from agent.cli.failure import redact
 from agent.errors import UsageError
 
@@ -14,7 +15,7 @@ _EXTRA = ("aiohttp", "kopf", "prometheus_client", "yaml")
 EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the pod
 
 
-@click.command("controller", epilog="Example: agent controller --config controller.yaml --namespace ci")
+@click.command("controller", epilog=example("agent controller --config controller.yaml --namespace ci"))
 @click.option("--config", metavar="FILE", required=True, help="Image, defaults and policy, see docs/controller.md.")
 @click.option(
     "--namespace", "namespaces", metavar="NAME", multiple=True, help="Serve this namespace, not all. Repeatable."
@@ -95,5 +96,5 @@ def _not_installed(error: ModuleNotFoundError) -> UsageError:
     return UsageError(
         f"it needs {name}, which is not installed",
         subject="agent controller",
-        remedy="run pip install 'instep[controller]'",
+        remedy="install it with its extra: pip install '.[controller]' in a copy of the repository",
     )

@@ -6,11 +6,12 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.present import difference_line, to_json
 from agent.core.reference import Reference
 
 
-@click.command("diff", epilog="Example: agent diff reg.example.com/team/ws:main 3f2a9c0d 77aa01b2")
+@click.command("diff", epilog=example("agent diff reg.example.com/team/ws:main 3f2a9c0d 77aa01b2"))
 @options.target
 @click.argument("old", metavar="[OLD", required=False)
 @click.argument("new", metavar="[NEW]]", required=False)

@@ -10,11 +10,12 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.present import doctor_lines, to_json
 from agent.core.reference import Reference
 
 
-@click.command("doctor", epilog="Example: agent doctor reg.example.com/team/ws:main")
+@click.command("doctor", epilog=example("agent doctor reg.example.com/team/ws:main"))
 @options.target
 @click.option(
     "--wait",

@@ -14,6 +14,7 @@ import click
 from agent.cli import exits, options
 from agent.cli.child import run_command
 from agent.cli.context import Session, default_lane
+from agent.cli.example import example
 from agent.cli.failure import describe
 from agent.cli.finish import finish_pull, finish_push
 from agent.cli.present import to_json
@@ -62,7 +63,9 @@ class Outcome:
 @click.command(
     "exec",
     cls=CommandAfterDashes,
-    epilog="Example: agent exec --base reg.example.com/tools/go:1 reg.example.com/team/ws:main work -- make test",
+    epilog=example(
+        "agent exec --base reg.example.com/tools/go:1 \\", "  reg.example.com/team/ws:main work -- make test"
+    ),
 )
 @options.target
 @options.directory
@@ -71,10 +74,10 @@ class Outcome:
 @options.publishing
 @options.writer
 @click.option(
-    "--on-failure",
-    metavar="push-to REF",
-    type=(click.Choice(["push-to"]), options.TARGET),
-    help="Where to push DIR if CMD fails; nothing may be there yet.",
+    "--push-on-failure",
+    metavar="TARGET",
+    type=options.TARGET,
+    help="Push DIR to this new target if CMD fails.",
 )
 @options.state
 @options.session(quiet=True, limits=True)
@@ -93,7 +96,7 @@ def command(
     annotations: tuple[str, ...],
     lane: str | None,
     attempt: int | None,
-    on_failure: tuple[str, Reference] | None,
+    push_on_failure: Reference | None,
     state: str | None,
 ) -> int:
     """Pull TARGET into DIR (default: here), run CMD in it, and push if CMD succeeded.
@@ -116,8 +119,8 @@ def command(
     outcome.exit_code = run_command(ctx.meta[_COMMAND], directory)
     if outcome.exit_code == exits.DONE:
         outcome.pushed = _push(place, pushing)
-    elif on_failure is not None:
-        outcome.kept = _keep(place, pushing, on_failure[1])
+    elif push_on_failure is not None:
+        outcome.kept = _keep(place, pushing, push_on_failure)
     if session.json:
         session.print_json({**outcome.to_json(), **session.remarks()})
     return outcome.exit_code

@@ -6,11 +6,12 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.present import log_lines, to_json
 from agent.core.reference import Reference
 
 
-@click.command("log", epilog="Example: agent log reg.example.com/team/ws:main")
+@click.command("log", epilog=example("agent log reg.example.com/team/ws:main"))
 @options.target
 @options.session(limits=True)
 def command(session: Session, target: Reference) -> None:

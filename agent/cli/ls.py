@@ -8,11 +8,12 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.present import listed_line, to_json
 from agent.core.reference import Reference
 
 
-@click.command("ls", epilog="Example: agent ls --long reg.example.com/team/ws:main src")
+@click.command("ls", epilog=example("agent ls --long reg.example.com/team/ws:main src"))
 @options.target
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")

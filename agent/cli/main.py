@@ -16,8 +16,9 @@ from typing import NoReturn
 import click
 
 from agent.cli import exits
+from agent.cli.example import example
 from agent.cli.failure import Failure, describe, redact, write_failure
-from agent.cli.output import abandon, flush
+from agent.cli.output import abandon, flush, standard_output
 
 # What `agent --help` shows, so that it needs no command's module. The order is that of a day's work.
 COMMANDS = {
@@ -74,7 +75,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> 
     "agent",
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: agent pull registry.example.com/team/workspace:main ./work",
+    epilog=example("agent pull registry.example.com/team/workspace:main ./work"),
 )
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
 @click.option(
@@ -99,12 +100,12 @@ def run(args: Sequence[str]) -> int:
     Whatever happens, the caller sees an exit code of the table in docs/cli.md, and the user one line.
     """
     options = list(args[: args.index("--")] if "--" in args else args)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name must not fail for the terminal's encoding
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")  # a name must not fail for the terminal's encoding
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _invoke(list(args))  # click empties the list that it is given
+        with standard_output():
+            return _invoke(list(args))  # click empties the list that it is given
     except BrokenPipeError:
         abandon()
         return exits.SIGNALLED + signal.SIGPIPE
@@ -128,9 +129,9 @@ def run(args: Sequence[str]) -> int:
 def _invoke(args: list[str]) -> int:
     instruction = os.environ.get(COMPLETE_VARIABLE)
     if instruction:
-        from click.shell_completion import shell_complete
+        from agent.cli.completion import complete
 
-        return shell_complete(agent, {}, "agent", COMPLETE_VARIABLE, instruction)
+        return complete(instruction)
     try:
         # Not `agent.main()`: it would print errors in its own words and end the process.
         with agent.make_context("agent", args) as ctx:

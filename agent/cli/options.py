@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from agent.archive.limits import OPTIONS, limits_of
 from agent.cli.context import Session, absolute
@@ -159,9 +160,7 @@ def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command]
             return command(opened, *args, **options)
 
         options = [
-            click.option(
-                "--plain-http", is_flag=True, help="Speak HTTP without TLS; on localhost that is so by itself."
-            ),
+            click.option("--plain-http", is_flag=True, help="Speak HTTP without TLS; automatic for localhost."),
             click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM), too."),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/json.md)."),
         ]
@@ -176,7 +175,13 @@ def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command]
 
 
 target = click.argument("target", type=TARGET)
-directory = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(readable=False, path_type=str))
+directory = click.argument(
+    "directory",
+    metavar="[DIR]",
+    default=".",
+    type=click.Path(readable=False, path_type=str),
+    shell_complete=lambda ctx, param, incomplete: [CompletionItem(incomplete, type="dir")],
+)
 state = click.option("--state", metavar="DIR", help="Where to remember what was pulled, instead of the usual place.")
 
 after = click.option(

@@ -63,8 +63,8 @@ def seconds(value: float) -> str:
 
 
 def moment(ns: int) -> str:
-    """Return a time (ns since 1970) in the local time zone; a base has none."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ns // 10**9)) if ns else "-"
+    """Return a time (ns since 1970) in the local time zone, with its distance from UTC; a base has no time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(ns // 10**9)) if ns else "-"
 
 
 def pull_summary(report: PullReport, took: float) -> str:
@@ -85,9 +85,9 @@ def push_summary(report: PushReport, took: float) -> str:
         return f"agent: would push {counts} of {paths}, {seconds(took)}"
     if report.id is None:
         return f"agent: nothing to push: {paths} as they were, {seconds(took)}"
-    moved = _moved("sent", report.traffic.sent, report.traffic.requests)
+    moved = _moved("sent in all", report.traffic.sent, report.traffic.requests)
     return (
-        f"agent: pushed {short(report.id)}: {counts} of {paths}, layer {size(report.layer_size)}, {moved}, "
+        f"agent: pushed {short(report.id)}: {counts} of {paths}; a layer of {size(report.layer_size)}, {moved}, "
         f"{seconds(took)}"
     )
 
@@ -97,8 +97,7 @@ def squash_summary(report: SquashReport, took: float) -> str:
     if report.id is None:
         return f"agent: nothing to squash: {counted(report.layers, 'layer')}, {seconds(took)}"
     return (
-        f"agent: squashed {counted(report.covered, 'change')} into {short(report.id)}, "
-        f"layer {size(report.layer_size)}; "
+        f"agent: squashed {counted(report.covered, 'change')} into one layer of {size(report.layer_size)}; "
         f"{counted(report.layers_before, 'layer')} became {report.layers:,}, {seconds(took)}"
     )
 

@@ -120,7 +120,7 @@ class Bars:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = TextColumn("{task.description:<8}"), BarColumn(), TextColumn("{task.fields[amount]}")
+        columns = TextColumn("{task.description:<15}"), BarColumn(), TextColumn("{task.fields[amount]}")
         self._bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
         self._bars.start()
 

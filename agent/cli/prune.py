@@ -6,11 +6,12 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.present import prune_summary, to_json
 from agent.core.reference import Reference
 
 
-@click.command("prune", epilog="Example: agent prune --older-than 2h reg.example.com/team/ws:main")
+@click.command("prune", epilog=example("agent prune --older-than 2h reg.example.com/team/ws:main"))
 @options.target
 @click.option(
     "--older-than",

@@ -6,13 +6,12 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.finish import finish_pull
 from agent.core.reference import Reference
 
 
-@click.command(
-    "pull", epilog="Example: agent pull --base alpine.example.com/alpine:3 reg.example.com/team/ws:main work"
-)
+@click.command("pull", epilog=example("agent pull --base reg.example.com/alpine:3 reg.example.com/team/ws:main"))
 @options.target
 @options.directory
 @options.base

@@ -6,12 +6,13 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session, default_lane
+from agent.cli.example import example
 from agent.cli.finish import finish_push
 from agent.core.reference import Reference
 from agent.sync.options import Compression, OnConflict
 
 
-@click.command("push", epilog='Example: agent push -m "compile" reg.example.com/team/ws:main work')
+@click.command("push", epilog=example('agent push -m "compile" reg.example.com/team/ws:main work'))
 @options.target
 @options.directory
 @options.publishing

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.files import files, read_files
 from agent.cli.output import write
 from agent.cli.progress import warn
@@ -15,8 +16,10 @@ from agent.cli.progress import warn
 
 @click.command(
     "render",
-    epilog="Example: agent render -f examples/simple-pipeline.yaml "
-    "--target 'reg.example.com/ws-{{workspace}}:$(context.pipelineRun.name)'",
+    epilog=example(
+        "agent render -f examples/simple-pipeline.yaml \\",
+        "  --target 'reg.example.com/ws-{{workspace}}:$(context.pipelineRun.name)'",
+    ),
 )
 @files
 @click.option("--target", metavar="IMAGE", help="Where workspaces are kept, with {{workspace}} for the name of each.")

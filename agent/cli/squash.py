@@ -6,12 +6,13 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.present import squash_summary, to_json
 from agent.core.reference import Reference
 from agent.sync.options import Compression
 
 
-@click.command("squash", epilog="Example: agent squash --after run-7/build reg.example.com/team/ws:main")
+@click.command("squash", epilog=example("agent squash --after run-7/build reg.example.com/team/ws:main"))
 @options.target
 @options.after_finished
 @options.compression

@@ -8,6 +8,7 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session
+from agent.cli.example import example
 from agent.cli.failure import printable
 from agent.cli.present import difference_line, short, to_json
 from agent.cli.progress import warn
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from agent.sync.status import StatusReport
 
 
-@click.command("status", epilog="Example: agent status work")
+@click.command("status", epilog=example("agent status work"))
 @options.directory
 @options.state
 @options.session()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from agent.cli.context import Session, default_lane
+from agent.cli.example import example
 from agent.cli.failure import Failure, describe
 from agent.cli.finish import finish_pull, finish_push
 from agent.cli.present import to_json
@@ -28,11 +29,13 @@ Opener = Callable[["Reference"], "Store"]
 Work = Callable[[Session, "StepArgument", Opener], None]
 
 
-EXAMPLE = """{"volume": "/instep", "workspaces": [\
-{"name": "source", "directory": "/work", "target": "reg.example.com/team/{{workspace}}:main"}]}"""
+EXAMPLE = (
+    '{"volume": "/instep", "workspaces": [{"name": "source",',
+    '  "directory": "/work", "target": "reg.example.com/ws:main"}]}',
+)
 
 
-@click.group("step", epilog=f"Example: agent step pull '{EXAMPLE}'")
+@click.group("step", epilog=example(f"agent step pull '{EXAMPLE[0]}", f"{EXAMPLE[1]}'"))
 def command() -> None:
     """Pull all workspaces of a task before it, push what it changed after it.
 

@@ -10,6 +10,7 @@ import click
 
 from agent.cli import options
 from agent.cli.context import Session, default_lane
+from agent.cli.example import example
 from agent.cli.failure import Failure, describe
 from agent.cli.finish import finish_push
 from agent.cli.progress import warn
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from agent.workspace.watch import Watcher
 
 
-@click.command("watch", epilog="Example: agent watch reg.example.com/team/ws:main work")
+@click.command("watch", epilog=example("agent watch reg.example.com/team/ws:main work"))
 @options.target
 @options.directory
 @click.option(

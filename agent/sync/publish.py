@@ -64,7 +64,7 @@ class Packing:
         Raises:
             FileChangedError: a file changed while it was read.
         """
-        self._site.progress.stage("upload", self._size, "bytes")
+        self._site.progress.stage("read and upload", self._size, "bytes")
         writer = self._writer()
         chunks = iter(writer)
         head, length = [], 0

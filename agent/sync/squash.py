@@ -21,7 +21,7 @@ from agent.store.port import Stored
 from agent.sync.layers import Layers
 from agent.sync.options import Compression
 from agent.sync.packed import describe
-from agent.sync.site import Site
+from agent.sync.site import Progress, Site
 from agent.sync.tables import SquashEntries, agreed
 from agent.sync.target import Target
 
@@ -83,7 +83,7 @@ def squashed(
     is_agreed = agreed(free, changes, squashes)
     plan = squash(merge(changes, squashes, agreed=is_agreed), covers)
     site.progress.stage("squash")
-    writer, stored = _store(target, layers, plan, compression)
+    writer, stored = _store(site, target, layers, plan, compression)
     packed = writer.result
     made = Squash("", plan.covers, plan.dropped, plan.records, SquashEntries(packed.toc), packed.diff_id)
     records = free.records
@@ -102,12 +102,14 @@ def _is_plain(merged: Merged) -> bool:
     return fix_up(merged) is None
 
 
-def _store(target: Target, layers: Layers, plan: SquashPlan, compression: Compression) -> tuple[SquashWriter, Stored]:
+def _store(
+    site: Site, target: Target, layers: Layers, plan: SquashPlan, compression: Compression
+) -> tuple[SquashWriter, Stored]:
     gone = list(whiteouts(piece.entry for piece in plan)) if plan.has_whiteouts else []
     writers: list[SquashWriter] = []
 
     def content() -> Iterator[bytes]:
-        contents = _Contents(layers)
+        contents = _Contents(layers, site.progress)
         writers.append(SquashWriter(contents.entries(plan), gone, contents, compression))
         return iter(writers[-1])
 
@@ -121,8 +123,9 @@ class _Contents:
     Small files are read a batch at a time, so that each old layer is asked for a few ranges and not for every file.
     """
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Layers, progress: Progress) -> None:
         self._layers = layers
+        self._progress = progress
         self._read: dict[bytes, bytes] = {}
         self._large: dict[bytes, TreeEntry] = {}
 
@@ -148,10 +151,12 @@ class _Contents:
                 size += row.node.size
             if size >= BATCH or len(batch) >= BATCH_ENTRIES:
                 self._fill(wanted)
+                self._progress.advance(len(batch))
                 yield from batch
                 batch, size = [], 0
                 wanted.clear()
         self._fill(wanted)
+        self._progress.advance(len(batch))
         yield from batch
 
     def _stream(self, row: TreeEntry) -> Iterator[bytes]:

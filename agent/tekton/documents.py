@@ -1,4 +1,4 @@
-"""YAML as Kubernetes reads it: text in, objects out. The one home of PyYAML, which the extra `tekton` brings.
+"""YAML as Kubernetes reads it: text in, objects out. The one home of PyYAML.
 
 Unlike YAML 1.1 as PyYAML has it, dates are text, 12:30 is no number, and no key stands twice.
 """
@@ -9,14 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from agent.errors import UsageError
+import yaml
 
-try:
-    import yaml
-except ImportError as error:
-    raise UsageError(
-        "it needs PyYAML, which is not installed", subject="YAML", remedy="run pip install 'instep[tekton]'"
-    ) from error
+from agent.errors import UsageError
 
 DEPTH = 100
 """Levels of nesting, far more than Tekton's objects have."""

@@ -202,6 +202,10 @@ def open_root(path: str | bytes, *, create: bool = False) -> Root:
         real = os.path.realpath(name)
         return Root(os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), real)
     except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
-        raise WorkspaceError("not a directory", subject=show(name), remedy="name a directory that exists") from error
+        if create and isinstance(error, FileNotFoundError):  # in a file system that keeps no directories, such as /proc
+            what, remedy = "a directory cannot be made there", "name another place"
+        else:
+            what, remedy = "not a directory", "name a directory that exists"
+        raise WorkspaceError(what, subject=show(name), remedy=remedy) from error
     except OSError as error:
         raise failed(error, name, "cannot be opened") from error

@@ -47,7 +47,8 @@ def test_summaries_tell_what_moved() -> None:
     )
     pushed = PushReport("t", ID, "sha256:0", paths=3, written=1, layer_size=100)
     assert present.push_summary(pushed, 12.5) == (
-        "agent: pushed 0123456789ab: 1 written, 0 deleted, 0 touched of 3 paths, layer 100 B, 0 B sent, 12 s"
+        "agent: pushed 0123456789ab: 1 written, 0 deleted, 0 touched of 3 paths; "
+        "a layer of 100 B, 0 B sent in all, 12 s"
     )
 
 

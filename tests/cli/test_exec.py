@@ -51,7 +51,7 @@ def test_a_failed_command_publishes_nothing_and_its_code_is_returned(
 def test_a_failed_commands_files_can_be_kept_elsewhere(agent: Agent, layout: str, work: Path, tmp_path: Path) -> None:
     agent("push", layout, work)
     other, failed = work.with_name("other"), f"oci:{tmp_path}/failed:try-1"
-    words = ("exec", layout, other, "--on-failure", "push-to", failed, "--", "sh", "-c", "touch half; exit 5")
+    words = ("exec", layout, other, "--push-on-failure", failed, "--", "sh", "-c", "touch half; exit 5")
     assert failed in agent(*words, exits=5).stderr
     assert "half" in agent("ls", failed).stdout.splitlines()
     assert "README" in agent("ls", failed).stdout.splitlines()
@@ -66,7 +66,7 @@ def test_a_place_that_cannot_keep_them_does_not_hide_the_commands_code(
     agent("push", layout, work)
     (tmp_path / "file").touch()
     failed = f"oci:{tmp_path}/file:try-1"
-    words = ("exec", layout, work, "--on-failure", "push-to", failed, "--", "sh", "-c", "exit 5")
+    words = ("exec", layout, work, "--push-on-failure", failed, "--", "sh", "-c", "exit 5")
     assert "were not kept" in agent(*words, exits=5).stderr
 
 
@@ -133,7 +133,7 @@ def test_what_was_kept_of_a_failed_command_can_be_pulled_from_a_repository_of_it
     other, target = work.with_name("other"), f"{name}/run:ws"
     agent("exec", "--base", f"{name}/base:1", target, other, "--", "touch", "made")
     third = work.with_name("third")
-    words = ("exec", target, third, "--on-failure", "push-to", f"{name}/failed:1")
+    words = ("exec", target, third, "--push-on-failure", f"{name}/failed:1")
     agent(*words, "--", "sh", "-c", "rm README; touch half; exit 5", exits=5)
     agent("pull", f"{name}/failed:1", work.with_name("fourth"))
     assert sorted(os.listdir(work.with_name("fourth"))) == ["half", "link", "made", "src"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -81,11 +81,52 @@ def test_help_lists_every_command_and_its_module_agrees() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_has_an_example_that_parses(name: str) -> None:
     command = import_module(f"agent.cli.{name}").command
-    example = (command.epilog or "").removeprefix("Example: ")
+    shown = CliRunner().invoke(agent, [name, "--help"], terminal_width=80).output
+    lines = shown.partition("\n  Example:\n")[2].splitlines()
+    assert lines[0].startswith("    ")
+    example = "\n".join(line.removeprefix("    ") for line in lines)
     assert f"agent {name} " in example
-    words = shlex.split(example[example.index("agent ") :].removesuffix(')"'))
+    words = [word for word in shlex.split(example[example.index("agent ") :].removesuffix(')"')) if word != "\n"]
     group = agent.make_context("agent", words[1:])
     command.make_context(name, words[2:], parent=group)  # raises what does not fit
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_line_of_an_example_is_broken(width: int) -> None:
+    for name in COMMANDS:
+        command = import_module(f"agent.cli.{name}").command
+        shown = CliRunner().invoke(agent, [name, "--help"], terminal_width=width).output
+        for line in (command.epilog or "").splitlines()[2:]:
+            assert f"  {line}" in shown.splitlines()
+            assert len(line) <= 78
+
+
+@pytest.mark.parametrize("words", [["--help"], ["push", "--help"], ["--version"], ["completion", "bash"]])
+@pytest.mark.parametrize("refusal", ["full", "closed"])
+def test_an_output_that_takes_nothing_is_an_error_of_its_own(words: list[str], refusal: str) -> None:
+    where = {"full": ">/dev/full", "closed": ">&-"}[refusal]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {where}', "sh", sys.executable, "-m", "agent", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 40
+    assert re.fullmatch(r"agent: error: standard output: cannot be written: [^\n]*\n", done.stderr)
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path, closed: str) -> None:
+    """Else a message would be written into the file that was opened next, such as the state."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "file").write_bytes(b"content")
+    words = ["push", f"oci:{tmp_path}/layout:ws", f"{tmp_path}/work", "--state", f"{tmp_path}/state"]
+    shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "agent", *words]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for folder, _, names in os.walk(tmp_path):
+        for name in names:
+            assert b"agent: " not in (Path(folder) / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -111,7 +152,6 @@ def test_every_option_has_a_help_text(name: str) -> None:
         ["push", "reg.io/x:t", "-m", "\udcff"],
         ["exec", "reg.io/x:t"],
         ["exec", "reg.io/x:t", "--"],
-        ["exec", "reg.io/x:t", "--on-failure", "delete", "reg.io/y:t", "--", "true"],
         ["watch", "reg.io/x:t", "--settle", "-1"],
         ["diff"],
         ["completion", "tcsh"],
@@ -174,10 +214,10 @@ def test_completion_prints_a_script_for_each_shell(shell: str) -> None:
 
 def test_bash_completes_commands_and_options(agent: object) -> None:
     environ = {**agent.environ, "_AGENT_COMPLETE": "bash_complete"}  # type: ignore[attr-defined]
-    for words, cword, wanted in (("agent pu", "1", "plain,push"), ("agent push --dry", "2", "plain,--dry-run")):
+    for line, wanted in (("agent pu", "plain,push"), ("agent push reg.io/x:t --dry", "plain,--dry-run")):
         done = subprocess.run(
             [sys.executable, "-m", "agent"],
-            env={**environ, "COMP_WORDS": words, "COMP_CWORD": cword},
+            env={**environ, "COMP_LINE": line},
             capture_output=True,
             text=True,
             check=True,
@@ -185,15 +225,8 @@ def test_bash_completes_commands_and_options(agent: object) -> None:
         assert wanted in done.stdout.splitlines()
 
 
-@pytest.mark.slow
-def test_version_takes_little_longer_than_the_bare_interpreter() -> None:
-    def best(words: list[str]) -> float:
-        times = []
-        for _ in range(5):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, *words], check=True, capture_output=True)
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    # The aim is 0.1 s; five times that is a broken import, not a busy machine.
-    assert best(["-m", "agent", "--version"]) - best(["-c", "pass"]) < 0.5
+def test_version_imports_little() -> None:
+    """What a start costs, counted and not timed: `make bench` measures it."""
+    code = "import sys; from agent.cli.main import run; run(['--version']); print(len(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(done.stdout.splitlines()[-1]) < 220

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 BUILD = "images/agent/build.lock"
 LOCKS = {
-    "images/agent/requirements.lock": ("tekton",),
+    "images/agent/requirements.lock": (),
     "images/agent/controller.lock": ("controller",),
     ".ci/dev.lock": ("controller", "dev"),
     BUILD: (),

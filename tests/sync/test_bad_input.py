@@ -375,7 +375,7 @@ class Once(Progress):
         self.texts: list[str] = []
 
     def stage(self, name: str, total: int | None = None, unit: str = "paths") -> None:
-        if name == "upload" and self.left:
+        if name == "read and upload" and self.left:
             self.left.pop()()
 
     def advance(self, amount: int) -> None:

@@ -176,15 +176,6 @@ def test_a_file_that_cannot_be_read_is_exit_code_40(agent_render: Render) -> Non
     assert "x.yaml: not UTF-8" in agent_render("-f", "x.yaml", exits=2).stderr
 
 
-def test_without_pyyaml_it_says_what_to_install(agent_render: Render) -> None:
-    agent_render.write("x.yaml", RUN)
-    code = "import sys; sys.modules['yaml'] = None; from agent.__main__ import main; sys.exit(main())"
-    done = agent_render("-f", "x.yaml", exits=2, code=code)
-    assert (
-        done.stderr == "agent: error: YAML: it needs PyYAML, which is not installed; run pip install 'instep[tekton]'\n"
-    )
-
-
 # Objects in, objects out.
 
 

@@ -82,6 +82,11 @@ def test_what_is_no_directory_gets_a_clear_error(tmp_path: Path) -> None:
             open_root(tmp_path / name)
 
 
+def test_a_directory_that_nobody_can_make_is_told_from_a_missing_one() -> None:
+    with pytest.raises(WorkspaceError, match="a directory cannot be made there; name another place"):
+        open_root("/proc/nowhere", create=True)
+
+
 def test_a_missing_directory_is_made_on_demand_only(tmp_path: Path) -> None:
     with open_root(tmp_path / "a" / "b", create=True) as made:
         assert made.path == os.fsencode(tmp_path / "a" / "b")
