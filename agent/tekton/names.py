@@ -12,16 +12,24 @@ DOMAIN = "instep.dev"
 
 RESOLVER = "wrap"
 PIPELINEREF = "pipelineref"
+PIPELINESPEC = "pipelinespec"
 TASKREF = "taskref"
 KIND = "kind"
 PLAN = "plan"
 """Params of the resolver."""
+
+WRAPPER = "oci"
+WRAPPERS = (RESOLVER, f"{RESOLVER}.{WRAPPER}")
+"""The resolver's names."""
 
 LOOKUP = "lookup"
 """The resolver that finds what a run names in the run's bundle."""
 
 LOOKUP_BUNDLE = f"{DOMAIN}/lookup-bundle"
 """The annotation of a run that says where its references are looked up."""
+
+WRAP = f"{DOMAIN}/wrap"
+"""The annotation by which a PipelineRun asks to be wrapped; those that go on with `.PARAMETER` say how."""
 
 BUNDLES = "bundles"
 """Tekton's resolver for bundles."""

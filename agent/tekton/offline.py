@@ -13,9 +13,10 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton import names
+from agent.tekton.annotated import without_annotations, wrap_run
 from agent.tekton.bundle import belongs
-from agent.tekton.fields import Object, mapping
-from agent.tekton.inline import refuse_clashes
+from agent.tekton.fields import Object, mapping, without
+from agent.tekton.inline import pipeline_in_version, refuse_clashes
 from agent.tekton.launch import is_oci_pipeline, launch, name_of
 from agent.tekton.lookup import lookup_of
 from agent.tekton.lookup_offline import Bundles, Places, self_contained
@@ -65,6 +66,8 @@ def render(documents: Sequence[Object], wish: Wish, bundles: Bundles | None = No
     runs = [
         _look_at(given, index, wish) for index, document in enumerate(given) if document.get("kind") == "PipelineRun"
     ]
+    for asked in runs:
+        given[asked.index] = asked.run
     given = _looked_up(given, wish, bundles)
     variants: dict[int, list[Object]] = {}
     taken = {name_of(document, "Pipeline") for document in given if document.get("kind") == "Pipeline"}
@@ -107,10 +110,15 @@ def _looked_up(documents: Sequence[Object], wish: Wish, bundles: Bundles | None)
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A run: where it stands, the Pipeline that it names, and how it is to be wrapped, None where nothing is."""
+    """A run: where it stands, the Pipeline that it names, and how it is to be wrapped, None where nothing is.
+
+    Attributes:
+        run: what it is without what asks the webhook and the resolver for something.
+    """
 
     index: int
     where: str
+    run: Object
     reference: Reference
     wrapping: Wrapping | None
 
@@ -118,12 +126,18 @@ class _Asked:
 def _look_at(documents: Sequence[Object], index: int, wish: Wish) -> _Asked:
     pipeline_run = documents[index]
     where = _name(pipeline_run)
-    reference, wrapping = _wanted(pipeline_run, wish, where)
+    source, wrapping = _wanted(pipeline_run, wish, where)
     has_work = _has_work(wrapping, planned_run_of(pipeline_run))
     # Who has references replaced need not want workspaces in images, and then does not say where.
     if not wrapping.target and (wish.repointings or lookup_of(pipeline_run, where)):
         has_work = False
-    return _Asked(index, where, reference, wrapping if has_work else None)
+    run = without_annotations(pipeline_run, where)
+    if isinstance(source, Reference):
+        return _Asked(index, where, run, source, wrapping if has_work else None)
+    versions = source.get("apiVersion") == V1, run.get("apiVersion") == V1
+    written = pipeline_in_version(mapping(source, "spec", where), *versions, where)
+    run = {**run, "spec": {**without(run["spec"], "pipelineRef"), "pipelineSpec": written}}
+    return _Asked(index, where, run, Reference(), wrapping if has_work else None)
 
 
 def _name(run: Object) -> str:
@@ -184,14 +198,15 @@ def _wrap(
     return wrap_pipeline_spec(spec, wrapping, run, tasks, annotations=annotations, is_v1=is_v1, where=where)
 
 
-def _wanted(pipeline_run: Object, wish: Wish, where: str) -> tuple[Reference, Wrapping]:
-    request = request_of(pipeline_run, wish.settings)
+def _wanted(pipeline_run: Object, wish: Wish, where: str) -> tuple[Reference | Object, Wrapping]:
+    source: Reference | Object
+    request = request_of(wrap_run(pipeline_run, where), wish.settings)
     if request is not None:
-        reference, wrapping = request.reference, request.wrapping
+        source, wrapping = request.source, request.wrapping
     else:
-        reference = reference_of(mapping(mapping(pipeline_run, "spec", where), "pipelineRef", where), where)
+        source = reference_of(mapping(mapping(pipeline_run, "spec", where), "pipelineRef", where), where)
         wrapping = Wrapping(wish.settings, target="")
-    return reference, replace(wrapping, form="inline", **_replaced(wish))
+    return source, replace(wrapping, form="inline", **_replaced(wish))
 
 
 def _replaced(wish: Wish) -> dict[str, Any]:
