@@ -55,10 +55,10 @@ class Resolver:
                 return AGAIN_S
             self._metrics.answer(refused=outcome.refusal is not None)
             if outcome.notice is not None:
-                await self._tell(request, outcome.notice)
+                await self._tell(request, outcome)
         return outcome.seconds if isinstance(outcome, Waiting) else None
 
-    async def _tell(self, request: Object, notice: str) -> None:
+    async def _tell(self, request: Object, outcome: Answer) -> None:
         """Tell the run in an event, at most once: who cannot be told has its annotation."""
         try:
             owner: Object | None = request
@@ -67,9 +67,9 @@ class Resolver:
                     REQUESTS, request["metadata"]["namespace"], str(controller_of(owner).get("name"))
                 )
             if owner is not None:
-                await self._cluster.create(EVENTS, event(request, controller_of(owner), notice, self._clock()))
+                await self._cluster.create(EVENTS, event(request, controller_of(owner), outcome, self._clock()))
         except AgentError as error:
-            LOGGER.warning("%s", error, extra={"about": {"event": notice}})
+            LOGGER.warning("%s", error, extra={"about": {"event": outcome.notice}})
 
     async def _walk(self, request: Object, course: Course) -> Answer | Waiting | None:
         try:

@@ -27,6 +27,11 @@ EARLY = 5
 """Seconds before Tekton's deadline at which the answer is that there is none, in words that say why."""
 
 
+LOOKED_UP = "LookedUp"
+USERS_DIFFER = "UsersDiffer"
+"""Reasons of events: the second is a warning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Get:
     """A PipelineRun, Pipeline, Task or StepAction of the request's namespace. Send it, None if there is none."""
@@ -63,11 +68,13 @@ class Answer:
     Attributes:
         refusal: why not, None where the answer is an object.
         notice: what to tell the run in an event.
+        reason: of that event.
     """
 
     status: dict[str, Any]
     refusal: str | None = None
     notice: str | None = None
+    reason: str = LOOKED_UP
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.tekton.course import Answer, Ask, Course, Get, Held, Waiting, answered, is_answered
+from agent.tekton.course import LOOKED_UP, Answer, Ask, Course, Get, Held, Waiting, answered, is_answered
 from agent.tekton.fields import Object, mapping, text
 from agent.tekton.launch import condition_of
 from agent.tekton.lookup import CLUSTER
@@ -46,8 +46,8 @@ def look_up(request: Object, asked: LookupRequest) -> Course:
     raise not_found(asked, held)
 
 
-def event(request: Object, run: Object, notice: str, now: str) -> dict[str, Any]:
-    """Return the event (core/v1) that tells a run what was found for a request.
+def event(request: Object, run: Object, answered: Answer, now: str) -> dict[str, Any]:
+    """Return the event (core/v1) that tells a run what there is to say about an answer.
 
     Its name is the request's, which is never answered twice, so that two controllers tell it once.
 
@@ -65,9 +65,9 @@ def event(request: Object, run: Object, notice: str, now: str) -> dict[str, Any]
             **{key: run.get(key) for key in ("apiVersion", "kind", "name", "uid")},
             "namespace": namespace,
         },
-        "type": "Normal",
-        "reason": "LookedUp",
-        "message": notice,
+        "type": "Normal" if answered.reason == LOOKED_UP else "Warning",
+        "reason": answered.reason,
+        "message": answered.notice,
         "source": {"component": "instep-controller"},
         "firstTimestamp": now,
         "lastTimestamp": now,

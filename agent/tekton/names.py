@@ -44,6 +44,7 @@ VOLUME_PATH = "/instep"
 WORKSPACES_PATH = "/instep-workspaces"
 CA_VOLUME = "instep-ca"
 CA_PATH = "/instep-ca"
+POD_VARIABLE = "INSTEP_POD"
 
 _LONGEST = 63
 _MD5_DIGITS = 32
@@ -51,12 +52,16 @@ _MD5_DIGITS = 32
 _DISTINCT = 58
 
 
-def free(name: str, taken: Collection[str]) -> str:
-    """Return `name`, or `name-2`, `name-3`… where it is taken."""
+def free(name: str, taken: Collection[str], joint: str = "-") -> str:
+    """Return `name`, or `name-2`, `name-3`… where it is taken.
+
+    Args:
+        joint: what stands before the number.
+    """
     count, found = 1, name
     while found in taken:
         count += 1
-        found = f"{name}-{count}"
+        found = f"{name}{joint}{count}"
     return found
 
 

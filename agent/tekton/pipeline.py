@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.errors import UnwrappableError
-from agent.tekton.fields import Object, mapping, text
-from agent.tekton.groups import change_tasks
+from agent.tekton.fields import Object, mapping, named, objects, text
+from agent.tekton.groups import change_tasks, is_custom, tasks_of
 from agent.tekton.mounts import mounts_of
 from agent.tekton.names import KIND, PLAN, RESOLVER, TASKREF
 from agent.tekton.plan import Mount, Plan, format_plan
+from agent.tekton.pod import pod_of
 from agent.tekton.reference import Reference
 from agent.tekton.refuse import refuse_hermetic
 from agent.tekton.scene import Scene, Tasks, look_at
-from agent.tekton.security import forbids_root
-from agent.tekton.task import V1, bare, wrap_task_spec
+from agent.tekton.task import V1, bare, trouble_in, wrap_task_spec
+from agent.tekton.timeouts import group_timeout, step_timeout, task_timeout
 from agent.tekton.wrapping import Run, Wrapping
 
 
@@ -91,6 +92,21 @@ def references_to_inline(spec: Object, wrapping: Wrapping, run: Run, *, where: s
     return found
 
 
+def troubles_in(spec: Object, run: Run, where: str) -> list[str]:
+    """Return what the agent's steps may be unable to do in the tasks that a wrapped pipeline holds, in words.
+
+    Args:
+        spec: the pipeline's.
+    """
+    found = []
+    for task in tasks_of(spec, where):
+        name = text(task, "name", where)
+        place = f"{where}, task {name}"
+        embedded, pod = mapping(task, "taskSpec", place), pod_of(run.pod_template(name), place)
+        found.append(trouble_in(embedded, pod, place) if not is_custom(embedded) else None)
+    return [words for words in found if words]
+
+
 def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]) -> Object:
     name = text(task, "name", scene.where)
     used = scene.uses[name]
@@ -103,7 +119,8 @@ def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]
         base=scene.wrapping.base,
         on_conflict=scene.wrapping.on_conflict,
         is_matrix=bool(task.get("matrix")),
-        is_non_root=forbids_root(scene.run.pod_template(name), scene.place(task)),
+        timeout=_timeout(scene, task),
+        pod=pod_of(scene.run.pod_template(name), scene.place(task)),
     )
     if task.get("taskSpec") is not None:
         embedded = mapping(task, "taskSpec", scene.where)
@@ -115,3 +132,13 @@ def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]
         {"name": PLAN, "value": format_plan(plan)},
     ]
     return {**task, "taskRef": {"resolver": RESOLVER, "params": params}}
+
+
+def _timeout(scene: Scene, task: Object) -> str:
+    """Return the timeout of the agent's steps in a task."""
+    name, run = text(task, "name", scene.where), scene.run
+    is_last = named(objects(scene.spec, "finally", scene.where), name) is not None
+    group = group_timeout(run.timeouts, "finally" if is_last else "tasks")
+    given = run.task_timeouts.get(name) or text(task, "timeout", scene.where)
+    around = [group, run.timeouts.get("pipeline", "")]
+    return step_timeout(scene.wrapping.step_timeout, task_timeout(given, group), around)

@@ -13,9 +13,10 @@ from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.names import KIND, PIPELINEREF, PIPELINESPEC, PLAN, RESOLVER, TASKREF, WRAPPER, WRAPPERS
 from agent.tekton.plan import Plan, parse_plan
 from agent.tekton.reference import Reference, needed, reference_in, reference_of
+from agent.tekton.timeouts import check_timeout
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, Settings, Wrapping
 
-OPTIONS = ("target", "base", "workspaces", "on-conflict", "form")
+OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout")
 """What a user may say about a wrapping: the same words as parameters and in annotations."""
 
 WHERE = f"resolver {RESOLVER}"
@@ -93,6 +94,9 @@ def _wrapping(values: dict[str, Object], settings: Settings, defaults: Defaults)
         workspaces=_workspaces(values),
         on_conflict=_choice(values, "on-conflict", get_args(OnConflict), defaults.on_conflict),
         form=_choice(values, "form", get_args(Form), defaults.form),
+        step_timeout=check_timeout(
+            _word(values, "step-timeout", defaults.step_timeout), f"{WHERE}, parameter step-timeout"
+        ),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from agent.errors import AgentError, UnwrappableError
 from agent.tekton.course import (
+    USERS_DIFFER,
+    Answer,
     Ask,
     Course,
     Get,
@@ -27,10 +29,10 @@ from agent.tekton.lookup_course import look_up
 from agent.tekton.lookup_request import look_up_source, parse_lookup_request
 from agent.tekton.names import LOOKUP, RESOLVER, WRAPPERS
 from agent.tekton.nested import TYPE, Source, local_source, nested_request, nested_source, written_source
-from agent.tekton.pipeline import references_to_inline, wrap_pipeline
+from agent.tekton.pipeline import references_to_inline, troubles_in, wrap_pipeline
 from agent.tekton.reference import Reference
 from agent.tekton.request import PipelineRequest, TaskRequest, parse_request
-from agent.tekton.task import wrap_task
+from agent.tekton.task import trouble_in, wrap_task
 from agent.tekton.workspaces import image_of
 from agent.tekton.wrapping import Run, run_of
 
@@ -106,7 +108,8 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
         if isinstance(inner, Waiting):
             return inner
         tasks = {reference: task.value for reference, task in inner.items()}
-    return answered(wrap_pipeline(source.value, wrapping, run, tasks, where=place), source)
+    wrapped = wrap_pipeline(source.value, wrapping, run, tasks, where=place)
+    return _answered(wrapped, source, troubles_in(mapping(wrapped, "spec", place), run, place))
 
 
 def _completed(written: Object, run: Run, where: str) -> Object:
@@ -122,7 +125,14 @@ def _task(request: Object, asked: TaskRequest) -> Course:
     if isinstance(found, Waiting):
         return found
     source = found[asked.reference]
-    return answered(wrap_task(source.value, asked.plan), source)
+    wrapped = wrap_task(source.value, asked.plan)
+    trouble = trouble_in(mapping(wrapped, "spec", where), asked.plan.pod, where)
+    return _answered(wrapped, source, [trouble] if trouble else [])
+
+
+def _answered(value: Object, source: Source, troubles: Sequence[str]) -> Answer:
+    found = answered(value, source)
+    return replace(found, notice="; ".join(troubles), reason=USERS_DIFFER) if troubles else found
 
 
 def _sources(
