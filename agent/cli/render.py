@@ -36,6 +36,9 @@ from agent.cli.progress import warn
     type=click.Choice(["last", "fail"]),
     help="What happens when parallel changes disagree: the last one stands, or the task fails.",
 )
+@click.option(
+    "--step-timeout", metavar="TIME", help="How long each of the steps may take, such as 30m; 0 for no limit."
+)
 @click.option("--image", metavar="IMAGE", help="The agent's image, where your cluster finds it.")
 @click.option("--plain-http", is_flag=True, help="The steps speak HTTP without TLS.")
 @click.option("--ca-config-map", metavar="NAME", help="A ConfigMap whose ca.crt the steps trust, too.")
@@ -71,7 +74,7 @@ def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
 
     found = [document for _, document in read_files(paths)]
     with Session(plain_http=wishes["plain_http"]).stores() as open_store:
-        after = documents.write(render(found, _wish(**wishes), Bundles(open_store)))
+        after = documents.write(render(found, _wish(**wishes), Bundles(open_store), warn))
     if default_image() in after and not wishes["image"]:
         warn(f"the steps' image is {default_image()}, which stands for yours; name that with --image")
     if diff:
@@ -90,7 +93,11 @@ def _wish(
 ) -> Any:
     from agent.tekton.offline import Wish
     from agent.tekton.repoint import parse_repointing
+    from agent.tekton.timeouts import check_timeout
     from agent.tekton.wrapping import Settings
+
+    if words["step_timeout"] is not None:
+        check_timeout(words["step_timeout"], "--step-timeout")
 
     settings = Settings(
         image=image or default_image(),

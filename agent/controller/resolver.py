@@ -12,7 +12,7 @@ from agent.controller.work import AGAIN_S, Key
 from agent.errors import AgentError
 from agent.tekton.bundle import Member
 from agent.tekton.course import Answer, Ask, Course, Get, Held, Pin, Step, Waiting, seconds_left
-from agent.tekton.events import LOOKED_UP, event
+from agent.tekton.events import event
 from agent.tekton.fields import Object
 from agent.tekton.installation import Installation
 from agent.tekton.launch import controller_of
@@ -55,10 +55,10 @@ class Resolver:
                 return AGAIN_S
             self._metrics.answer(refused=outcome.refusal is not None)
             if outcome.notice is not None:
-                await self._tell(request, outcome.notice)
+                await self._tell(request, outcome)
         return outcome.seconds if isinstance(outcome, Waiting) else None
 
-    async def _tell(self, request: Object, notice: str) -> None:
+    async def _tell(self, request: Object, outcome: Answer) -> None:
         """Tell the run in an event, at most once: who cannot be told has its annotation."""
         try:
             owner: Object | None = request
@@ -67,12 +67,12 @@ class Resolver:
                     REQUESTS, request["metadata"]["namespace"], str(controller_of(owner).get("name"))
                 )
             if owner is not None:
-                meta = request["metadata"]
+                meta, run = request["metadata"], controller_of(owner)
                 # A request is never answered twice, so that its name tells the run once, also from two controllers.
-                told = event(meta["name"], meta["namespace"], controller_of(owner), LOOKED_UP, notice, self._clock())
+                told = event(meta["name"], meta["namespace"], run, outcome.reason, outcome.notice or "", self._clock())
                 await self._cluster.create(EVENTS, told)
         except AgentError as error:
-            LOGGER.warning("%s", error, extra={"about": {"event": notice}})
+            LOGGER.warning("%s", error, extra={"about": {"event": outcome.notice}})
 
     async def _walk(self, request: Object, course: Course) -> Answer | Waiting | None:
         try:

@@ -11,10 +11,11 @@ from base64 import b64encode
 from typing import Any
 
 from agent.errors import AgentError, UsageError
-from agent.tekton.fields import Object, mapping, text
-from agent.tekton.lookup import Lookup, annotation_of, field_of, lookup_of, refuse_layouts
+from agent.tekton.annotated import wrap_run, wrapping_asked
+from agent.tekton.fields import Object, mapping, text, without
+from agent.tekton.lookup import FIELD, Lookup, annotation_of, field_of, lookup_of, refuse_layouts
 from agent.tekton.lookup_request import requests_in, rewrite_run
-from agent.tekton.names import LOOKUP_BUNDLE
+from agent.tekton.names import LOOKUP_BUNDLE, WRAP, WRAPPERS
 
 API_VERSION = "admission.k8s.io/v1"
 KINDS = ("PipelineRun", "TaskRun")
@@ -63,26 +64,61 @@ def admit(run: Object, old: Object | None) -> Object:
         old: as it is stored now, None where it is created.
 
     Raises:
-        UsageError: what it says of its lookup is malformed, or is not what it said when it was created.
+        UsageError: what it says of its lookup or its wrapping is malformed, or is not what it said when it was created.
+        UnwrappableError: what it names or holds cannot be looked up or wrapped.
     """
     where = f"{run.get('kind')} {text(mapping(run, 'metadata', 'run'), 'name', 'run')}".strip()
     lookup = lookup_of(run, where) if old is None else field_of(run, where)
     if lookup is not None:
         refuse_layouts(lookup, where)
     if old is None:
-        return rewrite_run(run)
-    if _said(run) == _said(old) and run.get("spec") == old.get("spec"):
+        return wrap_run(rewrite_run(run), where)
+    if _asks(run) == _asks(old) and _names(run) == _names(old):
         return run  # whatever was stored before we were asked must stay possible to update and to delete
     then = annotation_of(old, where)
     for now in (field_of(run, where), annotation_of(run, where)):
         if now is not None and now != then:
             raise _changed(now, then, where)
+    wrapping = wrapping_asked(old, where)
+    if wrapping is not None and wrapping_asked(run, where) != wrapping:
+        raise UsageError(
+            f"the annotations that begin with {WRAP} are not those that it was created with",
+            subject=where,
+            remedy="create another run",
+        )
     # Tekton has filled in the service account since, which the references must not follow.
     asked = requests_in(old, where)
-    rewritten = rewrite_run(run, asked[0].service_account if asked else None)
+    rewritten = rewrite_run(_as_sent(run, old, where), asked[0].service_account if asked else None)
     if then is not None and _said(rewritten) is None:
         raise _changed(None, then, where)
-    return rewritten
+    return wrap_run(rewritten, where)
+
+
+def _asks(run: Object) -> dict[str, Any]:
+    """Return the annotations by which a run asks for something, and its field."""
+    annotations = mapping(mapping(run, "metadata", "run"), "annotations", "run")
+    asked = {key: value for key, value in annotations.items() if key == LOOKUP_BUNDLE or key.startswith(WRAP)}
+    return asked | {FIELD: mapping(run, "spec", "run").get(FIELD)}
+
+
+def _names(run: Object) -> list[Any]:
+    """Return what a run refers to, and what is written into it."""
+    spec = mapping(run, "spec", "run")
+    return [spec.get(field) for field in ("pipelineRef", "pipelineSpec", "taskRef", "taskSpec")]
+
+
+def _as_sent(run: Object, old: Object, where: str) -> Object:
+    """Return a run without what `kubectl apply` has left of our reference beside the manifest's own words."""
+    spec, stored = mapping(run, "spec", where), mapping(mapping(old, "spec", where), "pipelineRef", where)
+    reference = mapping(spec, "pipelineRef", where)
+    if stored.get("resolver") not in WRAPPERS or wrapping_asked(run, where) is None:
+        return run
+    if "pipelineSpec" in spec and reference == stored:
+        return {**run, "spec": without(spec, "pipelineRef")}
+    if "name" in reference:
+        kept = {key: value for key, value in reference.items() if stored.get(key) != value}
+        return {**run, "spec": {**spec, "pipelineRef": kept}}
+    return run
 
 
 def _said(run: Object) -> Any:

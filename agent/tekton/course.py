@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from agent.errors import UnwrappableError
+from agent.tekton.events import LOOKED_UP
 from agent.tekton.fields import Object, mapping, text
 from agent.tekton.installation import Installation
 from agent.tekton.launch import condition_of
@@ -63,11 +64,13 @@ class Answer:
     Attributes:
         refusal: why not, None where the answer is an object.
         notice: what to tell the run in an event.
+        reason: of that event.
     """
 
     status: dict[str, Any]
     refusal: str | None = None
     notice: str | None = None
+    reason: str = LOOKED_UP
 
 
 @dataclass(frozen=True, slots=True)

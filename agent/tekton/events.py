@@ -11,7 +11,8 @@ from agent.tekton.fields import Object
 
 LOOKED_UP = "LookedUp"
 STEP_FAILED = "StepFailed"
-"""Reasons. That of a failed step is a warning."""
+USERS_DIFFER = "UsersDiffer"
+"""Reasons. All but the first are warnings."""
 
 _LONGEST = 1023
 """Characters of a message."""
@@ -32,7 +33,7 @@ def event(name: str, namespace: str, run: Object, reason: str, message: str, now
             **{key: run.get(key) for key in ("apiVersion", "kind", "name", "uid")},
             "namespace": namespace,
         },
-        "type": "Warning" if reason == STEP_FAILED else "Normal",
+        "type": "Normal" if reason == LOOKED_UP else "Warning",
         "reason": reason,
         "message": message[:_LONGEST],
         "source": {"component": "instep-controller"},

@@ -46,6 +46,18 @@ def objects(value: Object, key: str, where: str) -> list[Object]:
     return found or []
 
 
+def number(value: Object, key: str, where: str) -> int | None:
+    """Return a field that is a whole number, None where it is absent.
+
+    Raises:
+        UnwrappableError: it is none.
+    """
+    found = value.get(key)
+    if found is not None and (not isinstance(found, int) or isinstance(found, bool)):
+        raise _wrong(where, key, "a number")
+    return found
+
+
 def named(items: list[Object], name: str) -> Object | None:
     """Return the item of a list that has this `name`, None if there is none."""
     return next((item for item in items if item.get("name") == name), None)

@@ -13,6 +13,7 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.fields import Object, mapping, objects, text, without
+from agent.tekton.groups import change_tasks, is_custom
 from agent.tekton.task import V1, bare
 from agent.tekton.variables import mentioned, replace_strings
 
@@ -141,3 +142,15 @@ def in_version(spec: Object, has_v1: bool, wants_v1: bool, where: str) -> Object
     if "stepTemplate" in spec:
         found["stepTemplate"] = renamed(mapping(spec, "stepTemplate", where))
     return found
+
+
+def pipeline_in_version(spec: Object, has_v1: bool, wants_v1: bool, where: str) -> Object:
+    """Return the spec of a pipeline with the specs in it in another version, as `in_version` does."""
+
+    def task(found: Object) -> Object:
+        embedded = mapping(found, "taskSpec", where)
+        if not embedded or is_custom(embedded):
+            return found
+        return {**found, "taskSpec": in_version(embedded, has_v1, wants_v1, where)}
+
+    return change_tasks(spec, task, where)

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from agent.errors import UsageError
 from agent.tekton.fields import Object
+from agent.tekton.timeouts import check_timeout
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, ResultsFrom, Settings
 
 DEADLINE = 60
@@ -66,6 +67,10 @@ def _seconds(value: Any, subject: str) -> int:
     return value
 
 
+def _timeout(value: Any, subject: str) -> str:
+    return check_timeout(str(value), subject)
+
+
 def _mapping(value: Any, subject: str) -> Object:
     if not isinstance(value, dict):
         raise UsageError("it is no mapping", subject=subject, remedy="write requests and limits")
@@ -93,6 +98,7 @@ _KEYS: dict[str, Callable[[Any, str], Any]] = {
     "base": _word,
     "on-conflict": _choice(OnConflict),
     "form": _choice(Form),
+    "step-timeout": _timeout,
     "resolution-timeout": _seconds,
 }
 _KNOWN = ", ".join(_KEYS)
@@ -103,4 +109,4 @@ _FIELDS = {
     "plain-http": "plain_http",
     "ca-config-map": "ca_config_map",
 }
-_DEFAULTS = ("target", "base", "on-conflict", "form")
+_DEFAULTS = ("target", "base", "on-conflict", "form", "step-timeout")

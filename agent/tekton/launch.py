@@ -5,17 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from agent.errors import UnwrappableError
+from agent.tekton.embedded import pack
 from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.lookup_request import rewrite_run
-from agent.tekton.names import CUSTOM_TASK, DOMAIN, LOOKUP_BUNDLE, PIPELINEREF, RESOLVER, child_name
+from agent.tekton.names import (
+    CUSTOM_TASK,
+    DOMAIN,
+    LOOKUP_BUNDLE,
+    PIPELINEREF,
+    PIPELINESPEC,
+    RESOLVER,
+    WRAPPER,
+    child_name,
+)
 from agent.tekton.reference import needed, reference_of
-from agent.tekton.request import WRAPPER
+from agent.tekton.request import OPTIONS
+from agent.tekton.task import V1
 from agent.tekton.variables import RUN_NAME, RUN_NAMESPACE, RUN_UID, substitute
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults, run_of
 
 DEFAULT_TIMEOUT = "1h0m0s"
 _PREFIX = "ocipipeline."
-_OPTIONS = ("target", "base", "on-conflict", "form")
+_OPTIONS = tuple(option for option in OPTIONS if option != "workspaces")
+"""All workspaces with an emptyDir are wrapped: those that are not to be need not be given to it."""
+
 _KEPT_BACK = ("tekton.dev/", "chains.tekton.dev/", "pipeline.tekton.dev/", "kopf.", f"{DOMAIN}/")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -48,7 +61,7 @@ def launch(
         defaults: what the resolver knows without being told.
 
     Raises:
-        UnwrappableError: no Pipeline is named, or a parameter of ours is wrong.
+        UnwrappableError: it neither names a Pipeline nor holds one, or a parameter of ours is wrong.
     """
     meta = mapping(run, "metadata", "CustomRun")
     where = f"{run.get('kind')} {text(meta, 'name', 'CustomRun')}".strip()
@@ -74,10 +87,6 @@ def launch(
 
 def _resolver_params(run: Object, defaults: Defaults, where: str) -> list[Object]:
     spec = mapping(run, "spec", where)
-    if mapping(spec, "customSpec", where) or mapping(spec, "spec", where):
-        raise UnwrappableError("the pipeline is written into it", subject=where, remedy="refer to a Pipeline by name")
-    reference = mapping(spec, "customRef", where) or mapping(spec, "ref", where)
-    pipeline = needed(reference_of(reference, where), "name", f"{where}, customRef")
     wrapped = [
         text(item, "name", where) for item in objects(spec, "workspaces", where) if item.get("emptyDir") is not None
     ]
@@ -89,11 +98,24 @@ def _resolver_params(run: Object, defaults: Defaults, where: str) -> list[Object
             remedy="give ocipipeline.target, such as registry.example.com/ws-{{workspace}}:$(context.run.name)",
         )
     return [
-        *pipeline.to_params(PIPELINEREF),
+        *_pipeline(spec, where),
         {"name": "workspaces", "value": ",".join(wrapped)},
         *({"name": name, "value": value} for name, value in options.items()),
         {"name": "wrapper", "value": WRAPPER},
     ]
+
+
+def _pipeline(spec: Object, where: str) -> list[Object]:
+    """Return the parameters that say which Pipeline it is: the one that is written into it, or that it refers to."""
+    holder = mapping(spec, "customSpec", where) or mapping(spec, "spec", where)
+    if holder:
+        embedded = mapping(holder, "spec", where)
+        if not embedded:
+            raise UnwrappableError("it holds no Pipeline", subject=f"{where}, customSpec", remedy="write one into spec")
+        packed = pack(embedded, V1, f"{where}, customSpec")
+        return [{"name": PIPELINESPEC, "value": packed}]
+    reference = mapping(spec, "customRef", where) or mapping(spec, "ref", where)
+    return needed(reference_of(reference, where), "name", f"{where}, customRef").to_params(PIPELINEREF)
 
 
 def _options(run: Object, where: str) -> dict[str, str]:

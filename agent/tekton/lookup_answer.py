@@ -73,11 +73,14 @@ def is_not_there(message: str) -> bool:
     return _NOT_THERE in message
 
 
-def not_found(asked: LookupRequest, held: Mapping[str, Sequence[Member] | None]) -> NotInBundleError:
+def not_found(
+    asked: LookupRequest, held: Mapping[str, Sequence[Member] | None], where: str | None = None
+) -> NotInBundleError:
     """Return the error for an object that is in none of the places.
 
     Args:
         held: what the bundles hold, as far as that can be told.
+        where: what refers to it, as far as that is known.
     """
     told = []
     for place in asked.lookup.places:
@@ -90,6 +93,6 @@ def not_found(asked: LookupRequest, held: Mapping[str, Sequence[Member] | None])
             told.append(f"not in bundle {place}, which has {', '.join(map(str, members)) or 'nothing'}")
     return NotInBundleError(
         f"it is {'; '.join(told)}",
-        subject=str(asked),
+        subject=f"{where}, {asked}" if where else str(asked),
         remedy="push the bundle with it, or name what it has",
     )

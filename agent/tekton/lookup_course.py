@@ -7,11 +7,9 @@ from agent.tekton.fields import Object, mapping, text
 from agent.tekton.launch import condition_of
 from agent.tekton.lookup import CLUSTER
 from agent.tekton.lookup_answer import answer, came_from, is_not_there, not_found
-from agent.tekton.lookup_request import LookupRequest
+from agent.tekton.lookup_request import LABELS, LookupRequest
 from agent.tekton.names import BUNDLES
 from agent.tekton.nested import Source, local_source, nested_request, nested_source
-
-KINDS = {"pipeline": "Pipeline", "task": "Task", "stepaction": "StepAction"}
 
 
 def look_up(request: Object, asked: LookupRequest) -> Course:
@@ -30,7 +28,7 @@ def look_up(request: Object, asked: LookupRequest) -> Course:
         return _answer(nested_source(nested, str(asked)), asked, "")
     for place in asked.lookup.places:
         if place == CLUSTER:
-            value = yield Get(KINDS[asked.kind], asked.name)
+            value = yield Get(LABELS[asked.kind], asked.name)
             if value is None:
                 continue
             return _answer(local_source(value, str(asked)), asked, place)

@@ -16,12 +16,13 @@ from agent.core.reference import LayoutReference, parse_reference
 from agent.errors import NotInBundleError, UnwrappableError
 from agent.tekton.bundle import Member
 from agent.tekton.fields import Object, mapping, objects, text, without
+from agent.tekton.groups import change_tasks, is_custom
 from agent.tekton.inline import in_version, inline_task, with_task_name
 from agent.tekton.lookup import CLUSTER
 from agent.tekton.lookup_answer import answer, not_found
-from agent.tekton.lookup_request import LookupRequest, request_in, rewrite_run
-from agent.tekton.names import BUNDLES, LOOKUP_BUNDLE
-from agent.tekton.redirect import GROUPS, WRAPPERS, redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.lookup_request import LABELS, LookupRequest, request_in, rewrite_run
+from agent.tekton.names import BUNDLES, LOOKUP_BUNDLE, WRAPPERS
+from agent.tekton.redirect import redirect_pipeline, redirect_run, redirect_task
 from agent.tekton.reference import Reference
 from agent.tekton.repoint import Repointing, repoint
 from agent.tekton.request import asked_pipeline
@@ -66,20 +67,24 @@ class Places:
     given: Callable[[str, Reference], Object | None]
     repointings: Sequence[Repointing] = ()
 
-    def find(self, asked: LookupRequest) -> dict[str, Any]:
+    def find(self, asked: LookupRequest, where: str) -> dict[str, Any]:
         """Return an object as the resolver `lookup` answers it.
+
+        Args:
+            where: what refers to it.
 
         Raises:
             NotInBundleError: it is in none of the places.
+            UnwrappableError: it names its own source, which cannot be asked here.
             AgentError: a bundle cannot be read.
         """
         if asked.source is not None:
-            value, origin = self._from_source(asked.source, str(asked))
+            value, origin = self._from_source(asked.source, asked.kind, where)
             return self._answer(value, asked, "", origin)
         held: dict[str, Sequence[Member]] = {}
         for place in asked.lookup.places:
             if place == CLUSTER:
-                found = self.given(asked.kind.capitalize(), Reference(asked.name))
+                found = self.given(LABELS[asked.kind], Reference(asked.name))
                 if found is not None:
                     return self._answer(found, asked, place, {})
                 continue
@@ -89,9 +94,9 @@ class Places:
                 held[place] = self.bundles.held(place)
                 continue
             return self._answer(value, asked, place, self._origin(place))
-        raise not_found(asked, held)
+        raise not_found(asked, held, where)
 
-    def place_of(self, asked: LookupRequest) -> str:
+    def place_of(self, asked: LookupRequest, where: str) -> str:
         """Return the first place that has an object."""
         for place in asked.lookup.places:
             held = [] if place == CLUSTER else self.bundles.held(place)
@@ -99,7 +104,7 @@ class Places:
                 return place
         if CLUSTER in asked.lookup.places:
             return CLUSTER
-        raise not_found(asked, {place: self.bundles.held(place) for place in asked.lookup.places})
+        raise not_found(asked, {place: self.bundles.held(place) for place in asked.lookup.places}, where)
 
     def pinned(self, place: str) -> str:
         """Return a bundle with its digest; what holds a variable stays as it is."""
@@ -114,17 +119,18 @@ class Places:
         algorithm, _, value = self.bundles.digest(place).partition(":")
         return {"uri": place, "digest": {algorithm: value}}
 
-    def _from_source(self, source: Reference, subject: str) -> tuple[Object, Object]:
+    def _from_source(self, source: Reference, kind: str, where: str) -> tuple[Object, Object]:
         params = {name: json.loads(value) for name, value in source.params}
         place, name = params.get("bundle"), params.get("name")
         if source.resolver == BUNDLES and isinstance(place, str) and isinstance(name, str) and "$(" not in place + name:
-            return self.bundles.get(place, "pipeline", name), self._origin(place)
-        found = self.given("Pipeline", source)
+            return self.bundles.get(place, kind, name), self._origin(place)
+        found = self.given(LABELS[kind], source)
         if found is None:
+            # Left as it is, it could name objects of the namespace.
             raise UnwrappableError(
-                f"its Pipeline, {source}, is not among the files",
-                subject="run",
-                remedy="give the file that has it, too",
+                "it is not among the files",
+                subject=f"{where}, {LABELS[kind]} {source}",
+                remedy="give the file that has it, too, or let the controller look it up",
             )
         return found, {}
 
@@ -155,7 +161,7 @@ def _pipeline_run(run: Object, places: Places, where: str) -> dict[str, Any]:
     if asked is None:
         embedded = _tasks_in(mapping(spec, "pipelineSpec", where), run, places, run.get("apiVersion") == V1, where)
         return {**run, "spec": {**spec, "pipelineSpec": embedded}} if embedded else dict(run)
-    pipeline = places.find(asked)
+    pipeline = places.find(asked, where)
     name, embedded = _pipeline_spec(pipeline, run, places, where)
     rest = without(spec, "pipelineRef")
     return {**run, "metadata": _metadata(run, pipeline, name), "spec": {"pipelineSpec": embedded, **rest}}
@@ -166,7 +172,7 @@ def _task_run(run: Object, places: Places, where: str) -> dict[str, Any]:
     asked = request_in(mapping(spec, "taskRef", where))
     if asked is None:
         return redirect_run(run, _pinning(places), where)
-    task = places.find(asked)
+    task = places.find(asked, where)
     name = text(mapping(task, "metadata", where), "name", where)
     place = f"{where}, Task {name}"
     found = in_version(mapping(task, "spec", place), task.get("apiVersion") == V1, run.get("apiVersion") == V1, place)
@@ -197,14 +203,13 @@ def _tasks_in(spec: Object, run: Object, places: Places, has_v1: bool, where: st
         place = f"{where}, task {text(found, 'name', where)}"
         asked = request_in(mapping(found, "taskRef", place))
         if asked is not None and asked.kind == "task":
-            return inline_task(
-                found, places.find(asked), params=params, bound=facts.bindings.keys(), is_v1=is_v1, where=place
-            )
-        if found.get("taskSpec") is not None:
+            value = places.find(asked, place)
+            return inline_task(found, value, params=params, bound=facts.bindings.keys(), is_v1=is_v1, where=place)
+        if found.get("taskSpec") is not None and not is_custom(found["taskSpec"]):
             return {**found, "taskSpec": in_version(mapping(found, "taskSpec", place), has_v1, is_v1, place)}
         asked = request_in(mapping(found, "pipelineRef", place))
         if asked is not None:
-            _, nested = _pipeline_spec(places.find(asked), run, places, place)
+            _, nested = _pipeline_spec(places.find(asked, place), run, places, place)
             return {**without(found, "pipelineRef"), "pipelineSpec": nested}
         if found.get("pipelineSpec") is not None:
             return {
@@ -213,8 +218,7 @@ def _tasks_in(spec: Object, run: Object, places: Places, has_v1: bool, where: st
             }
         return found
 
-    groups = {group: [task(found) for found in objects(spec, group, where)] for group in GROUPS if group in spec}
-    return redirect_pipeline({**spec, **groups}, _pinning(places), where)
+    return redirect_pipeline(change_tasks(spec, task, where), _pinning(places), where)
 
 
 def _pinning(places: Places) -> Callable[[str, Object, str], Object]:
@@ -223,7 +227,7 @@ def _pinning(places: Places) -> Callable[[str, Object, str], Object]:
     def change(kind: str, reference: Object, where: str) -> Object:
         asked = request_in(reference)
         if asked is not None and kind == "stepaction":
-            place = places.place_of(asked)
+            place = places.place_of(asked, where)
             if place == CLUSTER:
                 return {"name": asked.name}
             if isinstance(parse_reference(place), LayoutReference):

@@ -10,10 +10,12 @@ from agent.errors import UnwrappableError, UsageError
 from agent.tekton.fields import Object, mapping, objects, text, without
 from agent.tekton.lookup import Lookup, lookup_of, parse_lookup
 from agent.tekton.names import BUNDLES, LOOKUP, LOOKUP_BUNDLE
-from agent.tekton.redirect import Change, redirect_run
+from agent.tekton.redirect import Change, redirect_pipeline, redirect_run
 from agent.tekton.reference import Reference, reference_in, reference_of
 
-KINDS = ("pipeline", "task", "stepaction")
+LABELS = {"pipeline": "Pipeline", "task": "Task", "stepaction": "StepAction"}
+"""Kinds of objects that are looked up, as requests name them, and as Kubernetes does."""
+
 SOURCE = "source"
 WHERE = f"resolver {LOOKUP}"
 _PARAMS = ("bundle", "written", "kind", "name", "serviceAccount", SOURCE)
@@ -26,7 +28,7 @@ class LookupRequest:
     Attributes:
         kind: `pipeline`, `task` or `stepaction`.
         name: by which it is looked up.
-        source: what finds it instead: a Pipeline that names its own source, while its Tasks need not.
+        source: what finds it instead: a Pipeline or Task that names its own source, while what it names need not.
         service_account: whose image pull secrets Tekton takes for the bundle; empty for its default.
     """
 
@@ -76,8 +78,8 @@ def parse_lookup_request(params: Sequence[Object]) -> LookupRequest:
     def word(name: str) -> str:
         return text(values.get(name, {}), "value", f"{WHERE}, parameter {name}")
 
-    if word("kind") not in KINDS:
-        raise _odd("kind", f"it is {word('kind') or 'missing'}", f"write {', '.join(KINDS)}")
+    if word("kind") not in LABELS:
+        raise _odd("kind", f"it is {word('kind') or 'missing'}", f"write {', '.join(LABELS)}")
     source = reference_in(params, SOURCE, WHERE)
     if not (source or word("name")):
         raise _odd("name", "it is missing", "name the object")
@@ -98,9 +100,11 @@ def request_in(reference: Object) -> LookupRequest | None:
 
 
 def looked_up(lookup: Lookup, service_account: str = "") -> Change:
-    """Return the change of references by which bare names come from `lookup`, those in Pipelines of others, too.
+    """Return the change of references by which bare names come from `lookup`, those in objects of other sources, too.
 
-    References that name their own source stay as they are; so do those that were changed before.
+    A Pipeline or Task that names its own source is asked through the resolver `lookup`, so that the names in it are
+    changed as well. A StepAction names nothing, so that one with its own source stays as it is. So does a reference
+    that was changed before.
     """
 
     def change(kind: str, reference: Object, where: str) -> Object:
@@ -112,11 +116,12 @@ def looked_up(lookup: Lookup, service_account: str = "") -> Change:
         resolver = text(reference, "resolver", where)
         if resolver == LOOKUP and not name:
             return reference
-        if resolver in ("", LOOKUP) and name and not reference.get("bundle") and "://" not in name:
+        if resolver in ("", LOOKUP) and name and not reference.get("bundle") and ":" not in name:
             return LookupRequest(lookup, kind, name, None, service_account).to_object()
-        if kind != "pipeline":
+        source = _source(kind, reference, where)
+        if kind == "stepaction":
             return reference
-        return LookupRequest(lookup, kind, "", _source(reference, where), service_account).to_object()
+        return LookupRequest(lookup, kind, "", source, service_account).to_object()
 
     return change
 
@@ -142,9 +147,34 @@ def rewrite_run(run: Object, service_account: str | None = None) -> dict[str, An
     spec = lookup.substitute(without(mapping(run, "spec", where), LOOKUP))
     rewritten = {**run, "metadata": {**meta, "annotations": annotations}, "spec": spec}
     if service_account is None:
-        template = mapping(spec, "taskRunTemplate", where)
-        service_account = text(template, "serviceAccountName", where) or text(spec, "serviceAccountName", where)
+        service_account = _service_account(run, where)
     return redirect_run(rewritten, looked_up(lookup, service_account), where)
+
+
+def look_up_source(source: Reference | Object, run: Object, where: str) -> Reference | Object:
+    """Return what a run asks the resolver `wrap` to wrap, looked up where the run says.
+
+    If the webhook was asked about the run this changes nothing. It may have been away when the run was created.
+
+    Args:
+        source: what refers to a Pipeline, or the Pipeline itself.
+
+    Raises:
+        UsageError: as `rewrite_run`.
+    """
+    lookup = lookup_of(run, where)
+    if lookup is None:
+        return source
+    change = looked_up(lookup, _service_account(run, where))
+    if isinstance(source, Reference):
+        return reference_of(change("pipeline", source.to_object(), where), where)
+    return {**source, "spec": redirect_pipeline(lookup.substitute(mapping(source, "spec", where)), change, where)}
+
+
+def _service_account(run: Object, where: str) -> str:
+    spec = mapping(run, "spec", where)
+    template = mapping(spec, "taskRunTemplate", where)
+    return text(template, "serviceAccountName", where) or text(spec, "serviceAccountName", where)
 
 
 def requests_in(run: Object, where: str) -> list[LookupRequest]:
@@ -164,18 +194,24 @@ def requests_in(run: Object, where: str) -> list[LookupRequest]:
     return found
 
 
-def _source(reference: Object, where: str) -> Reference:
-    """Return a reference that names its own source."""
-    if reference.get("resolver"):
+def _source(kind: str, reference: Object, where: str) -> Reference:
+    """Return a reference that names its own source.
+
+    Raises:
+        UnwrappableError: it names none, or one that cannot be asked in its place. Tekton would then decide where the
+            object comes from.
+    """
+    name = text(reference, "name", where)
+    if reference.get("resolver") and not name:
         return reference_of(reference, where)
     if reference.get("bundle"):
         params = [{"name": key, "value": text(reference, key, where)} for key in ("bundle", "name")]
-        kind = {"name": "kind", "value": "pipeline"}
-        return reference_of({"resolver": BUNDLES, "params": [*params, kind]}, where)
+        named_kind = {"name": "kind", "value": kind}
+        return reference_of({"resolver": BUNDLES, "params": [*params, named_kind]}, where)
     raise UnwrappableError(
-        "it names neither a Pipeline nor a resolver",
+        f"it names neither a {LABELS[kind]} nor a resolver with its params",
         subject=where,
-        remedy="name the resolver, so that what the Pipeline names can be looked up in the bundle",
+        remedy="name the resolver, so that what it finds can be looked up in the bundle",
     )
 
 

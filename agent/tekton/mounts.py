@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from agent.tekton.fields import Object, objects, text
 from agent.tekton.graph import combinations, dependencies
+from agent.tekton.groups import GROUPS
 from agent.tekton.lineage import Writer, everyone, nearest
 from agent.tekton.names import task_run_names
 from agent.tekton.plan import Mount
-from agent.tekton.scene import GROUPS, Scene
+from agent.tekton.scene import Scene
 from agent.tekton.variables import RUN_NAME, RUN_UID
 from agent.tekton.workspaces import Use
 from agent.tekton.wrapping import Run, Wrapping

@@ -12,16 +12,24 @@ DOMAIN = "instep.dev"
 
 RESOLVER = "wrap"
 PIPELINEREF = "pipelineref"
+PIPELINESPEC = "pipelinespec"
 TASKREF = "taskref"
 KIND = "kind"
 PLAN = "plan"
 """Params of the resolver."""
+
+WRAPPER = "oci"
+WRAPPERS = (RESOLVER, f"{RESOLVER}.{WRAPPER}")
+"""The resolver's names."""
 
 LOOKUP = "lookup"
 """The resolver that finds what a run names in the run's bundle."""
 
 LOOKUP_BUNDLE = f"{DOMAIN}/lookup-bundle"
 """The annotation of a run that says where its references are looked up."""
+
+WRAP = f"{DOMAIN}/wrap"
+"""The annotation by which a PipelineRun asks to be wrapped; those that go on with `.PARAMETER` say how."""
 
 BUNDLES = "bundles"
 """Tekton's resolver for bundles."""
@@ -36,6 +44,7 @@ VOLUME_PATH = "/instep"
 WORKSPACES_PATH = "/instep-workspaces"
 CA_VOLUME = "instep-ca"
 CA_PATH = "/instep-ca"
+POD_VARIABLE = "INSTEP_POD"
 
 _LONGEST = 63
 _MD5_DIGITS = 32
@@ -43,12 +52,16 @@ _MD5_DIGITS = 32
 _DISTINCT = 58
 
 
-def free(name: str, taken: Collection[str]) -> str:
-    """Return `name`, or `name-2`, `name-3`… where it is taken."""
+def free(name: str, taken: Collection[str], joint: str = "-") -> str:
+    """Return `name`, or `name-2`, `name-3`… where it is taken.
+
+    Args:
+        joint: what stands before the number.
+    """
     count, found = 1, name
     while found in taken:
         count += 1
-        found = f"{name}-{count}"
+        found = f"{name}{joint}{count}"
     return found
 
 

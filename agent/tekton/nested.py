@@ -97,13 +97,12 @@ def local_source(value: Object | None, where: str) -> Source:
     """
     if value is None:
         raise UnwrappableError("there is none in the namespace", subject=where, remedy="create it, or mend the name")
-    meta = mapping(value, "metadata", where)
-    kind = text(value, "kind", where).lower()
-    path = f"/apis/{value.get('apiVersion')}/namespaces/{meta.get('namespace')}/{kind}/{meta.get('name')}"
-    kept = {key: meta[key] for key in ("name", "namespace", "labels", "annotations") if key in meta}
-    content = json.dumps({"metadata": kept, "spec": value.get("spec")}, sort_keys=True)
-    digest = hashlib.sha256(content.encode()).hexdigest()
-    return Source(value, {"uri": f"{path}@{meta.get('uid')}", "digest": {"sha256": digest}, "entryPoint": ""})
+    return Source(value, _origin(value, value.get("spec")))
+
+
+def written_source(value: Object, run: Object) -> Source:
+    """Return an object that was written into a run, with an origin that names the run."""
+    return Source(value, _origin(run, value.get("spec")))
 
 
 def is_nested(request: Object) -> bool:
@@ -111,3 +110,13 @@ def is_nested(request: Object) -> bool:
     labels = mapping(mapping(request, "metadata", "ResolutionRequest"), "labels", "ResolutionRequest")
     owners = objects(mapping(request, "metadata", "ResolutionRequest"), "ownerReferences", "ResolutionRequest")
     return MANAGED.items() <= labels.items() and any(owner.get("kind") == "ResolutionRequest" for owner in owners)
+
+
+def _origin(value: Object, spec: Any) -> dict[str, Any]:
+    """Return the origin of what an object of the namespace holds."""
+    meta, kind = mapping(value, "metadata", "object"), text(value, "kind", "object").lower()
+    path = f"/apis/{value.get('apiVersion')}/namespaces/{meta.get('namespace')}/{kind}/{meta.get('name')}"
+    kept = {key: meta[key] for key in ("name", "namespace", "labels", "annotations") if key in meta}
+    content = json.dumps({"metadata": kept, "spec": spec}, sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return {"uri": f"{path}@{meta.get('uid')}", "digest": {"sha256": digest}, "entryPoint": ""}

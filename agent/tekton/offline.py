@@ -7,19 +7,20 @@ only the resolver could answer. The run's name and uid stay Tekton's variables.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton import names
+from agent.tekton.annotated import without_annotations, wrap_run
 from agent.tekton.bundle import belongs
-from agent.tekton.fields import Object, mapping
-from agent.tekton.inline import refuse_clashes
+from agent.tekton.fields import Object, mapping, without
+from agent.tekton.inline import pipeline_in_version, refuse_clashes
 from agent.tekton.launch import is_oci_pipeline, launch, name_of
 from agent.tekton.lookup import lookup_of
 from agent.tekton.lookup_offline import Bundles, Places, self_contained
-from agent.tekton.pipeline import references_to_inline, wrap_pipeline_spec
+from agent.tekton.pipeline import references_to_inline, troubles_in, wrap_pipeline_spec
 from agent.tekton.reference import Reference, reference_of
 from agent.tekton.repoint import Repointing, repoint, set_lookup
 from agent.tekton.request import request_of
@@ -44,11 +45,17 @@ class Wish:
     base: str | None = None
     workspaces: tuple[str, ...] = ()
     on_conflict: OnConflict | None = None
+    step_timeout: str | None = None
     lookup: str | None = None
     repointings: tuple[Repointing, ...] = ()
 
 
-def render(documents: Sequence[Object], wish: Wish, bundles: Bundles | None = None) -> list[Object]:
+def render(
+    documents: Sequence[Object],
+    wish: Wish,
+    bundles: Bundles | None = None,
+    warn: Callable[[str], None] = lambda words: None,
+) -> list[Object]:
     """Return the objects, with every CustomRun of ours launched and every Pipeline that a run is there for wrapped.
 
     Where runs want different things of one Pipeline, each gets one of its own, and refers to it. Runs with a lookup
@@ -56,6 +63,7 @@ def render(documents: Sequence[Object], wish: Wish, bundles: Bundles | None = No
 
     Args:
         bundles: where runs with a lookup find what they name.
+        warn: told what the steps may be unable to do.
 
     Raises:
         UnwrappableError: something cannot be wrapped, or is not among the objects.
@@ -65,12 +73,14 @@ def render(documents: Sequence[Object], wish: Wish, bundles: Bundles | None = No
     runs = [
         _look_at(given, index, wish) for index, document in enumerate(given) if document.get("kind") == "PipelineRun"
     ]
+    for asked in runs:
+        given[asked.index] = asked.run
     given = _looked_up(given, wish, bundles)
     variants: dict[int, list[Object]] = {}
     taken = {name_of(document, "Pipeline") for document in given if document.get("kind") == "Pipeline"}
     # Runs that stay as they are come first: the name of the Pipeline stays theirs.
     for asked in sorted(runs, key=lambda asked: asked.wrapping is not None):
-        _render_run(given, asked, variants, taken)
+        _render_run(given, asked, variants, taken, warn)
     return [
         found
         for index, document in enumerate(given)
@@ -107,10 +117,15 @@ def _looked_up(documents: Sequence[Object], wish: Wish, bundles: Bundles | None)
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A run: where it stands, the Pipeline that it names, and how it is to be wrapped, None where nothing is."""
+    """A run: where it stands, the Pipeline that it names, and how it is to be wrapped, None where nothing is.
+
+    Attributes:
+        run: what it is without what asks the webhook and the resolver for something.
+    """
 
     index: int
     where: str
+    run: Object
     reference: Reference
     wrapping: Wrapping | None
 
@@ -118,12 +133,18 @@ class _Asked:
 def _look_at(documents: Sequence[Object], index: int, wish: Wish) -> _Asked:
     pipeline_run = documents[index]
     where = _name(pipeline_run)
-    reference, wrapping = _wanted(pipeline_run, wish, where)
+    source, wrapping = _wanted(pipeline_run, wish, where)
     has_work = _has_work(wrapping, planned_run_of(pipeline_run))
     # Who has references replaced need not want workspaces in images, and then does not say where.
     if not wrapping.target and (wish.repointings or lookup_of(pipeline_run, where)):
         has_work = False
-    return _Asked(index, where, reference, wrapping if has_work else None)
+    run = without_annotations(pipeline_run, where)
+    if isinstance(source, Reference):
+        return _Asked(index, where, run, source, wrapping if has_work else None)
+    versions = source.get("apiVersion") == V1, run.get("apiVersion") == V1
+    written = pipeline_in_version(mapping(source, "spec", where), *versions, where)
+    run = {**run, "spec": {**without(run["spec"], "pipelineRef"), "pipelineSpec": written}}
+    return _Asked(index, where, run, Reference(), wrapping if has_work else None)
 
 
 def _name(run: Object) -> str:
@@ -131,7 +152,13 @@ def _name(run: Object) -> str:
     return f"{kind} {name_of(run, kind) or '(to be named)'}"
 
 
-def _render_run(documents: Sequence[Object], asked: _Asked, variants: dict[int, list[Object]], taken: set[str]) -> None:
+def _render_run(
+    documents: Sequence[Object],
+    asked: _Asked,
+    variants: dict[int, list[Object]],
+    taken: set[str],
+    warn: Callable[[str], None],
+) -> None:
     """Put the Pipeline that a run needs, and the run if it changes, into `variants`, by the place of the original."""
     pipeline_run, where, wrapping = documents[asked.index], asked.where, asked.wrapping
     spec = mapping(pipeline_run, "spec", where)
@@ -142,7 +169,7 @@ def _render_run(documents: Sequence[Object], asked: _Asked, variants: dict[int, 
         return
     if mapping(spec, "pipelineSpec", where):
         given = mapping(spec, "pipelineSpec", where)
-        inner = _wrap(given, pipeline_run, pipeline_run, wrapping, documents, where)
+        inner = _wrap(given, pipeline_run, pipeline_run, wrapping, documents, where, warn)
         if references_to_inline(given, wrapping, planned_run_of(pipeline_run), where=where):
             refuse_clashes(inner, planned_run_of(pipeline_run).params, where)
         variants[asked.index] = [{**pipeline_run, "spec": {**spec, "pipelineSpec": inner}}]
@@ -150,7 +177,7 @@ def _render_run(documents: Sequence[Object], asked: _Asked, variants: dict[int, 
     place = _find(documents, asked.reference, where)
     pipeline = documents[place]
     name = f"Pipeline {name_of(pipeline, 'Pipeline')}"
-    wrapped = _wrap(mapping(pipeline, "spec", name), pipeline, pipeline_run, wrapping, documents, name)
+    wrapped = _wrap(mapping(pipeline, "spec", name), pipeline, pipeline_run, wrapping, documents, name, warn)
     called = _called(pipeline, wrapped, variants.setdefault(place, []), taken)
     if mapping(spec, "pipelineRef", where) != {"name": called}:
         variants[asked.index] = [{**pipeline_run, "spec": {**spec, "pipelineRef": {"name": called}}}]
@@ -170,7 +197,13 @@ def _called(pipeline: Object, spec: Object, variants: list[Object], taken: set[s
 
 
 def _wrap(
-    spec: Object, holder: Object, pipeline_run: Object, wrapping: Wrapping, documents: Sequence[Object], where: str
+    spec: Object,
+    holder: Object,
+    pipeline_run: Object,
+    wrapping: Wrapping,
+    documents: Sequence[Object],
+    where: str,
+    warn: Callable[[str], None],
 ) -> Object:
     run = planned_run_of(pipeline_run)
     is_pipeline = holder.get("kind") == "Pipeline"
@@ -181,17 +214,21 @@ def _wrap(
         for reference in references_to_inline(spec, wrapping, run, where=where)
         if (place := _place(documents, "Task", reference)) is not None
     }
-    return wrap_pipeline_spec(spec, wrapping, run, tasks, annotations=annotations, is_v1=is_v1, where=where)
+    wrapped = wrap_pipeline_spec(spec, wrapping, run, tasks, annotations=annotations, is_v1=is_v1, where=where)
+    for words in troubles_in(wrapped, run, where):
+        warn(words)
+    return wrapped
 
 
-def _wanted(pipeline_run: Object, wish: Wish, where: str) -> tuple[Reference, Wrapping]:
-    request = request_of(pipeline_run, wish.settings)
+def _wanted(pipeline_run: Object, wish: Wish, where: str) -> tuple[Reference | Object, Wrapping]:
+    source: Reference | Object
+    request = request_of(wrap_run(pipeline_run, where), wish.settings)
     if request is not None:
-        reference, wrapping = request.reference, request.wrapping
+        source, wrapping = request.source, request.wrapping
     else:
-        reference = reference_of(mapping(mapping(pipeline_run, "spec", where), "pipelineRef", where), where)
+        source = reference_of(mapping(mapping(pipeline_run, "spec", where), "pipelineRef", where), where)
         wrapping = Wrapping(wish.settings, target="")
-    return reference, replace(wrapping, form="inline", **_replaced(wish))
+    return source, replace(wrapping, form="inline", **_replaced(wish))
 
 
 def _replaced(wish: Wish) -> dict[str, Any]:
@@ -200,6 +237,7 @@ def _replaced(wish: Wish) -> dict[str, Any]:
         "base": wish.base,
         "workspaces": wish.workspaces or None,
         "on_conflict": wish.on_conflict,
+        "step_timeout": wish.step_timeout,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.errors import UnwrappableError
-from agent.tekton.fields import Object, mapping, objects, text
+from agent.tekton.fields import Object, mapping, named, objects, text
+from agent.tekton.groups import change_tasks, is_custom, tasks_of
 from agent.tekton.mounts import mounts_of
 from agent.tekton.names import KIND, PLAN, RESOLVER, TASKREF
 from agent.tekton.plan import Mount, Plan, format_plan
+from agent.tekton.pod import pod_of
 from agent.tekton.reference import Reference
 from agent.tekton.refuse import refuse_hermetic
-from agent.tekton.scene import GROUPS, Scene, Tasks, look_at
-from agent.tekton.security import forbids_root
-from agent.tekton.task import V1, bare, wrap_task_spec
+from agent.tekton.scene import Scene, Tasks, look_at
+from agent.tekton.task import V1, bare, trouble_in, wrap_task_spec
+from agent.tekton.timeouts import group_timeout, step_timeout, task_timeout
 from agent.tekton.wrapping import Run, Wrapping
 
 
-def wrap_pipeline(pipeline: Object, wrapping: Wrapping, run: Run, tasks: Tasks | None = None) -> dict[str, Any]:
+def wrap_pipeline(
+    pipeline: Object, wrapping: Wrapping, run: Run, tasks: Tasks | None = None, where: str | None = None
+) -> dict[str, Any]:
     """Return a Pipeline (v1 or v1beta1) for one run, and only that metadata which a resolver passes on.
 
     Wrapping what is wrapped already replaces the agent's steps.
@@ -26,12 +30,13 @@ def wrap_pipeline(pipeline: Object, wrapping: Wrapping, run: Run, tasks: Tasks |
     Args:
         tasks: Tasks that are known. The form `inline` needs all of `references_to_inline`; the form `references` needs
             none, but does not wait for the pushes of those that it can see to be read-only.
+        where: what to call it in an error, None for its name.
 
     Raises:
         UnwrappableError: it cannot be wrapped, or is no Pipeline.
     """
     meta = mapping(pipeline, "metadata", "Pipeline")
-    where = f"Pipeline {text(meta, 'name', 'Pipeline')}"
+    where = where or f"Pipeline {text(meta, 'name', 'Pipeline')}"
     if pipeline.get("kind") != "Pipeline":
         raise UnwrappableError(f"its kind is {pipeline.get('kind')}", subject=where, remedy="refer to a Pipeline")
     spec = wrap_pipeline_spec(
@@ -70,22 +75,36 @@ def wrap_pipeline_spec(
     if wrapping.form == "inline":
         scene = scene.inlined()
     mounts = mounts_of(scene)
-    groups = {
-        group: [_wrapped(scene, task, mounts) for task in objects(scene.spec, group, where)]
-        for group in GROUPS
-        if group in scene.spec
-    }
-    return {**scene.spec, **groups}
+    return change_tasks(scene.spec, lambda task: _wrapped(scene, task, mounts), where)
 
 
-def references_to_inline(spec: Object, wrapping: Wrapping, run: Run, *, where: str) -> list[Reference]:
-    """Return the Tasks that the form `inline` needs.
+def references_to_inline(spec: Object, wrapping: Wrapping, run: Run, *, where: str) -> dict[Reference, str]:
+    """Return the Tasks that the form `inline` needs, each with what to call it in an error, which names a task.
 
     Raises:
         UnwrappableError: the pipeline cannot be wrapped.
     """
     scene = look_at(spec, wrapping, run, {}, is_v1=True, where=where)
-    return list(dict.fromkeys(scene.reference(task) for task in scene.tasks() if scene.refers(task)))
+    found: dict[Reference, str] = {}
+    for task in filter(scene.refers, scene.tasks()):
+        reference = scene.reference(task)
+        found.setdefault(reference, f"{scene.place(task)}, Task {reference}")
+    return found
+
+
+def troubles_in(spec: Object, run: Run, where: str) -> list[str]:
+    """Return what the agent's steps may be unable to do in the tasks that a wrapped pipeline holds, in words.
+
+    Args:
+        spec: the pipeline's.
+    """
+    found = []
+    for task in tasks_of(spec, where):
+        name = text(task, "name", where)
+        place = f"{where}, task {name}"
+        embedded, pod = mapping(task, "taskSpec", place), pod_of(run.pod_template(name), place)
+        found.append(trouble_in(embedded, pod, place) if not is_custom(embedded) else None)
+    return [words for words in found if words]
 
 
 def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]) -> Object:
@@ -100,7 +119,8 @@ def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]
         base=scene.wrapping.base,
         on_conflict=scene.wrapping.on_conflict,
         is_matrix=bool(task.get("matrix")),
-        is_non_root=forbids_root(scene.run.pod_template(name), scene.place(task)),
+        timeout=_timeout(scene, task),
+        pod=pod_of(scene.run.pod_template(name), scene.place(task)),
     )
     if task.get("taskSpec") is not None:
         embedded = mapping(task, "taskSpec", scene.where)
@@ -112,3 +132,13 @@ def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]
         {"name": PLAN, "value": format_plan(plan)},
     ]
     return {**task, "taskRef": {"resolver": RESOLVER, "params": params}}
+
+
+def _timeout(scene: Scene, task: Object) -> str:
+    """Return the timeout of the agent's steps in a task."""
+    name, run = text(task, "name", scene.where), scene.run
+    is_last = named(objects(scene.spec, "finally", scene.where), name) is not None
+    group = group_timeout(run.timeouts, "finally" if is_last else "tasks")
+    given = run.task_timeouts.get(name) or text(task, "timeout", scene.where)
+    around = [group, run.timeouts.get("pipeline", "")]
+    return step_timeout(scene.wrapping.step_timeout, task_timeout(given, group), around)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from agent.errors import UnwrappableError
+from agent.tekton.pod import ANY_POD, Pod
 from agent.tekton.variables import dump
 from agent.tekton.wrapping import OnConflict, Settings
 
@@ -43,7 +44,8 @@ class Plan:
         task: its name in the pipeline.
         base: the image that workspaces start from.
         is_matrix: whether it has several TaskRuns, each with a lane of its own.
-        is_non_root: whether the run's pod template says that no container runs as root.
+        timeout: of each step, empty for none.
+        pod: what the run's pod template decides.
     """
 
     task: str
@@ -52,7 +54,8 @@ class Plan:
     base: str | None = None
     on_conflict: OnConflict = "last"
     is_matrix: bool = False
-    is_non_root: bool = False
+    timeout: str = ""
+    pod: Pod = ANY_POD
 
 
 def format_plan(plan: Plan) -> str:
@@ -69,7 +72,9 @@ def parse_plan(text: str) -> Plan:
     try:
         value = json.loads(text)
         mounts = tuple(_made(Mount, {**mount, "after": tuple(mount["after"])}) for mount in value["mounts"])
-        plan: Plan = _made(Plan, {**value, "settings": _made(Settings, value["settings"]), "mounts": mounts})
+        lists = {key: tuple(value["pod"][key]) for key in ("volumes", "variables")}
+        parts = {"settings": _made(Settings, value["settings"]), "pod": _made(Pod, {**value["pod"], **lists})}
+        plan: Plan = _made(Plan, {**value, **parts, "mounts": mounts})
         return plan
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnwrappableError(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from agent.tekton.embedded import pack, unpack
 from agent.tekton.fields import Object, mapping, objects, text
-from agent.tekton.names import CUSTOM_TASK, PIPELINEREF, RESOLVER
-from agent.tekton.reference import reference_of
-from agent.tekton.request import WRAPPER, asked_pipeline
-
-GROUPS = ("tasks", "finally")
-WRAPPERS = (RESOLVER, f"{RESOLVER}.{WRAPPER}")
+from agent.tekton.groups import change_tasks, is_custom
+from agent.tekton.names import CUSTOM_TASK, PIPELINEREF, PIPELINESPEC, TASKREF, WRAPPERS
+from agent.tekton.reference import Reference, reference_in, reference_of
+from agent.tekton.request import asked_pipeline
 
 Change = Callable[[str, Object, str], Object]
 """Kind of what is referred to (`pipeline`, `task`, `stepaction`), the reference, what to call it in an error: gives the
@@ -41,12 +40,7 @@ def redirect_pipeline(spec: Object, change: Change, where: str) -> dict[str, Any
     Raises:
         UnwrappableError: a field has another type than Tekton's.
     """
-    groups = {
-        group: [_pipeline_task(task, change, where) for task in objects(spec, group, where)]
-        for group in GROUPS
-        if group in spec
-    }
-    return {**spec, **groups}
+    return change_tasks(spec, lambda task: _pipeline_task(task, change, where), where)
 
 
 def redirect_task(spec: Object, change: Change, where: str) -> dict[str, Any]:
@@ -58,11 +52,6 @@ def redirect_task(spec: Object, change: Change, where: str) -> dict[str, Any]:
     if "steps" not in spec:
         return dict(spec)
     return {**spec, "steps": [_step(step, change, where) for step in objects(spec, "steps", where)]}
-
-
-def is_custom(reference: Object) -> bool:
-    """Say whether Tekton takes what a pipeline's task has for a custom task (contract: both are given)."""
-    return bool(reference.get("apiVersion") and reference.get("kind"))
 
 
 def _pipeline_task(task: Object, change: Change, where: str) -> Object:
@@ -79,7 +68,9 @@ def _pipeline_task(task: Object, change: Change, where: str) -> Object:
     if mapping(task, "pipelineSpec", place):
         found["pipelineSpec"] = redirect_pipeline(task["pipelineSpec"], change, place)
     embedded = mapping(task, "taskSpec", place)
-    if embedded and not is_custom(embedded):
+    if (embedded.get("apiVersion"), embedded.get("kind")) == CUSTOM_TASK and "spec" in embedded:
+        found["taskSpec"] = {**embedded, "spec": redirect_pipeline(mapping(embedded, "spec", place), change, place)}
+    elif embedded and not is_custom(embedded):
         found["taskSpec"] = redirect_task(embedded, change, place)
     return found
 
@@ -94,15 +85,31 @@ def _changed(kind: str, reference: Object, change: Change, where: str) -> Object
     if reference.get("resolver") not in WRAPPERS:
         return change(kind, reference, where)
     # What is wrapped is what is referred to: the wrapping stays outside.
-    params = objects(reference, "params", where)
-    inner = asked_pipeline(params)
-    if inner is None:
-        return reference
-    changed = change("pipeline", inner.to_object(), where)
+    params = [_with_spec_changed(param, change, where) for param in objects(reference, "params", where)]
+    for word, inner_kind, inner in (
+        (PIPELINEREF, "pipeline", asked_pipeline(params)),
+        (TASKREF, "task", reference_in(params, TASKREF, where)),
+    ):
+        if inner is not None:
+            params = _with_reference_changed(params, word, inner, change(inner_kind, inner.to_object(), where), where)
+    return {**reference, "params": params} if "params" in reference else reference
+
+
+def _with_spec_changed(param: Object, change: Change, where: str) -> Object:
+    if param.get("name") != PIPELINESPEC:
+        return param
+    pipeline = unpack(text(param, "value", where), where)
+    spec = redirect_pipeline(mapping(pipeline, "spec", where), change, where)
+    return {**param, "value": pack(spec, text(pipeline, "apiVersion", where), where)}
+
+
+def _with_reference_changed(
+    params: list[Object], word: str, inner: Reference, changed: Object, where: str
+) -> list[Object]:
     if changed == inner.to_object():
-        return reference
-    rest = [param for param in params if not _names(text(param, "name", where), PIPELINEREF)]
-    return {**reference, "params": [*reference_of(changed, where).to_params(PIPELINEREF), *rest]}
+        return params
+    rest = [param for param in params if not _names(text(param, "name", where), word)]
+    return [*reference_of(changed, where).to_params(word), *rest]
 
 
 def _names(name: str, word: str) -> bool:

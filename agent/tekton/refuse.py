@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from agent.errors import UnwrappableError
 from agent.tekton.fields import Object, mapping, text
+from agent.tekton.groups import is_custom
 
 HERMETIC = "experimental.tekton.dev/execution-mode"
 _OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
@@ -56,7 +57,7 @@ def refuse_foreign(task: Object, where: str, workspace: str) -> None:
     """
     for field in ("taskRef", "taskSpec"):
         found = mapping(task, field, where)
-        if found.get("apiVersion") and found.get("kind"):
+        if is_custom(found):
             raise UnwrappableError(
                 f"it is a custom task ({found['apiVersion']} {found['kind']}), whose workspace {workspace} the agent "
                 "cannot reach",

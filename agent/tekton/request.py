@@ -8,21 +8,29 @@ from typing import Any, get_args
 
 from agent.errors import UnwrappableError
 from agent.tekton.documents import read
+from agent.tekton.embedded import unpack
 from agent.tekton.fields import Object, mapping, objects, text
-from agent.tekton.names import KIND, PIPELINEREF, PLAN, RESOLVER, TASKREF
+from agent.tekton.names import KIND, PIPELINEREF, PIPELINESPEC, PLAN, RESOLVER, TASKREF, WRAPPER, WRAPPERS
 from agent.tekton.plan import Plan, parse_plan
 from agent.tekton.reference import Reference, needed, reference_in, reference_of
+from agent.tekton.timeouts import check_timeout
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, Settings, Wrapping
 
-WRAPPER = "oci"
+OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout")
+"""What a user may say about a wrapping: the same words as parameters and in annotations."""
+
 WHERE = f"resolver {RESOLVER}"
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineRequest:
-    """A Pipeline is wanted, wrapped."""
+    """A Pipeline is wanted, wrapped.
 
-    reference: Reference
+    Attributes:
+        source: what refers to it, or the Pipeline itself, which was written into the run.
+    """
+
+    source: Reference | Object
     wrapping: Wrapping
 
 
@@ -52,7 +60,16 @@ def parse_request(
     _refuse_unknown(values)
     if _word(values, "wrapper", WRAPPER) != WRAPPER:
         raise _odd("wrapper", "it is not oci", "write oci, or leave it out")
-    return PipelineRequest(needed(asked_pipeline(params), PIPELINEREF, WHERE), _wrapping(values, settings, defaults))
+    return PipelineRequest(_source(params, values), _wrapping(values, settings, defaults))
+
+
+def _source(params: Sequence[Object], values: dict[str, Object]) -> Reference | Object:
+    reference = asked_pipeline(params)
+    if PIPELINESPEC not in values:
+        return needed(reference, PIPELINEREF, WHERE)
+    if reference is not None:
+        raise _odd(PIPELINESPEC, f"there is {PIPELINEREF}, too", "leave one of them out")
+    return unpack(text(values[PIPELINESPEC], "value", WHERE), f"{WHERE}, parameter {PIPELINESPEC}")
 
 
 def asked_pipeline(params: Sequence[Object]) -> Reference | None:
@@ -77,6 +94,9 @@ def _wrapping(values: dict[str, Object], settings: Settings, defaults: Defaults)
         workspaces=_workspaces(values),
         on_conflict=_choice(values, "on-conflict", get_args(OnConflict), defaults.on_conflict),
         form=_choice(values, "form", get_args(Form), defaults.form),
+        step_timeout=check_timeout(
+            _word(values, "step-timeout", defaults.step_timeout), f"{WHERE}, parameter step-timeout"
+        ),
     )
 
 
@@ -100,7 +120,7 @@ def _choice(values: dict[str, Object], name: str, choices: tuple[Any, ...], defa
 
 
 def _refuse_unknown(values: dict[str, Object]) -> None:
-    known = {PIPELINEREF, "target", "base", "workspaces", "on-conflict", "form", "wrapper"}
+    known = {PIPELINEREF, PIPELINESPEC, "wrapper", *OPTIONS}
     for name in values:
         if name not in known and not name.startswith(f"{PIPELINEREF}."):
             raise _odd(name, "there is no such parameter", f"the parameters are {', '.join(sorted(known))}")
@@ -117,7 +137,7 @@ def request_of(pipeline_run: Object, settings: Settings) -> PipelineRequest | No
         UnwrappableError: as `parse_request`.
     """
     reference = mapping(mapping(pipeline_run, "spec", "PipelineRun"), "pipelineRef", "PipelineRun")
-    if reference.get("resolver") not in (RESOLVER, f"{RESOLVER}.{WRAPPER}"):
+    if reference.get("resolver") not in WRAPPERS:
         return None
     request = parse_request(objects(reference, "params", WHERE), settings)
     if isinstance(request, TaskRequest):

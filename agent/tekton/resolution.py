@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from agent.errors import AgentError, UnwrappableError
 from agent.tekton.course import (
+    Answer,
     Ask,
     Course,
     Get,
@@ -19,21 +20,23 @@ from agent.tekton.course import (
     refuse,
     seconds_left,
 )
+from agent.tekton.embedded import declared
+from agent.tekton.events import USERS_DIFFER
 from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.installation import Installation
 from agent.tekton.launch import controller_of
 from agent.tekton.lookup_course import look_up
-from agent.tekton.lookup_request import parse_lookup_request
-from agent.tekton.names import LOOKUP, RESOLVER
-from agent.tekton.nested import TYPE, Source, local_source, nested_request, nested_source
-from agent.tekton.pipeline import references_to_inline, wrap_pipeline
+from agent.tekton.lookup_request import look_up_source, parse_lookup_request
+from agent.tekton.names import LOOKUP, RESOLVER, WRAPPERS
+from agent.tekton.nested import TYPE, Source, local_source, nested_request, nested_source, written_source
+from agent.tekton.pipeline import references_to_inline, troubles_in, wrap_pipeline
 from agent.tekton.reference import Reference
-from agent.tekton.request import WRAPPER, PipelineRequest, TaskRequest, parse_request
-from agent.tekton.task import wrap_task
+from agent.tekton.request import PipelineRequest, TaskRequest, parse_request
+from agent.tekton.task import trouble_in, wrap_task
 from agent.tekton.workspaces import image_of
-from agent.tekton.wrapping import run_of
+from agent.tekton.wrapping import Run, run_of
 
-OURS = (RESOLVER, f"{RESOLVER}.{WRAPPER}", LOOKUP)
+OURS = (*WRAPPERS, LOOKUP)
 """The labels of the requests that we answer."""
 
 
@@ -84,53 +87,70 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
     if pipeline_run is None or mapping(pipeline_run, "metadata", "PipelineRun").get("uid") != owner.get("uid"):
         return None
     run = run_of(pipeline_run)
-    found = yield from _sources(request, "Pipeline", [asked.reference])
-    if isinstance(found, Waiting):
-        return found
-    [source] = found
+    place = f"PipelineRun {run.name}"
+    wanted = look_up_source(asked.source, pipeline_run, place)
+    if isinstance(wanted, Reference):
+        found = yield from _sources(request, "Pipeline", {wanted: f"Pipeline {wanted}"})
+        if isinstance(found, Waiting):
+            return found
+        source = found[wanted]
+        place = f"Pipeline {text(mapping(source.value, 'metadata', 'Pipeline'), 'name', 'Pipeline')}"
+    else:
+        source = written_source(_completed(wanted, run, place), pipeline_run)
     wrapping = asked.wrapping
     if wrapping.base:
         image_of(wrapping.base)
         wrapping = replace(wrapping, base=(yield Pin(wrapping.base)))
     tasks = {}
     if wrapping.form == "inline":
-        where = f"Pipeline {text(mapping(source.value, 'metadata', 'Pipeline'), 'name', 'Pipeline')}"
-        spec = mapping(source.value, "spec", where)
-        references = references_to_inline(spec, wrapping, run, where=where)
+        references = references_to_inline(mapping(source.value, "spec", place), wrapping, run, where=place)
         inner = yield from _sources(request, "Task", references)
         if isinstance(inner, Waiting):
             return inner
-        tasks = {reference: task.value for reference, task in zip(references, inner, strict=True)}
-    return answered(wrap_pipeline(source.value, wrapping, run, tasks), source)
+        tasks = {reference: task.value for reference, task in inner.items()}
+    wrapped = wrap_pipeline(source.value, wrapping, run, tasks, where=place)
+    return _answered(wrapped, source, troubles_in(mapping(wrapped, "spec", place), run, place))
+
+
+def _completed(written: Object, run: Run, where: str) -> Object:
+    """Return the Pipeline that is written into a run, as one that could stand by itself under the run's name."""
+    spec = declared(mapping(written, "spec", where), run, where)
+    return {**written, "metadata": {"name": run.name}, "spec": spec}
 
 
 def _task(request: Object, asked: TaskRequest) -> Course:
-    try:
-        found = yield from _sources(request, "Task", [asked.reference])
-    except UnwrappableError as error:
-        # Tekton does not say which task of the pipeline it asked for.
-        subject = f"task {asked.plan.task}, {error.subject}"
-        raise UnwrappableError(error.what, subject=subject, remedy=error.remedy) from error
+    # Tekton does not say which task of the pipeline it asked for.
+    where = f"task {asked.plan.task}, Task {asked.reference}"
+    found = yield from _sources(request, "Task", {asked.reference: where})
     if isinstance(found, Waiting):
         return found
-    [source] = found
-    return answered(wrap_task(source.value, asked.plan), source)
+    source = found[asked.reference]
+    wrapped = wrap_task(source.value, asked.plan)
+    trouble = trouble_in(mapping(wrapped, "spec", where), asked.plan.pod, where)
+    return _answered(wrapped, source, [trouble] if trouble else [])
+
+
+def _answered(value: Object, source: Source, troubles: Sequence[str]) -> Answer:
+    found = answered(value, source)
+    return replace(found, notice="; ".join(troubles), reason=USERS_DIFFER) if troubles else found
 
 
 def _sources(
-    request: Object, kind: str, references: Sequence[Reference]
-) -> Generator[Step, Any, list[Source] | Waiting]:
-    """Return what references lead to; all other resolvers are asked before any is waited for."""
-    found = []
+    request: Object, kind: str, references: Mapping[Reference, str]
+) -> Generator[Step, Any, dict[Reference, Source] | Waiting]:
+    """Return what references lead to; all other resolvers are asked before any is waited for.
+
+    Args:
+        references: each with what to call the object in an error.
+    """
+    found = {}
     for reference in references:
-        if reference.resolver:
-            found.append((yield Ask(nested_request(request, reference))))
-        else:
-            found.append((yield Get(kind, reference.name)))
-    sources = []
-    for reference, value in zip(references, found, strict=True):
+        wanted = Ask(nested_request(request, reference)) if reference.resolver else Get(kind, reference.name)
+        found[reference] = yield wanted
+    sources = {}
+    for reference, where in references.items():
+        value = found[reference]
         if reference.resolver and not is_answered(value):
             return Waiting(reference.resolver, 0)
-        where = f"{kind} {reference}"
-        sources.append(nested_source(value, where) if reference.resolver else local_source(value, where))
+        sources[reference] = nested_source(value, where) if reference.resolver else local_source(value, where)
     return sources

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.fields import Object, mapping, named, objects, text
+from agent.tekton.groups import change_tasks, tasks_of
 from agent.tekton.inline import inline_task
 from agent.tekton.names import RESOLVER, TASKREF
 from agent.tekton.reference import Reference, reference_in, reference_of
@@ -16,7 +17,6 @@ from agent.tekton.task import unwrap_task_spec
 from agent.tekton.workspaces import Use, base_of, targets, uses
 from agent.tekton.wrapping import Run, Wrapping
 
-GROUPS = ("tasks", "finally")
 Tasks = Mapping[Reference, Object]
 
 
@@ -41,7 +41,7 @@ class Scene:
 
     def tasks(self) -> list[Object]:
         """Return all tasks, those of `finally` last."""
-        return [task for group in GROUPS for task in objects(self.spec, group, self.where)]
+        return tasks_of(self.spec, self.where)
 
     def place(self, task: Object) -> str:
         """Return what to call a task in an error."""
@@ -80,12 +80,7 @@ class Scene:
         Raises:
             UnwrappableError: one is not known, or would mean something else there.
         """
-        groups = {
-            group: [self._inlined(task) for task in objects(self.spec, group, self.where)]
-            for group in GROUPS
-            if group in self.spec
-        }
-        spec = {**self.spec, **groups}
+        spec = change_tasks(self.spec, self._inlined, self.where)
         return look_at(spec, self.wrapping, self.run, self.known, is_v1=self.is_v1, where=self.where)
 
     def _inlined(self, task: Object) -> Object:
@@ -117,10 +112,7 @@ def look_at(spec: Object, wrapping: Wrapping, run: Run, known: Tasks, *, is_v1: 
     Raises:
         UnwrappableError: it cannot be wrapped.
     """
-    groups = {
-        group: [_unwrapped(task, where) for task in objects(spec, group, where)] for group in GROUPS if group in spec
-    }
-    original = {**spec, **groups}
+    original = change_tasks(spec, lambda task: _unwrapped(task, where), where)
     wrapping = replace(wrapping, base=base_of(wrapping.base, run.variables(), where))
     scene = Scene(original, wrapping, run, known, is_v1, where, targets(original, wrapping, run, where), {})
     found: dict[str, list[Use]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from agent.tekton.budget import result_limit
 from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.plan import Mount, Plan
 from agent.tekton.resources import step_resources
-from agent.tekton.security import security_context
-from agent.tekton.variables import CREDENTIALS, POD, TASK_RUN, dump
+from agent.tekton.room import Room, room_in
+from agent.tekton.security import identity, security_context
+from agent.tekton.variables import CREDENTIALS, TASK_RUN, dump
 
 COMMAND = ["/usr/local/bin/agent"]
 """Where the image has it: a pod template may set PATH."""
@@ -44,9 +45,8 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     is_limited = bool(results) and plan.settings.results_from == "termination-message"
     pulls = any(not mount.is_fresh for mount in mounts)
     pushes = any(not mount.is_read_only for mount in mounts) or is_limited
-    there = {text(item, "name", where) for item in objects(spec, "volumes", where)}
-    volumes = names.free(names.VOLUME, there), names.free(names.CA_VOLUME, there)
-    arguments = _arguments(plan, mounts)
+    room = room_in(spec, plan.pod, where)
+    arguments = _arguments(plan, mounts, room)
     if is_limited:
         limit = result_limit(spec, pulls + pushes, where)
         arguments["results"] = {
@@ -55,11 +55,10 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
             "limit": limit,
             "steps": "/tekton/steps",
         }
-    step = _step(plan, mounts, spec, volumes, dump(arguments), is_v1=is_v1, where=where)
-    taken = names.step_names(objects(spec, "steps", where))
-    before = ({**step, **_named("pull", names.free(names.PULL, taken), step)},) if pulls else ()
-    after = ({**step, **_named("push", names.free(names.PUSH, taken), step)},) if pushes else ()
-    return Injection(before, after, tuple(_volumes(plan, *volumes)))
+    step = _step(plan, mounts, spec, room, dump(arguments, room.variable), is_v1=is_v1, where=where)
+    before = ({**step, "name": room.pull, "args": ["step", "pull", *step["args"]]},) if pulls else ()
+    after = ({**step, "name": room.push, "args": ["step", "push", *step["args"]]},) if pushes else ()
+    return Injection(before, after, tuple(_volumes(plan, room)))
 
 
 def is_injected(step: Object) -> bool:
@@ -73,25 +72,16 @@ def is_injected(step: Object) -> bool:
     )
 
 
-def _named(word: str, name: str, step: Mapping[str, Any]) -> Object:
-    return {"name": name, "args": ["step", word, *step["args"]]}
-
-
 def _step(
-    plan: Plan,
-    mounts: Sequence[Mount],
-    spec: Object,
-    volumes: tuple[str, str],
-    argument: str,
-    *,
-    is_v1: bool,
-    where: str,
+    plan: Plan, mounts: Sequence[Mount], spec: Object, room: Room, argument: str, *, is_v1: bool, where: str
 ) -> dict[str, Any]:
     """Return what the two steps share: nothing that a stepTemplate has may decide anything that matters."""
     template = mapping(spec, "stepTemplate", where)
-    paths = (names.VOLUME_PATH, names.CA_PATH) if plan.settings.ca_config_map else (names.VOLUME_PATH,)
-    private = [{"name": name, "mountPath": path} for name, path in zip(volumes, paths, strict=False)]
-    data = [{"name": f"$(workspaces.{mount.name}.volume)", "mountPath": directory_of(mount)} for mount in mounts]
+    private = [{"name": room.volume, "mountPath": room.path}]
+    if plan.settings.ca_config_map:
+        private.append({"name": room.ca_volume, "mountPath": room.ca_path})
+    data = [{"name": f"$(workspaces.{mount.name}.volume)", "mountPath": room.directory(mount)} for mount in mounts]
+    who = identity(objects(spec, "steps", where), template, plan.pod, where)
     step: dict[str, Any] = {
         "name": "",
         "image": plan.settings.image,
@@ -100,48 +90,43 @@ def _step(
         "command": COMMAND,
         "args": [argument],
         "env": [
-            {"name": "INSTEP_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": room.variable, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             # Tekton copies the logins there before a step begins, and a template's HOME may be the user's steps'.
-            {"name": "HOME", "value": names.VOLUME_PATH},
+            {"name": "HOME", "value": room.path},
         ],
         "volumeMounts": private + data,
-        "securityContext": security_context(
-            objects(spec, "steps", where), template, is_non_root=plan.is_non_root, where=where
-        ),
+        "securityContext": security_context(who, template, where),
     }
+    if plan.timeout:
+        step["timeout"] = plan.timeout
     key = "computeResources" if is_v1 else "resources"
     resources = step_resources(plan.settings.resources, mapping(template, key, where), where)
     return {**step, key: resources} if resources else step
 
 
-def _volumes(plan: Plan, volume: str, ca_volume: str) -> list[Object]:
-    found: list[Object] = [{"name": volume, "emptyDir": {}}]
+def _volumes(plan: Plan, room: Room) -> list[Object]:
+    found: list[Object] = [{"name": room.volume, "emptyDir": {}}]
     if plan.settings.ca_config_map:
-        found.append({"name": ca_volume, "configMap": {"name": plan.settings.ca_config_map}})
+        found.append({"name": room.ca_volume, "configMap": {"name": plan.settings.ca_config_map}})
     return found
 
 
-def directory_of(mount: Mount) -> str:
-    """Return where the steps find the root of a workspace's volume."""
-    return f"{names.WORKSPACES_PATH}/{mount.name}"
-
-
-def _arguments(plan: Plan, mounts: Sequence[Mount]) -> dict[str, Any]:
+def _arguments(plan: Plan, mounts: Sequence[Mount], room: Room) -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "volume": names.VOLUME_PATH,
-        "pod": POD,
+        "volume": room.path,
+        "pod": f"$({room.variable})",
         "credentials": CREDENTIALS,
         "on-conflict": plan.on_conflict,
-        "workspaces": [_workspace(plan, mount) for mount in mounts],
+        "workspaces": [_workspace(plan, mount, room) for mount in mounts],
     }
     if plan.settings.plain_http:
         arguments["plain-http"] = True
     if plan.settings.ca_config_map:
-        arguments["ca-file"] = f"{names.CA_PATH}/ca.crt"
+        arguments["ca-file"] = f"{room.ca_path}/ca.crt"
     return arguments
 
 
-def _workspace(plan: Plan, mount: Mount) -> dict[str, Any]:
+def _workspace(plan: Plan, mount: Mount, room: Room) -> dict[str, Any]:
     member = f"/{TASK_RUN}" if plan.is_matrix else ""
     optional = {
         "after": list(mount.after),
@@ -152,7 +137,7 @@ def _workspace(plan: Plan, mount: Mount) -> dict[str, Any]:
     }
     return {
         "name": mount.name,
-        "directory": directory_of(mount),
+        "directory": room.directory(mount),
         "target": mount.target,
         "lane": mount.lane + member,
         **{key: value for key, value in optional.items() if value},

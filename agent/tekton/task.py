@@ -10,7 +10,9 @@ from agent.errors import UnwrappableError
 from agent.tekton import names
 from agent.tekton.fields import Object, mapping, named, objects, text, without
 from agent.tekton.plan import Mount, Plan
+from agent.tekton.pod import Pod
 from agent.tekton.refuse import refuse_hermetic, refuse_windows_scripts
+from agent.tekton.security import identity
 from agent.tekton.steps import injection, is_injected
 from agent.tekton.workspaces import overlap
 
@@ -25,7 +27,7 @@ def wrap_task(task: Object, plan: Plan) -> dict[str, Any]:
     Raises:
         UnwrappableError: it cannot be wrapped, or is no Task; the message names the pipeline's task.
     """
-    where = f"task {plan.task}, Task {text(mapping(task, 'metadata', 'Task'), 'name', 'Task')}"
+    where = place_of(task, plan)
     if task.get("kind") != "Task":
         raise UnwrappableError(f"its kind is {task.get('kind')}", subject=where, remedy="refer to a Task")
     refuse_hermetic(mapping(mapping(task, "metadata", where), "annotations", where), where)
@@ -34,6 +36,11 @@ def wrap_task(task: Object, plan: Plan) -> dict[str, Any]:
     known = replace(plan, mounts=tuple(mount for mount in plan.mounts if named(declared, mount.name)))
     wrapped = wrap_task_spec(spec, known, is_v1=task.get("apiVersion") == V1, where=where)
     return {**bare(task), "spec": wrapped}
+
+
+def place_of(task: Object, plan: Plan) -> str:
+    """Return what to call a Task that a task of the pipeline refers to, in an error."""
+    return f"task {plan.task}, Task {text(mapping(task, 'metadata', 'Task'), 'name', 'Task')}"
 
 
 def wrap_task_spec(spec: Object, plan: Plan, *, is_v1: bool, where: str) -> Object:
@@ -58,18 +65,24 @@ def wrap_task_spec(spec: Object, plan: Plan, *, is_v1: bool, where: str) -> Obje
     }
 
 
+def trouble_in(spec: Object, pod: Pod, where: str) -> str | None:
+    """Return what the agent's steps may be unable to do in a wrapped task, in words for people; None for nothing."""
+    steps = objects(spec, "steps", where)
+    own = [step for step in steps if not is_injected(step)]
+    if not steps or not is_injected(steps[-1]):
+        return None  # nothing is pushed
+    trouble = identity(own, mapping(spec, "stepTemplate", where), pod, where).trouble
+    return trouble and f"{where}: {trouble}"
+
+
 def unwrap_task_spec(spec: Object, where: str) -> Object:
     """Return the spec of a task without the agent's steps and their volumes; the same where there are none."""
     steps = objects(spec, "steps", where)
     ours = [step for step in steps if is_injected(step)]
     if not ours:
         return spec
-    private = {
-        mount.get("name")
-        for step in ours
-        for mount in objects(step, "volumeMounts", where)
-        if mount.get("mountPath") in (names.VOLUME_PATH, names.CA_PATH)
-    }
+    mounted = [text(mount, "name", where) for step in ours for mount in objects(step, "volumeMounts", where)]
+    private = {name for name in mounted if not name.startswith("$(")}  # workspaces are mounted by a variable
     volumes = [volume for volume in objects(spec, "volumes", where) if volume.get("name") not in private]
     rest = {**spec, "steps": [step for step in steps if not is_injected(step)]}
     return {**rest, "volumes": volumes} if volumes else without(rest, "volumes")

@@ -17,17 +17,20 @@ RUN_NAME = "$(context.pipelineRun.name)"
 RUN_UID = "$(context.pipelineRun.uid)"
 RUN_NAMESPACE = "$(context.pipelineRun.namespace)"
 TASK_RUN = "$(context.taskRun.name)"
-POD = "$(INSTEP_POD)"
 CREDENTIALS = "$(credentials.path)"
-_OURS = (RUN_NAME, RUN_UID, RUN_NAMESPACE, TASK_RUN, POD, CREDENTIALS)
+_OURS = (RUN_NAME, RUN_UID, RUN_NAMESPACE, TASK_RUN, CREDENTIALS)
 _VARIABLE = re.compile(r"\$\(([^()]*)\)")
 _SUBSCRIPT = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
 
 
-def dump(value: Any) -> str:
-    """Return JSON with sorted keys, in which only the variables of this module are variables."""
+def dump(value: Any, *names: str) -> str:
+    """Return JSON with sorted keys, in which only the variables of this module are variables.
+
+    Args:
+        names: of environment variables of the container, which Kubernetes replaces.
+    """
     text = json.dumps(value, sort_keys=True).replace("$", "\\u0024")
-    for variable in _OURS:
+    for variable in (*_OURS, *(f"$({name})" for name in names)):
         text = text.replace("\\u0024" + variable[1:], variable)
     return text
 

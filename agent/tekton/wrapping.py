@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from agent.tekton.fields import Object, mapping, named, objects, text
+from agent.tekton.timeouts import DEFAULT as DEFAULT_TIMEOUT
 from agent.tekton.variables import RUN_NAME, RUN_NAMESPACE, RUN_UID
 
 ResultsFrom = Literal["termination-message", "sidecar-logs"]
@@ -43,6 +44,7 @@ class Defaults:
     base: str | None = None
     on_conflict: OnConflict = "last"
     form: Form = "references"
+    step_timeout: str = DEFAULT_TIMEOUT
 
 
 NO_DEFAULTS = Defaults()
@@ -57,6 +59,7 @@ class Wrapping:
         base: the image that workspaces start from. Resolve it to a digest once per run before it gets here.
         workspaces: the pipeline's workspaces to wrap; None for every one that is bound to an emptyDir.
         form: what becomes of tasks that refer to a Task: they refer to the resolver, or have the Task written in.
+        step_timeout: how long one of the steps may take, as Go writes durations; `0` for no limit.
     """
 
     settings: Settings
@@ -65,6 +68,7 @@ class Wrapping:
     workspaces: tuple[str, ...] | None = None
     on_conflict: OnConflict = "last"
     form: Form = "references"
+    step_timeout: str = DEFAULT_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Run:
         params: its parameters by name: strings, lists, mappings.
         annotations: its own, by the pipeline's task that they are for; "" for all.
         pod_templates: by the pipeline's task that they are for; "" for all.
+        timeouts: of the whole: `pipeline`, `tasks`, `finally`.
+        task_timeouts: by the pipeline's task.
         target: what it asks the resolver for, before Tekton replaced the variables.
     """
 
@@ -89,6 +95,8 @@ class Run:
     params: Mapping[str, Any] = field(default_factory=dict)
     annotations: Mapping[str, Object] = field(default_factory=dict)
     pod_templates: Mapping[str, Object] = field(default_factory=dict)
+    timeouts: Mapping[str, str] = field(default_factory=dict)
+    task_timeouts: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
 
     def variables(self) -> dict[str, str]:
@@ -102,8 +110,11 @@ class Run:
         }
 
     def pod_template(self, task: str) -> Object:
-        """Return the pod template of a pipeline's task."""
-        return {**self.pod_templates.get("", {}), **self.pod_templates.get(task, {})}
+        """Return the pod template of a pipeline's task, in which both may have volumes and variables."""
+        general, own = self.pod_templates.get("", {}), self.pod_templates.get(task, {})
+        where = f"podTemplate of task {task}"
+        lists = {key: [*objects(general, key, where), *objects(own, key, where)] for key in ("volumes", "env")}
+        return {**general, **own, **{key: value for key, value in lists.items() if value}}
 
 
 def run_of(pipeline_run: Object) -> Run:
@@ -146,6 +157,8 @@ def _run(pipeline_run: Object, where: str, name: str, uid: str, namespace: str, 
         label = text(task, "pipelineTaskName", where)
         templates[label] = {**mapping(task, "podTemplate", where), **mapping(task, "taskPodTemplate", where)}
         annotations[label] = mapping(mapping(task, "metadata", where), "annotations", where)
+    timeouts = mapping(spec, "timeouts", where)
+    of_old = {"pipeline": text(spec, "timeout", where)}
     return Run(
         name=name,
         uid=uid,
@@ -155,4 +168,9 @@ def _run(pipeline_run: Object, where: str, name: str, uid: str, namespace: str, 
         params={text(param, "name", where): param.get("value") for param in objects(spec, "params", where)},
         annotations=annotations,
         pod_templates=templates,
+        timeouts=of_old | {name: text(timeouts, name, where) for name in timeouts},
+        task_timeouts={
+            text(task, "pipelineTaskName", where): text(task, "timeout", where)
+            for task in objects(spec, "taskRunSpecs", where)
+        },
     )

@@ -168,17 +168,65 @@ def test_an_inline_pipeline_and_a_task_run_look_up_their_tasks(lookups: Lookups)
     assert "taskRef" not in found[1]["spec"]
 
 
-def test_explicit_references_stay_and_are_pinned(lookups: Lookups) -> None:
+def explicit(place: str, name: str, kind: str = "task") -> dict[str, Any]:
+    """A reference that names its bundle by itself."""
+    params = {"bundle": place, "name": name, "kind": kind}
+    return {"resolver": "bundles", "params": [{"name": key, "value": value} for key, value in params.items()]}
+
+
+def asked_of(reference: dict[str, Any]) -> dict[str, Any]:
+    return {param["name"]: param["value"] for param in reference["params"]} | {"resolver": reference["resolver"]}
+
+
+def stamp(bundle: str) -> dict[str, Any]:
+    return {"bundle": bundle, "kind": "stepaction", "name": "stamp", "resolver": "bundles"}
+
+
+def actions(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step["ref"] for step in spec["steps"] if "ref" in step]
+
+
+def test_a_task_that_names_its_bundle_is_written_in_and_what_it_names_is_looked_up(lookups: Lookups) -> None:
+    bundle, pinned = lookups.push("1", *OBJECTS)
+    other, other_pinned = lookups.push("other", *OBJECTS[1:])
+    embedded = run(pipelineSpec={"tasks": [{"name": "a", "taskRef": explicit(other, "build")}]})
+    single = run("TaskRun", taskRef=explicit(other, "build"))
+    pipelines, tasks = lookups.render("--lookup-bundle", bundle, values=(embedded, single))
+    [task] = pipelines["spec"]["pipelineSpec"]["tasks"]
+    assert task["taskSpec"]["metadata"]["annotations"] == {"instep.dev/task-source": other_pinned}
+    assert tasks["metadata"]["annotations"] == {"instep.dev/task-source": other_pinned}
+    for spec in (task["taskSpec"], tasks["spec"]["taskSpec"]):
+        assert [asked_of(action) for action in actions(spec)] == [stamp(pinned)]
+
+
+def test_a_step_action_that_names_its_bundle_stays_and_is_pinned(lookups: Lookups) -> None:
     bundle, _ = lookups.push("1", *OBJECTS)
-    other, other_pinned = lookups.push("other", OBJECTS[-1], OBJECTS[-2], OBJECTS[-3])
+    other, other_pinned = lookups.push("other", OBJECTS[-1])
+    steps = [{"name": "s", "ref": explicit(other, "stamp", "stepaction")}]
+    [found] = lookups.render("--lookup-bundle", bundle, values=(run("TaskRun", taskSpec={"steps": steps}),))
+    assert actions(found["spec"]["taskSpec"]) == [explicit(other_pinned, "stamp", "stepaction")]
 
-    def explicit(place: str) -> dict[str, Any]:
-        params = [{"name": "bundle", "value": place}, {"name": "name", "value": "test"}]
-        return {"resolver": "bundles", "params": [*params, {"name": "kind", "value": "task"}]}
 
-    value = run(pipelineSpec={"tasks": [{"name": "a", "taskRef": explicit(other)}]})
-    [found] = lookups.render("--lookup-bundle", bundle, values=(value,))
-    assert found["spec"]["pipelineSpec"]["tasks"][0]["taskRef"] == explicit(other_pinned)
+def test_a_task_of_a_source_that_cannot_be_asked_comes_from_the_files_or_is_refused(lookups: Lookups) -> None:
+    """Left as it is, its StepActions would be those of the namespace."""
+    bundle, pinned = lookups.push("1", *OBJECTS)
+    params = [{"name": "url", "value": "https://example.com/r.git"}, {"name": "pathInRepo", "value": "ci/build.yaml"}]
+    git = {"resolver": "git", "params": params}
+    values = (run("TaskRun", taskRef=git), run(pipelineSpec={"tasks": [{"name": "a", "taskRef": git}]}))
+    for value in values:
+        said = lookups.fails(2, "--lookup-bundle", bundle, values=(value,))
+        assert "Task git(" in said
+        assert "is not among the files; give the file that has it" in said
+    single, embedded = lookups.render("--lookup-bundle", bundle, values=(*values, *OBJECTS))
+    [action] = actions(single["spec"]["taskSpec"])
+    assert action["params"][0]["value"] == pinned
+    assert actions(embedded["spec"]["pipelineSpec"]["tasks"][0]["taskSpec"]) == [action]
+
+
+def test_a_bundle_that_a_variable_names_is_refused(lookups: Lookups) -> None:
+    bundle, _ = lookups.push("1", *OBJECTS)
+    value = run(pipelineSpec={"tasks": [{"name": "a", "taskRef": explicit("$(params.bundle)", "build")}]})
+    assert "task a, Task bundles(" in lookups.fails(2, "--lookup-bundle", bundle, values=(value,))
 
 
 def test_a_pipeline_of_another_bundle_has_its_bare_names_looked_up(lookups: Lookups) -> None:
@@ -195,16 +243,15 @@ def test_a_pipeline_of_another_bundle_has_its_bare_names_looked_up(lookups: Look
 
 
 def test_bundles_that_objects_of_the_bundle_name_are_re_pointed(lookups: Lookups) -> None:
-    params = [{"name": "bundle", "value": f"{lookups.base}:release"}, {"name": "name", "value": "test"}]
     pipeline = {
         **OBJECTS[0],
-        "spec": {"tasks": [{"name": "t", "taskRef": {"resolver": "bundles", "params": params}}]},
+        "spec": {"tasks": [{"name": "t", "taskRef": explicit(f"{lookups.base}:release", "test")}]},
     }
     bundle, pinned = lookups.push("1", pipeline, *OBJECTS[1:])
     words = ["--rewrite-bundle", f"{lookups.base}={bundle}"]
     [found] = lookups.render("--lookup-bundle", bundle, *words)
     [task] = found["spec"]["pipelineSpec"]["tasks"]
-    assert task["taskRef"]["params"][0]["value"] == pinned
+    assert task["taskSpec"]["metadata"]["annotations"] == {"instep.dev/task-source": pinned}
     # Without a lookup it is a change of text: nothing is asked.
     [shown] = lookups.render(*words, values=(pipeline,))
     assert shown["spec"]["tasks"][0]["taskRef"]["params"][0]["value"] == bundle
@@ -299,9 +346,11 @@ def test_the_presubmit_of_the_example_makes_runs_of_this_commit(lookups: Lookups
     for value in (nightly, ci):
         check(value)
     pinned = f"{bundle}@{lookups.agent.json('bundle', 'list', bundle)['digest']}"
-    assert nightly["spec"]["taskRef"]["params"][0]["value"] == pinned
+    assert nightly["metadata"]["annotations"] == {"instep.dev/task-source": pinned}
     assert ci["metadata"]["annotations"] == {"instep.dev/pipeline-source": pinned}
     assert "registry.example.com/team/ci" not in done.stdout
+    refers = actions(nightly["spec"]["taskSpec"]) + actions(ci["spec"]["pipelineSpec"]["tasks"][0]["taskSpec"])
+    assert [asked_of(action) for action in refers] == [stamp(pinned), stamp(pinned)]
     assert [task["taskSpec"]["steps"][-1]["name"] for task in ci["spec"]["pipelineSpec"]["tasks"]] == [
         "instep-push",
         "test",
@@ -341,7 +390,7 @@ def test_the_commands_of_the_page_work(lookups: Lookups) -> None:
     listed, *_ = re.findall(r"```text\n(pipeline.*?)```", page, re.DOTALL)
     assert shown[1] == listed
     nightly, run_of_ours = documents.read(shown[2], "page")
-    assert "taskRef" in nightly["spec"]
+    assert "taskRef" not in nightly["spec"]
     assert "pipelineRef" not in run_of_ours["spec"]
     [run_of_theirs] = documents.read(shown[4], "page")
     assert run_of_theirs["metadata"]["annotations"]["instep.dev/pipeline-source"].startswith("oci:bundles:ci@sha256:")

@@ -12,7 +12,7 @@ from agent.cli.controller import command
 from agent.controller.webhook import PATH
 from agent.tekton.admission import KINDS
 from agent.tekton.lookup import FIELD
-from agent.tekton.names import LOOKUP_BUNDLE
+from agent.tekton.names import LOOKUP_BUNDLE, WRAP
 from tests.config.rendering import COMPONENTS, CONFIG, Manifests, lookup_with, named, render
 from tests.config.test_manifests import is_restricted, loaded
 from tests.controller.test_webhook import NAME
@@ -61,6 +61,7 @@ def test_only_runs_that_ask_get_there(whole: Manifests) -> None:
     [condition] = webhook["matchConditions"]
     assert f"has(object.spec.{FIELD})" in condition["expression"]
     assert condition["expression"].count(f"'{LOOKUP_BUNDLE}' in ") == 2
+    assert condition["expression"].count(f"key.startsWith('{WRAP}')") == 2
 
 
 def test_webhook_certificate_and_pod_fit_together(whole: Manifests) -> None:

@@ -205,6 +205,56 @@ async def test_a_pipeline_of_another_source_has_its_tasks_from_the_bundle(
         }
 
 
+async def test_a_task_of_another_source_has_its_step_actions_from_the_bundle(
+    cluster: Cluster, controller: Start, base: str
+) -> None:
+    """A TaskRun that names a released bundle, as the example does; the namespace has a StepAction of that name."""
+    pinned = push(f"{base}:1", *OBJECTS)
+    task = next(value for value in OBJECTS if value["metadata"]["name"] == "build")
+    async with cluster, controller(cluster):
+        playing = asyncio.create_task(Tekton(cluster).play())
+        await cluster.create(OBJECTS[-1])
+        params = {"bundle": f"{base}:1", "kind": "task", "name": "build"}
+        own = {"resolver": "bundles", "params": [{"name": key, "value": value} for key, value in params.items()]}
+        run = await cluster.create(
+            rewrite_run(
+                {
+                    "apiVersion": "tekton.dev/v1",
+                    "kind": "TaskRun",
+                    "metadata": {"name": "run"},
+                    "spec": {"lookup": {"bundle": f"{base}:1"}, "taskRef": own},
+                }
+            )
+        )
+        await ask(cluster, run, run["spec"]["taskRef"]["params"], name="lookup-1", label="lookup")
+        found = await answer(cluster, "lookup-1")
+        assert found["metadata"]["annotations"]["instep.dev/task-source"].endswith(pinned.partition("@")[2])
+        assert [step["name"] for step in found["spec"]["steps"]] == [step["name"] for step in task["spec"]["steps"]]
+        action = found["spec"]["steps"][1]["ref"]
+        assert action["resolver"] == "lookup"
+        await ask(cluster, run, action["params"], name="lookup-2", label="lookup")
+        assert (await answer(cluster, "lookup-2"))["metadata"]["annotations"]["instep.dev/stepaction-source"] == pinned
+        playing.cancel()
+
+
+async def test_a_run_that_the_webhook_was_not_asked_about_has_its_pipeline_from_the_bundle(
+    cluster: Cluster, controller: Start, base: str
+) -> None:
+    pinned = push(f"{base}:1", *OBJECTS)
+    params = [{"name": "pipelineref", "value": "ci"}, {"name": "target", "value": TARGET}]
+    async with cluster, controller(cluster):
+        playing = asyncio.create_task(Tekton(cluster).play())
+        await cluster.create({**OBJECTS[0], "spec": {"tasks": [{"name": "theirs", "taskRef": {"name": "theirs"}}]}})
+        meta = {"name": "run", "annotations": {"instep.dev/lookup-bundle": f"{base}:1"}}
+        spec = {**RUN["spec"], "pipelineRef": {"resolver": "wrap", "params": params}}
+        run = await cluster.create({**RUN, "metadata": meta, "spec": spec})
+        await ask(cluster, run, params, name="wrap-1", label="wrap")
+        pipeline = await answer(cluster, "wrap-1")
+        assert pipeline["metadata"]["annotations"] == {"instep.dev/pipeline-source": pinned}
+        assert [task["name"] for task in pipeline["spec"]["tasks"]] == ["build", "test"]
+        playing.cancel()
+
+
 async def test_it_composes_with_wrapping(cluster: Cluster, controller: Start, base: str) -> None:
     """Pipeline and Tasks from the bundle, workspaces from the registry: `wrap` asks `lookup`, which asks `bundles`."""
     pinned = push(f"{base}:1", *OBJECTS)

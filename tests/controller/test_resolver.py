@@ -15,6 +15,7 @@ from agent.core.reference import parse_reference
 from agent.core.rfc3339 import format_time
 from agent.store import StoreOptions, open_store
 from agent.tekton import documents
+from agent.tekton.admission import admit
 from agent.tekton.wrapping import Defaults
 from tests.controller.conftest import Start
 from tests.fakes.cluster import Cluster, condition, eventually, never
@@ -361,3 +362,50 @@ async def test_a_run_that_is_gone_needs_no_answer(cluster: Cluster, controller: 
         await cluster.delete("PipelineRun", "run")
         async with controller(cluster):
             await never(lambda: "status" in cluster.get("ResolutionRequest", "wrap-1"))
+
+
+async def test_a_pipeline_that_is_written_into_a_run_is_answered(cluster: Cluster, controller: Start) -> None:
+    """From the webhook's decision to the Tasks that it refers to; the spec declares nothing, as users may leave it."""
+    refers = {"name": "last", "taskRef": {"name": "t"}, "workspaces": [{"name": "ws"}], "runAfter": ["first"]}
+    spec = {"tasks": [task("first", params=[{"name": "p", "value": "$(params.given)"}]), refers]}
+    annotations = {"instep.dev/wrap.target": TARGET}
+    written = {
+        "apiVersion": "tekton.dev/v1",
+        "kind": "PipelineRun",
+        "metadata": {"name": "run", "annotations": annotations},
+        "spec": {
+            "pipelineSpec": spec,
+            "params": [{"name": "given", "value": "v"}],
+            "workspaces": [{"name": "ws", "emptyDir": {}}],
+        },
+    }
+    async with cluster, controller(cluster):
+        await cluster.create(the_task())
+        run = await cluster.create(admit(written, None))
+        await ask(cluster, run, run["spec"]["pipelineRef"]["params"])
+        found = await answer(cluster)
+        assert found["metadata"]["name"] == "run"
+        assert found["spec"]["params"] == [{"name": "given", "type": "string"}]
+        assert found["spec"]["workspaces"] == [{"name": "ws"}]
+        first, last = found["spec"]["tasks"]
+        assert [step["name"] for step in first["taskSpec"]["steps"]] == ["work", "instep-push"]
+        await ask(cluster, run, last["taskRef"]["params"], name="wrap-2")
+        assert [step["name"] for step in (await answer(cluster, "wrap-2"))["spec"]["steps"]] == [
+            "instep-pull",
+            "work",
+            "instep-push",
+        ]
+
+
+async def test_steps_that_disagree_about_the_user_are_a_warning_of_the_run(cluster: Cluster, controller: Start) -> None:
+    steps = [{"name": f"s{user}", "image": "a", "securityContext": {"runAsUser": user}} for user in (1000, 2000)]
+    spec = {"workspaces": [{"name": "ws"}], "steps": steps, "stepTemplate": {"securityContext": {"runAsUser": 1000}}}
+    async with cluster, controller(cluster):
+        await cluster.create(the_pipeline(tasks=[task("a", taskSpec=spec)]))
+        run = await a_run(cluster, target=TARGET)
+        await ask(cluster, run, run["spec"]["pipelineRef"]["params"])
+        await answer(cluster)
+        event = await eventually(lambda: "wrap-1" in cluster.names("Event") and cluster.event("wrap-1"))
+        assert (event["type"], event["reason"]) == ("Warning", "UsersDiffer")
+        assert event["message"].startswith("Pipeline p, task a: its steps run as different users (1000, 2000)")
+        assert event["involvedObject"]["name"] == "run"

@@ -25,7 +25,7 @@ def test_the_examples_can_be_rendered_together() -> None:
     rendered = render(given, Wish(SETTINGS))
     for found in rendered:
         check(found)
-    assert [found["kind"] for found in rendered].count("PipelineRun") == 3
+    assert [found["kind"] for found in rendered].count("PipelineRun") == 5
     assert '"fresh": true' in documents.write(rendered)
 
 

@@ -142,7 +142,24 @@ def test_a_pipeline_of_another_resolver_is_passed_on() -> None:
     found = launch(custom_run(customRef=remote))
     request = request_of(found, SETTINGS)
     assert request is not None
-    assert request.reference.to_object() == {"resolver": "git", "params": remote["params"]}
+    assert request.source.to_object() == {"resolver": "git", "params": remote["params"]}
+
+
+@pytest.mark.parametrize("run", [custom_run, old_run])
+def test_a_pipeline_that_is_written_into_it_goes_to_the_resolver(run: Any) -> None:
+    spec = {"tasks": [{"name": "a", "taskRef": {"name": "$(params.task)"}}]}
+    holder = {"apiVersion": REF["apiVersion"], "kind": REF["kind"], "spec": spec}
+    value = run()
+    value["spec"] = {key: item for key, item in value["spec"].items() if key not in ("customRef", "ref")}
+    value["spec"]["customSpec" if value["kind"] == "CustomRun" else "spec"] = holder
+    assert is_oci_pipeline(value)
+    found = launch(value)
+    check(found)
+    assert "$(params.task)" not in str(found["spec"]["pipelineRef"])
+    request = request_of(found, SETTINGS)
+    assert request is not None
+    assert request.source == {"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "spec": spec}
+    assert request.wrapping.workspaces == ("ws", "more")
 
 
 def test_a_run_without_an_empty_dir_needs_no_target() -> None:
@@ -166,7 +183,8 @@ def test_a_run_without_an_empty_dir_needs_no_target() -> None:
         ({"params": [TARGET]}, r"parameter ocipipeline.target: \$\(params.tag\) is not known"),
         ({"params": [{"name": "ocipipeline.target", "value": ["x"]}]}, "value is not a string"),
         ({"customRef": {**REF, "name": ""}}, "the parameter name is missing"),
-        ({"customRef": None, "customSpec": {**REF, "spec": {}}}, "the pipeline is written into it"),
+        ({"customRef": None, "customSpec": {**REF, "spec": {}}}, "customSpec: it holds no Pipeline"),
+        ({"customRef": None, "customSpec": {**REF, "spec": [1]}}, "spec is not a mapping"),
     ],
 )
 def test_what_cannot_be_launched_is_refused(fields: dict[str, Any], words: str) -> None:

@@ -171,31 +171,39 @@ def test_bare_names_in_tasks_finally_nested_pipelines_and_steps_are_looked_up() 
 @pytest.mark.parametrize(
     "task",
     [
-        {"taskRef": GIT},
-        {"taskRef": {"resolver": "bundles", "params": [{"name": "bundle", "value": "reg.io/other:1"}]}},
-        {"taskRef": {"name": "t", "bundle": "reg.io/other:1"}},
-        {"taskRef": {"name": "https://example.com/task.yaml"}},
         {"taskRef": {"apiVersion": "example.dev/v1", "kind": "Wait", "name": "w"}},
         {"taskSpec": {"apiVersion": "example.dev/v1", "kind": "Wait", "spec": {"steps": [{"ref": {"name": "x"}}]}}},
-        {"taskRef": {"params": [{"name": "url", "value": "u"}]}},
         {"taskSpec": {"steps": STEPS}},
+        {"taskSpec": {"steps": [{"name": "s", "ref": GIT}]}},
     ],
 )
-def test_what_names_its_own_source_stays_as_it_is(task: dict[str, Any]) -> None:
+def test_custom_tasks_and_step_actions_of_their_own_source_stay_as_they_are(task: dict[str, Any]) -> None:
     assert in_pipeline(task) == [{"name": "t0", **task}]
 
 
-def test_a_pipeline_of_another_source_is_asked_through_the_resolver_so_that_its_bare_names_are_looked_up() -> None:
-    for spec in ({"pipelineRef": GIT}, {"pipelineSpec": {"tasks": [{"name": "a", "pipelineRef": GIT}]}}):
-        [request] = requests_in({"spec": rewritten(**spec)}, "r")
-        assert request == LookupRequest(
-            Lookup((BUNDLE,), BUNDLE), "pipeline", "", Reference("", "git", (("url", '"https://example.com/r.git"'),))
-        )
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("pipeline", {"pipelineRef": GIT}),
+        ("pipeline", {"pipelineSpec": {"tasks": [{"name": "a", "pipelineRef": GIT}]}}),
+        ("task", {"pipelineSpec": {"tasks": [{"name": "a", "taskRef": GIT}]}}),
+        ("task", {"pipelineSpec": {"tasks": [], "finally": [{"name": "a", "taskRef": {"kind": "Task", **GIT}}]}}),
+        ("task", {"taskRef": GIT}),
+    ],
+)
+def test_what_names_its_own_source_is_asked_through_the_resolver_so_that_its_bare_names_are_looked_up(
+    kind: str, spec: dict[str, Any]
+) -> None:
+    [request] = requests_in({"spec": rewritten(**spec)}, "r")
+    assert request == LookupRequest(
+        Lookup((BUNDLE,), BUNDLE), kind, "", Reference("", "git", (("url", '"https://example.com/r.git"'),))
+    )
 
 
-def test_a_pipeline_of_the_field_of_old_is_asked_through_the_resolver_too() -> None:
-    [request] = requests_in({"spec": rewritten(pipelineRef={"name": "p", "bundle": "reg.io/o:1"})}, "r")
-    assert str(request.source) == 'bundles(bundle="reg.io/o:1", name="p", kind="pipeline")'
+@pytest.mark.parametrize(("field", "kind"), [("pipelineRef", "pipeline"), ("taskRef", "task")])
+def test_the_field_of_old_for_bundles_is_asked_through_the_resolver_too(field: str, kind: str) -> None:
+    [request] = requests_in({"spec": rewritten(**{field: {"name": "p", "bundle": "reg.io/o:1"}})}, "r")
+    assert str(request.source) == f'bundles(bundle="reg.io/o:1", name="p", kind="{kind}")'
 
 
 def test_a_wrapped_pipeline_stays_wrapped_and_what_is_wrapped_is_looked_up() -> None:
@@ -234,6 +242,17 @@ def test_a_custom_task_of_ours_has_its_pipeline_looked_up() -> None:
             "pipelineRef: it names neither a Pipeline nor a r",
         ),
         ({"pipelineRef": {"name": "https://example.com/p.yaml"}}, "names neither"),
+        ({"pipelineRef": {"name": "https://example.com/p.yaml", "resolver": "http"}}, "names neither"),
+        # Tekton may have a default for the resolver, and then decides where these come from.
+        (
+            {"pipelineSpec": {"tasks": [{"name": "a", "taskRef": {"params": [{"name": "url", "value": "u"}]}}]}},
+            "PipelineRun r, task a, taskRef: it names neither a Task nor a resolver",
+        ),
+        ({"taskRef": {"name": "https://example.com/t.yaml"}}, "taskRef: it names neither a Task nor a resolver"),
+        (
+            {"taskSpec": {"steps": [{"name": "s", "ref": {"params": []}}]}},
+            "step s, ref: it names neither a StepAction nor a resolver",
+        ),
         (
             {"pipelineSpec": {"tasks": [{"name": "a", "taskRef": {"name": "t", "kind": "ClusterTask"}}]}},
             "PipelineRun r, task a, taskRef: a ClusterTask cannot be looked up",

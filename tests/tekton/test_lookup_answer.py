@@ -11,8 +11,8 @@ from agent.errors import UsageError
 from agent.tekton.bundle import Member
 from agent.tekton.lookup import Lookup
 from agent.tekton.lookup_answer import answer, came_from, is_not_there, not_found
-from agent.tekton.lookup_request import LookupRequest
-from agent.tekton.reference import Reference
+from agent.tekton.lookup_request import LookupRequest, request_in
+from agent.tekton.reference import Reference, reference_of
 from tests.tekton.schema import check
 from tests.tekton.test_lookup import BUNDLE, DIGEST, GIT, STEPS, asks
 
@@ -44,7 +44,9 @@ def test_bare_names_in_a_pipeline_are_pinned_to_the_image_that_it_came_from(vers
     pinned = asks("task", "t", PINNED)
     pinned["params"].insert(1, {"name": "written", "value": BUNDLE})
     assert first["taskRef"] == pinned
-    assert second["taskRef"] == GIT
+    request = request_in(second["taskRef"])
+    assert request is not None
+    assert (request.kind, request.source, str(request.lookup)) == ("task", reference_of(GIT, "x"), PINNED)
     step = found["spec"]["finally"][0]["taskSpec"]["steps"][0]["ref"]
     assert step["params"][0] == {"name": "bundle", "value": PINNED}
 

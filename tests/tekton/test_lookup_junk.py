@@ -23,12 +23,14 @@ from agent.tekton.repoint import Repointing
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, spec, task, the_task
 from tests.tekton.test_admission import asked
-from tests.tekton.test_lookup import BUNDLE, DIGEST, GIT, asks, run
+from tests.tekton.test_lookup import BUNDLE, DIGEST, asks, run
 from tests.tekton.test_render import _spoil as spoil
 
+OWN_PARAMS = {"bundle": "reg.io/own:1", "kind": "task", "name": "t"}
+OWN = {"resolver": "bundles", "params": [{"name": key, "value": value} for key, value in OWN_PARAMS.items()]}
 TASKS = [
     {"name": "a", "taskRef": {"name": "t"}, "workspaces": [{"name": "ws"}], "params": [{"name": "p", "value": "v"}]},
-    {"name": "b", "taskRef": GIT},
+    {"name": "b", "taskRef": OWN},
     {"name": "c", "taskSpec": {"steps": [{"name": "s", "ref": {"name": "act"}}]}},
     {"name": "d", "pipelineRef": {"name": "q"}},
     {"name": "e", "pipelineSpec": {"tasks": [task("f")]}},

@@ -85,8 +85,8 @@ def inline(pipeline_task: dict[str, Any], *tasks: dict[str, Any], run: Any = Non
 def test_the_tasks_that_are_needed_are_named_once() -> None:
     found = pipeline(refers("a"), refers("b"), refers("c", taskRef=GIT), task("d"), refers("e", workspaces=[]))
     needed = references_to_inline(found, Wrapping(SETTINGS, TARGET), a_run(), where="Pipeline p")
-    assert str(needed[0]) == "t"
     assert [reference.resolver for reference in needed] == ["", "git"]
+    assert needed[Reference("t")] == "Pipeline p, task a, Task t"
 
 
 def test_a_task_that_is_not_at_hand_is_refused() -> None:
@@ -167,7 +167,7 @@ def test_a_pipeline_is_asked_for_by_name() -> None:
         params(pipelineref="p", workspaces="a, b,", target="reg.io/x", base="", wrapper="oci"), SETTINGS
     )
     assert isinstance(request, PipelineRequest)
-    assert request.reference == Reference("p")
+    assert request.source == Reference("p")
     assert request.wrapping == Wrapping(SETTINGS, "reg.io/x", workspaces=("a", "b"))
 
 
@@ -175,7 +175,7 @@ def test_a_pipeline_is_asked_for_of_another_resolver() -> None:
     text = "resolver: git\nparams:\n- name: url\n  value: https://example.com/a.git\n- {name: revision, value: '1.0'}\n"
     request = parse_request(params(pipelineref=text, target="t", on_conflict="fail", form="inline"), SETTINGS)
     assert isinstance(request, PipelineRequest)
-    assert request.reference.to_object() == {
+    assert request.source.to_object() == {
         "resolver": "git",
         "params": [{"name": "url", "value": "https://example.com/a.git"}, {"name": "revision", "value": "1.0"}],
     }

@@ -322,3 +322,24 @@ def _spoil(value: Any, data: st.DataObject) -> None:
 def test_the_golden_files_are_what_the_command_prints(agent_render: Render) -> None:
     shown = agent_render("-f", str(HERE / "parallel" / "given.yaml"), "--image", SETTINGS.image).stdout
     assert shown == (HERE / "parallel" / "rendered.yaml").read_text()
+
+
+def test_what_cannot_work_is_told_on_standard_error(agent_render: Render) -> None:
+    users = "".join(
+        f"      - {{name: s{user}, image: a, securityContext: {{runAsUser: {user}}}}}\n" for user in (1000, 2000)
+    )
+    template = "      stepTemplate: {securityContext: {runAsUser: 1000}}\n"
+    head = PIPELINE.partition("      steps:\n")[0]
+    name = agent_render.write("p.yaml", f"{head}{template}      steps:\n{users}---\n{RUN}")
+    done = agent_render("--target", TARGET, "-f", name)
+    assert "Pipeline p, task a: its steps run as different users (1000, 2000)" in done.stderr
+    assert "different users" not in done.stdout
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], "54m"), (["--step-timeout", "10m"], "10m")])
+def test_the_steps_have_a_timeout(agent_render: Render, words: list[str], expected: str) -> None:
+    name = agent_render.write("p.yaml", f"{PIPELINE}---\n{RUN}")
+    done = agent_render("--target", TARGET, "-f", name, *words)
+    assert f"timeout: '{expected}'" in done.stdout
+    refused = agent_render("--target", TARGET, "-f", name, "--step-timeout", "soon", exits=2)
+    assert "--step-timeout: it is soon; write a duration" in refused.stderr

@@ -10,12 +10,13 @@ import pytest
 
 from agent.errors import UnavailableError, UnwrappableError, UsageError
 from agent.tekton.course import Answer, Ask, Get, Pin, Waiting, is_answered, seconds_left
+from agent.tekton.events import USERS_DIFFER
 from agent.tekton.installation import Installation
 from agent.tekton.nested import local_source, nested_request, nested_source
 from agent.tekton.reference import Reference
 from agent.tekton.resolution import resolve
 from agent.tekton.route import parent_concerned, request_concerned, run_concerned
-from tests.tekton.made import SETTINGS, TARGET, UID, pipeline, pipeline_run, task, the_task
+from tests.tekton.made import SETTINGS, TARGET, UID, pipeline, pipeline_run, task, the_task, wrap
 from tests.tekton.schema import check
 from tests.tekton.test_launch import custom_run
 
@@ -212,3 +213,63 @@ def test_runs_that_ended_and_children_that_ended_long_ago_concern_nobody() -> No
     assert parent_concerned({**child, "status": ended}, is_new=True) == ("CustomRun", "run")
     assert parent_concerned({**child, "status": ended}, is_new=False) is None
     assert parent_concerned(pipeline_run(), is_new=True) is None
+
+
+# What cannot work is told before the run.
+
+
+def of_two_users(name: str) -> dict[str, Any]:
+    steps = [{"name": f"s{user}", "image": "a", "securityContext": {"runAsUser": user}} for user in (1000, 2000)]
+    template = {"securityContext": {"runAsUser": 1000}}
+    return task(name, taskSpec={"workspaces": [{"name": "ws"}], "steps": steps, "stepTemplate": template})
+
+
+def test_steps_that_disagree_about_the_user_are_told_to_the_run_and_answered() -> None:
+    """In a Pipeline that holds them, and in the Task that a pipeline's task refers to."""
+    asked = request({"name": "pipelineref", "value": "p"})
+    _, outcome = walk(asked, pipeline_run(), the_pipeline(of_two_users("a"), task("b", "a"), of_two_users("c")))
+    assert outcome.refusal is None
+    assert outcome.reason == USERS_DIFFER
+    first, second = outcome.notice.split("; Pipeline ")
+    assert first.startswith("Pipeline p, task a: its steps run as different users (1000, 2000)")
+    assert second.startswith("p, task c: its steps run as different users")
+    refers = {"name": "a", "taskRef": {"name": "t"}, "workspaces": [{"name": "ws"}]}
+    asked_for = wrap(pipeline(refers))["tasks"][0]["taskRef"]["params"]
+    inner = request()
+    inner["spec"]["params"] = asked_for
+    _, outcome = walk(inner, {**the_task(), "spec": of_two_users("a")["taskSpec"]})
+    assert outcome.reason == USERS_DIFFER
+    assert outcome.notice.startswith("task a, Task t: its steps run as different users")
+
+
+def test_nothing_is_told_where_nothing_is_pushed_or_all_agree() -> None:
+    reads = of_two_users("a")
+    reads["taskSpec"]["workspaces"] = [{"name": "ws", "readOnly": True}]
+    asked = request({"name": "pipelineref", "value": "p"})
+    _, outcome = walk(asked, pipeline_run(), the_pipeline(task("w"), {**reads, "runAfter": ["w"]}))
+    assert (outcome.refusal, outcome.notice) == (None, None)
+
+
+@pytest.mark.parametrize("form", ["references", "inline"])
+def test_a_missing_task_is_named_with_the_pipelines_task(form: str) -> None:
+    refers = {"name": "build-it", "taskRef": {"name": "absent"}, "workspaces": [{"name": "ws"}], "runAfter": ["a"]}
+    words = "task build-it, Task absent: there is none in the namespace; create it, or mend the name"
+    if form == "inline":
+        asked = request({"name": "pipelineref", "value": "p"}, {"name": "form", "value": "inline"})
+        _, outcome = walk(asked, pipeline_run(), the_pipeline(task("a"), refers), None)
+        assert outcome.refusal == f"Pipeline p, {words}"
+    else:
+        inner = request()
+        inner["spec"]["params"] = wrap(pipeline(task("a"), refers))["tasks"][1]["taskRef"]["params"]
+        assert walk(inner, None)[1].refusal == words
+
+
+def test_a_task_that_another_resolver_does_not_find_is_named_with_the_pipelines_task() -> None:
+    failed = {
+        "metadata": {},
+        "status": {"conditions": [{"type": "Succeeded", "status": "False", "message": "no repo"}]},
+    }
+    refers = {"name": "build-it", "taskRef": GIT, "workspaces": [{"name": "ws"}]}
+    asked = request({"name": "pipelineref", "value": "p"}, {"name": "form", "value": "inline"})
+    _, outcome = walk(asked, pipeline_run(), the_pipeline(refers), failed)
+    assert outcome.refusal.startswith('Pipeline p, task build-it, Task git(url="u"): its resolver failed: no repo')

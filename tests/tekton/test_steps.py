@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent.errors import UnwrappableError
 from agent.tekton.budget import result_limit
 from agent.tekton.plan import Mount, Plan, format_plan, parse_plan
+from agent.tekton.pod import Pod
 from agent.tekton.steps import COMMAND
 from agent.tekton.task import unwrap_task_spec, wrap_task, wrap_task_spec
 from tests.property.edits import laws
@@ -116,13 +117,13 @@ def test_the_identity_on_which_the_steps_agree_is_taken_over() -> None:
     assert context["capabilities"] == {"drop": ["ALL"]}
     steps[1] = {"name": "b", "image": "a", "securityContext": {"runAsUser": 0, "runAsGroup": 8}}
     context = wrapped(steps=steps)["steps"][0]["securityContext"]
-    assert "runAsUser" not in context
+    assert (context["runAsUser"], context["runAsGroup"]) == (0, 8)
     assert "capabilities" not in context
 
 
 def test_root_keeps_what_restoring_owners_needs_and_others_keep_nothing() -> None:
     assert "capabilities" not in wrapped()["steps"][0]["securityContext"]
-    found = wrapped(replace(PLAN, is_non_root=True))
+    found = wrapped(replace(PLAN, pod=Pod(is_non_root=True)))
     assert found["steps"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     run = a_run(taskRunTemplate={"podTemplate": {"securityContext": {"runAsNonRoot": True}}})
     step = steps_of(wrap(pipeline(task("a")), run), "a")[-1]
