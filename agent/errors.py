@@ -4,6 +4,7 @@
     ├── UsageError             2   the command's words are off
     │   ├── InvalidReferenceError
     │   ├── UnwrappableError       a Tekton object cannot carry its workspaces through images
+    │   ├── UnsupportedError       an image is sound, and of a kind that cannot be a workspace
     │   ├── NotInBundleError       a Tekton object is not where the run looks objects up
     │   └── RejectedError          the Kubernetes API does not take an object
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
@@ -62,6 +63,10 @@ class InvalidReferenceError(UsageError):
 
 class UnwrappableError(UsageError):
     """A Tekton object cannot carry its workspaces through images, or is no such object."""
+
+
+class UnsupportedError(UsageError):
+    """An image is sound, and cannot be a workspace or its base: encrypted, for another platform, or no file system."""
 
 
 class NotInBundleError(UsageError):
