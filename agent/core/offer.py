@@ -12,7 +12,7 @@ from typing import Any
 from agent.core.digest import Digest, parse_digest
 from agent.core.image import Platform
 from agent.core.manifest import CONFIG, DOCKER_CONFIG, damaged
-from agent.errors import UnsupportedError
+from agent.errors import IntegrityError, UnsupportedError
 
 
 def check_is_image(manifest: Mapping[str, Any], subject: str) -> None:
@@ -25,13 +25,19 @@ def check_is_image(manifest: Mapping[str, Any], subject: str) -> None:
     kind = config.get("mediaType") if isinstance(config, dict) else None
     # Old tools called the config of an image application/octet-stream, application/json, or nothing.
     if isinstance(kind, str) and "/vnd." in kind and kind not in (CONFIG, DOCKER_CONFIG):
-        raise no_image(subject, str(manifest.get("artifactType") or kind))
+        raise _no_image(str(manifest.get("artifactType") or kind), subject)
 
 
-def no_image(subject: str, kind: str) -> UnsupportedError:
-    """Return the error for what is sound, and no image; `kind` is a media type."""
+def other_kind(media_type: str, subject: str) -> UnsupportedError | IntegrityError:
+    """Return the error for something else than an image: another artifact, or nothing that anybody knows."""
+    if "/vnd." in media_type:
+        return _no_image(media_type, subject)
+    return damaged(subject, f"is no image: its media type is {media_type[:100] or 'not known'}")
+
+
+def _no_image(media_type: str, subject: str) -> UnsupportedError:
     return UnsupportedError(
-        f"it is no container image: its media type is {kind[:100] or 'not known'}",
+        f"it is no container image: its media type is {media_type[:100]}",
         subject=subject,
         remedy="name a container image",
     )

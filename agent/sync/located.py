@@ -18,7 +18,7 @@ from agent.core.manifest import (
     needs_config,
     parse_image,
 )
-from agent.core.offer import check_is_image, choose_platform, no_image
+from agent.core.offer import check_is_image, choose_platform, other_kind
 from agent.errors import IntegrityError
 from agent.store.port import Manifest, Store
 
@@ -57,7 +57,7 @@ def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> 
         manifest = _must_exist(store.get_manifest(choose_platform(value, wanted, subject)), subject)
         value = load_json(manifest.data, subject)
     if manifest.media_type not in (MANIFEST, DOCKER_MANIFEST):
-        raise no_image(subject, manifest.media_type)
+        raise other_kind(manifest.media_type, subject)
     check_is_image(value, subject)
     config = None
     if needs_config(value):
