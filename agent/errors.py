@@ -100,6 +100,8 @@ class UnavailableError(AgentError):
 
     exit_code = 21
     retryable = True
+    after: float | None = None
+    """Seconds that the registry asks to wait before another try, if it says so."""
 
 
 class RefusedError(UnavailableError):
