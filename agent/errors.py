@@ -4,6 +4,7 @@
     ├── UsageError             2   the command's words are off
     │   ├── InvalidReferenceError
     │   ├── UnwrappableError       a Tekton object cannot carry its workspaces through images
+    │   ├── UnsupportedError       an image is sound, and of a kind that cannot be a workspace
     │   ├── NotInBundleError       a Tekton object is not where the run looks objects up
     │   └── RejectedError          the Kubernetes API does not take an object
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
@@ -64,6 +65,10 @@ class UnwrappableError(UsageError):
     """A Tekton object cannot carry its workspaces through images, or is no such object."""
 
 
+class UnsupportedError(UsageError):
+    """An image is sound, and cannot be a workspace or its base: encrypted, for another platform, or no file system."""
+
+
 class NotInBundleError(UsageError):
     """A Tekton object is not where it is looked up."""
 
@@ -95,6 +100,8 @@ class UnavailableError(AgentError):
 
     exit_code = 21
     retryable = True
+    after: float | None = None
+    """Seconds that the registry asks to wait before another try, if it says so."""
 
 
 class RefusedError(UnavailableError):

@@ -12,7 +12,7 @@ from hashlib import sha256
 import zstandard
 
 from agent.archive import gzip, zstd
-from agent.archive.compression import Compression
+from agent.archive.compression import MAGIC_MAX, Compression, compression_in
 from agent.archive.frames import Frame
 from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.source import Source
@@ -26,14 +26,12 @@ class Decoder:
     """Yields the tar of one blob of others: any valid stream is read, and skippable frames are passed over.
 
     Args:
-        chunks: the blob.
-        compression: of the blob.
+        chunks: the blob; its first bytes tell how it is compressed.
         limits: what to refuse.
     """
 
-    def __init__(self, chunks: Iterable[bytes], compression: Compression, limits: Limits) -> None:
+    def __init__(self, chunks: Iterable[bytes], limits: Limits) -> None:
         self._source = Source(chunks, "the blob")
-        self._compression: Compression = compression
         self._limits = limits
         self._inflate = zstandard.ZstdDecompressor(max_window_size=limits.foreign_window)
 
@@ -43,9 +41,10 @@ class Decoder:
         Raises:
             IntegrityError: the blob is damaged or truncated.
             UnsafeArchiveError: a limit is exceeded.
+            UnsupportedError: it is compressed in a way that is not read here.
         """
         limits, source = self._limits, self._source
-        steps = {"zstd": self._zstd, "gzip": self._gzip, "none": source.rest}[self._compression]
+        steps = {"zstd": self._zstd, "gzip": self._gzip, "none": source.rest}[compression_in(source.peek(MAGIC_MAX))]
         produced = 0
         for data in steps():
             produced += len(data)

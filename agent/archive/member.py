@@ -46,14 +46,14 @@ def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
 
 
 def normalise(name: bytes) -> bytes:
-    """Return a name as writers mean it: without `./` in front, `/` at the end, doubled `/`; `b""` is the root.
+    """Return a name as common readers take it: without `/` or `./` in front, `/` at the end, doubled `/`.
 
-    What is absolute stays so, for `check_path` to refuse; `/` alone is the root.
+    An absolute name is one below the root, as Docker, containerd and GNU tar have it. `b""` is the root itself. `..`
+    stays, for `check_path` to refuse.
     """
     if name[:1] not in b"./" and name[-1:] not in b"./" and b"//" not in name and b"/./" not in name:
         return name
-    path = b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
-    return b"/" + path if path and name.startswith(b"/") else path
+    return b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
 
 
 def _node(path: bytes, kind: Kind, fields: Fields) -> Node:

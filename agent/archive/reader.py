@@ -11,7 +11,7 @@ from contextlib import closing
 
 from agent.archive.ahead import ahead
 from agent.archive.checks import Expected, hash_for, promised
-from agent.archive.compression import compression_of
+from agent.archive.compression import check_layer_type
 from agent.archive.decode import Decoder
 from agent.archive.limits import DEFAULT_LIMITS, Limits, damaged, excessive
 from agent.archive.untar import TarReader
@@ -33,13 +33,14 @@ class LayerReader:
 
     Args:
         chunks: the blob; iterated in another thread, if it is not small.
-        media_type: OCI's or Docker's.
+        media_type: OCI's or Docker's; how the blob is compressed is told by its bytes.
         expected: what was promised.
         limits: what to refuse.
 
     Raises (while iterating):
         IntegrityError: something is not what was promised, or is damaged or truncated.
         UnsafeArchiveError: a path leaves the root, a whiteout is malformed, a limit is exceeded.
+        UnsupportedError: it is encrypted, compressed in an unknown way, or no layer of files; also when it is made.
     """
 
     def __init__(
@@ -48,7 +49,8 @@ class LayerReader:
         self.size = 0
         self._expected = expected
         self._limits = limits
-        self._decoder = Decoder(promised(chunks, expected), compression_of(media_type), limits)
+        check_layer_type(media_type, str(expected.digest or "layer"))
+        self._decoder = Decoder(promised(chunks, expected), limits)
 
     def __iter__(self) -> Iterator[tuple[Item, Iterator[bytes]]]:
         is_small = self._expected.size is not None and self._expected.size <= _SMALL

@@ -78,6 +78,13 @@ class Source:
             length -= len(data)
             yield data
 
+    def peek(self, length: int) -> bytes:
+        """Return the next `length` bytes, fewer if there are no more, and take none of them."""
+        while len(self.chunk) - self.at < length and (following := next(self._chunks, None)) is not None:
+            self._before += self.at
+            self.chunk, self.at = self.chunk[self.at :] + following, 0
+        return self.chunk[self.at : self.at + length]
+
     def skip(self, length: int) -> None:
         """Pass over `length` bytes, at least 0.
 

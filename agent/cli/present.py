@@ -13,12 +13,12 @@ from agent.core.entry import Kind
 from agent.core.path import show
 
 if TYPE_CHECKING:
-    from agent.sync.doctor import DoctorReport
     from agent.sync.prune import PruneReport
     from agent.sync.read import ListedPath, Log, LogEntry
     from agent.sync.report import ConflictReport, PullReport, PushReport
     from agent.sync.squashing import SquashReport
     from agent.sync.status import Difference, StatusReport
+    from agent.sync.verdict import DoctorReport
 
 ID_DIGITS = 12
 _MARKS = {"added": "A", "changed": "M", "deleted": "D", "touched": "T"}

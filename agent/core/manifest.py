@@ -25,6 +25,7 @@ from agent.errors import IntegrityError
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
@@ -329,38 +330,6 @@ def _annotations(thing: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise TypeError("annotations")
     return found
-
-
-def choose_platform(index: Mapping[str, Any], wanted: Platform, subject: str) -> Digest:
-    """Return the digest of the manifest in an image index that fits `wanted` best.
-
-    Raises:
-        IntegrityError: none fits; the text names those there are.
-    """
-    there = index.get("manifests")
-    offered = [item for item in there if isinstance(item, dict)] if isinstance(there, list) else []
-    platforms = [_offered_platform(item) for item in offered]
-    variants = (wanted[2], "") if wanted[2] else {variant: None for _, _, variant in platforms}
-    for variant in variants:
-        for item, platform in zip(offered, platforms, strict=True):
-            if platform == (*wanted[:2], variant):
-                return parse_digest(item.get("digest"))
-    if len(offered) == 1 and not offered[0].get("platform"):
-        return parse_digest(offered[0].get("digest"))
-    names = ", ".join(sorted({"/".join(filter(None, platform)) for platform in platforms})) or "none"
-    raise IntegrityError(
-        f"an index without an image for {'/'.join(filter(None, wanted))} (it has {names})"[:300],
-        subject=subject,
-        remedy="name another image, or its digest",
-    )
-
-
-def _offered_platform(item: Mapping[str, Any]) -> Platform:
-    platform = item.get("platform")
-    said = platform if isinstance(platform, dict) else {}
-    named = (said.get(key) for key in ("os", "architecture", "variant"))
-    system, architecture, variant = (name if isinstance(name, str) else "" for name in named)
-    return system, architecture, variant
 
 
 def oci_type(media_type: str) -> str:

@@ -27,6 +27,7 @@ class Request(NamedTuple):
         streamed: a body that can be read only once.
         seconds: what limits it: until a connection stands, and until the head of the answer is there.
         confined: it carries a credential, so that a redirect to another origin is refused.
+        satisfied: a redirect to another place at another origin is answer enough, and is not followed.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Request(NamedTuple):
     streamed: Iterator[bytes] | None = None
     seconds: tuple[float, float] | None = None
     confined: bool = False
+    satisfied: bool = False
 
 
 class Answer:
@@ -60,6 +62,8 @@ class Answer:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = response.url or ""
+        self.is_bodiless = response.request.method == "HEAD"
+        self._problem: Problem | None = None
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """Yield the body as it was sent, undecoded, in pieces of at most `size` bytes.
@@ -98,18 +102,21 @@ class Answer:
         What breaks here does no harm: distribution 2.8 gives a 416 the length of the blob, for one.
         """
         with suppress(UnavailableError, ValueError):
-            bodiless = self._response.request.method == "HEAD"  # its Content-Length is that of the body it has not
-            if bodiless or int(self.headers.get("Content-Length") or 0) <= READ_MAX:
+            # The Content-Length of an answer without body is that of the body it has not.
+            if self.is_bodiless or int(self.headers.get("Content-Length") or 0) <= READ_MAX:
                 self.body(READ_MAX)
         self.close()
 
     def problem(self) -> Problem:
-        """Return what a refusal says, without secrets."""
-        try:
-            body = self.body(READ_MAX)
-        except UnavailableError:
-            body = b""
-        return parse_problem(self.status, body, self._authorizer.secrets() if self._authorizer else ())
+        """Return what a refusal says, without secrets. Its body is read once."""
+        if self._problem is None:
+            try:
+                body = self.body(READ_MAX)
+            except UnavailableError:
+                body = b""
+            secrets = self._authorizer.secrets() if self._authorizer else ()
+            self._problem = parse_problem(self.status, body, secrets)
+        return self._problem
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else end it."""

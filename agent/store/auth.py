@@ -11,6 +11,7 @@ registry's own host or on this machine. Nobody else: not to where either of them
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -141,6 +142,8 @@ class Authorizer:
         said = f" ({problem.text})" if problem.text else ""
         if self.credentials().known:
             remedy = f"check what this account may do there, or run docker login {self.name} again"
+            if self.credentials().registry_token:
+                remedy = f"renew the registrytoken that is kept for it, or run docker login {self.name}"
             return AuthError(f"the registry refuses this account{said}", subject=subject, remedy=remedy)
         return AuthError(f"the registry refuses this without a login{said}", subject=subject, remedy=self._log_in())
 
@@ -174,6 +177,8 @@ class Authorizer:
     def _fetch(self, challenge: Challenge, grants: Grants) -> _Token:
         realm = challenge.parameters.get("realm", "")
         credentials = self.credentials()
+        if credentials.registry_token:
+            return _Token(f"Bearer {credentials.registry_token}", math.inf)
         self._check_realm(realm, credentials)
         fields = [("service", challenge.parameters["service"])] if "service" in challenge.parameters else []
         scopes = format_scopes(grants)

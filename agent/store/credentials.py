@@ -6,10 +6,12 @@ Files, in this order; the first that knows the registry counts:
 2. `$REGISTRY_AUTH_FILE`, or without it `$XDG_RUNTIME_DIR/containers/auth.json`
 3. `~/.docker/config.json`, unless 1 is set
 4. `$XDG_CONFIG_HOME/containers/auth.json` (`~/.config` by default), unless `$REGISTRY_AUTH_FILE` is set
+5. `~/.dockercfg`, which has nothing but `auths`, unless `$REGISTRY_AUTH_FILE` is set
 
 In a file: `credHelpers` of the registry, then `credsStore`, then `auths`, whose keys may carry a path
-(`host/namespace/repository`, the longest counts). What cannot be read is passed over and noted, since the registry
-may well be open to everyone; the note is shown when it is not.
+(`host/namespace/repository`, the longest counts) or, as in pull secrets of Kubernetes, `*` in the host. A file is read
+as these tools read it: names of fields in any case, line breaks in base64, nothing after the first object. What cannot
+be read is passed over and noted, since the registry may well be open to everyone; the note is shown when it is not.
 """
 
 from __future__ import annotations
@@ -23,42 +25,52 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 HELPER_SECONDS = 30.0
 _FILE_MAX = 8 << 20
 _SUFFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HUB_KEY = "https://index.docker.io/v1/"
+_OLD = ".dockercfg"
+_WILD = re.compile(r"[*?]")
+_TOKEN = re.compile(r"[\x21-\x7e]*")
 _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user name and password, or an identity token (OAuth2 refresh token); none of them for an anonymous user.
+    """What to show to a registry; nothing of it for an anonymous user. Secrets are not part of `repr`.
 
-    `notes` says what was passed over on the way. Secrets are not part of `repr`.
+    Attributes:
+        username, password: for basic authentication, and for token servers.
+        identity_token: an OAuth2 refresh token, for token servers.
+        registry_token: a bearer token, for the registry itself.
+        notes: what was passed over on the way.
     """
 
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
     notes: tuple[str, ...] = ()
 
     @property
     def known(self) -> bool:
         """Whether there is anything to show to a registry."""
-        return bool(self.username or self.identity_token)
+        return bool(self.username or self.identity_token or self.registry_token)
 
     @property
     def basic(self) -> str:
         """The value of an Authorization header (RFC 7617)."""
-        pair = f"{self.username}:{self.password}".encode()
+        pair = f"{self.username}:{self.password}".encode(errors="surrogateescape")
         return "Basic " + base64.b64encode(pair).decode()
 
     @property
     def secrets(self) -> list[str]:
         """What must never be shown."""
-        return [secret for secret in (self.password, self.identity_token, self.basic.partition(" ")[2]) if secret]
+        secrets = (self.password, self.identity_token, self.registry_token, self.basic.partition(" ")[2])
+        return [secret for secret in secrets if secret]
 
 
 def find_credentials(
@@ -88,6 +100,8 @@ def _files(environ: Mapping[str, str]) -> Iterator[str]:
             yield os.path.join(environ["XDG_CONFIG_HOME"], "containers", "auth.json")
         elif home:
             yield os.path.join(home, ".config", "containers", "auth.json")
+        if home:
+            yield os.path.join(home, _OLD)
 
 
 class _Search:
@@ -101,17 +115,19 @@ class _Search:
 
     def in_file(self, path: str) -> Credentials | None:
         config = self._read(path)
-        for suffix in (self._helper(config), config.get("credsStore")):
+        if os.path.basename(path) == _OLD:
+            return self._listed(path, config)
+        for suffix in (self._helper(config), _value(config, "credsStore")):
             if isinstance(suffix, str) and suffix:
                 found = self._ask(suffix)
                 if found is not None:
                     return found
-        return self._listed(path, _mapping(config.get("auths")))
+        return self._listed(path, _mapping(_value(config, "auths")))
 
     def _read(self, path: str) -> dict[str, Any]:
         try:
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-                config = json.loads(file.read(_FILE_MAX))
+                config = _first(file.read(_FILE_MAX))
             if isinstance(config, dict):
                 return config
             self.notes.append(f"{path} is not a configuration")
@@ -124,16 +140,20 @@ class _Search:
         return {}
 
     def _helper(self, config: dict[str, Any]) -> object:
-        helpers = _mapping(config.get("credHelpers"))
+        helpers = _mapping(_value(config, "credHelpers"))
         for key, suffix in helpers.items():
-            if self._scope(key) == "":
+            if not _WILD.search(key) and self._scope(key) == "":
                 return suffix
         return None
 
     def _listed(self, path: str, auths: dict[str, Any]) -> Credentials | None:
-        """The entry with the longest key that covers the repository and holds something."""
-        fitting = [(len(scope), key) for key in auths if (scope := self._scope(key)) is not None]
-        for _, key in sorted(fitting, reverse=True):
+        """The entry with the longest key that covers the repository and holds something; those with `*` come last."""
+        fitting = [
+            (not _WILD.search(key), len(scope), len(key), key)
+            for key in auths
+            if (scope := self._scope(key)) is not None
+        ]
+        for *_, key in sorted(fitting, reverse=True):
             try:
                 found = _entry(_mapping(auths[key]))
             except ValueError:
@@ -147,10 +167,11 @@ class _Search:
         """The part of the repository that `key` covers, "" for all of the registry, None if it is another's."""
         if self._hub and key == _HUB_KEY:
             return ""
-        key = key.removeprefix("https://").removeprefix("http://")
-        host, _, scope = key.partition("/")
-        if (host in _HUB) if self._hub else (host == self._registry):
-            if scope.strip("/") in ("", "v1", "v2"):
+        address = key.removeprefix("https://").removeprefix("http://")
+        host, _, scope = address.partition("/")
+        if (self._hub and host in _HUB) or host == self._registry or _is_covered(self._registry, host):
+            # An address names a registry as a whole, whatever its path.
+            if address != key or scope.strip("/") in ("", "v1", "v2"):
                 return ""
             if f"{self._repository}/".startswith(scope.rstrip("/") + "/"):
                 return scope
@@ -206,20 +227,51 @@ def _entry(value: dict[str, Any]) -> Credentials:
     Raises:
         ValueError: its `auth` is not base64 of `user:password`.
     """
-    username, password = value.get("username", ""), value.get("password", "")
-    if value.get("auth"):
-        try:
-            pair = base64.b64decode(str(value["auth"]), validate=True).decode()
-        except binascii.Error as error:
-            raise ValueError("not base64") from error
-        username, colon, password = pair.partition(":")
-        if not colon:
-            raise ValueError("not user:password")
-        password = password.rstrip("\0")
-    token = value.get("identitytoken") or ""
-    if not all(isinstance(text, str) for text in (username, password, token)):
+    username, password = _value(value, "username") or "", _value(value, "password") or ""
+    if auth := _value(value, "auth"):
+        username, password = _decode(str(auth))
+    identity, token = _value(value, "identitytoken") or "", _value(value, "registrytoken") or ""
+    if not all(isinstance(text, str) for text in (username, password, identity, token)):
         raise ValueError("not text")
-    return Credentials(username, password, token)
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("not a token")
+    return Credentials(username, password, identity, token)
+
+
+def _decode(auth: str) -> tuple[str, str]:
+    """Return the user and password in base64, with line breaks or without, padded (as docker writes it) or not."""
+    text = auth.replace("\r", "").replace("\n", "")
+    try:
+        pair = base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode(errors="surrogateescape")
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+    username, colon, password = pair.partition(":")
+    if not colon:
+        raise ValueError("not user:password")
+    return username, password.strip("\0")
+
+
+def _is_covered(registry: str, pattern: str) -> bool:
+    """Say whether a host with `*` covers a registry, as the kubelet has it: label by label, with the same port."""
+    if not _WILD.search(pattern):
+        return False
+    host, _, port = registry.partition(":")
+    pattern, _, wanted = pattern.partition(":")
+    labels, patterns = host.split("."), pattern.split(".")
+    return port == wanted and len(labels) == len(patterns) and all(map(fnmatchcase, labels, patterns))
+
+
+def _first(data: bytes) -> object:
+    """Return the first JSON value in a file, as docker does; an empty object if there is nothing in it."""
+    text = data.decode(json.detect_encoding(data)).strip()
+    return json.JSONDecoder().raw_decode(text)[0] if text else {}
+
+
+def _value(fields: dict[str, Any], name: str) -> Any:
+    """Return a field by its name, in any case if it is not there in this one, as readers written in Go do."""
+    if name in fields:
+        return fields[name]
+    return next((value for key, value in fields.items() if key.lower() == name.lower()), None)
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from agent.core.manifest import INDEX
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
 from agent.store.manifest import MANIFEST_TYPES
+from agent.store.meant import own_upload
 from agent.store.port import Ability, Answered
 from agent.store.transport import Transport
 
@@ -126,9 +127,10 @@ class Probes:
 
     def _session(self, answer: Answer, old: str = "") -> str:
         answer.discard()
-        old = old or self._base + "blobs/uploads/"
+        uploads = self._base + "blobs/uploads/"
+        old = old or uploads
         location = answer.headers.get("Location")
-        return self._transport.locate(old, location) if location else old
+        return self._transport.locate(old, own_upload(old, location, uploads)) if location else old
 
     def _commit(self, sent: Answer, session: str, data: bytes) -> Answered:
         session = self._session(sent, session)

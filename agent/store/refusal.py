@@ -2,7 +2,9 @@
 
 Registries agree on little here. An immutable tag is 400 TAG_INVALID on ECR, 412 on Harbor, 409 on others, and 405 or
 403 DENIED on ACR, where DENIED is also what an account without rights gets: so words decide before codes, and codes
-before the status.
+before the status. The status decides before the kind of the body: proxies answer with pages for people.
+
+Where an option is the way out, the refusal names it.
 """
 
 from __future__ import annotations
@@ -16,30 +18,51 @@ _INVALID = frozenset({"MANIFEST_INVALID", "MANIFEST_UNVERIFIED", "DIGEST_INVALID
 _FROZEN = ("immutab", "overwrit", "overrid", "already exist", "locked", "disallowed", "quota")
 _TAG_STATUSES = frozenset({400, 403, 405, 409, 412})
 
+_MEDIA_TYPE = (
+    "media type",
+    "media-type",
+    "mediatype",
+    "mime",
+    "zstd",
+    "compression",
+    "layer type",
+    "unsupported layer",
+)
+_ANNOTATION = ("annotation",)
+_SIZE_CODES = frozenset({"SIZE_INVALID", "MANIFEST_SIZE_INVALID", "MANIFEST_TOO_LARGE"})
+_SIZE = ("too large", "too big", "larger than", "exceeds the limit", "exceeds the max", "maximum size")
+_FULL = ("quota", "storage limit", "upper limit", "insufficient storage", "no space left", "disk full", "disk is full")
+_TLS = ("http request to an https server", "plain http request was sent to https port", "speaking plain http to an ssl")
+
 
 def is_denial(problem: Problem) -> bool:
     """Say whether a refusal is about the account's rights."""
-    return problem.status in (401, 403)
+    return problem.status in (401, 403) and not problem.says(*_FULL)
 
 
 def is_manifest_denial(problem: Problem, *, on_tag: bool) -> bool:
     """Say whether the refusal to store a manifest is about the account's rights, not about the tag."""
-    if on_tag and problem.says(*_FROZEN):
+    if (on_tag and problem.says(*_FROZEN)) or (problem.status != 401 and problem.says(*_FULL)):
         return False
     return problem.status == 401 or bool(problem.codes & _DENIED) or (problem.status == 403 and not on_tag)
 
 
-def manifest_refusal(problem: Problem, subject: str, *, on_tag: bool) -> AgentError:
+def manifest_refusal(problem: Problem, subject: str, manifest: bytes, *, on_tag: bool) -> AgentError:
     """Return the error for a manifest that the registry did not store, for other reasons than rights."""
     if problem.codes & _MISSING:
         return MissingBlobError(
-            f"the manifest names something that is not in the repository{_said(problem)}",
+            f"the manifest names something that is not in the repository{said(problem)}",
             subject=subject,
             remedy="push again",
         )
+    remedy = _option(problem, manifest)
+    if remedy is not None:
+        return RefusedError(
+            f"the registry does not take this image, {problem.status}{said(problem)}", subject=subject, remedy=remedy
+        )
     if on_tag and problem.status in _TAG_STATUSES and (problem.says(*_FROZEN) or not problem.codes & _INVALID):
         return TagRefusedError(
-            f"the registry does not let this tag move, {problem.status}{_said(problem)}",
+            f"the registry does not let this tag move, {problem.status}{said(problem)}",
             subject=subject,
             remedy="allow its tags to be overwritten, or use another tag",
         )
@@ -48,28 +71,52 @@ def manifest_refusal(problem: Problem, subject: str, *, on_tag: bool) -> AgentEr
 
 def refusal(problem: Problem, subject: str) -> RefusedError:
     """Return the error for a request that the registry understood and does not fulfil."""
-    if problem.status == 404:
-        return RefusedError(
-            f"there is no such repository, or no registry{_said(problem)}",
-            subject=subject,
-            remedy="check the name; some registries want a repository made before the first push",
-        )
-    if problem.status == 405:
-        return RefusedError(
-            f"the registry does not allow this{_said(problem)}", subject=subject, remedy="check whether it is read-only"
-        )
-    if problem.status == 413:
-        return RefusedError(
-            f"something on the way refuses uploads of this size{_said(problem)}",
-            subject=subject,
-            remedy="raise the limit of the proxy before the registry",
-        )
-    return RefusedError(
-        f"the registry answers {problem.status}{_said(problem)}",
-        subject=subject,
-        remedy="check the name and the registry",
-    )
+    what, remedy = _meaning(problem)
+    return RefusedError(f"{what}{said(problem)}", subject=subject, remedy=remedy)
 
 
-def _said(problem: Problem) -> str:
+def said(problem: Problem) -> str:
+    """Return what the registry itself says, to put behind what it means; "" if it says nothing."""
     return f" ({problem.text})" if problem.text else ""
+
+
+def _option(problem: Problem, manifest: bytes) -> str | None:
+    """Return the remedy for an image that a registry does not take as it is, None where no option helps."""
+    if problem.status != 415 and not problem.codes & _SIZE_CODES and problem.says(*_FROZEN):
+        return None
+    if (problem.status == 415 or problem.says(*_MEDIA_TYPE)) and b"+zstd" in manifest:
+        return "push with --compression gzip, which every registry takes"
+    if problem.says(*_ANNOTATION):
+        return "leave out --annotation, or make it shorter"
+    if problem.status == 413 or problem.codes & _SIZE_CODES or problem.says(*_SIZE):
+        return "put one layer in place of many with agent squash, or raise the limit there"
+    if "MANIFEST_INVALID" in problem.codes and b"+zstd" in manifest:
+        return "use another registry, or push with --compression gzip if it is layers of zstd that it does not know"
+    return None
+
+
+def _meaning(problem: Problem) -> tuple[str, str]:
+    """Return what a refusal means, and what to do."""
+    if problem.says(*_TLS):
+        return "it speaks TLS and was asked without", "leave out --plain-http; on localhost, name its --ca-file"
+    if problem.status == 507 or problem.says(*_FULL):
+        return (
+            f"there is no room left for this, {problem.status}",
+            "make room with agent prune and the registry's garbage collection, or raise the quota",
+        )
+    match problem.status:
+        case 404:
+            return (
+                "there is no such repository, or no registry",
+                "check the name; some registries want a repository made before the first push",
+            )
+        case 405:
+            return "the registry does not allow this", "check whether it is read-only"
+        case 407:
+            return "the proxy on the way asks for a login", "put user and password into the proxy's address"
+        case 413:
+            return (
+                "the registry, or a proxy before it, refuses requests of this size, 413",
+                "raise the limit of the proxy before the registry",
+            )
+    return f"the registry answers {problem.status}", "check the name and the registry"

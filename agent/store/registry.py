@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from agent.core.digest import Digest, digest_of
-from agent.core.reference import RegistryReference, is_tag
+from agent.core.reference import RegistryReference
 from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
 from agent.store.address import Resolve, is_loopback, origin_of, resolve_host
 from agent.store.answer import Answer, Request
@@ -16,24 +14,21 @@ from agent.store.auth import Authorizer, Grants
 from agent.store.copying import copy_through
 from agent.store.credentials import find_credentials
 from agent.store.download import Downloads
+from agent.store.listing import Listing, Page
 from agent.store.manifest import MANIFEST_MAX, MANIFEST_TYPES, check_reference, digest_for, is_digest, manifest_of
 from agent.store.meter import Meter
 from agent.store.port import Ability, Answered, Manifest, Store, Stored
-from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
+from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal, said
 from agent.store.retrying import Limits, Timing
 from agent.store.transport import Transport
 from agent.store.trust import make_trust
 from agent.store.upload import Uploads
 
-_PAGE = 1000
-_PAGES = 10_000
-_LIST_MAX = 32 << 20
-"""Bytes of all pages of a list together; a tag of ours takes about a hundred."""
-_LIST_SECONDS = 600.0
-_LINK = re.compile(r"<([^<>]*)>([^<>]*)")
-_NEXT = re.compile(r';\s*rel\s*=\s*"?next\b', re.IGNORECASE)
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _HUB = ("docker.io", "index.docker.io")
+_YES = frozenset({200, 201, 202, 203, 204, 206, 301, 302, 303, 307, 308, 416})
+"""Statuses by which a blob is there: 416 says that it is empty, redirects where it is."""
+_NO = frozenset({404, 410})
 
 
 class RegistryStore:
@@ -123,7 +118,7 @@ class RegistryStore:
             Request("PUT", f"{self._base}manifests/{reference}", headers, body=data), self._push
         )
         if answer.status not in (200, 201, 202, 204):
-            raise self._put_refusal(answer, reference)
+            raise self._put_refusal(answer, reference, data)
         answer.discard()
         kept = answer.headers.get("Docker-Content-Digest", digest)
         if kept.startswith("sha256:") and digest.startswith("sha256:") and kept != digest:
@@ -146,40 +141,27 @@ class RegistryStore:
         return True
 
     def tags(self, prefix: str = "") -> list[str]:
-        """See `port.Store`. Read page by page; a registry that ignores the page size gives all at once."""
-        found: set[str] = set()
-        url, seen, left = f"{self._base}tags/list?n={_PAGE}", set[str](), _LIST_MAX
-        until = self._timing.clock() + _LIST_SECONDS
-        while url not in seen:
-            if len(seen) == _PAGES or self._timing.clock() > until:
-                raise self._odd("its list of tags does not end")
-            seen.add(url)
-            answer, page = self._read(Request("GET", url), left)
-            if answer.status == 404 and not _is_page(answer):
-                answer.discard()
-                break
-            if page is None:
-                raise self._refusal(answer)
-            left -= len(page)
-            if left < 0:
-                raise self._odd(f"its list of tags is larger than {_LIST_MAX >> 20} MiB")
-            found.update(tag for tag in self._tags_in(page) if tag.startswith(prefix))
-            following = next_page(answer.headers.get("Link", ""))
-            if following is None:
-                break
-            url = self._transport.join(url, following)
-            if origin_of(url, self._name) != self.origin:
-                raise self._odd("its list of tags goes on at another host")
-        return sorted(found, key=str.encode)
+        """See `port.Store`."""
+        listing = Listing(f"{self._base}tags/list", self._page, self._timing.clock, self._odd)
+        return sorted((tag for tag in listing.tags() if tag.startswith(prefix)), key=str.encode)
 
     def has_blob(self, digest: Digest) -> bool:
-        """See `port.Store`."""
-        answer = self._transport.call(Request("HEAD", self._blob(digest)), self._pull)
-        answer.discard()
-        if answer.status in (200, 204) or (answer.elsewhere and answer.status == 405):
-            return True
-        if answer.status == 404:
-            return False
+        """See `port.Store`.
+
+        A redirect to a storage is a yes: it is made for a blob that is there. It is not followed, since its signature
+        may be good for GET alone. Where HEAD is no way to ask, the first byte is asked for.
+        """
+        for request in (
+            Request("HEAD", self._blob(digest), satisfied=True),
+            Request("GET", self._blob(digest), {"Range": "bytes=0-0"}, satisfied=True),
+        ):
+            answer = self._transport.call(request, self._pull)
+            if answer.status in _YES:
+                answer.close() if request.method == "GET" else answer.discard()
+                return True
+            if answer.status in _NO:
+                answer.discard()
+                return False
         raise self._refusal(answer, digest)
 
     def read_blob(self, digest: Digest, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -236,12 +218,24 @@ class RegistryStore:
         patience = self._transport.patience()
         while True:
             answer = self._transport.call(request, self._pull)
-            if answer.status != 200 or _is_page(answer):
+            if answer.status not in (200, 203) or _is_page(answer):
                 return answer, None
             try:
                 return answer, answer.body(limit)
             except UnavailableError as error:
                 patience.wait(error)
+
+    def _page(self, url: str, limit: int) -> Page | None:
+        """Return a page of the list of tags: `listing.Read`."""
+        if origin_of(url, self._name) != self.origin:
+            raise self._odd("its list of tags goes on at another host")
+        answer, body = self._read(Request("GET", url), limit)
+        if answer.status == 404 and not _is_page(answer):
+            answer.discard()
+            return None
+        if body is None:
+            raise self._refusal(answer)
+        return Page(body, answer.headers.get("Link"))
 
     def _blob(self, digest: str) -> str:
         return f"{self._base}blobs/{digest}"
@@ -260,37 +254,24 @@ class RegistryStore:
         if answer.status == 202:
             return False, self._uploads.session_of(answer)[0]
         answer.discard()
-        return answer.status == 201, None
-
-    def _tags_in(self, page: bytes) -> list[str]:
-        try:
-            found = json.loads(page).get("tags") or []
-            return [tag for tag in found if is_tag(tag)]
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise self._odd("its list of tags is unreadable") from error
+        return answer.status == 201 or (answer.status in (200, 204) and self.has_blob(digest)), None
 
     def _refusal(self, answer: Answer, reference: str = "") -> AgentError:
-        page = _is_page(answer)
         problem = answer.problem()
         subject = self._subject(reference)
-        if is_denial(problem):
-            return self._authorizer.refusal(problem, subject)
-        return self._odd("it answers with a page for people") if page else refusal(problem, subject)
+        if answer.status < 300:
+            return self._odd(f"it answers with a page for people{said(problem)}")
+        return self._authorizer.refusal(problem, subject) if is_denial(problem) else refusal(problem, subject)
 
-    def _put_refusal(self, answer: Answer, reference: str) -> AgentError:
+    def _put_refusal(self, answer: Answer, reference: str, data: bytes) -> AgentError:
         problem = answer.problem()
         subject, on_tag = self._subject(reference), not is_digest(reference)
         if is_manifest_denial(problem, on_tag=on_tag):
             return self._authorizer.refusal(problem, subject)
-        return manifest_refusal(problem, subject, on_tag=on_tag)
+        return manifest_refusal(problem, subject, data, on_tag=on_tag)
 
     def _odd(self, what: str) -> RefusedError:
         return RefusedError(f"this is no registry: {what}", subject=self._name, remedy="check the registry's name")
-
-
-def next_page(link: str) -> str | None:
-    """Return the address of the next page that a Link header names (RFC 8288), None if it names none."""
-    return next((found[1] for found in _LINK.finditer(link) if _NEXT.search(found[2])), None)
 
 
 def _is_page(answer: Answer) -> bool:

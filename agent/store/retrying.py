@@ -10,9 +10,6 @@ from typing import NamedTuple
 
 from agent.errors import UnavailableError
 
-RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
-"""Statuses that say nothing about the request itself."""
-
 
 class Timing(NamedTuple):
     """Time and chance, so that tests need neither.

@@ -21,8 +21,9 @@ from agent.errors import RefusedError, UnavailableError
 from agent.store.address import Origin, Reach, Resolve, is_loopback, origin_of
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
+from agent.store.later import says_later, seconds_asked
 from agent.store.meter import Meter
-from agent.store.retrying import RETRYABLE, Limits, Patience, Timing, retry_after
+from agent.store.retrying import Limits, Patience, Timing
 from agent.store.trouble import broken
 from agent.store.wire import Adapter
 
@@ -71,22 +72,27 @@ class Transport:
 
         Raises:
             AuthError: it asks for a login that we do not have.
-            UnavailableError: it cannot be reached, or answers with `RETRYABLE` statuses only.
+            UnavailableError: it cannot be reached, or says "later" each time.
         """
         return self._insist(lambda: self.once(request, grants))
 
     def failure(self, answer: Answer, who: str = "the registry") -> UnavailableError | None:
-        """Return what went wrong if the answer says nothing about the request itself, and close it then."""
-        refused_elsewhere = answer.elsewhere and answer.status in (400, 401, 403)  # an expired signature
-        if answer.status not in RETRYABLE and not refused_elsewhere:
+        """Return what went wrong if the answer says nothing about the request itself (`later`), and close it then."""
+        if answer.status < 400 or answer.status == 404:
             return None
-        text = answer.problem().text
+        problem = answer.problem()
+        # A signature that ran out; one for GET is none for HEAD.
+        refused_elsewhere = answer.elsewhere and answer.status in (400, 401, 403) and not answer.is_bodiless
+        if not refused_elsewhere and not says_later(problem, answer.headers):
+            return None
         who = "the storage behind the registry" if answer.elsewhere else who
-        return UnavailableError(
-            f"{who} answers {answer.status}" + (f" ({text})" if text else ""),
+        error = UnavailableError(
+            f"{who} answers {answer.status}" + (f" ({problem.text})" if problem.text else ""),
             subject=self._name,
             remedy="try again later",
         )
+        error.after = seconds_asked(answer.headers, self.timing)
+        return error
 
     def once(self, request: Request, grants: Grants) -> Answer:
         """Send a request once, or twice if the registry asks for (other) credentials.
@@ -168,7 +174,7 @@ class Transport:
             failure = self.failure(answer, who)
             if failure is None:
                 return answer
-            patience.wait(failure, retry_after(answer.headers, self.timing))
+            patience.wait(failure, failure.after)
 
     def _follow(self, request: Request, authorization: str | None, trusted: Origin) -> Answer:
         method, url = request.method, request.url
@@ -179,12 +185,16 @@ class Transport:
             if response.status_code not in _REDIRECTS or location is None:
                 return Answer(response, origin != trusted, self.authorizer, self._name, self.limits.read)
             response.close()
+            there = self.locate(url, location)
+            is_elsewhere = origin_of(there, self._name) != trusted
+            if request.satisfied and is_elsewhere and urlsplit(there).path != urlsplit(url).path:
+                return Answer(response, origin != trusted, self.authorizer, self._name, self.limits.read)
             if request.streamed is not None or (method not in ("GET", "HEAD") and response.status_code < 307):
                 raise RefusedError(
                     "the registry redirects an upload", subject=self._name, remedy="use the address it redirects to"
                 )
-            url = self.locate(url, location)
-            if request.confined and origin_of(url, self._name) != trusted:
+            url = there
+            if request.confined and is_elsewhere:
                 raise RefusedError(
                     "the token server sends our credentials elsewhere", subject=self._name, remedy="ask its owner"
                 )

@@ -3,27 +3,28 @@
 A blob of unknown size goes up as POST, one PATCH of the whole stream without Content-Range, and a PUT that names its
 digest, which is known by then. A session that breaks is given up and the stream begins again in a new one: whether a
 registry can resume, and where, differs too much. A registry that refuses a PATCH without a length gets pieces of
-4 MiB instead (or what its `OCI-Chunk-Min-Length` asks for).
+4 MiB instead (or what its `OCI-Chunk-Min-Length` asks for), and smaller ones where a proxy before it refuses those.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from agent.core.digest import Digest
-from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
+from agent.errors import AgentError, AuthError, UnavailableError
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
+from agent.store.meant import own_upload
 from agent.store.meter import Meter
 from agent.store.port import Stored
 from agent.store.transport import Transport
 
-PIECE = 4 << 20
+PIECES = (4 << 20, 1 << 20, 256 << 10)
+"""Bytes of a piece, the larger ones tried first. Many proxies take no more than 1 MiB unless they are told to."""
 _PIECE_MAX = 64 << 20
 _COUNT = re.compile(r"[0-9]{1,19}")
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -59,7 +60,7 @@ class Uploads:
         self._meter = meter
         self._has = has
         self._judge = judge
-        self._pieces = threading.Event()  # set for good once the registry refused a stream
+        self._piece: int | None = None  # bytes that a request may have; set for good once a larger one was refused
 
     def put(self, data: bytes, digest: Digest, *, new: bool = False) -> None:
         """Store a blob that is in memory, with POST and PUT, unless it is there; of a new one that is not asked first.
@@ -71,12 +72,18 @@ class Uploads:
         while new or not self._has(digest):
             new = False
             try:
+                if self._piece is not None and len(data) > self._piece:
+                    self.stream(lambda: iter((data,)))
+                    return
                 location, _ = self.begin()
                 self._meter.add(sent=len(data))
                 self._finish(location, digest, data)
                 return
+            except _TooMuchError as error:
+                self._piece = error.piece
+                new = True
             except UnavailableError as error:
-                patience.wait(error)
+                patience.wait(error, error.after)
 
     def stream(self, chunks: Callable[[], Iterator[bytes]], location: str | None = None) -> Stored:
         """Store what `chunks` yields; `location` is a session that already began.
@@ -89,11 +96,11 @@ class Uploads:
             source = _Source(chunks, self._meter)
             try:
                 return self._try(source, location)
-            except _StreamRefusedError:
-                self._pieces.set()
+            except _TooMuchError as error:
+                self._piece = error.piece
             except UnavailableError as error:
                 source.check()
-                patience.wait(error)
+                patience.wait(error, error.after)
             finally:
                 source.close()
             location = None
@@ -105,7 +112,7 @@ class Uploads:
             AuthError, UnavailableError: see `agent.errors`.
         """
         answer = self._transport.call(Request("POST", _with(self._url, **query)), self._grants)
-        if answer.status != 202:
+        if answer.status not in (200, 201, 202, 204):
             raise self._judge(answer)
         return self.session_of(answer)
 
@@ -113,17 +120,18 @@ class Uploads:
         """Return what the answer to a POST (202) says of its session."""
         answer.discard()
         least = _COUNT.fullmatch(answer.headers.get("OCI-Chunk-Min-Length", ""))
-        return self._next(self._url, answer), min(int(least[0]), _PIECE_MAX) if least else 0
+        base = self._url + quote(answer.headers.get("Docker-Upload-UUID", ""), safe="")  # where Location is lacking
+        return self._next(base, answer), min(int(least[0]), _PIECE_MAX) if least else 0
 
     def _try(self, source: _Source, location: str | None) -> Stored:
         least = 0
         if location is None:
             location, least = self.begin()
         try:
-            if self._pieces.is_set():
-                location = self._send_pieces(location, source, max(PIECE, least))
-            else:
+            if self._piece is None:
                 location = self._send_stream(location, source)
+            else:
+                location = self._send_pieces(location, source, max(self._piece, least), least)
             digest = Digest("sha256:" + source.hashed.hexdigest())
             self._finish(location, digest, b"")
         except BaseException:
@@ -137,18 +145,19 @@ class Uploads:
         seconds = (self._transport.limits.commit, self._transport.limits.commit)
         request = Request("PATCH", location, _OCTETS, streamed=iter(source), seconds=seconds)
         answer = self._transport.once(request, self._grants)
-        if answer.status in _REFUSES_STREAMS:
+        failure = self._transport.failure(answer)
+        if failure is None and answer.status in _REFUSES_STREAMS:
             answer.close()
-            raise _StreamRefusedError(
-                f"the registry refuses a streamed upload ({answer.status})", subject=self._url, remedy="use pieces"
-            )
+            raise _TooMuchError(PIECES[0])
         return self._accepted(answer, location)
 
-    def _send_pieces(self, location: str, source: _Source, size: int) -> str:
+    def _send_pieces(self, location: str, source: _Source, size: int, least: int) -> str:
         start = 0
         for piece in _pieces_of(source, size):
             headers = {**_OCTETS, "Content-Range": f"{start}-{start + len(piece) - 1}"}
             answer = self._transport.once(Request("PATCH", location, headers, body=piece), self._grants)
+            if len(piece) > least:
+                self._check_size(answer, len(piece))
             location = self._accepted(answer, location)
             start += len(piece)
         return location
@@ -168,7 +177,8 @@ class Uploads:
             "PUT", _with(location, digest=digest), _OCTETS, body=data, seconds=(limits.connect, limits.commit)
         )
         answer = self._transport.call(request, self._grants)
-        if answer.status in (200, 201, 204):
+        self._check_size(answer, len(data))
+        if answer.status in (200, 201, 202, 204):
             answer.discard()
         elif answer.status in _SESSION_LOST:
             # Also what a second try sees when the answer to the first, which did it, was lost.
@@ -178,9 +188,16 @@ class Uploads:
         else:
             raise self._judge(answer)
 
+    def _check_size(self, answer: Answer, size: int) -> None:
+        """Raise _TooMuchError if something on the way refuses a body of `size` bytes, and may take a smaller one."""
+        smaller = [piece for piece in PIECES if piece < size]
+        if answer.status == 413 and smaller and self._transport.failure(answer) is None:
+            answer.close()
+            raise _TooMuchError(smaller[0])
+
     def _next(self, base: str, answer: Answer) -> str:
         location = answer.headers.get("Location")
-        return self._transport.locate(base, location) if location else base
+        return self._transport.locate(base, own_upload(base, location, self._url)) if location else base
 
     def _lost(self, answer: Answer) -> UnavailableError:
         problem = answer.problem()
@@ -195,8 +212,12 @@ class Uploads:
             self._transport.once(Request("DELETE", location, seconds=(1.0, 2.0)), self._grants).discard()
 
 
-class _StreamRefusedError(RefusedError):
-    """Pieces have to be used."""
+class _TooMuchError(Exception):
+    """The body of a request is refused as it is: pieces of at most `piece` bytes have to be used."""
+
+    def __init__(self, piece: int) -> None:
+        super().__init__(piece)
+        self.piece = piece
 
 
 class _Source:

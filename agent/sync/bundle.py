@@ -8,7 +8,8 @@ from typing import Any
 
 from agent.core.digest import Digest
 from agent.core.image import DEFAULT_PLATFORM
-from agent.core.manifest import DOCKER_LIST, INDEX, MANIFEST, choose_platform, load_json
+from agent.core.manifest import DOCKER_LIST, INDEX, MANIFEST, load_json
+from agent.core.offer import choose_platform
 from agent.core.reference import Reference, parse_reference
 from agent.errors import IntegrityError, UsageError
 from agent.store.port import Manifest, Store

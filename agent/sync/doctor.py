@@ -5,55 +5,27 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha512
-from typing import Literal
+from typing import NoReturn
 
+from agent.archive.compression import media_type_of
+from agent.archive.writer import LayerWriter
 from agent.core.canonical import canonical
 from agent.core.digest import Digest, digest_of
 from agent.core.manifest import CONFIG, MANIFEST
 from agent.core.reference import LayoutReference
 from agent.core.tags import derived_prefix
 from agent.errors import AgentError, AuthError, TagRefusedError, UnavailableError
-from agent.store.port import Ability, Probing, Store, Traffic
+from agent.store.port import Ability, Probing, Store
 from agent.sync.report import since
 from agent.sync.site import Site
-
-Verdict = Literal["ok", "weak", "missing", "unknown"]
-"""`weak`: a guarantee holds with a restriction that `means` names; `missing`: one does not hold."""
+from agent.sync.verdict import DoctorReport, Verdict
 
 LOOKS = 36
 MOVES = 12
 LARGE = 1 << 20
 SKEW_MS = 5_000
-_PLAIN = "application/vnd.oci.image.layer.v1.tar"
-
-
-@dataclass(slots=True)
-class Check:
-    """One thing that was tried: what was found, and what it means for whoever keeps workspaces there."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    means: str
-
-
-@dataclass(slots=True)
-class DoctorReport:
-    """What a target's store can do. `left` names what could not be cleaned up; `exit_code` is the command's."""
-
-    target: str
-    exit_code: int = 0
-    checks: list[Check] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    traffic: Traffic = field(default_factory=Traffic)
-
-    def add(self, name: str, verdict: Verdict, found: str, means: str) -> None:
-        """Note a check; one that is missing makes the report's exit code that of a registry that refuses."""
-        self.checks.append(Check(name, verdict, found, means))
-        if verdict == "missing":
-            self.exit_code = self.exit_code or UnavailableError.exit_code
 
 
 def doctor(site: Site, patience: float) -> DoctorReport:
@@ -102,6 +74,7 @@ class _Examination:
             first = self._put(0)
             self._tags_and_lists(first, patience)
             self._moves()
+            self._layers()
             self._sizes()
             self._rest(first)
         finally:
@@ -112,6 +85,7 @@ class _Examination:
         stored = self._store.upload(lambda: iter((data,)))
         self._blobs += 1
         self._layer, self._config = stored.digest, self._store.put_blob(b"{}")
+        self._plain = _described(stored.digest, stored.size, media_type_of("none"))
         self._report.add("push", "ok", "a blob was stored", "pushes work")
         self._try("stream", "streamed upload", "a layer goes up in one request", "layers go up in pieces of 4 MiB")
         self._try("whole", "upload in one piece", "configs and small layers take two requests", "small pushes fail")
@@ -122,15 +96,13 @@ class _Examination:
             "an upload that breaks is sent anew from its start",
         )
 
-    def _put(self, number: int, padding: int = 0) -> Digest:
-        def described(digest: Digest, size: int, media_type: str) -> dict[str, object]:
-            return {"digest": digest, "mediaType": media_type, "size": size}
-
+    def _put(self, number: int, padding: int = 0, layer: dict[str, object] | None = None) -> Digest:
+        """Store an image at the tag, or with a `layer` of its own at its digest, where no rule for tags counts."""
         manifest = canonical(
             {
                 "annotations": {"dev.instep.doctor": f"{self._tag} {number}", "padding": "x" * padding},
-                "config": described(self._config, 2, CONFIG),
-                "layers": [described(self._layer, 64, _PLAIN)],
+                "config": _described(self._config, 2, CONFIG),
+                "layers": [layer or self._plain],
                 "mediaType": MANIFEST,
                 "schemaVersion": 2,
             }
@@ -138,7 +110,7 @@ class _Examination:
         digest = digest_of(manifest)
         if digest not in self._made:
             self._made.append(digest)
-        return self._store.put_manifest(self._tag, manifest, MANIFEST)
+        return self._store.put_manifest(self._tag if layer is None else digest, manifest, MANIFEST)
 
     def _tags_and_lists(self, first: Digest, patience: float) -> None:
         read = self._store.get_manifest(self._tag)
@@ -224,6 +196,18 @@ class _Examination:
             raise failures[0]
         return answers
 
+    def _layers(self) -> None:
+        """Offer an image with a layer as a push makes it by default."""
+        data = b"".join(LayerWriter((), [], _no_content, "zstd"))
+        layer = _described(self._store.put_blob(data, new=True), len(data), media_type_of("zstd"))
+        self._blobs += 1
+        try:
+            self._put(3, layer=layer)
+        except (AuthError, UnavailableError) as error:
+            self._report.add("layers of zstd", "weak", error.what, "push with --compression gzip")
+        else:
+            self._report.add("layers of zstd", "ok", "they are taken", "pushes work as they are")
+
     def _sizes(self) -> None:
         try:
             self._put(2, LARGE)
@@ -288,4 +272,12 @@ class _Examination:
         else:
             self._report.add("deleting", "weak", "not offered", "agent prune cannot delete what it no longer needs")
             self._report.left.append(f"the tag {self._tag}")
-        self._report.left.append(f"{self._blobs + 1} blobs of at most 64 bytes, until garbage is collected")
+        self._report.left.append(f"{self._blobs + 1} blobs of less than 1 KiB, until garbage is collected")
+
+
+def _described(digest: Digest, size: int, media_type: str) -> dict[str, object]:
+    return {"digest": digest, "mediaType": media_type, "size": size}
+
+
+def _no_content(entry: object) -> NoReturn:
+    raise AssertionError("an empty layer has no files")

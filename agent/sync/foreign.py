@@ -13,7 +13,7 @@ from agent.core.image import Image, Layer
 from agent.core.pack import whiteouts
 from agent.core.record import FOREIGN_LANE
 from agent.core.union import Union, unite
-from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError
+from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError, UnsupportedError
 from agent.sync.merging import merged_image
 from agent.sync.options import Compression
 from agent.sync.packed import describe
@@ -36,7 +36,7 @@ def adopt_head(site: Site, target: Target, seen: Seen, compression: Compression 
         return seen
     try:
         _, images = adopt(site, target, unite([known, *seen.others]), compression)
-    except (IntegrityError, UnsafeArchiveError) as error:
+    except (IntegrityError, UnsafeArchiveError, UnsupportedError) as error:
         assert seen.head is not None
         raise ConflictError(
             f"someone else put a layer on top that cannot be kept ({error.subject}: {error.what}); "

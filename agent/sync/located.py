@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform as machine
 from typing import NamedTuple
 
+from agent.archive.compression import check_layer_type
 from agent.core.digest import Digest, digest_of, parse_digest
 from agent.core.image import Image, Layer, Platform
 from agent.core.manifest import (
@@ -12,12 +13,12 @@ from agent.core.manifest import (
     DOCKER_MANIFEST,
     INDEX,
     MANIFEST,
-    choose_platform,
     damaged,
     load_json,
     needs_config,
     parse_image,
 )
+from agent.core.offer import check_is_image, choose_platform, other_kind
 from agent.errors import IntegrityError
 from agent.store.port import Manifest, Store
 
@@ -44,7 +45,8 @@ def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> 
     """Return the image at a tag or digest; of an index, the manifest for a platform. None if there is none.
 
     Raises:
-        IntegrityError: what is there is no image.
+        IntegrityError: what is there is damaged.
+        UnsupportedError: it is no image, or an index without one for the platform.
         AuthError, UnavailableError: see `agent.errors`.
     """
     manifest = store.get_manifest(reference)
@@ -55,7 +57,8 @@ def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> 
         manifest = _must_exist(store.get_manifest(choose_platform(value, wanted, subject)), subject)
         value = load_json(manifest.data, subject)
     if manifest.media_type not in (MANIFEST, DOCKER_MANIFEST):
-        raise damaged(subject, f"is no image: its media type is {manifest.media_type[:100] or 'not known'}")
+        raise other_kind(manifest.media_type, subject)
+    check_is_image(value, subject)
     config = None
     if needs_config(value):
         config = load_json(_read_config(store, value, subject), subject)
@@ -97,9 +100,11 @@ def as_base(located: Located) -> Image:
     """Return what a workspace starts from: the layers of any image, as one change with the manifest's digest for id.
 
     Raises:
-        IntegrityError: a layer has a media type that cannot be read.
+        UnsupportedError: a layer is encrypted, or holds no files.
     """
     base = str(located.digest)
+    for layer in located.image.layers:
+        check_layer_type(layer.media_type, base)
     layers = tuple(
         Layer(layer.media_type, layer.digest, layer.size, layer.diff_id, "base", base=base)
         for layer in located.image.layers

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.archive import gzip, zstd
-from agent.archive.compression import Compression, media_type_of
+from agent.archive import gzip
+from agent.archive.compression import media_type_of
 from agent.archive.decode import Decoder
 from agent.archive.header import check_sum
 from agent.archive.limits import Limits
@@ -177,7 +177,7 @@ def unpack(layer: bytes, member: Member, subject: str) -> dict[str, Any]:
     """
     where = f"bundle {subject}, {member}"
     try:
-        data = b"".join(Decoder([layer], _compression(layer), _LIMITS).pieces())
+        data = b"".join(Decoder([layer], _LIMITS).pieces())
         content = (_first_file(data, where) if _is_tar(data) else data).decode()
         documents = read(content, where)
     except UnicodeDecodeError as error:
@@ -226,13 +226,6 @@ def _member(layer: Mapping[str, Any], index: int, subject: str) -> Member:
         raise _no_bundle(subject, f"its layer {index} has more than {LARGEST >> 20} MiB, or no size")
     api_version = version if "/" in version else f"{GROUP}/{version}"
     return Member(kind, said[NAME], api_version, parse_digest(layer.get("digest")), size)
-
-
-def _compression(data: bytes) -> Compression:
-    """Return how a layer is packed; as Tekton does, by looking at it, not at its media type."""
-    if data.startswith(gzip.MAGIC):
-        return "gzip"
-    return "zstd" if data.startswith(zstd.MAGIC) or zstd.is_skippable(data[:4]) else "none"
 
 
 def _is_tar(data: bytes) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ from agent.archive.whole import read_whole
 from agent.core.digest import Digest, digest_of
 from agent.core.entry import Context, Kind, Node, Write
 from agent.core.item import Linked, Opaque, Placed, Whiteout
-from agent.errors import IntegrityError, UnsafeArchiveError
+from agent.errors import IntegrityError, UnsafeArchiveError, UnsupportedError
 from tests.archive.forging import DATA, LIES, honest, lying, member
 from tests.archive.packing import Promised, digest, file, pack, read, sample
 
@@ -234,6 +236,20 @@ def one_frame(**options: int) -> bytes:
         (gzip.compress(TAR[:700]) + gzip.compress(b"") + gzip.compress(TAR[700:]), GZIP),
         (gzip.compress(TAR), "application/vnd.docker.image.rootfs.diff.tar.gzip"),
         (gzip.compress(TAR), "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+        # Labels that do not say what is there.
+        (gzip.compress(TAR), NONE),
+        (gzip.compress(TAR), ZSTD),
+        (one_frame(), GZIP),
+        (one_frame(), NONE),
+        (skippable(b"x" * 99) + one_frame(), GZIP),
+        (skippable(b"", 0x184D2A5F) + one_frame(), NONE),
+        (TAR, GZIP),
+        (TAR, ZSTD),
+        (gzip.compress(TAR), "application/vnd.docker.image.rootfs.diff.tar"),
+        (one_frame(), "application/vnd.oci.image.layer.v1.tar.gzip"),
+        (gzip.compress(TAR), "application/vnd.oci.image.layer.v1.tar+xz"),
+        (gzip.compress(TAR), "application/octet-stream"),
+        (TAR, "application/x-tar"),
     ],
 )
 def test_layers_of_others_are_read(blob: bytes, media_type: str) -> None:
@@ -285,8 +301,7 @@ def test_empty_layers_of_others_are_empty(tar: bytes) -> None:
         (one_frame(write_checksum=True)[:-4] + bytes(4), ZSTD),
         (zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(TAR * 3)).compress(TAR), ZSTD),
         (b"\x28\xb5\x2f\xfd\x00\x58\x07\x00\x00", ZSTD),
-        (gzip.compress(TAR), ZSTD),
-        (one_frame(), GZIP),
+        (lzma.compress(TAR)[:4] + TAR[4:], GZIP),
         (b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * 70_000, GZIP),
         (b"\x1f\x8b\x08\xe0" + bytes(20), GZIP),
     ],
@@ -296,10 +311,37 @@ def test_damaged_layers_of_others_are_integrity_errors(blob: bytes, media_type: 
         read(blob, media_type)
 
 
-@pytest.mark.parametrize("media_type", ["", "application/vnd.oci.image.config.v1+json", ZSTD + "+encrypted"])
-def test_unknown_media_type_is_an_integrity_error(media_type: str) -> None:
-    with pytest.raises(IntegrityError):
+@pytest.mark.parametrize(
+    ("media_type", "said"),
+    [
+        ("", "no media type"),
+        ("application/vnd.oci.image.config.v1+json", "no image of files"),
+        ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "helm"),
+        ("application/vnd.dev.cosign.simplesigning.v1+json", "cosign"),
+        ("application/json", "json"),
+        (NONE + "+encrypted", "encrypted"),
+        (GZIP + "+encrypted", "encrypted"),
+        (ZSTD + "+encrypted", "encrypted"),
+    ],
+)
+def test_what_says_that_it_is_no_readable_layer_is_refused_in_words(media_type: str, said: str) -> None:
+    with pytest.raises(UnsupportedError, match=said) as caught:
         read(TAR, media_type)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 16])
+@pytest.mark.parametrize(("blob", "said"), [(lzma.compress(TAR), "xz"), (bz2.compress(TAR), "bzip2")])
+def test_other_compressions_are_named(blob: bytes, said: str, chunk: int) -> None:
+    with pytest.raises(UnsupportedError, match=said) as caught:
+        read(blob, GZIP, Expected(digest_of(blob), len(blob)), chunk=chunk)
+    assert caught.value.exit_code == 2
+
+
+def test_a_name_that_begins_like_a_magic_number_is_a_name() -> None:
+    tar = member(b"BZh9") + END
+    ((item, _),) = read(tar, NONE)
+    assert item.path == b"BZh9"
 
 
 def test_window_of_2_gib_is_refused() -> None:

@@ -259,8 +259,30 @@ def test_single_record_that_is_an_attribute_is_read() -> None:
 
 
 def test_names_are_normalised_and_the_root_is_left_out() -> None:
-    data = b"".join(block(name, b"5") for name in (b".", b"./", b"/", b"./a/", b"a//b/.", b"a/./c")) + END
+    data = b"".join(block(name, b"5") for name in (b".", b"./", b"/", b"//", b"./a/", b"a//b/.", b"a/./c")) + END
     assert names(data) == [b"a", b"a/b", b"a/c"]
+
+
+@pytest.mark.parametrize("name", [b"/d/x", b"//d/x", b"///d//x", b"/./d/x", b".//d/x", b"./d/x", b"d/x"])
+def test_absolute_names_are_names_below_the_root(name: bytes) -> None:
+    assert names(block(name) + END) == [b"d/x"]
+    assert names(pax((b"path", name)) + block(b"a") + END) == [b"d/x"]
+    assert names(extension(b"L", name + b"\0") + block(b"a") + END) == [b"d/x"]
+    assert names(block(name + b"/", b"5") + END) == [b"d/x"]
+    ((link, _),) = read(block(b"y", b"1", at_157=name) + END)
+    assert link == Linked(b"y", b"d/x", 0)
+    ((link, _),) = read(pax((b"linkpath", name)) + block(b"/y", b"1") + END)
+    assert (link.path, link.to) == (b"y", b"d/x")
+
+
+def test_absolute_whiteouts_are_of_what_lies_below_the_root() -> None:
+    data = b"".join(block(name) for name in (b"/.wh.a", b"/d/.wh.b", b"//.wh..wh..opq", b"/d/.wh..wh..opq")) + END
+    assert [item for item, _ in read(data)] == [
+        Whiteout(b"a", 0),
+        Whiteout(b"d/b", 512),
+        Opaque(b"", 1024),
+        Opaque(b"d", 1536),
+    ]
 
 
 def test_whiteouts_are_told_apart() -> None:
@@ -280,7 +302,7 @@ def test_whiteouts_are_told_apart() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        b"..", b"../x", b"a/../../x", b"/x", b"//x", b"a/..", b"n" * 99 + b"/..",
+        b"..", b"../x", b"a/../../x", b"/..", b"/../x", b"//a/../x", b"a/..", b"n" * 99 + b"/..",
         b".wh.", b"d/.wh.", b".wh..", b".wh...", b"d/.wh...",
         b".wh..wh.", b".wh..wh.x", b".wh..wh.plnk/x", b".wh.d/x", b".wh.d/",
     ],
@@ -290,7 +312,7 @@ def test_paths_and_whiteouts_that_are_none_are_unsafe(name: bytes) -> None:
         read((block(name) if len(name) <= 100 else pax((b"path", name)) + block(b"a")) + END)
 
 
-@pytest.mark.parametrize("target", [b"../x", b"/etc/passwd", b"", b"a/../../b"])
+@pytest.mark.parametrize("target", [b"../x", b"/../etc/passwd", b"/", b".", b"", b"a/../../b"])
 def test_hard_link_out_of_the_root_is_unsafe(target: bytes) -> None:
     with pytest.raises(UnsafeArchiveError):
         read(block(b"a", b"1", at_157=target) + END)

@@ -16,8 +16,10 @@ from tests.fakes.sentinel import Sentinel
 ENDS = {
     "dots": 31,
     "the root as a link": 31,
-    "an absolute whiteout": 31,
+    "an absolute whiteout": 0,
+    "an absolute name": 0,
     "a hard link to elsewhere": 31,
+    "a hard link to an absolute name": 30,
     "a negative size": 30,
     "links that circle, in one layer": 31,
     "a file through a link, in one layer": 0,

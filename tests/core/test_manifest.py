@@ -11,7 +11,6 @@ from agent.core.manifest import (
     INLINE_TOTAL_MAX,
     MANIFEST,
     PREFIX,
-    choose_platform,
     damaged,
     format_image,
     load_json,
@@ -227,55 +226,6 @@ def test_whether_a_config_is_needed_can_be_asked_of_anything(manifest):
 def test_what_is_no_json_object_is_refused(data):
     with pytest.raises(IntegrityError):
         load_json(data, "x")
-
-
-def _index(*offers):
-    return {
-        "manifests": [
-            {"digest": digest(number), "platform": dict(zip(("os", "architecture", "variant"), offer, strict=False))}
-            for number, offer in enumerate(offers)
-        ]
-    }
-
-
-@pytest.mark.parametrize(
-    ("offers", "wanted", "chosen"),
-    [
-        ([("linux", "amd64"), ("linux", "arm64", "v8")], ("linux", "amd64", ""), 0),
-        ([("linux", "amd64"), ("linux", "arm64", "v8")], ("linux", "arm64", ""), 1),
-        ([("linux", "amd64"), ("linux", "arm64", "v8")], ("linux", "arm64", "v8"), 1),
-        ([("linux", "arm", "v6"), ("linux", "arm", "v7")], ("linux", "arm", "v7"), 1),
-        ([("linux", "arm"), ("linux", "arm", "v7")], ("linux", "arm", "v7"), 1),
-        ([("linux", "arm", "v6"), ("linux", "arm")], ("linux", "arm", "v7"), 1),
-        ([("linux", "arm", "v6"), ("linux", "arm", "v7")], ("linux", "arm", ""), 0),
-        ([("windows", "amd64"), ("unknown", "unknown"), ("linux", "amd64")], ("linux", "amd64", ""), 2),
-    ],
-)
-def test_the_platform_that_fits_best_is_chosen(offers, wanted, chosen):
-    assert choose_platform(_index(*offers), wanted, "x") == digest(chosen)
-
-
-def test_the_only_manifest_of_an_index_without_platforms_is_chosen():
-    assert choose_platform({"manifests": [{"digest": digest(1)}]}, ("linux", "arm64", ""), "x") == digest(1)
-
-
-@pytest.mark.parametrize(
-    ("index", "named"),
-    [
-        (_index(("linux", "arm64", "v8"), ("windows", "amd64")), "linux/arm64/v8, windows/amd64"),
-        (_index(("linux", "arm", "v6")), "linux/arm/v6"),
-        ({"manifests": []}, "none"),
-        ({}, "none"),
-        ({"manifests": 5}, "none"),
-        ({"manifests": [5, {"platform": 5}, {"platform": {"os": 5}}]}, "it has"),
-        ({"manifests": [{"digest": digest(1)}, {"digest": digest(2)}]}, "it has"),
-        ({"manifests": [{"digest": "x", "platform": {"os": "linux", "architecture": "amd64"}}]}, "digest"),
-    ],
-)
-def test_an_index_without_a_fitting_image_is_refused_and_says_what_it_has(index, named):
-    wanted = ("linux", "arm", "v7") if index == _index(("linux", "arm", "v6")) else ("linux", "amd64", "")
-    with pytest.raises(IntegrityError, match=named):
-        choose_platform(index, wanted, "x")
 
 
 def test_damage_names_its_subject():

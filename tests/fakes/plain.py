@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zstandard
@@ -101,6 +101,8 @@ def put_image(
     *,
     on: str | None = None,
     compress: bool = True,
+    pack: Callable[[bytes], bytes] | None = None,
+    kind: str | None = None,
     **extra: Any,
 ) -> str:
     """Put an image as other tools make it; a name ending in `/` is a directory. Return its manifest's digest.
@@ -108,16 +110,18 @@ def put_image(
     Args:
         layers: their tars, or the names in them with their contents.
         on: the tag of an image that these layers are put on top of.
+        pack: makes a blob of a tar, whatever `compress` says.
+        kind: the layers' media type, whether it is true or not.
         extra: goes into the config.
     """
     manifest, config = _read(store, on) if on else ({"schemaVersion": 2, "mediaType": MANIFEST, "layers": []}, {})
     rootfs = config.get("rootfs", {"type": "layers", "diff_ids": []})
     for layer in layers:
         tar = layer if isinstance(layer, bytes) else _tar(layer)
-        data = gzip.compress(tar, mtime=0) if compress else tar
+        data = pack(tar) if pack else gzip.compress(tar, mtime=0) if compress else tar
         rootfs["diff_ids"].append("sha256:" + hashlib.sha256(tar).hexdigest())
-        kind = "application/vnd.oci.image.layer.v1.tar" + ("+gzip" if compress else "")
-        manifest["layers"].append({"mediaType": kind, "digest": store.put_blob(data), "size": len(data)})
+        named = kind or "application/vnd.oci.image.layer.v1.tar" + ("+gzip" if compress else "")
+        manifest["layers"].append({"mediaType": named, "digest": store.put_blob(data), "size": len(data)})
     raw = json.dumps({"os": "linux", "architecture": "amd64", **config, "rootfs": rootfs, **extra}).encode()
     manifest["config"] = {"mediaType": CONFIG, "digest": store.put_blob(raw), "size": len(raw)}
     return store.put_manifest(tag, json.dumps(manifest).encode(), MANIFEST)

@@ -94,6 +94,14 @@ def test_file_that_does_not_know_the_registry_is_passed_over(home: Path, tmp_pat
     assert found == Credentials("right", "pass")
 
 
+def test_the_old_file_is_read_last(home: Path, tmp_path: Path) -> None:
+    write(home / ".dockercfg", **{REGISTRY: {**auth("old"), "email": "a@b"}, "auths": auth("a registry of that name")})
+    assert find(HOME=home).username == "old"
+    write(home / ".config" / "containers" / "auth.json", auths={REGISTRY: auth("new")})
+    assert find(HOME=home).username == "new"
+    assert not find(HOME=home, REGISTRY_AUTH_FILE=tmp_path / "none").known
+
+
 def test_docker_config_replaces_the_one_at_home(home: Path, tmp_path: Path) -> None:
     write(home / ".docker" / "config.json", auths={REGISTRY: auth("home")})
     assert not find(HOME=home, DOCKER_CONFIG=tmp_path / "elsewhere").known
@@ -101,14 +109,31 @@ def test_docker_config_replaces_the_one_at_home(home: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "key",
-    [REGISTRY, f"https://{REGISTRY}", f"http://{REGISTRY}/", f"https://{REGISTRY}/v1/", f"https://{REGISTRY}/v2/"],
+    [
+        REGISTRY,
+        f"https://{REGISTRY}",
+        f"http://{REGISTRY}/",
+        f"https://{REGISTRY}/v1/",
+        f"https://{REGISTRY}/v1",
+        f"https://{REGISTRY}/v2/",
+        f"{REGISTRY}/v1/",
+        f"https://{REGISTRY}/v2/_catalog",
+        f"http://{REGISTRY}/elsewhere",
+    ],
 )
 def test_registry_may_be_spelled_as_an_address(home: Path, key: str) -> None:
     write(home / ".docker" / "config.json", auths={key: auth("user")})
     assert find(HOME=home).username == "user"
 
 
-@pytest.mark.parametrize("key", ["registry.example", f"x{REGISTRY}", f"{REGISTRY}0", f"{REGISTRY}/other", ""])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "registry.example", f"x{REGISTRY}", f"{REGISTRY}0", f"{REGISTRY}/other", "", "registry.example:50*0",
+        "*.example", "*.example:5001", "*.*.example:5000", "*:5000", "*", "registry.*.x:5000", "?egistry.example",
+        "*.example:5000/other", "ftp://registry.example:5000",
+    ],
+)  # fmt: skip
 def test_another_registry_is_not_taken_for_this_one(home: Path, key: str) -> None:
     write(home / ".docker" / "config.json", auths={key: auth("user")})
     assert not find(HOME=home).known
@@ -137,6 +162,104 @@ def test_docker_hub_has_several_names(home: Path, registry: str, key: str) -> No
 def test_password_may_hold_colons_and_any_letter(home: Path) -> None:
     write(home / ".docker" / "config.json", auths={REGISTRY: auth("user", "a:b:ü€")})
     assert find(HOME=home).password == "a:b:ü€"
+
+
+@pytest.mark.parametrize(
+    "write_out",
+    [
+        base64.encodebytes,
+        lambda pair: base64.encodebytes(pair).replace(b"\n", b"\r\n"),
+        lambda pair: base64.b64encode(pair) + b"\n",
+        lambda pair: b"\n" + base64.b64encode(pair),
+        lambda pair: base64.b64encode(pair).rstrip(b"="),
+        lambda pair: base64.encodebytes(pair).rstrip(b"=\n"),
+        base64.b64encode,
+    ],
+)
+@pytest.mark.parametrize("password", ["p", "pw", "pas", "p" * 90, "\u00fc" * 50])
+def test_base64_is_read_as_docker_podman_and_the_kubelet_read_it(home: Path, write_out: Any, password: str) -> None:
+    text = write_out(f"user:{password}".encode()).decode()
+    write(home / ".docker" / "config.json", auths={REGISTRY: {"auth": text}})
+    assert find(HOME=home) == Credentials("user", password)
+
+
+@pytest.mark.parametrize("text", ["dXNlcjpwYXN z", "dXNlcjp-_w==", "d"])
+def test_base64_that_none_of_them_reads_is_noted(home: Path, text: str) -> None:
+    write(home / ".docker" / "config.json", auths={REGISTRY: {"auth": text}})
+    found = find(HOME=home)
+    assert not found.known
+    assert "unreadable entry" in found.notes[0]
+
+
+def test_a_password_of_any_bytes_reaches_the_registry_as_it_is(home: Path) -> None:
+    pair = base64.b64encode(b"user:\xff\xfe").decode()
+    write(home / ".docker" / "config.json", auths={REGISTRY: {"auth": pair}})
+    assert find(HOME=home).basic == f"Basic {pair}"
+
+
+def test_bytes_after_a_password_that_old_tools_left_are_no_part_of_it(home: Path) -> None:
+    pair = base64.b64encode(b"user:pass\0\0").decode()
+    write(home / ".docker" / "config.json", auths={REGISTRY: {"auth": pair}})
+    assert find(HOME=home).password == "pass"
+
+
+def test_names_of_fields_may_have_any_case(home: Path) -> None:
+    config = {"Auths": {REGISTRY: {"AUTH": auth("user")["auth"]}}, "CREDHELPERS": {"other": "x"}, "credsstore": ""}
+    write(home / ".docker" / "config.json", **config)
+    assert find(HOME=home) == Credentials("user", "pass")
+
+
+@pytest.mark.parametrize("before", ["", " \n\t", "\ufeff"])
+@pytest.mark.parametrize("after", ["", "\n", "\n}", " {}"])
+def test_what_stands_around_the_first_object_is_passed_over(home: Path, before: str, after: str) -> None:
+    path = write(home / ".docker" / "config.json")
+    path.write_text(before + json.dumps({"auths": {REGISTRY: auth("user")}}) + after)
+    assert find(HOME=home) == Credentials("user", "pass")
+
+
+def test_an_empty_file_is_no_fault(home: Path) -> None:
+    write(home / ".docker" / "config.json").write_text("\n")
+    assert find(HOME=home) == Credentials()
+
+
+def test_a_trailing_comma_is_one(home: Path) -> None:
+    write(home / ".docker" / "config.json").write_text('{"auths": {},}')
+    assert "is not JSON" in find(HOME=home).notes[0]
+
+
+# Pull secrets of Kubernetes
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["*.example:5000", "reg*.example:5000", "registry.*:5000", "https://*.example:5000/v1/", "*.example:5000/team"],
+)
+def test_a_key_with_stars_covers_hosts_label_by_label(home: Path, key: str) -> None:
+    write(home / ".docker" / "config.json", auths={key: auth("user")})
+    assert find(HOME=home).username == "user"
+
+
+def test_a_key_without_stars_goes_first(home: Path) -> None:
+    stars = {"*.example:5000": auth("stars"), "*.example:5000/team/app": auth("stars and path")}
+    write(home / ".docker" / "config.json", auths={**stars, REGISTRY: auth("exact")})
+    assert find(HOME=home).username == "exact"
+    write(home / ".docker" / "config.json", auths={**stars, REGISTRY: {}})
+    assert find(HOME=home).username == "stars and path"
+    assert find("other/x", HOME=home).username == "stars"
+
+
+def test_a_helper_is_for_one_registry(home: Path, helper: Callable[[str, str], str]) -> None:
+    path = helper("mine", answer("helped", "secret"))
+    write(home / ".docker" / "config.json", credHelpers={"*.example:5000": "mine"})
+    assert not find(HOME=home, PATH=path).known
+
+
+def test_registry_token_is_taken(home: Path) -> None:
+    write(home / ".docker" / "config.json", auths={REGISTRY: {"registrytoken": TOP}})
+    found = find(HOME=home)
+    assert found.registry_token == TOP and found.known and TOP in found.secrets
+    write(home / ".docker" / "config.json", auths={REGISTRY: {"registrytoken": "a\r\nX: y"}})
+    assert "unreadable entry" in find(HOME=home).notes[0]
 
 
 def test_identity_token_is_taken(home: Path) -> None:
@@ -255,6 +378,7 @@ def test_helper_is_found_on_the_path_only(home: Path, helper: Callable[[str, str
 
 
 def test_secrets_are_not_part_of_what_is_printed() -> None:
-    found = Credentials("user", TOP, REFRESH)
+    found = Credentials("user", TOP, REFRESH, secret("registry"))
     assert not holds_secret(repr(found))
+    assert secret("registry") in found.secrets
     assert {TOP, REFRESH} < set(found.secrets)

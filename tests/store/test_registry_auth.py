@@ -412,3 +412,37 @@ def test_copy_from_another_kind_of_store_keeps_its_errors(open_at: Open, guarded
     with pytest.raises(UnavailableError) as caught:
         store.copy_blob(digest, 1, source)
     assert caught.value is failing
+
+
+def test_a_registry_token_is_shown_to_the_registry_itself(
+    open_at: Open, web: FaultProxy, tokens: TokenServer, tmp_path: Path
+) -> None:
+    own = secret("registry-token")
+    challenge = {"WWW-Authenticate": f'Bearer realm="{tokens.realm}",service="registry.test"'}
+    web.add_rule(
+        lambda seen: (
+            Fault(200, body=b'{"tags":["a"]}')
+            if seen.headers.get("Authorization") == f"Bearer {own}"
+            else Fault(401, challenge)
+        )
+    )
+    store = open_at(web.address, environ=logged_in(tmp_path, web.address, registrytoken=own))
+    assert store.tags() == ["a"] and store.tags() == ["a"]
+    assert tokens.http.seen == []
+    store = open_at(web.address, environ=logged_in(tmp_path, web.address, registrytoken=WRONG))
+    with pytest.raises(AuthError, match="registrytoken") as caught:
+        store.tags()
+        store.tags()
+    assert WRONG not in str(caught.value)
+    assert tokens.http.seen == []
+
+
+@pytest.mark.parametrize("key", ["*:{port}", "127.0.*.1:{port}", "http://127.*.*.1:{port}/v2/"])
+def test_a_pull_secret_for_several_hosts_logs_in(open_at: Open, guarded: str, tmp_path: Path, key: str) -> None:
+    port = guarded.partition(":")[2]
+    store = open_at(guarded, environ=logged_in(tmp_path, key.format(port=port)))
+    if key.startswith("*:"):
+        with pytest.raises(AuthError):  # a star is one label of a name, as the kubelet has it
+            store.tags()
+    else:
+        assert store.tags() == []

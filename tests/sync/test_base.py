@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.manifest import DOCKER_LIST, DOCKER_MANIFEST, INDEX
+from agent.core.manifest import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST
 from agent.core.reference import parse_reference
-from agent.errors import IntegrityError, UsageError
+from agent.errors import UnsupportedError, UsageError
 from agent.sync.read import log, ls
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
@@ -185,10 +185,44 @@ def test_of_an_index_the_platforms_image_is_taken_and_what_grows_from_it_keeps_t
 
 def test_an_index_without_the_platform_names_what_it_has(memory: MemoryWorkspaces, base: MemoryStore) -> None:
     put_index(base, INDEX)
-    with pytest.raises(IntegrityError, match=r"without an image for linux/s390x \(it has linux/amd64, linux/arm") as e:
+    with pytest.raises(
+        UnsupportedError, match=r"without an image for linux/s390x \(it has linux/amd64, linux/arm"
+    ) as e:
         memory.pull("a", base=BASE, platform="linux/s390x")
-    assert e.value.exit_code == 30
+    assert e.value.exit_code == 2
     assert memory.state_of("a") == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "encrypted"),
+        ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "helm"),
+    ],
+)
+def test_a_base_of_layers_that_nobody_can_read_is_refused_before_anything_is_written(
+    memory: MemoryWorkspaces, base: MemoryStore, kind: str, said: str
+) -> None:
+    put_image(base, "odd", [{"f": b"f"}], kind=kind)
+    with pytest.raises(UnsupportedError, match=said) as caught:
+        memory.pull("a", base=parse_reference("memory.test/base/image:odd"))
+    assert caught.value.exit_code == 2
+    assert memory.state_of("a") == {} and not os.listdir(memory.at("a"))
+
+
+def test_a_chart_is_no_base_and_no_workspace(memory: MemoryWorkspaces, base: MemoryStore) -> None:
+    kind = "application/vnd.cncf.helm.config.v1+json"
+    config = {"mediaType": kind, "digest": base.put_blob(b'{"name":"chart"}'), "size": 16}
+    chart = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []}).encode()
+    for store, tag in ((base, "chart"), (memory.store, "main")):
+        store.put_blob(b'{"name":"chart"}')
+        store.put_manifest(tag, chart, MANIFEST)
+    with pytest.raises(UnsupportedError, match="helm"):
+        memory.pull("a", base=parse_reference("memory.test/base/image:chart"), target="memory.test/new:x")
+    for act in (memory.pull, memory.push):
+        with pytest.raises(UnsupportedError, match="helm") as caught:
+            act("a")
+        assert caught.value.exit_code == 2
 
 
 @pytest.fixture(params=["layout to registry", "registry to layout", "one registry"])

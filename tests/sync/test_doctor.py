@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AuthError, TagRefusedError, UnavailableError
+from agent.core.digest import Digest
+from agent.errors import AuthError, RefusedError, TagRefusedError, UnavailableError
 from agent.store.port import Ability, Answered
-from agent.sync.doctor import DoctorReport, doctor
+from agent.sync.doctor import doctor
+from agent.sync.verdict import DoctorReport
 from tests.fakes.contents import write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces
@@ -38,7 +40,7 @@ def test_a_sound_store_is_left_as_it_was(memory: MemoryWorkspaces) -> None:
     assert set(verdicts(report).values()) == {"ok"}
     assert report.exit_code == 0
     assert (memory.store.pointers, memory.store.manifests) == (pointers, manifests)
-    assert report.left == ["2 blobs of at most 64 bytes, until garbage is collected"]
+    assert report.left == ["3 blobs of less than 1 KiB, until garbage is collected"]
 
 
 def test_a_real_registry_is_sound_and_left_without_a_tag(registry: str, tmp_path: Path) -> None:
@@ -141,6 +143,23 @@ def test_what_cannot_be_deleted_is_named(memory: MemoryWorkspaces) -> None:
     assert verdicts(report)["deleting"] == "weak"
     (tag,) = store.pointers
     assert report.left[0] == f"the tag {tag}"
+
+
+class Old(MemoryStore):
+    """Knows no layers of zstd."""
+
+    def put_manifest(self, reference: str, data: bytes, media_type: str) -> Digest:
+        if b"+zstd" in data:
+            raise RefusedError("the registry does not take this image, 400", subject="x", remedy="use gzip")
+        return super().put_manifest(reference, data, media_type)
+
+
+def test_a_registry_that_knows_no_zstd_is_told_of_before_the_first_push(memory: MemoryWorkspaces) -> None:
+    report = examine(memory, Old())
+    assert verdicts(report)["layers of zstd"] == "weak"
+    assert "--compression gzip" in found(report, "layers of zstd")
+    assert report.exit_code == 0
+    assert {said for name, said in verdicts(report).items() if name != "layers of zstd"} == {"ok"}
 
 
 class Poor(MemoryStore):

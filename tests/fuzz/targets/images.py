@@ -12,11 +12,12 @@ from agent.core.conflict import Conflict
 from agent.core.conflict_record import record_conflicts
 from agent.core.digest import digest_of
 from agent.core.image import Encoding, Image, Layer
-from agent.core.manifest import INDEX, PREFIX, choose_platform, format_image, load_json, needs_config, parse_image
+from agent.core.manifest import INDEX, PREFIX, format_image, load_json, needs_config, parse_image
+from agent.core.offer import check_is_image, choose_platform
 from agent.core.record import FOREIGN_LANE, Record, parse_record
 from agent.core.squash_record import is_squash_text, parse_squash
 from agent.core.union import unite
-from agent.errors import IntegrityError, InvalidReferenceError
+from agent.errors import IntegrityError, InvalidReferenceError, UnsupportedError
 from agent.store.layout_index import REF_NAME, find_tag, parse_index, tags_in, with_tag, without_digest
 from agent.store.manifest import digest_for, is_manifest, manifest_of, named_digests
 from agent.sync.report import conflict_reports
@@ -173,6 +174,7 @@ def run_index(data: bytes) -> None:
     assert find_tag(parse_index(dump(moved), "subject"), "moved") == (digest_of(b""), INDEX)
     assert tags_in(moved) == names | {"moved"}
     assert tags_in(without_digest(moved, digest_of(b""))) <= names | {"moved"}
+    check_is_image(load_json(data, "subject"), "subject")
     choose_platform(load_json(data, "subject"), ("linux", "amd64", ""), "subject")
 
 
@@ -197,5 +199,5 @@ def mutate_record(data: bytes, chance: Random) -> bytes:
 TARGETS = (
     Target("image", run_image, image_seeds, mutate_image, (IntegrityError,), tries=800),
     Target("record", run_record, record_seeds, mutate_record, (IntegrityError,)),
-    Target("index", run_index, index_seeds, _json, (IntegrityError, InvalidReferenceError)),
+    Target("index", run_index, index_seeds, _json, (IntegrityError, InvalidReferenceError, UnsupportedError)),
 )

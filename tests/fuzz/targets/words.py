@@ -16,9 +16,10 @@ from agent.store.address import origin_of
 from agent.store.auth import Authorizer, format_scopes, parse_challenges
 from agent.store.credentials import Credentials, find_credentials
 from agent.store.download import parse_range_start
+from agent.store.later import says_later, seconds_asked
+from agent.store.meant import next_page, own_upload
 from agent.store.problem import Problem, parse_problem
-from agent.store.registry import next_page
-from agent.store.retrying import Timing, retry_after
+from agent.store.retrying import Timing
 from agent.sync.argument import parse_step
 from tests.fuzz.mutate import bytewise, jsonwise
 from tests.fuzz.search import Target, own_place
@@ -117,10 +118,21 @@ def challenge_seeds() -> list[bytes]:
 def run_header(data: bytes) -> None:
     """A link, a date or a range in a header is understood or passed over, however long it is."""
     text = data.decode("latin-1")
-    following = next_page(text)
-    assert following is None or f"<{following}>" in text
-    waited = retry_after({"Retry-After": text}, Timing(wall=lambda: 0.0))
-    assert waited is None or waited >= 0
+    asked = "https://r.example.com/v2/team/x/tags/list?n=1000"
+    following = next_page(text, asked)
+    assert following.address is None or following.exists
+    assert following.address != asked or "n=1000" in text
+    own = own_upload(asked, text, "https://r.example.com/v2/team/x/blobs/uploads/")
+    assert own == text or own.startswith("https://r.example.com/v2/team/x/blobs/uploads/")
+    timing = Timing(wall=lambda: 0.0)
+    for headers in (
+        {"Retry-After": text},
+        {"ratelimit": text},
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": text},
+    ):
+        waited = seconds_asked(headers, timing)
+        assert waited is None or waited >= 0
+        says_later(parse_problem(403, data), headers)
     parse_range_start(text)
 
 
@@ -129,6 +141,8 @@ def header_seeds() -> list[bytes]:
     link = b'<https://x/first>; rel=first, </v2/x/tags/list?n=1000&last=a,b>; rel="next"'
     return [
         link,
+        b"https://inside:5000/v2/team/x/blobs/uploads/u?_state=a",
+        b'"a";r=0;t=30, limit=5, remaining=0, reset=5',
         b"120",
         b"Wed, 21 Oct 2015 07:28:00 GMT",
         b"bytes 5-10/20",
