@@ -1,6 +1,7 @@
 """Lookups on a real Kubernetes with Tekton, the controller and the webhook of config/lookup; see test_tekton.py.
 
-Needs INSTEP_CLUSTER_BUNDLE, too: a reference that can be pushed to from here and be read by the cluster.
+Needs INSTEP_CLUSTER_BUNDLE, too: a reference that can be pushed to from here and be read by the cluster. With
+INSTEP_CLUSTER_PLAIN_HTTP=1 it is pushed without TLS; docs/lookup.md says which names Tekton reads so.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ OBJECTS = [
 @pytest.fixture(scope="module")
 def digest() -> str:
     reference = parse_reference(BUNDLE)
-    return push_bundle(open_store(reference, StoreOptions(environ=os.environ)), reference, OBJECTS).digest
+    options = StoreOptions(plain_http=os.environ.get("INSTEP_CLUSTER_PLAIN_HTTP") == "1", environ=os.environ)
+    return push_bundle(open_store(reference, options), reference, OBJECTS).digest
 
 
 def manifest(name: str, pipeline: str = "instep-only-in-the-bundle", bundle: str = BUNDLE) -> dict[str, Any]:
