@@ -76,6 +76,7 @@ def declared(spec: Object, run: Run, where: str) -> dict[str, Any]:
     params, workspaces = objects(spec, "params", where), objects(spec, "workspaces", where)
     used = [name for name in mentioned(spec, "params") if name in run.params and named(params, name) is None]
     params = params + [_declaration(name, run.params[name]) for name in used]
+    params = [_with_keys(param, spec, where) for param in params]
     known = {text(param, "name", where): param for param in params}
     for name in _mapped(spec, where):
         if named(workspaces, name) is None:
@@ -103,6 +104,29 @@ def _task(task: Object, spec: Object, known: Mapping[str, Object], where: str) -
         if (name := text(param, "name", where)) in used and name not in known and named(params, name) is None
     ]
     return {**task, "taskSpec": {**embedded, "params": [*params, *added]}} if added else task
+
+
+def _with_keys(param: Object, spec: Object, where: str) -> Object:
+    """Return the declaration of a mapping with the keys that tasks add to it for their own specs."""
+    if param.get("type") != "object":
+        return param
+    passed = [
+        given["value"]
+        for task in tasks_of(spec, where)
+        if mapping(task, "taskSpec", where)
+        for given in objects(task, "params", where)
+        if given.get("name") == param.get("name") and isinstance(given.get("value"), Mapping)
+    ]
+    properties, default = mapping(param, "properties", where), mapping(param, "default", where)
+    more = [key for value in passed for key in value if key not in properties]
+    if not more:
+        return param
+    # The run need not give them: no task looks there for a value.
+    return {
+        **param,
+        "properties": {**properties, **_properties(more)},
+        "default": {**dict.fromkeys(more, ""), **default},
+    }
 
 
 def _declaration(name: str, value: Any) -> dict[str, Any]:

@@ -44,7 +44,9 @@ VOLUME_PATH = "/instep"
 WORKSPACES_PATH = "/instep-workspaces"
 CA_VOLUME = "instep-ca"
 CA_PATH = "/instep-ca"
-POD_VARIABLE = "INSTEP_POD"
+POD_NAME = "INSTEP_POD"
+POD_FIELDS = {POD_NAME: "metadata.name"}
+"""Environment variables of the steps, each with the field of the pod that it holds."""
 
 _LONGEST = 63
 _MD5_DIGITS = 32

@@ -7,7 +7,7 @@ volumes stand beside the task's, and its environment variables win over those of
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.tekton import names
@@ -25,7 +25,7 @@ class Room:
         volume, path: their own volume, and where they mount it.
         ca_volume, ca_path: the certificates, likewise.
         workspaces_path: below it they mount the workspaces.
-        variable: the environment variable that holds the pod's name.
+        variables: the environment variables of `names.POD_FIELDS`, each with what it is called here.
     """
 
     pull: str
@@ -35,7 +35,11 @@ class Room:
     ca_volume: str
     ca_path: str
     workspaces_path: str
-    variable: str
+    variables: Mapping[str, str]
+
+    def value_of(self, variable: str) -> str:
+        """Return what Kubernetes replaces by the value of an environment variable."""
+        return f"$({self.variables[variable]})"
 
     def directory(self, mount: Mount) -> str:
         """Return where the steps find the root of a workspace's volume."""
@@ -57,6 +61,7 @@ def room_in(spec: Object, pod: Pod, where: str) -> Room:
     volumes = {text(volume, "name", where) for volume in objects(spec, "volumes", where)} | set(pod.volumes)
     paths = [path for part in parts for path in _mount_paths(part, where)] + _workspace_paths(spec, where)
     variables = {text(item, "name", where) for part in parts for item in objects(part, "env", where)}
+    variables |= set(pod.variables)
     volume = names.free(names.VOLUME, volumes)
     return Room(
         pull=names.free(names.PULL, steps),
@@ -66,7 +71,7 @@ def room_in(spec: Object, pod: Pod, where: str) -> Room:
         ca_volume=names.free(names.CA_VOLUME, volumes | {volume}),
         ca_path=_free_path(names.CA_PATH, paths),
         workspaces_path=_free_path(names.WORKSPACES_PATH, paths),
-        variable=names.free(names.POD_VARIABLE, variables | set(pod.variables), "_"),
+        variables={name: names.free(name, variables, "_") for name in names.POD_FIELDS},
     )
 
 

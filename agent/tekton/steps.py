@@ -55,7 +55,7 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
             "limit": limit,
             "steps": "/tekton/steps",
         }
-    step = _step(plan, mounts, spec, room, dump(arguments, room.variable), is_v1=is_v1, where=where)
+    step = _step(plan, mounts, spec, room, dump(arguments, *room.variables.values()), is_v1=is_v1, where=where)
     before = ({**step, "name": room.pull, "args": ["step", "pull", *step["args"]]},) if pulls else ()
     after = ({**step, "name": room.push, "args": ["step", "push", *step["args"]]},) if pushes else ()
     return Injection(before, after, tuple(_volumes(plan, room)))
@@ -90,7 +90,10 @@ def _step(
         "command": COMMAND,
         "args": [argument],
         "env": [
-            {"name": room.variable, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            *(
+                {"name": room.variables[name], "valueFrom": {"fieldRef": {"fieldPath": path}}}
+                for name, path in names.POD_FIELDS.items()
+            ),
             # Tekton copies the logins there before a step begins, and a template's HOME may be the user's steps'.
             {"name": "HOME", "value": room.path},
         ],
@@ -114,7 +117,7 @@ def _volumes(plan: Plan, room: Room) -> list[Object]:
 def _arguments(plan: Plan, mounts: Sequence[Mount], room: Room) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "volume": room.path,
-        "pod": f"$({room.variable})",
+        "pod": room.value_of(names.POD_NAME),
         "credentials": CREDENTIALS,
         "on-conflict": plan.on_conflict,
         "workspaces": [_workspace(plan, mount, room) for mount in mounts],

@@ -165,6 +165,22 @@ def test_a_name_that_pipeline_and_task_share_stays_the_pipelines() -> None:
     assert completed(*tasks, run=a_run({"one": "run's"}))["tasks"] == tasks
 
 
+def test_keys_that_a_task_adds_to_a_mapping_of_the_run_are_declared_with_it() -> None:
+    """Tekton merges the task's keys into the run's for the task's own spec, and wants to have seen all of them."""
+    passed = [{"name": "repo", "value": {"branch": "main", "url": "x"}}]
+    tasks = [
+        task("a", params=passed, **says("$(params.repo.url) $(params.repo.commit) $(params.repo.branch)")),
+        task("b", params=[{"name": "repo", "value": {"unseen": "x"}}], taskRef={"name": "t"}),
+    ]
+    given = a_run({"repo": {"url": "u", "commit": "c"}})
+    [param] = completed(*tasks, run=given)["params"]
+    assert param["properties"].keys() == {"url", "commit", "branch"}
+    assert param["default"] == {"branch": ""}
+    own = [{"name": "repo", "type": "object", "properties": {"url": {"type": "string"}, "commit": {"type": "string"}}}]
+    [param] = completed(*tasks, run=given, params=own)["params"]
+    assert param["properties"].keys() == {"url", "commit", "branch"}
+
+
 def test_workspaces_that_tasks_map_are_declared_and_optional_if_the_run_does_not_bind_them() -> None:
     tasks = [
         task("a", workspaces=[{"name": "ws"}, {"name": "in", "workspace": "other"}], taskRef={"name": "t"}),

@@ -22,7 +22,7 @@ from tests.tekton.schema import check
 from tests.tekton.test_references import asked
 
 WORDS = (names.PULL, names.PUSH, names.VOLUME, names.CA_VOLUME, "instep-2", "instep-pull-2", "x" * 58)
-VARIABLES = (names.POD_VARIABLE, "INSTEP_POD_2", "HOME", "OTHER")
+VARIABLES = (names.POD_NAME, "INSTEP_POD_2", "HOME", "OTHER")
 ROOTS = ("/instep", "/instep-2", "/instep-ca", "/instep-workspaces")
 PATHS = [f"{root}{more}" for root in ROOTS for more in ("", "/", "/ws", "/../instep")]
 PATHS += ["/workspace/ws", "/else", "$(params.path)/instep"]
