@@ -10,7 +10,6 @@ from agent.cli import options
 from agent.cli.context import Session
 from agent.cli.failure import printable
 from agent.cli.present import difference_line, short, to_json
-from agent.cli.progress import warn
 
 if TYPE_CHECKING:
     from agent.sync.status import StatusReport
@@ -32,8 +31,6 @@ def command(session: Session, directory: str, state: str | None) -> None:
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
         return
-    if report.interrupted:
-        warn("a pull into this directory did not end; pull again")
     session.print_lines(_lines(report))
 
 
@@ -43,4 +40,4 @@ def _lines(report: StatusReport) -> list[str]:
     if report.sparse:
         lines.append(f"only {' '.join(printable(glob) for glob in report.sparse)}")
     lines += [difference_line(difference) for difference in report.differences]
-    return lines if report.differences else [*lines, "nothing changed"]
+    return lines if report.differences or report.interrupted else [*lines, "nothing changed"]
