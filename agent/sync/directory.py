@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -192,16 +192,33 @@ def _pruned_entry(target: Target, record: Record) -> Image | None:
 def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
     """Open a workspace's directory and keep other agents away from it.
 
+    Args:
+        site: where the directory is.
+        create: make it if it is not there; if that was in vain, it is removed again.
+
     Raises:
         BusyError: another agent is at work in it.
         WorkspaceError: it is no directory.
     """
     make_state_home(site.state, shared=site.shares_state)
     turn, path = Turn(say=site.progress.notice), os.fsencode(site.directory)
-    with lock(site.state, turn, subject=path), open_root(site.directory, create=create) as root:
+    is_new = create and not os.path.lexists(path)
+    with lock(site.state, turn, subject=path), _kept(path, is_new), open_root(path, create=create) as root:
         lock_directory(root.directory(b""), path, turn)
         directory = Directory(site, root)
         try:
             yield directory
         finally:
             directory.close()
+
+
+@contextmanager
+def _kept(path: bytes, is_new: bool) -> Iterator[None]:
+    """Remove a new directory where what it was made for failed and left nothing in it."""
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                os.rmdir(path)
+        raise

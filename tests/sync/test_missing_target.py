@@ -172,6 +172,18 @@ def test_the_step_before_a_task_never_empties_what_it_pulled_before(filled: Memo
     assert unlike(disk, snapshot(filled.at("b"))) == {}
 
 
+def test_a_directory_that_was_made_in_vain_is_gone(filled: MemoryWorkspaces) -> None:
+    site = filled.site("new", TYPO)
+    os.rmdir(filled.at("new"))
+    with pytest.raises(MissingTargetError):
+        pull(site, PullOptions())
+    assert not os.path.lexists(site.directory)
+    filled.at("new")
+    with pytest.raises(MissingTargetError):
+        pull(site, PullOptions())
+    assert os.path.lexists(site.directory)  # it was there before
+
+
 def test_every_command_that_needs_a_workspace_tells_the_same(filled: MemoryWorkspaces) -> None:
     typo = parse_reference(TYPO)
     store, site = filled.open_store(typo), filled.site("-", TYPO)
