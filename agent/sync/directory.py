@@ -12,7 +12,7 @@ from agent.core.advance import Advanced
 from agent.core.image import Image
 from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
-from agent.errors import IntegrityError
+from agent.errors import IntegrityError, MissingTargetError, UsageError
 from agent.sync.interruption import Interruption, goal_of, parse_interruption
 from agent.sync.memory import Memory
 from agent.sync.notes import INTENT, PULLING, Notes
@@ -194,7 +194,7 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
 
     Args:
         site: where the directory is.
-        create: make it if it is not there; if that was in vain, it is removed again.
+        create: make it if it is not there; where the words of a command were off, it is removed again.
 
     Raises:
         BusyError: another agent is at work in it.
@@ -214,10 +214,10 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
 
 @contextmanager
 def _kept(path: bytes, is_new: bool) -> Iterator[None]:
-    """Remove a new directory where what it was made for failed and left nothing in it."""
+    """Remove a new, empty directory that was made for nothing but a mistake."""
     try:
         yield
-    except BaseException:
+    except (MissingTargetError, UsageError):
         if is_new:
             with suppress(OSError):
                 os.rmdir(path)
