@@ -69,7 +69,7 @@ class Session:
 
     @contextmanager
     def site(
-        self, target: Reference, directory: str, state: str | None, *, again: str = "run it again"
+        self, target: Reference, directory: str, state: str | None, *, retry: str = "run it again"
     ) -> Iterator[Site]:
         """Give the site of a directory and a target.
 
@@ -77,14 +77,14 @@ class Session:
             target: the target.
             directory: the directory.
             state: where it is remembered, if not in the usual place.
-            again: how to go on where a signal ends the work, and the directory is as it was.
+            retry: how to go on where a signal ends the work, and the directory is as it was.
         """
         home = state_home(os.environ, directory, state)
         make_state_home(home)
         with (
             self.stores() as open_once,
             Closing(self.display()) as progress,
-            told_if_ended(home, directory, again),
+            explain_signal(home, directory, retry),
         ):
             yield self._site(target, directory, home, open_once, progress)
 
@@ -99,7 +99,7 @@ class Session:
         self, target: Reference, directory: str, state: str, open_store: Callable[[Reference], Store]
     ) -> Iterator[Site]:
         """Give the site of one of several directories, with a state that every user may read and change."""
-        with Closing(self.display()) as progress, told_if_ended(state, directory, "run it again"):
+        with Closing(self.display()) as progress, explain_signal(state, directory, "run it again"):
             yield self._site(target, directory, state, open_store, progress)._replace(shares_state=True)
 
     @contextmanager
@@ -178,19 +178,19 @@ class Session:
 
 
 @contextmanager
-def told_if_ended(home: str, directory: str, again: str) -> Iterator[None]:
+def explain_signal(home: str, directory: str, retry: str) -> Iterator[None]:
     """Have whatever a signal raises say how a directory is left, for the one place where that ends (`main`)."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as end:
-        from agent.sync.interruption import left_in
+        from agent.sync.interruption import interrupted_pull
 
-        interruption = left_in(home, directory)
+        interruption = interrupted_pull(home, directory)
         if interruption is None:
-            end.add_note(f"nothing in {directory} was changed, and nothing is lost: {again}")
+            end.add_note(f"nothing in {directory} was changed, and nothing is lost: {retry}")
         else:
-            way_on = interruption.way_on(directory)
-            end.add_note(f"{directory} is between two states, and nothing that was pushed is lost: {way_on}")
+            remedy = interruption.remedy(directory)
+            end.add_note(f"{directory} is between two states, and nothing that was pushed is lost: {remedy}")
         raise
 
 

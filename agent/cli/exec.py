@@ -146,9 +146,9 @@ class Place(NamedTuple):
     directory: str
     state: str | None
 
-    def open(self, again: str) -> AbstractContextManager[Site]:
-        """Open the site; `again` as for `Session.site`."""
-        return self.session.site(self.target, self.directory, self.state, again=again)
+    def open(self, retry: str) -> AbstractContextManager[Site]:
+        """Open the site; `retry` as for `Session.site`."""
+        return self.session.site(self.target, self.directory, self.state, retry=retry)
 
     @property
     def push_command(self) -> str:

@@ -1,4 +1,4 @@
-"""Whether what is remembered of a directory is about the directory that stands there now."""
+"""Whether what is remembered of a directory is about the directory that is there now."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Identity(NamedTuple):
     mark: str | None
 
 
-def is_same(then: Identity, now: Identity, stands: Callable[[], bool]) -> bool:
+def is_same(then: Identity, now: Identity, has_untouched_path: Callable[[], bool]) -> bool:
     """Say whether two identities are of one directory.
 
     Device and inode are enough where there is no better evidence. Where one of them speaks against it (another device,
-    or a mark that is gone), something remembered must still stand there, or the mark must be the very same.
+    or a mark that is gone), something remembered must still be there, or the mark must be the very same.
 
     Args:
         then: what was remembered.
-        now: the directory that stands there.
-        stands: says whether anything that is remembered of the directory stands there untouched; it may take long.
+        now: the directory that is there.
+        has_untouched_path: says whether a path that is remembered is there untouched; it may take long.
     """
     if then.inode != now.inode:
         return False
@@ -37,4 +37,4 @@ def is_same(then: Identity, now: Identity, stands: Callable[[], bool]) -> bool:
         return True
     if then.device == now.device and (then.mark is None or now.mark is not None):
         return True
-    return stands()
+    return has_untouched_path()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -80,7 +80,7 @@ class Directory(Notes):
         mark = new_mark()
         begun = Interruption(self.root.identity, target, mark.pulled, goal_of(ids), starts, sparse)
         self.take_note(PULLING, begun.to_json())
-        self.leave(mark)
+        self.set_mark(mark)
         if self.mark != mark:  # it cannot be marked
             self.take_note(PULLING, begun._replace(mark=None).to_json())
 
@@ -99,7 +99,7 @@ class Directory(Notes):
     def end_push(self, target: Target, record: Record) -> None:
         """Say that what is remembered has a push, and that none is under way any more."""
         if self.mark is not None:
-            self.leave(self.mark._replace(target=_hash(target.name), change=record.id))
+            self.set_mark(self.mark._replace(target=_hash(target.name), change=record.id))
         self.forget_intent()
 
     def begin(self, target: Target, union: Union, options: PushOptions, now: int) -> Intent:
@@ -108,7 +108,7 @@ class Directory(Notes):
         The stamp is a hybrid logical clock: above every change that was pulled, whatever this machine's clock says.
         """
         stamp = max(now, union.newest_stamp + 1)
-        mark = self.name()
+        mark = self.ensure_mark()
         new = Intent(target.name, self.root.identity, stamp, union.frontier, options.lane, options.attempt, mark=mark)
         old = self._intent()
         same = old is not None and old._replace(root=new.root, mark=mark, stamp=stamp, record=None) == new
@@ -202,8 +202,8 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
     """
     make_state_home(site.state, shared=site.shares_state)
     turn, path = Turn(say=site.progress.notice), os.fsencode(site.directory)
-    is_new = create and not os.path.lexists(path)
-    with lock(site.state, turn, subject=path), _kept(path, is_new), open_root(path, create=create) as root:
+    undone = _undone_if_mistaken(path) if create and not os.path.lexists(path) else nullcontext()
+    with lock(site.state, turn, subject=path), undone, open_root(path, create=create) as root:
         lock_directory(root.directory(b""), path, turn)
         directory = Directory(site, root)
         try:
@@ -213,12 +213,11 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
 
 
 @contextmanager
-def _kept(path: bytes, is_new: bool) -> Iterator[None]:
-    """Remove a new, empty directory that was made for nothing but a mistake."""
+def _undone_if_mistaken(path: bytes) -> Iterator[None]:
+    """Remove a new directory that was made for nothing but a mistake."""
     try:
         yield
     except (MissingTargetError, UsageError):
-        if is_new:
-            with suppress(OSError):
-                os.rmdir(path)
+        with suppress(OSError):
+            os.rmdir(path)
         raise

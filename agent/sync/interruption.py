@@ -36,13 +36,13 @@ class Interruption(NamedTuple):
         """Return the fields as JSON values."""
         return {**self._asdict(), "root": list(self.root), "sparse": [glob.hex() for glob in self.sparse]}
 
-    def way_on(self, directory: str) -> str:
+    def remedy(self, directory: str) -> str:
         """Return what to do about it."""
         return f"go on with: {shlex.join(['agent', 'pull', self.target, directory])}" if self.target else "pull again"
 
     def error(self, directory: str) -> DivergedError:
         """Return the error for a command that can do nothing with a directory between two states."""
-        return DivergedError(self.what, subject=directory, remedy=self.way_on(directory))
+        return DivergedError(self.what, subject=directory, remedy=self.remedy(directory))
 
     @property
     def what(self) -> str:
@@ -60,7 +60,7 @@ def parse_interruption(value: dict[str, Any]) -> Interruption | None:
         return None
 
 
-def left_in(home: str, directory: str) -> Interruption | None:
+def interrupted_pull(home: str, directory: str) -> Interruption | None:
     """Return the pull that was interrupted in a directory, by the files in the state's directory `home`."""
     with suppress(OSError, WorkspaceError):
         about = os.stat(directory)

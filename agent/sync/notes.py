@@ -64,24 +64,24 @@ class Notes:
 
     def remember(self, memory: Memory) -> None:
         """Replace what is remembered, in one step; whatever `memory` says, it is of this directory."""
-        self._make_way(STATE)
-        memory = memory.now(root=self.root.identity, mark=self.name())
+        self._set_other_aside(STATE)
+        memory = memory.now(root=self.root.identity, mark=self.ensure_mark())
         write_state(self._path(STATE), memory.header(), memory.known)
         self._close_state()
         self._read()
 
-    def name(self) -> str | None:
+    def ensure_mark(self) -> str | None:
         """Return what names the last pull that wrote into the directory, after marking one that has no mark.
 
         None if it cannot be marked.
         """
         if self.mark is None:
-            self.leave(new_mark())
+            self.set_mark(new_mark())
         return self.mark.pulled if self.mark else None
 
-    def leave(self, mark: Mark) -> None:
+    def set_mark(self, mark: Mark) -> None:
         """Mark the directory, if it can be marked."""
-        self.root.leave(mark)
+        self.root.set_mark(mark)
         self.mark = self.root.mark
 
     def note(self, name: str) -> dict[str, Any] | None:
@@ -96,12 +96,12 @@ class Notes:
 
     def take_note(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a small file, in one step. `root` and `mark` in it say which directory it is about."""
-        self._make_way(name)
+        self._set_other_aside(name)
         write_sealed(self._path(name), value)
 
     def forget(self, name: str) -> None:
         """Remove a small file, unless it is about another directory."""
-        self._make_way(name)
+        self._set_other_aside(name)
         remove_file(self._path(name))
 
     def _read(self) -> None:
@@ -122,9 +122,9 @@ class Notes:
 
     def _is_mine(self, memory: Memory) -> bool:
         now = Identity(*self.root.identity, self.mark.pulled if self.mark else None)
-        return is_same(Identity(*memory.root, memory.mark), now, lambda: self._stands(memory))
+        return is_same(Identity(*memory.root, memory.mark), now, lambda: self._has_untouched_path(memory))
 
-    def _stands(self, memory: Memory) -> bool:
+    def _has_untouched_path(self, memory: Memory) -> bool:
         """Say whether anything that is remembered stands there untouched."""
         for row in memory.known:
             found = self.root.lstat(row.path) if row.print is not None else None
@@ -142,7 +142,7 @@ class Notes:
             return owner in self.owners
         return owner is not None and owner[1] == self.root.identity[1] and mark == (self.mark and self.mark.pulled)
 
-    def _make_way(self, name: str) -> None:
+    def _set_other_aside(self, name: str) -> None:
         """Set a file aside that is about another directory, before another one takes its place."""
         if name == STATE:
             owner = self.other
@@ -162,14 +162,14 @@ class Notes:
         if self.memory is None and self.damage is None:
             kept = next(filter(self._is_kept, owners_aside(home, self.root.identity[1])), None)
             if kept is not None:
-                self._make_way(STATE)
+                self._set_other_aside(STATE)
                 take_back(home, STATE, kept)
                 self._read()
         for name in (INTENT, PULLING):
             for owner in sorted(self.owners):
                 value = read_sealed(path_aside(home, name, owner))
                 if value is not None and self._is_about(value):
-                    self._make_way(name)
+                    self._set_other_aside(name)
                     take_back(home, name, owner)
 
     def _is_kept(self, owner: Owner) -> bool:

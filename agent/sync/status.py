@@ -58,7 +58,7 @@ def status(site: Site) -> StatusReport:
     with open_directory(site) as directory:
         memory, interrupted = directory.memory, directory.interrupted
         if interrupted:
-            site.progress.notice(f"{site.directory}: {interrupted.what}; {interrupted.way_on(site.directory)}")
+            site.progress.notice(f"{site.directory}: {interrupted.what}; {interrupted.remedy(site.directory)}")
         if memory is None:
             if interrupted and interrupted.target:
                 return StatusReport(interrupted.target, [], [], _shown(interrupted.sparse), interrupted=True)

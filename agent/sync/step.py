@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from agent.errors import AgentError, DivergedError, UsageError
 from agent.sync.argument import StepArgument, StepWorkspace
-from agent.sync.interruption import left_in
+from agent.sync.interruption import interrupted_pull
 from agent.sync.options import PullOptions, PushOptions
 from agent.workspace.state import read_state
 
@@ -91,7 +91,7 @@ def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
         StateDamagedError: what it left cannot be read.
     """
     home = state_of(argument, workspace)
-    interrupted = left_in(home, workspace.directory)
+    interrupted = interrupted_pull(home, workspace.directory)
     if interrupted is not None:
         remedy = "run the task again in a new pod"
         raise DivergedError(interrupted.what, subject=workspace.directory, remedy=remedy)

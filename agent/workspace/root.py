@@ -79,7 +79,7 @@ class Root:
         """What the directory says of itself, None if it has no mark."""
         return read_mark(self._fd)
 
-    def leave(self, mark: Mark) -> None:
+    def set_mark(self, mark: Mark) -> None:
         """Mark the directory, if it can be marked."""
         write_mark(self._fd, mark)
 
