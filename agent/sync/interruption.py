@@ -55,9 +55,11 @@ def parse_interruption(value: dict[str, Any]) -> Interruption | None:
     try:
         device, inode = value["root"]
         sparse = tuple(bytes.fromhex(glob) for glob in value.get("sparse", ()))
-        return Interruption(**{**value, "root": (int(device), int(inode)), "sparse": sparse})
+        found = Interruption(**{**value, "root": (int(device), int(inode)), "sparse": sparse})
     except (KeyError, TypeError, ValueError):
         return None
+    words = found.target, found.goal, found.mark or ""
+    return found if all(isinstance(word, str) for word in words) else None
 
 
 def interrupted_pull(home: str, directory: str) -> Interruption | None:

@@ -212,8 +212,8 @@ def _unchanged(
     # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
     if seen.head and seen.is_ours and seen.head_ids == goal.union.ids:
         report.conflicts = conflict_reports(seen.head.image.conflicts.first)
-    if look.is_refreshed or memory.finished != seen.finished:
-        # What had to be read to know it need not be the next time.
+    if look.is_refreshed or memory.finished != seen.finished or directory.is_behind:
+        # What had to be read to know it need not be the next time; and the state is the newest again.
         later = look.after(memory) if look.is_refreshed else memory
         directory.remember(later.now(finished=seen.finished))
     report.traffic = target.traffic

@@ -171,7 +171,12 @@ def test_the_steps_of_a_task_tell_it_too(pushed: MemoryWorkspaces, monkeypatch: 
 
 def test_a_note_of_a_pull_that_makes_no_sense_still_warns(pushed: MemoryWorkspaces) -> None:
     pushed.pull("b")
-    for value in ({"root": "x"}, {"root": [1]}, {"target": 5}, {}):
+    about = os.stat(pushed.at("b"))
+    root = [about.st_dev, about.st_ino]
+    for value in (
+        *({"root": "x"}, {"root": [1]}, {"target": 5}, {}),
+        *({"root": root, "target": 5}, {"root": root, "sparse": ["x"]}, {"root": root, "more": 1}),
+    ):
         write_sealed(pushed.place / ".state-b" / "pulling", value)
         with pytest.raises(DivergedError, match="interrupted; pull again"):
             pushed.push("b")

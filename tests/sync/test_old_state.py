@@ -110,6 +110,21 @@ def test_the_newer_state_put_back_is_the_state_again(pulled: MemoryWorkspaces) -
     assert pulled.push("b").id is None
 
 
+def test_an_older_state_that_fits_after_all_is_the_newest_again_after_a_pull(pulled: MemoryWorkspaces) -> None:
+    first = pulled.log()[0].id
+    pull_more(pulled)
+    pulled.pull("b", at=first)
+    put_back = back_up(pulled)
+    pulled.pull("b")
+    pulled.pull("b", at=first)  # as it was, but for the mark and the times
+    put_back()
+    assert pulled.status("b").outdated
+    pulled.pull("b", at=first)
+    assert not pulled.status("b").outdated
+    write(pulled.at("b"), b"new", b"new")
+    assert pulled.push("b").id
+
+
 def test_a_directory_put_back_with_its_attributes_is_noticed_too(pulled: MemoryWorkspaces) -> None:
     """As by a roll-back of the file system: what was pulled since would be pushed as undone."""
     mark = os.getxattr(pulled.at("b"), MARK)
