@@ -9,6 +9,7 @@
     │   └── RejectedError          the Kubernetes API does not take an object
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
+    ├── MissingTargetError    12   the target holds nothing
     ├── AuthError             20   the registry refuses these credentials
     ├── UnavailableError      21   the registry cannot be reached or does not answer as one
     │   ├── RefusedError           the registry will not do this, or may not be trusted with it
@@ -87,6 +88,12 @@ class DivergedError(AgentError):
     """The directory is not the one that was pulled, or has changes that a pull would lose."""
 
     exit_code = 11
+
+
+class MissingTargetError(AgentError):
+    """The target holds nothing, and the command is not one that starts a workspace there."""
+
+    exit_code = 12
 
 
 class AuthError(AgentError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from agent.archive.limits import damaged
+from agent.core.entry import MARK
 
 SECOND = 10**9
 XATTR = b"SCHILY.xattr."
@@ -93,5 +94,5 @@ def parse_xattr_name(key: bytes) -> bytes:
 
 
 def is_kept(name: bytes) -> bool:
-    """Say whether an attribute belongs to the tree: `user.*` and `security.capability` do, no others."""
-    return (name.startswith(b"user.") and len(name) > 5) or name == b"security.capability"
+    """Say whether an attribute belongs to the tree: `user.*` and `security.capability` do, the agent's own does not."""
+    return (name.startswith(b"user.") and len(name) > 5 and name != MARK) or name == b"security.capability"

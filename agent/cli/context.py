@@ -23,7 +23,6 @@ from agent.store import StoreOptions, open_store
 from agent.store.port import Store
 from agent.sync.site import Site
 from agent.workspace.home import make_state_home, state_home
-from agent.workspace.state import read_state, senseless
 
 
 @dataclass
@@ -69,11 +68,24 @@ class Session:
                 store.close()
 
     @contextmanager
-    def site(self, target: Reference, directory: str, state: str | None) -> Iterator[Site]:
-        """Give the site of a directory and a target."""
+    def site(
+        self, target: Reference, directory: str, state: str | None, *, retry: str = "run it again"
+    ) -> Iterator[Site]:
+        """Give the site of a directory and a target.
+
+        Args:
+            target: the target.
+            directory: the directory.
+            state: where it is remembered, if not in the usual place.
+            retry: how to go on where a signal ends the work, and the directory is as it was.
+        """
         home = state_home(os.environ, directory, state)
         make_state_home(home)
-        with self.stores() as open_once, Closing(self.display()) as progress:
+        with (
+            self.stores() as open_once,
+            Closing(self.display()) as progress,
+            explain_signal(home, directory, retry),
+        ):
             yield self._site(target, directory, home, open_once, progress)
 
     @contextmanager
@@ -87,7 +99,7 @@ class Session:
         self, target: Reference, directory: str, state: str, open_store: Callable[[Reference], Store]
     ) -> Iterator[Site]:
         """Give the site of one of several directories, with a state that every user may read and change."""
-        with Closing(self.display()) as progress:
+        with Closing(self.display()) as progress, explain_signal(state, directory, "run it again"):
             yield self._site(target, directory, state, open_store, progress)._replace(shares_state=True)
 
     @contextmanager
@@ -97,7 +109,10 @@ class Session:
         Raises:
             DivergedError: nothing is remembered of the directory.
         """
-        target = _remembered_target(state_home(os.environ, directory, state))
+        from agent.sync.notes import remembered_target
+
+        home = state_home(os.environ, directory, state)
+        target = remembered_target(home) if os.path.isdir(home) else None
         if target is None:
             raise DivergedError(
                 "nothing was pulled into this directory or pushed from it",
@@ -162,16 +177,21 @@ class Session:
         )
 
 
-def _remembered_target(home: str) -> str | None:
-    path = os.path.join(home, "state")
-    state = read_state(path)
-    if state is None:
-        return None
-    with state:
-        target = state.header.get("target")
-    if not isinstance(target, str):
-        raise senseless(path)
-    return target
+@contextmanager
+def explain_signal(home: str, directory: str, retry: str) -> Iterator[None]:
+    """Have whatever a signal raises say how a directory is left, for the one place where that ends (`main`)."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as end:
+        from agent.sync.interruption import interrupted_pull
+
+        interruption = interrupted_pull(home, directory)
+        if interruption is None:
+            end.add_note(f"nothing in {directory} was changed, and nothing is lost: {retry}")
+        else:
+            remedy = interruption.remedy(directory)
+            end.add_note(f"{directory} is between two states, and nothing that was pushed is lost: {remedy}")
+        raise
 
 
 def absolute(reference: Reference) -> Reference:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from contextlib import AbstractContextManager
@@ -70,6 +71,8 @@ class Outcome:
 @options.target
 @options.directory
 @options.base
+@options.create
+@options.force
 @options.after
 @options.publishing
 @options.writer
@@ -89,6 +92,8 @@ def command(
     directory: str,
     base: Reference | None,
     base_path: str | None,
+    create: bool,
+    force: bool,
     after: tuple[str, ...],
     message: str,
     on_conflict: OnConflict,
@@ -101,11 +106,16 @@ def command(
 ) -> int:
     """Pull TARGET into DIR (default: here), run CMD in it, and push if CMD succeeded.
 
+    A TARGET that holds nothing is an error, unless --create or --base is given; a DIR with local changes, such as those
+    of a CMD that failed, is left alone, unless --force is.
+
     The exit code is CMD's; 128 + n if signal n ended it. Signals are passed on to CMD, its environment, standard
     input and output are those of this command.
     """
     from_path = options.base_path_checked(base_path, base)
-    pulling = PullOptions(base=base, base_path=from_path, after=after, lane=lane, attempt=attempt)
+    pulling = PullOptions(
+        base=base, create=create, base_path=from_path, after=after, lane=lane, attempt=attempt, force=force
+    )
     pushing = PushOptions(
         lane=lane or default_lane(),
         attempt=attempt,
@@ -119,8 +129,13 @@ def command(
     outcome.exit_code = run_command(ctx.meta[_COMMAND], directory)
     if outcome.exit_code == exits.DONE:
         outcome.pushed = _push(place, pushing)
-    elif push_on_failure is not None:
-        outcome.kept = _keep(place, pushing, push_on_failure)
+    else:
+        if push_on_failure is not None:
+            outcome.kept = _keep(place, pushing, push_on_failure)
+        session.say(
+            f"agent: CMD ended with {outcome.exit_code}, so that nothing was pushed to {target}; what it left can be "
+            f"pushed ({place.push_command}), or discarded (agent exec --force)"
+        )
     if session.json:
         session.print_json({**outcome.to_json(), **session.remarks()})
     return outcome.exit_code
@@ -134,15 +149,20 @@ class Place(NamedTuple):
     directory: str
     state: str | None
 
-    def open(self) -> AbstractContextManager[Site]:
-        """Open the site."""
-        return self.session.site(self.target, self.directory, self.state)
+    def open(self, retry: str) -> AbstractContextManager[Site]:
+        """Open the site; `retry` as for `Session.site`."""
+        return self.session.site(self.target, self.directory, self.state, retry=retry)
+
+    @property
+    def push_command(self) -> str:
+        """What publishes the directory as it is."""
+        return shlex.join(["agent", "push", str(self.target), self.directory])
 
 
 def _pull(place: Place, wanted: PullOptions) -> PullReport:
     from agent.sync.pull import pull
 
-    with place.open() as site:
+    with place.open("run it again") as site:
         report = pull(site, wanted)
     if not place.session.json:
         finish_pull(place.session, report, place.session.took)
@@ -153,7 +173,7 @@ def _push(place: Place, wanted: PushOptions) -> PushReport:
     from agent.sync.push import push
 
     began = place.session.took
-    with place.open() as site:
+    with place.open(f"CMD is done; go on with: {place.push_command}") as site:
         report = push(site, wanted)
     if not place.session.json:
         finish_push(place.session, report, place.session.took - began)
@@ -166,7 +186,7 @@ def _keep(place: Place, wanted: PushOptions, refuge: Reference) -> PushReport | 
     What is remembered of the directory must go on speaking of the target, so the push works on a copy of it.
     """
     try:
-        with place.open() as site:
+        with place.open("CMD failed and is done") as site:
             home = site.state
         # Beside the state itself: in a container nothing else need be writable.
         with tempfile.TemporaryDirectory(dir=home) as copy:

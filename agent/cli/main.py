@@ -102,15 +102,20 @@ def run(args: Sequence[str]) -> int:
     options = list(args[: args.index("--")] if "--" in args else args)
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")  # a name must not fail for the terminal's encoding
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, _unwind)
+    if previous[signal.SIGINT] is signal.default_int_handler:  # one that is ignored stays so (nohup)
+        signal.signal(signal.SIGINT, _unwind)
     try:
         with standard_output():
             return _invoke(list(args))  # click empties the list that it is given
     except BrokenPipeError:
         abandon()
         return exits.SIGNALLED + signal.SIGPIPE
-    except KeyboardInterrupt:
-        return exits.SIGNALLED + signal.SIGINT
+    except KeyboardInterrupt as end:
+        return _ended(signal.SIGINT, end, options)
+    except _TerminatedError as end:
+        return _ended(signal.SIGTERM, end, options)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else exits.BUG
     except click.exceptions.NoArgsIsHelpError as error:
@@ -123,7 +128,8 @@ def run(args: Sequence[str]) -> int:
         _report(failure, as_json="--json" in options)
         return failure.exit_code
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _invoke(args: list[str]) -> int:
@@ -142,10 +148,23 @@ def _invoke(args: list[str]) -> int:
     return result if isinstance(result, int) else exits.DONE
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    # The first SIGTERM unwinds the main thread so that everything is left clean; a second one ends at once.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    raise SystemExit(exits.SIGNALLED + signum)
+class _TerminatedError(SystemExit):
+    """The process got SIGTERM."""
+
+
+def _unwind(signum: int, frame: FrameType | None) -> NoReturn:
+    # The first signal unwinds the main thread so that everything is left clean; a second one ends at once.
+    signal.signal(signum, signal.SIG_DFL)
+    raise KeyboardInterrupt if signum == signal.SIGINT else _TerminatedError(exits.SIGNALLED + signum)
+
+
+def _ended(signum: signal.Signals, end: BaseException, options: list[str]) -> int:
+    """Say in one line how things stand after a signal, and return the exit code."""
+    command = next((f"agent {word}" for word in options if not word.startswith("-")), "agent")
+    stands = "; ".join(getattr(end, "__notes__", [])) or "run it again"
+    failure = Failure("Interrupted", command, f"ended by {signum.name}", redact(stands), exits.SIGNALLED + signum)
+    _report(failure, as_json="--json" in options)
+    return failure.exit_code
 
 
 def _show_origin(error: BaseException) -> None:

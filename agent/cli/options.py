@@ -187,6 +187,7 @@ state = click.option("--state", metavar="DIR", help="Where to remember what was 
 after = click.option(
     "--after", metavar="LANE", multiple=True, type=LANE, help="A lane whose changes must be in it. Repeatable."
 )
+create = click.option("--create", is_flag=True, help="Start an empty workspace where the target holds nothing yet.")
 after_finished = click.option(
     "--after",
     metavar="LANE",
@@ -196,11 +197,14 @@ after_finished = click.option(
 )
 base = apply(
     click.option(
-        "--base", metavar="IMAGE", type=REFERENCE, help="The image to start from where the target does not exist yet."
+        "--base", metavar="IMAGE", type=REFERENCE, help="The image to start from where the target holds nothing yet."
     ),
     click.option(
         "--base-path", metavar="PATH", help="The directory of the base that becomes DIR, instead of its root."
     ),
+)
+force = click.option(
+    "--force", is_flag=True, help="Discard local changes, or take over a directory with other files in it."
 )
 paths = click.option(
     "--path",

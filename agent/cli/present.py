@@ -71,7 +71,7 @@ def pull_summary(report: PullReport, took: float) -> str:
     """Return the last line of a pull."""
     parts = [f"{counted(report.paths, 'path')} ({report.written:,} written, {report.removed:,} removed)"]
     if report.unselected:
-        parts.append(f"{report.unselected:,} not selected")
+        parts.append(f"{report.unselected:,} not selected (--path '**' selects all)")
     parts.append(f"{counted(report.layers_fetched, 'layer')} fetched, {report.layers_skipped:,} skipped")
     parts.append(_moved("received", report.traffic.received, report.traffic.requests))
     return f"agent: pulled {', '.join(parts)}, {seconds(took)}"

@@ -15,11 +15,12 @@ from agent.core.reference import Reference
 @options.target
 @options.directory
 @options.base
+@options.create
 @options.after
 @options.writer
 @options.paths
 @click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")
-@click.option("--force", is_flag=True, help="Discard local changes, or take over a directory with other files in it.")
+@options.force
 @click.option("--repair", is_flag=True, help="Move the target's image forward if it lacks a change.")
 @options.verify_whole
 @options.platform
@@ -31,6 +32,7 @@ def command(
     directory: str,
     base: Reference | None,
     base_path: str | None,
+    create: bool,
     after: tuple[str, ...],
     lane: str | None,
     attempt: int | None,
@@ -44,7 +46,8 @@ def command(
 ) -> None:
     """Make DIR (default: here) the workspace that is kept at TARGET.
 
-    Only what differs from the last pull is fetched. A directory with local changes is left alone, unless --force is
+    A TARGET that holds nothing is an error, unless --create or --base is given. Only what differs from the last pull is
+    fetched. A directory with local changes is left alone, unless --force is
     given.
     """
     from agent.sync.options import PullOptions
@@ -52,6 +55,7 @@ def command(
 
     wanted = PullOptions(
         base=base,
+        create=create,
         base_path=options.base_path_checked(base_path, base),
         after=after,
         lane=lane,

@@ -11,7 +11,6 @@ from agent.cli.context import Session
 from agent.cli.example import example
 from agent.cli.failure import printable
 from agent.cli.present import difference_line, short, to_json
-from agent.cli.progress import warn
 
 if TYPE_CHECKING:
     from agent.sync.status import StatusReport
@@ -33,8 +32,6 @@ def command(session: Session, directory: str, state: str | None) -> None:
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
         return
-    if report.interrupted:
-        warn("a pull into this directory did not end; pull again")
     session.print_lines(_lines(report))
 
 
@@ -44,4 +41,4 @@ def _lines(report: StatusReport) -> list[str]:
     if report.sparse:
         lines.append(f"only {' '.join(printable(glob) for glob in report.sparse)}")
     lines += [difference_line(difference) for difference in report.differences]
-    return lines if report.differences else [*lines, "nothing changed"]
+    return lines if report.differences or report.interrupted else [*lines, "nothing changed"]

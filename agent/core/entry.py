@@ -33,6 +33,8 @@ Seen: TypeAlias = Version | Literal["unpulled"] | None
 """What stood on the writer's disk: a version, nothing, or not known to a sparse writer."""
 
 Xattrs: TypeAlias = tuple[tuple[bytes, bytes], ...]
+MARK: Final = b"user.instep"
+"""The attribute that an agent leaves on the root of a workspace (`agent.workspace.mark`), which never travels."""
 
 
 class Node(NamedTuple):

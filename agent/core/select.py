@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 _BRACKET = re.compile(rb"\[([!^]?+)(\][^\]]*|[^\]]+)\]", re.DOTALL)
 
+_WHOLE = frozenset({b"", b".", b"*", b"**"})
+
 Select = Callable[[bytes], bool]
 
 
@@ -19,25 +21,57 @@ def everything(path: bytes) -> bool:
     return True
 
 
-def selection(globs: Sequence[bytes]) -> Select:
-    """Return a function that says whether a path, or a directory above it, matches one of `globs`.
+class Selection:
+    """Says whether a path, or a directory above it, matches one of several globs.
 
-    As in a shell, `./x` is `x`, and `.` or `/` is everything.
+    Attributes:
+        idle: the globs that have matched nothing so far.
     """
-    plain = [glob.strip(b"/").removeprefix(b"./") for glob in globs]
-    if not plain or not {b"", b"."}.isdisjoint(plain):
-        return everything
-    taken = re.compile(b"(?:" + b"|".join(map(_translate, plain)) + b")(?:/.*)?", re.DOTALL).fullmatch
 
-    def selected(path: bytes) -> bool:
-        return taken(path) is not None
+    def __init__(self, globs: Sequence[bytes]) -> None:
+        alone = {glob: _matcher([plain]) for glob, plain in zip(globs, map(_plain, globs), strict=True)}
+        self._alone = alone
+        self._taken = _matcher(list(map(_plain, globs)))
+        self.idle = list(alone)
 
-    return selected
+    def __call__(self, path: bytes) -> bool:
+        """Say whether `path` is selected."""
+        if self._taken(path) is None:
+            return False
+        if self.idle:
+            self.idle = [glob for glob in self.idle if self._alone[glob](path) is None]
+        return True
+
+
+def selection(globs: Sequence[bytes]) -> Select:
+    """Return what says whether a path, or a directory above it, matches one of `globs`.
+
+    As in a shell, `./x` is `x`, and `.` or `/` is everything, as `*` and `**` are.
+    """
+    return everything if is_whole(globs) else Selection(globs)
+
+
+def is_whole(globs: Sequence[bytes]) -> bool:
+    """Say whether `globs` select everything, whatever there is; without any, everything is selected."""
+    return not globs or not _WHOLE.isdisjoint(map(_plain, globs))
+
+
+def idle(selected: Select) -> list[bytes]:
+    """Return the globs of a selection that have matched nothing so far."""
+    return selected.idle if isinstance(selected, Selection) else []
 
 
 def escape(path: bytes) -> bytes:
     """Return a glob that matches exactly `path`."""
     return re.sub(rb"[*?[]", rb"[\g<0>]", path)
+
+
+def _plain(glob: bytes) -> bytes:
+    return glob.strip(b"/").removeprefix(b"./")
+
+
+def _matcher(globs: Sequence[bytes]) -> Callable[[bytes], re.Match[bytes] | None]:
+    return re.compile(b"(?:" + b"|".join(map(_translate, globs)) + b")(?:/.*)?", re.DOTALL).fullmatch
 
 
 def _translate(glob: bytes) -> bytes:

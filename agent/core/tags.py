@@ -57,13 +57,18 @@ def checkpoint_ids(tag: str, tags: list[str]) -> dict[str, str]:
     return _ids(_CHECKPOINT, tag, tags)
 
 
+def is_derived(tag: str) -> bool:
+    """Say whether a tag looks like one that is derived from a target's."""
+    return _DERIVED.search(tag) is not None
+
+
 def check_target_tag(tag: str) -> str:
     """Return `tag` if a workspace may be kept at it.
 
     Raises:
         InvalidReferenceError: it looks like a derived tag.
     """
-    if _DERIVED.search(tag):
+    if is_derived(tag):
         raise InvalidReferenceError(
             "the tag looks like one that is derived from a target's",
             subject=tag,

@@ -74,10 +74,10 @@ def publish(
     except ConflictError:
         # The change counts; that its writer is told so does not make it undone.
         directory.remember(later)
-        directory.forget_intent()
+        directory.end_push(target, record)
         raise
     directory.remember(later)
-    directory.forget_intent()
+    directory.end_push(target, record)
 
 
 def finish(
@@ -89,9 +89,9 @@ def finish(
     try:
         _show(site, target, entry, record, options, report)
     except ConflictError:
-        directory.forget_intent()
+        directory.end_push(target, record)
         raise
-    directory.forget_intent()
+    directory.end_push(target, record)
     return report
 
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from hashlib import sha256
 from typing import NamedTuple
 
 from agent.core.advance import Advanced
 from agent.core.image import Image
 from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
-from agent.errors import DivergedError, IntegrityError
-from agent.sync.memory import Memory, parse_memory
+from agent.errors import IntegrityError, MissingTargetError, UsageError
+from agent.sync.interruption import Interruption, goal_of, parse_interruption
+from agent.sync.memory import Memory
+from agent.sync.notes import INTENT, PULLING, Notes
 from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
-from agent.workspace.durable import read_sealed, remove_file, write_sealed
 from agent.workspace.home import Turn, lock, lock_directory, make_state_home
+from agent.workspace.mark import new_mark
 from agent.workspace.root import Root, open_root
-from agent.workspace.state import State, StateDamagedError, read_state, senseless, write_state
 
 
 class Intent(NamedTuple):
@@ -29,6 +31,7 @@ class Intent(NamedTuple):
         target: the reference it pushes to.
         root: (st_dev, st_ino) of the directory.
         record: the text of the change's record, once the layer is uploaded.
+        mark: what names the last pull that wrote into the directory, None if it has no mark.
     """
 
     target: str
@@ -38,82 +41,66 @@ class Intent(NamedTuple):
     lane: str
     attempt: int | None
     record: str | None = None
+    mark: str | None = None
 
 
-class Directory:
+class Directory(Notes):
     """An open, locked workspace directory.
 
     Attributes:
-        memory: what is remembered, None for a directory that is not ours.
-        damage: why nothing is remembered although there is a state; None if there is none or it is fine.
+        interrupted: a pull into it that did not end, None if there is none.
     """
 
     def __init__(self, site: Site, root: Root) -> None:
-        self._site = site
-        self._state: State | None = None
-        self.root = root
-        self.memory: Memory | None = None
-        self.damage: StateDamagedError | None = None
-        self._read()
-
-    def _read(self) -> None:
-        try:
-            self._state = read_state(self._path("state"))
-            if self._state is not None:
-                self.memory = parse_memory(self._state.header, self._state)
-        except StateDamagedError as error:
-            self.damage = error
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IntegrityError) as error:
-            self.damage = senseless(self._path("state"))
-            self.damage.__cause__ = error
-
-    def close(self) -> None:
-        """Close what is open."""
-        if self._state is not None:
-            self._state.close()
-        self.root.close()
-
-    def check_identity(self) -> None:
-        """Raise DivergedError if what is remembered is of another directory or mount at the same path."""
-        if self.memory is not None and self.memory.root != self.root.identity:
-            raise DivergedError(
-                "another directory or mount than the one that was pulled into",
-                subject=self._site.directory,
-                remedy="mount the old one, or pull into an empty directory",
-            )
-
-    def remember(self, memory: Memory) -> None:
-        """Replace what is remembered, in one step."""
-        write_state(self._path("state"), memory.header(), memory.known)
-        if self._state is not None:
-            self._state.close()
-        self._read()
-
-    def keep_rows(self) -> None:
-        """Keep what is remembered in memory when it is read, if it is little."""
-        if self._state is not None:
-            self._state.keep()
+        super().__init__(site, root)
+        self.interrupted = self._interruption()
 
     @property
-    def rows(self) -> int:
-        """How many paths are remembered."""
-        return self._state.rows if self._state is not None else 0
+    def is_behind(self) -> bool:
+        """Whether what is remembered is older than the last pull into the directory, or push from it.
 
-    @property
-    def is_pulling(self) -> bool:
-        """Whether a pull was killed while it wrote into this directory."""
-        marker = read_sealed(self._path("pulling"))
-        if marker is None:
-            return os.path.lexists(self._path("pulling"))  # one that says nothing warns, too
-        return marker.get("root") == list(self.root.identity)
+        What came with that pull would be taken for changes that were made here. The mark tells, if there is one; of
+        pushes, if the last one went to the target that is remembered. Of a pull that did not end nothing is remembered.
+        """
+        if self.mark is None or self.memory is None or self.interrupted:
+            return False
+        if self.mark.pulled != self.memory.mark:
+            return True
+        return self.mark.target == _hash(self.memory.target) and self.mark.change not in self.memory.union.ids
 
-    def mark_pulling(self) -> None:
-        """Say that from now on the directory may be anything between two trees."""
-        write_sealed(self._path("pulling"), {"root": list(self.root.identity)})
+    def begin_pull(self, target: str, ids: Collection[str], sparse: tuple[bytes, ...], *, starts: bool) -> None:
+        """Say that from now on the directory may be anything between two trees.
 
-    def unmark_pulling(self) -> None:
+        Args:
+            target: the reference that is pulled.
+            ids: the changes that the directory is to hold.
+            sparse: the globs of a sparse pull.
+            starts: whether that is nothing, or a base.
+        """
+        mark = new_mark()
+        begun = Interruption(self.root.identity, target, mark.pulled, goal_of(ids), starts, sparse)
+        self.take_note(PULLING, begun.to_json())
+        self.set_mark(mark)
+        if self.mark != mark:  # it cannot be marked
+            self.take_note(PULLING, begun._replace(mark=None).to_json())
+
+    def end_pull(self) -> None:
         """Say that the directory is what is remembered."""
-        remove_file(self._path("pulling"))
+        self.forget(PULLING)
+        self.interrupted = None
+
+    def _interruption(self) -> Interruption | None:
+        value = self.note(PULLING)
+        if value is None:
+            return None
+        # One that says nothing warns, too.
+        return parse_interruption(value) or Interruption(self.root.identity)
+
+    def end_push(self, target: Target, record: Record) -> None:
+        """Say that what is remembered has a push, and that none is under way any more."""
+        if self.mark is not None:
+            self.set_mark(self.mark._replace(target=_hash(target.name), change=record.id))
+        self.forget_intent()
 
     def begin(self, target: Target, union: Union, options: PushOptions, now: int) -> Intent:
         """Return the intent of a push, that of one that crashed on the same parents if there is one.
@@ -121,9 +108,11 @@ class Directory:
         The stamp is a hybrid logical clock: above every change that was pulled, whatever this machine's clock says.
         """
         stamp = max(now, union.newest_stamp + 1)
-        new = Intent(target.name, self.root.identity, stamp, union.frontier, options.lane, options.attempt)
+        mark = self.ensure_mark()
+        new = Intent(target.name, self.root.identity, stamp, union.frontier, options.lane, options.attempt, mark=mark)
         old = self._intent()
-        if old is not None and old.stamp > union.newest_stamp and old._replace(stamp=stamp, record=None) == new:
+        same = old is not None and old._replace(root=new.root, mark=mark, stamp=stamp, record=None) == new
+        if old is not None and same and old.stamp > union.newest_stamp:
             return old
         self._write_intent(new)
         return new
@@ -141,7 +130,7 @@ class Directory:
 
     def forget_intent(self) -> None:
         """Say that no push is under way."""
-        remove_file(self._path("intent"))
+        self.forget(INTENT)
 
     def published(self, target: Target) -> tuple[Record, Image] | None:
         """Return the entry of a push from this directory that was killed after it had published it, before its end.
@@ -149,7 +138,7 @@ class Directory:
         One that was pruned since is made from what holds its change now.
         """
         intent = self._intent()
-        if intent is None or intent.record is None or (intent.target, intent.root) != (target.name, self.root.identity):
+        if intent is None or intent.record is None or intent.target != target.name:
             return None
         try:
             record = parse_record(intent.record)
@@ -173,20 +162,19 @@ class Directory:
         return memory.now(target=target.name, union=union, known=known)
 
     def _intent(self) -> Intent | None:
-        value = read_sealed(self._path("intent"))
-        if value is None:
-            return None
+        value = self.note(INTENT) or {}
         try:
-            device, inode = value.pop("root")
-            return Intent(root=(device, inode), parents=tuple(value.pop("parents")), **value)
-        except (KeyError, TypeError, ValueError):
+            return Intent(**{**value, "root": tuple(value["root"]), "parents": tuple(value["parents"])})
+        except (KeyError, TypeError):
             return None  # of another version
 
     def _write_intent(self, intent: Intent) -> None:
-        write_sealed(self._path("intent"), intent._asdict())
+        self.take_note(INTENT, intent._asdict())
 
-    def _path(self, name: str) -> str:
-        return os.path.join(self._site.state, name)
+
+def _hash(target: str) -> str:
+    """Return what stands for a target in a mark."""
+    return sha256(target.encode()).hexdigest()[:16]
 
 
 def _pruned_entry(target: Target, record: Record) -> Image | None:
@@ -204,16 +192,32 @@ def _pruned_entry(target: Target, record: Record) -> Image | None:
 def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
     """Open a workspace's directory and keep other agents away from it.
 
+    Args:
+        site: where the directory is.
+        create: make it if it is not there; where the words of a command were off, it is removed again.
+
     Raises:
         BusyError: another agent is at work in it.
         WorkspaceError: it is no directory.
     """
     make_state_home(site.state, shared=site.shares_state)
     turn, path = Turn(say=site.progress.notice), os.fsencode(site.directory)
-    with lock(site.state, turn, subject=path), open_root(site.directory, create=create) as root:
+    undone = _undone_if_mistaken(path) if create and not os.path.lexists(path) else nullcontext()
+    with lock(site.state, turn, subject=path), undone, open_root(path, create=create) as root:
         lock_directory(root.directory(b""), path, turn)
         directory = Directory(site, root)
         try:
             yield directory
         finally:
             directory.close()
+
+
+@contextmanager
+def _undone_if_mistaken(path: bytes) -> Iterator[None]:
+    """Remove a new directory that was made for nothing but a mistake."""
+    try:
+        yield
+    except (MissingTargetError, UsageError):
+        with suppress(OSError):
+            os.rmdir(path)
+        raise

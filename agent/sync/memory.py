@@ -24,6 +24,7 @@ class Memory(NamedTuple):
         base: the reference that the base's layers can be read from.
         sparse: the globs of a sparse pull.
         finished: ids of the newest changes of the lanes that were pulled `--after`: no retry takes them back.
+        mark: what names the last pull that wrote into the directory (`agent.workspace.mark`), None if it has no mark.
         known: every path, in bytes order; iterated more than once.
     """
 
@@ -34,6 +35,7 @@ class Memory(NamedTuple):
     base: str | None = None
     sparse: tuple[bytes, ...] = ()
     finished: tuple[str, ...] = ()
+    mark: str | None = None
     known: Iterable[Known] = ()
 
     def header(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ class Memory(NamedTuple):
             "base": self.base,
             "sparse": [glob.hex() for glob in self.sparse],
             "finished": list(self.finished),
+            "mark": self.mark,
         }
 
     def now(self, **changed: Any) -> Memory:
@@ -73,6 +76,7 @@ def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
         base=header["base"],
         sparse=tuple(bytes.fromhex(glob) for glob in header["sparse"]),
         finished=tuple(str(change) for change in header["finished"]),
+        mark=header.get("mark"),
         known=known,
     )
 

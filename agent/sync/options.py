@@ -15,6 +15,7 @@ class PullOptions(NamedTuple):
 
     Attributes:
         base: the image to start from where the target does not exist.
+        create: start an empty workspace where the target does not exist and there is no base.
         base_path: the directory of the base that becomes the workspace's root; `b""` for all of it.
         after: lanes whose changes must be contained if they published any.
         lane, attempt: the writer that pulls, so that it does not see its own earlier attempts.
@@ -29,6 +30,7 @@ class PullOptions(NamedTuple):
     """
 
     base: Reference | None = None
+    create: bool = False
     base_path: bytes = b""
     after: tuple[str, ...] = ()
     lane: str | None = None
@@ -53,6 +55,7 @@ class PushOptions(NamedTuple):
         allow_empty: publish even if everything is gone.
         dry_run: say what would be published and publish nothing.
         below: push changes at or below this path only; `b""` for all.
+        pulled: the directory must be the very one that is remembered: it does not start a target by itself.
         fresh: the directory was empty when its writer began, so that nothing need have been pulled: the target may hold
             what others did meanwhile, and is merged with it.
     """
@@ -66,4 +69,5 @@ class PushOptions(NamedTuple):
     allow_empty: bool = False
     dry_run: bool = False
     below: bytes = b""
+    pulled: bool = False
     fresh: bool = False

@@ -10,6 +10,7 @@ from agent.core.tags import checkpoint_ids, entry_ids, pointers
 from agent.core.union import Union, unite
 from agent.errors import MissingBlobError
 from agent.store.port import Traffic
+from agent.sync.absent import existing, missing
 from agent.sync.checkpoint import TRIES, Checkpoint, publish_checkpoint
 from agent.sync.head import everything
 from agent.sync.located import Located, this_platform
@@ -57,6 +58,7 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
     """Publish a checkpoint, then delete each entry that holds nothing else and is old enough.
 
     Raises:
+        MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`. What was deleted by then is in the checkpoint.
     """
     target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
@@ -72,7 +74,7 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
 
 
 def _prune(site: Site, target: Target, options: PruneOptions, report: PruneReport) -> None:
-    whole = everything(target.look())
+    whole = everything(existing(target))
     if not whole.order:
         return
     checkpoint = None if options.dry_run else _checkpoint(site, target)
@@ -147,6 +149,8 @@ def _prune_all(site: Site, target: Target, report: PruneReport) -> None:
     """Delete everything, head last: whoever is stopped on the way leaves a workspace that can be read."""
     tags = target.tags()
     entries, checkpoints = entry_ids(target.tag, tags), checkpoint_ids(target.tag, tags)
+    if not (entries or checkpoints or pointers(target.tag, tags) or target.head()):
+        raise missing(target)
     done: set[Digest] = set()
     for tag in (*entries.values(), *pointers(target.tag, tags), *checkpoints.values()):
         located = target.image(tag)

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.archive.limits import Limits, excessive
-from agent.core.advance import unexamined
 from agent.core.conflict import Conflict
-from agent.core.entry import TreeEntry
 from agent.core.foreign import is_unpublished
-from agent.core.known import Known
 from agent.core.path import show
 from agent.core.plan import Plan, plan
 from agent.core.reference import parse_reference
-from agent.core.select import selection
+from agent.core.select import Select, is_whole, selection
 from agent.core.stand_in import Rows, StandIn
 from agent.core.union import Union, unite
-from agent.errors import DivergedError
+from agent.errors import UsageError
+from agent.sync.absent import check_used, existing, missing, silent_lanes
 from agent.sync.directory import Directory, open_directory
-from agent.sync.distrust import distrusted
 from agent.sync.located import this_platform
 from agent.sync.memory import Memory
 from agent.sync.options import PullOptions
 from agent.sync.report import PullReport, conflict_reports
 from agent.sync.site import Site
-from agent.sync.survey import Survey, Surveying, is_empty, survey
+from agent.sync.survey import Survey, is_empty
 from agent.sync.target import Seen, Target, resolve
+from agent.sync.trust import begin_to_look, beside_others, check_strangers, rebuilt, trusted
 from agent.workspace.spill import Spill
 
 if TYPE_CHECKING:
     from agent.sync.layers import Layers
 
-SHOWN = 5
+START = "check the name, or start a workspace there with --create or --base"
 
 
 class Goal(NamedTuple):
@@ -42,11 +39,13 @@ class Goal(NamedTuple):
     Attributes:
         base: the reference that the base's layers can be read from, None where the target has them.
         digest: of head's manifest, None if there is no head.
+        sparse: the globs of a sparse pull; empty for everything.
     """
 
     union: Union
     base: str | None
     digest: str | None
+    sparse: tuple[bytes, ...] = ()
 
 
 def pull(site: Site, options: PullOptions) -> PullReport:
@@ -55,28 +54,30 @@ def pull(site: Site, options: PullOptions) -> PullReport:
     Raises:
         DivergedError: the directory is not empty and not ours, is another one than was pulled into, or has
             local changes.
+        MissingTargetError: the target holds nothing, and no start is asked for, or the directory holds something.
+        UsageError: there is no such change, or nothing is selected by what `options` selects.
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
     with open_directory(site, create=True) as directory, ExitStack() as kept:
         target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep, site.limits)
         early = kept.enter_context(ExitStack())
-        begun = _begun(site, directory, options, early)
-        seen = target.look(options.after)
-        _warn_of_foreign(site, target, seen)
-        goal = _goal(site, target, seen, options)
+        begun = begin_to_look(site, directory, options, early)
+        seen = _look(target, directory, options)
+        _warn(site, target, seen)
+        goal = _goal(site, target, seen, options, _sparse(directory, options))
         if options.repair:
             from agent.sync.head import repair
 
             repair(site, target, seen)
         memory = directory.memory
         keep = options.keep and memory is None
-        is_same = memory is not None and _same(memory, target, goal, options)
+        is_same = memory is not None and _same(memory, target, goal)
         if not is_same:
             # The target may have taken its time to answer: what may be overwritten is looked at after that.
             early.close()
             begun = None
             directory.keep_rows()
-        known, look = (_beside_others(site, directory), None) if keep else _trusted(site, directory, options, begun)
+        known, look = (beside_others(site, directory), None) if keep else trusted(site, directory, options, begun)
         if memory and look and is_same:
             return _unchanged(target, goal, directory, memory, seen, look)
         # What merges, fetches and writes files, none of which a pull of nothing does.
@@ -86,13 +87,18 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         layers = _layers(site, target, goal, options, _stand_in(memory, look))
         merged = layers.merged(goal.union)
         if known is None:
-            known = _rebuilt(site, directory, merged)
+            known = rebuilt(site, directory, merged)
         rows = kept.enter_context(Spill(site.state))
-        steps = plan(known, merged, selection(options.paths), told=layers.told, rows=rows)
+        selected = selection(goal.sparse)
+        steps = plan(known, merged, selected, told=layers.told, rows=rows)
+        _check_selected(site, target, selected, options)
         _check_amount(target, steps, site.limits)
+        if not options.force:
+            check_strangers(site, directory, goal.union.ids, goal.sparse, steps)
         report = _report(target, goal, steps, merged.conflicts)
-        if not steps.changes_nothing:
-            directory.mark_pulling()
+        if not steps.changes_nothing or (memory and not memory.union.ids <= goal.union.ids):
+            starts = not goal.union.records
+            directory.begin_pull(target.name, goal.union.ids, goal.sparse, starts=starts)
         prints = carry_out(site, layers, steps, TreeWriter(directory.root, keep=keep))
         directory.remember(
             Memory(
@@ -101,15 +107,69 @@ def pull(site: Site, options: PullOptions) -> PullReport:
                 clean_before=site.clock() - directory.root.tick(),
                 union=goal.union,
                 base=goal.base,
-                sparse=options.paths,
+                sparse=goal.sparse,
                 finished=seen.finished,
                 known=prints.over(steps.rows),
             )
         )
-        directory.unmark_pulling()
+        directory.end_pull()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
         report.traffic = target.traffic
         return report
+
+
+def _look(target: Target, directory: Directory, options: PullOptions) -> Seen:
+    """Look at the target. One that holds nothing starts a workspace if that is asked for, and never ends one.
+
+    Raises:
+        MissingTargetError: it holds nothing, and no start is asked for, or the directory holds something.
+    """
+    if options.at is not None or not (options.create or options.base):
+        return existing(target, options.after, START)
+    seen = target.look(options.after)
+    if seen.holds_nothing and not _may_start(directory, options):
+        raise missing(
+            target,
+            f"push {show(directory.root.path)} to start it with what is there, or name an empty directory",
+            ", and the directory is not empty: it is left alone",
+        )
+    return seen
+
+
+def _may_start(directory: Directory, options: PullOptions) -> bool:
+    """Say whether a directory may become the beginning of a workspace: nobody's work can be lost.
+
+    Not even by force: where nothing can be pulled, what stands there may be the only copy.
+    """
+    if is_empty(directory.root):
+        return True
+    begun = directory.interrupted is not None and directory.interrupted.starts
+    if directory.memory is None:
+        return options.keep or begun
+    # An earlier start that nothing was pushed from: what it was made of, the base, is no one's work.
+    return not directory.memory.union.records and (begun or directory.interrupted is None)
+
+
+def _sparse(directory: Directory, options: PullOptions) -> tuple[bytes, ...]:
+    """Return the globs to pull: those that are asked for, else those that the directory was pulled with, if any."""
+    if options.paths:
+        return () if is_whole(options.paths) else options.paths
+    if directory.interrupted:
+        return directory.interrupted.sparse
+    return directory.memory.sparse if directory.memory else ()
+
+
+def _check_selected(site: Site, target: Target, selected: Select, options: PullOptions) -> None:
+    """Raise UsageError if a glob that is asked for selects nothing.
+
+    A warning will do where a workspace may be about to begin, and for what the directory was pulled with before.
+    """
+    try:
+        check_used(target.name, selected)
+    except UsageError as error:
+        if options.paths and not (options.create or options.keep):
+            raise
+        site.progress.notice(f"{error.subject}: {error.what}")
 
 
 def _layers(site: Site, target: Target, goal: Goal, options: PullOptions, stand_in: StandIn | None) -> Layers:
@@ -136,9 +196,9 @@ def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
         raise excessive(f"its files hold more than {limits.expanded} bytes", target.name, limit="bytes")
 
 
-def _same(memory: Memory, target: Target, goal: Goal, options: PullOptions) -> bool:
+def _same(memory: Memory, target: Target, goal: Goal) -> bool:
     """Say whether a directory without local changes is what it shall be already."""
-    return (memory.target, memory.union.ids, memory.sparse) == (target.name, goal.union.ids, options.paths)
+    return (memory.target, memory.union.ids, memory.sparse) == (target.name, goal.union.ids, goal.sparse)
 
 
 def _unchanged(
@@ -152,15 +212,15 @@ def _unchanged(
     # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
     if seen.head and seen.is_ours and seen.head_ids == goal.union.ids:
         report.conflicts = conflict_reports(seen.head.image.conflicts.first)
-    if look.is_refreshed or memory.finished != seen.finished:
-        # What had to be read to know it need not be the next time.
+    if look.is_refreshed or memory.finished != seen.finished or directory.is_behind:
+        # What had to be read to know it need not be the next time; and the state is the newest again.
         later = look.after(memory) if look.is_refreshed else memory
         directory.remember(later.now(finished=seen.finished))
     report.traffic = target.traffic
     return report
 
 
-def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
+def _goal(site: Site, target: Target, seen: Seen, options: PullOptions, sparse: tuple[bytes, ...]) -> Goal:
     """Return what the directory shall be: what was seen, less what the caller must not see, or the base."""
     union = seen.union
     digest = str(seen.head.digest) if seen.head else None
@@ -170,19 +230,22 @@ def _goal(site: Site, target: Target, seen: Seen, options: PullOptions) -> Goal:
         union = union.before_attempt(options.lane, options.attempt)
     union = target.complete(union)
     if seen.head and not union.order and union.bases:
-        return Goal(union, str(site.target._replace(tag=None, digest=seen.head.digest)), digest)
+        return Goal(union, str(site.target._replace(tag=None, digest=seen.head.digest)), digest, sparse)
     if union.ids:
-        return Goal(union, None, digest)
+        return Goal(union, None, digest, sparse)
     if options.base is None:
         site.progress.notice(f"{target.name}: nothing there yet, the workspace starts empty")
-        return Goal(Union(), None, None)
+        return Goal(Union(), None, None, sparse)
     from agent.sync.base import find_base
 
     image, place = find_base(site, options.base, options.base_path, this_platform(options.platform))
-    return Goal(unite([image]), str(place), None)
+    return Goal(unite([image]), str(place), None, sparse)
 
 
-def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
+def _warn(site: Site, target: Target, seen: Seen) -> None:
+    """Say what a user would not expect of what was seen."""
+    for warning in silent_lanes(target, seen):
+        site.progress.notice(warning)
     if seen.is_encoded_anew:
         site.progress.notice(
             f"{target.name}: another tool encoded the image's layers anew; the workspace is whole, its history is lost"
@@ -202,89 +265,6 @@ def _warn_of_foreign(site: Site, target: Target, seen: Seen) -> None:
             f"{target.name}@{seen.head.digest}: an image that someone else put there; its layers are left out, "
             "what was pushed to the target is merged without it"
         )
-
-
-def _begun(site: Site, directory: Directory, options: PullOptions, early: ExitStack) -> Surveying | None:
-    """Have others look at a directory of ours while the target is asked, which mostly has nothing new."""
-    memory = directory.memory
-    if memory is None or memory.root != directory.root.identity or directory.is_pulling or options.force:
-        return None
-    return early.enter_context(Surveying(site, directory.root, memory.known, memory.clean_before))
-
-
-def _trusted(
-    site: Site, directory: Directory, options: PullOptions, begun: Surveying | None
-) -> tuple[Iterable[Known] | None, Survey | None]:
-    """Return what is on the disk as far as it is known; None if it must be compared with the tree itself.
-
-    And the look at it that found it to be what is remembered, if it was.
-
-    Raises:
-        DivergedError: a pull would lose something.
-    """
-    memory = directory.memory
-    if is_empty(directory.root):
-        return [], None
-    if directory.is_pulling or options.force:
-        ours = memory is not None and memory.root == directory.root.identity
-        return distrusted(site, directory.root, memory if ours else None), None
-    if memory is None:
-        if directory.damage is not None:
-            return None, None
-        raise DivergedError(
-            "the directory is not empty and was not pulled by this program",
-            subject=site.directory,
-            remedy="name an empty directory, or give this one up with --force",
-        )
-    directory.check_identity()
-    look = begun.finish() if begun else survey(site, directory.root, memory.known, memory.clean_before)
-    if look.entries:
-        raise _local_changes(site, [entry.path for entry in look.entries])
-    return memory.known, look
-
-
-def _beside_others(site: Site, directory: Directory) -> list[Known]:
-    """Return what is on the disk of what is known, nothing, for a pull that leaves alone what others put there.
-
-    Raises:
-        DivergedError: a pull into it was begun before, so that what stands there may be the agent's own.
-    """
-    if directory.is_pulling or directory.damage is not None:
-        raise DivergedError(
-            "an earlier pull into this directory did not end well",
-            subject=site.directory,
-            remedy="run the task again in a new pod, or pull with --force, which deletes what others put there",
-        )
-    return []
-
-
-def _rebuilt(site: Site, directory: Directory, tree: Iterable[TreeEntry]) -> list[Known]:
-    """Return what to remember of a directory whose state is damaged: the tree itself, if it stands there.
-
-    Raises:
-        DivergedError: something else stands there. What of it is newer cannot be told.
-    """
-    assert directory.damage is not None
-    known = list(unexamined(tree))
-    look = survey(site, directory.root, known, 0)
-    if look.entries:
-        raise DivergedError(
-            f"{directory.damage.what}, and the directory differs from the target",
-            subject=site.directory,
-            remedy="copy what you need out of it, then pull with --force",
-        )
-    prints = {found.path: found.print for _, found in look.sifted.suspects}
-    return [row._replace(print=prints[row.path]) for row in known]
-
-
-def _local_changes(site: Site, paths: list[bytes]) -> DivergedError:
-    named = ", ".join(show(path) for path in paths[:SHOWN])
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return DivergedError(
-        f"the directory has local changes ({named}{more})",
-        subject=site.directory,
-        remedy="push them first, or discard them with --force",
-    )
 
 
 def _report(target: Target, goal: Goal, steps: Plan, conflicts: tuple[Conflict, ...]) -> PullReport:

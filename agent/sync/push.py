@@ -13,6 +13,7 @@ from agent.sync.report import PushReport
 from agent.sync.site import Site
 from agent.sync.survey import Survey, survey
 from agent.sync.target import Target
+from agent.sync.trust import BEHIND, OTHER
 
 TRIES = 3
 
@@ -51,11 +52,8 @@ def _start(site: Site, directory: Directory, target: Target, options: PushOption
     Raises:
         DivergedError: the target holds a workspace that this directory was never pulled from.
     """
-    directory.check_identity()
-    if directory.is_pulling:
-        raise DivergedError(
-            "a pull into this directory was interrupted", subject=site.directory, remedy="pull again, then push"
-        )
+    if directory.interrupted:
+        raise directory.interrupted.error(site.directory)
     published = directory.published(target)
     if published is not None:
         adopted = directory.adopted(target, *published)
@@ -69,6 +67,8 @@ def _start(site: Site, directory: Directory, target: Target, options: PushOption
         mine = options.attempt is None or (record.lane, record.attempt) == (options.lane, options.attempt)
         return directory.memory, done if mine else None
     memory = directory.memory
+    if directory.other and options.pulled:
+        raise DivergedError(OTHER, subject=site.directory, remedy="mount the one that was pulled into")
     if memory is None and options.fresh and directory.damage is None:
         return Memory(target.name, directory.root.identity, 0, Union()), None
     if memory is None or memory.target != target.name:
@@ -86,8 +86,9 @@ def _refuse_stranger(site: Site, directory: Directory, target: Target) -> None:
             subject=site.directory,
             remedy="pull, which rebuilds it if the directory is as the target; else copy what you need out of it",
         )
+    why = f"is {OTHER}" if directory.other else "was not pulled from it"
     raise DivergedError(
-        f"the target already holds a workspace, and {site.directory} was not pulled from it",
+        f"the target already holds a workspace, and {site.directory} {why}",
         subject=target.name,
         remedy="pull it into an empty directory, or push to another tag",
     )
@@ -100,6 +101,12 @@ def _push(
     report = _report(target, look, options)
     _refuse_emptiness(site, look, options)
     moves = memory.target != target.name
+    if look.entries and directory.is_behind and not moves:
+        raise DivergedError(
+            f"{BEHIND}, and what came with that would be pushed as made here",
+            subject=site.directory,
+            remedy="put the newer state back; or push it to another tag, then pull with --force",
+        )
     if options.dry_run:
         return report
     if not look.entries and (done or options.attempt is None) and not moves:

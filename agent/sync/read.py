@@ -21,6 +21,7 @@ from agent.core.sift import join
 from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store
+from agent.sync.absent import check_used, existing
 from agent.sync.located import this_platform
 from agent.sync.report import ConflictReport, conflict_reports
 from agent.sync.status import Difference, Mark, compare
@@ -83,7 +84,7 @@ def log(store: Store, reference: Reference, limits: Limits = DEFAULT_LIMITS) -> 
     """Return the changes of a workspace, newest first; the base, if any, last; and where changes disagree.
 
     Raises:
-        UsageError: there is no such image.
+        MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     target, seen = _look(store, reference, limits)
@@ -146,7 +147,8 @@ def ls(
     """Yield what stands in a workspace image, in bytes order: everything, or what `paths` (globs) select.
 
     Raises:
-        UsageError: there is no such image or change.
+        UsageError: there is no such change, or one of `paths` selects nothing; what the others select was yielded.
+        MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     target, union = _open(store, reference, limits, at)
@@ -166,6 +168,7 @@ def ls(
                 change=entry.version.id if entry.version else None,
                 group=entry.group,
             )
+    check_used(str(reference), selected)
 
 
 def cat(
@@ -174,7 +177,8 @@ def cat(
     """Yield the content of a file in a workspace image.
 
     Raises:
-        UsageError: there is no such image, change or file.
+        UsageError: there is no such change or file.
+        MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     target, union = _open(store, reference, limits, at)
@@ -201,7 +205,8 @@ def diff(
         new: likewise; None for the workspace as it is now.
 
     Raises:
-        UsageError: there is no such image or change.
+        UsageError: there is no such change.
+        MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     target, union = _open(store, reference, limits)
@@ -231,10 +236,7 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
 
 def _look(store: Store, reference: Reference, limits: Limits) -> tuple[Target, Seen]:
     target = Target(lambda _: store, reference, this_platform(None), limits=limits)
-    seen = target.look()
-    if not seen.union.ids and seen.head is None:
-        raise UsageError("there is no such image", subject=str(reference), remedy="check the name and the tag")
-    return target, seen
+    return target, existing(target)
 
 
 def _open(store: Store, reference: Reference, limits: Limits, at: str | None = None) -> tuple[Target, Union]:

@@ -9,6 +9,7 @@ from agent.core.compact import has_room, ids_in, settled
 from agent.core.union import unite
 from agent.errors import MissingBlobError, UsageError
 from agent.store.port import Traffic
+from agent.sync.absent import existing
 from agent.sync.checkpoint import TRIES, publish_checkpoint
 from agent.sync.head import everything, move_head, put_head, refuse_foreign
 from agent.sync.located import this_platform
@@ -50,7 +51,8 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
     """Put one layer in place of all layers of settled changes; the base stays as it is.
 
     Raises:
-        UsageError: there is no workspace, or its records leave no room in a manifest.
+        UsageError: the workspace's records leave no room in a manifest.
+        MissingTargetError: the target holds nothing.
         ConflictError: head is an image of someone else.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
@@ -72,11 +74,9 @@ def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
     Raises:
         MissingBlobError: a layer was pruned and collected meanwhile; look again.
     """
-    seen = target.look(options.after)
+    seen = existing(target, options.after)
     whole = everything(seen)
     refuse_foreign(target, seen, whole)
-    if not whole.ids:
-        raise UsageError("there is no workspace to squash", subject=target.name, remedy="check the name and the tag")
     free = settled(whole, _finished(site, seen))
     report = SquashReport(target.name, None, layers_before=whole.layer_count, layers=whole.layer_count)
     if len(free.order) > 1:

@@ -13,6 +13,7 @@ from agent.errors import DivergedError
 from agent.sync.directory import open_directory
 from agent.sync.site import Site
 from agent.sync.survey import survey
+from agent.sync.trust import BEHIND, OTHER
 
 Mark = Literal["added", "changed", "deleted", "touched"]
 
@@ -33,13 +34,18 @@ class Difference:
 
 @dataclass(slots=True)
 class StatusReport:
-    """How a directory differs from what was pulled or pushed last."""
+    """How a directory differs from what was pulled or pushed last.
+
+    `interrupted` says that a pull into it did not end, `outdated` that what is remembered is older than the last pull
+    or push: then it is not known who made the differences.
+    """
 
     target: str
     frontier: list[str]
     differences: list[Difference]
     sparse: list[str] = field(default_factory=list)
     interrupted: bool = False
+    outdated: bool = False
 
 
 def status(site: Site) -> StatusReport:
@@ -50,23 +56,33 @@ def status(site: Site) -> StatusReport:
         WorkspaceError: it cannot be read.
     """
     with open_directory(site) as directory:
-        memory = directory.memory
+        memory, interrupted = directory.memory, directory.interrupted
+        if interrupted:
+            site.progress.notice(f"{site.directory}: {interrupted.what}; {interrupted.remedy(site.directory)}")
         if memory is None:
+            if interrupted and interrupted.target:
+                return StatusReport(interrupted.target, [], [], _shown(interrupted.sparse), interrupted=True)
             raise directory.damage or DivergedError(
-                "the directory was not pulled or pushed by this program",
+                OTHER if directory.other else "the directory was not pulled or pushed by this program",
                 subject=site.directory,
-                remedy="pull into it first",
+                remedy="pull into an empty directory, or push this one to a target that holds nothing",
             )
-        directory.check_identity()
+        if directory.is_behind:
+            site.progress.notice(f"{site.directory}: {BEHIND}; what differs need not have been made here")
         look = survey(site, directory.root, memory.known, memory.clean_before)
         standing = {old.path: old for old, _ in (*look.sifted.suspects, *look.sifted.replaced.values())}
         return StatusReport(
             target=memory.target,
             frontier=list(memory.union.frontier),
             differences=list(differences(look.entries, standing)),
-            sparse=[glob.decode(errors="backslashreplace") for glob in memory.sparse],
-            interrupted=directory.is_pulling,
+            sparse=_shown(memory.sparse),
+            interrupted=interrupted is not None,
+            outdated=directory.is_behind,
         )
+
+
+def _shown(globs: tuple[bytes, ...]) -> list[str]:
+    return [glob.decode(errors="backslashreplace") for glob in globs]
 
 
 def differences(entries: Entries, standing: dict[bytes, Known]) -> Iterator[Difference]:

@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from agent.errors import AgentError, DivergedError, UsageError
 from agent.sync.argument import StepArgument, StepWorkspace
+from agent.sync.interruption import interrupted_pull
 from agent.sync.options import PullOptions, PushOptions
 from agent.workspace.state import read_state
 
@@ -89,7 +90,12 @@ def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
         DivergedError: it did not, where there was something to pull, or for another target.
         StateDamagedError: what it left cannot be read.
     """
-    state = read_state(os.path.join(state_of(argument, workspace), "state"))
+    home = state_of(argument, workspace)
+    interrupted = interrupted_pull(home, workspace.directory)
+    if interrupted is not None:
+        remedy = "run the task again in a new pod"
+        raise DivergedError(interrupted.what, subject=workspace.directory, remedy=remedy)
+    state = read_state(os.path.join(home, "state"))
     if state is None and workspace.fresh:
         return
     if state is None:
@@ -117,6 +123,7 @@ def pull_options(argument: StepArgument, workspace: StepWorkspace) -> PullOption
         lane=workspace.lane,
         attempt=argument.attempt,
         paths=workspace.paths,
+        create=True,
         keep=True,
     )
 
@@ -132,6 +139,7 @@ def push_options(argument: StepArgument, workspace: StepWorkspace, lane: str) ->
         # As on a shared volume, a task may remove everything; that it is the very volume is checked.
         allow_empty=True,
         below=workspace.sub_path,
+        pulled=True,
         fresh=workspace.fresh,
     )
 

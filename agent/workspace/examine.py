@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from agent.archive.pax import is_kept
 from agent.core.entry import Kind, Node, Xattrs
 from agent.core.known import Found
 from agent.core.path import show
@@ -37,11 +38,6 @@ class Content(NamedTuple):
     data: bytes | Iterator[bytes]
 
 
-def kept(name: bytes) -> bool:
-    """Say whether an extended attribute belongs to the tree (design section 3)."""
-    return name.startswith(b"user.") or name == CAPABILITY
-
-
 def read_xattrs(place: int | str) -> Xattrs:
     """Return the extended attributes that are kept, sorted; `place` is a descriptor or a path.
 
@@ -56,7 +52,7 @@ def read_xattrs(place: int | str) -> Xattrs:
         raise
     if not names:
         return ()
-    encoded = sorted(name for name in map(os.fsencode, names) if kept(name))
+    encoded = sorted(name for name in map(os.fsencode, names) if is_kept(name))
     return tuple((name, os.getxattr(place, name)) for name in encoded)
 
 

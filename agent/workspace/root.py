@@ -16,6 +16,7 @@ from agent.core.known import Fingerprint, Found
 from agent.core.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.failure import failed
+from agent.workspace.mark import Mark, read_mark, write_mark
 from agent.workspace.mounts import read_mounts, tick
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
@@ -72,6 +73,15 @@ class Root:
             return Root(os.open(b".", DIR_FLAGS, dir_fd=self._fd), self.path)
         except OSError as error:
             raise failed(error, b"", "cannot be opened") from error
+
+    @property
+    def mark(self) -> Mark | None:
+        """What the directory says of itself, None if it has no mark."""
+        return read_mark(self._fd)
+
+    def set_mark(self, mark: Mark) -> None:
+        """Mark the directory, if it can be marked."""
+        write_mark(self._fd, mark)
 
     def tick(self) -> int:
         """Return the granularity in ns of the change times here, as the mounts say (design section 7)."""

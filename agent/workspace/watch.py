@@ -235,6 +235,8 @@ class _Tree:
                 self.cover(path)
         elif not path and event.wd in self._watched and event.mask & self._gone:
             self.refusal = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        elif not path and event.wd in self._watched:
+            return  # the root's own attributes are no part of the workspace, and a push leaves its mark there
         self._note({path})
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:

@@ -73,14 +73,14 @@ def test_a_place_that_cannot_keep_them_does_not_hide_the_commands_code(
 def test_a_command_that_is_not_there_gives_127_and_one_that_cannot_run_126(
     agent: Agent, layout: str, work: Path
 ) -> None:
-    assert "not found" in agent("exec", layout, work.with_name("a"), "--", "no-such-tool", exits=127).stderr
-    assert "executed" in agent("exec", layout, work.with_name("b"), "--", "/etc/passwd", exits=126).stderr
+    assert "not found" in agent("exec", "--create", layout, work.with_name("a"), "--", "no-such-tool", exits=127).stderr
+    assert "executed" in agent("exec", "--create", layout, work.with_name("b"), "--", "/etc/passwd", exits=126).stderr
 
 
 def test_the_commands_environment_and_directory_are_the_users(agent: Agent, layout: str, work: Path) -> None:
     script = "import json, os; print(json.dumps([dict(os.environ), os.getcwd()]))"
     agent.environ["ODD"] = "a=b\nc"
-    done = agent("exec", layout, work.with_name("other"), "--", sys.executable, "-c", script)
+    done = agent("exec", "--create", layout, work.with_name("other"), "--", sys.executable, "-c", script)
     environ, place = json.loads(done.stdout)
     assert {**environ, "LC_CTYPE": ""} == {**agent.environ, "LC_CTYPE": ""}
     assert place == str(work.with_name("other"))
@@ -100,19 +100,19 @@ def test_signals_go_to_the_command(
     agent: Agent, layout: str, work: Path, eventually: Callable[[Callable[[], Any]], Any], signum: signal.Signals
 ) -> None:
     other = work.with_name("other")
-    process = agent.start("exec", layout, other, "--", sys.executable, "-c", OBEDIENT, "7")
+    process = agent.start("exec", "--create", layout, other, "--", sys.executable, "-c", OBEDIENT, "7")
     eventually((other / "ready").exists)
     process.send_signal(signum)
     assert process.wait(20) == 7
     assert (other / "caught").read_text() == signum.name
-    agent("log", layout, exits=2)  # nothing was published
+    agent("log", layout, exits=12)  # nothing was published
 
 
 def test_a_command_that_ends_well_on_a_signal_is_pushed(
     agent: Agent, layout: str, work: Path, eventually: Callable[[Callable[[], Any]], Any]
 ) -> None:
     other = work.with_name("other")
-    process = agent.start("exec", layout, other, "--", sys.executable, "-c", OBEDIENT, "0")
+    process = agent.start("exec", "--create", layout, other, "--", sys.executable, "-c", OBEDIENT, "0")
     eventually((other / "ready").exists)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
@@ -120,6 +120,9 @@ def test_a_command_that_ends_well_on_a_signal_is_pushed(
 
 
 def test_a_pull_that_fails_runs_nothing(agent: Agent, layout: str, work: Path) -> None:
+    agent("exec", "--create", layout, work, "--", "touch", "ran", exits=12)
+    agent("push", layout, work)
+    (work / "README").write_text("local\n")
     agent("exec", layout, work, "--", "touch", "ran", exits=11)
     assert "ran" not in os.listdir(work)
 

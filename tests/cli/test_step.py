@@ -245,7 +245,7 @@ def test_a_read_only_workspace_is_pulled_and_not_pushed(agent: Agent, pods: Call
     write(os.fsencode(work), b"x", b"x")
     agent("step", "push", pod.text)
     assert pod.report()["workspaces"] == []
-    agent("log", pod.target, exits=2)
+    agent("log", pod.target, exits=12)
 
 
 def test_a_retry_replaces_what_the_attempt_before_it_pushed(agent: Agent, pods: Callable[..., Pod]) -> None:
@@ -291,7 +291,7 @@ def test_a_push_without_a_pull_is_refused_for_all_workspaces(agent: Agent, pods:
     write(os.fsencode(work), b"x", b"x")
     said = agent("step", "push", pod.text, exits=11).stderr
     assert "workspace two at" in said and "nothing was pulled" in said
-    agent("log", pod.target, exits=2)
+    agent("log", pod.target, exits=12)
 
 
 def test_a_fresh_workspace_needs_no_pull_and_is_merged_with_what_others_pushed(
@@ -355,7 +355,7 @@ def test_bad_input_is_one_line_and_nothing_happens(
     done = agent("step", word, pod.text, exits=2)
     assert len(done.stderr.splitlines()) == 1 and said in done.stderr
     assert not (pod.volume / "report.json").exists()
-    agent("log", pod.target, exits=2)
+    agent("log", pod.target, exits=12)
 
 
 @needs_root
@@ -381,7 +381,7 @@ def test_results_that_would_be_lost_stop_the_push_before_anything_is_published(
     (tmp_path / "long").write_text("x" * 2400)
     said = agent("step", "push", pod.text, exits=2).stderr
     assert "2457" in said and "sidecar-logs" in said and "long 2400" in said
-    agent("log", pod.target, exits=2)
+    agent("log", pod.target, exits=12)
     (tmp_path / "long").write_text("x" * 2300)
     agent("step", "push", pod.text)
 

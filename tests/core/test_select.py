@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.select import everything, selection
+from agent.core.select import everything, idle, is_whole, selection
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_no_glob_takes_everything():
     assert everything(b"any")
 
 
-@pytest.mark.parametrize("glob", [b".", b"/", b"./"])
+@pytest.mark.parametrize("glob", [b".", b"/", b"./", b"*", b"**", b"/**/"])
 def test_the_root_selects_everything(glob: bytes) -> None:
     assert selection([b"other", glob]) is everything
 
@@ -64,3 +64,20 @@ def test_the_root_selects_everything(glob: bytes) -> None:
 def test_a_path_may_be_written_as_in_a_shell() -> None:
     assert selection([b"./src/"])(b"src/main.c")
     assert not selection([b"./src/"])(b"doc")
+
+
+def test_what_selects_everything_is_told_without_a_path() -> None:
+    assert is_whole(())
+    assert is_whole((b"src", b"**"))
+    assert not is_whole((b"src/**",))
+
+
+def test_globs_that_match_nothing_are_told() -> None:
+    selected = selection([b"src", b"nope*", b"/doc/", b"src/a.c"])
+    assert idle(selected) == [b"src", b"nope*", b"/doc/", b"src/a.c"]
+    for path in (b"README", b"src/b.c", b"doc"):
+        selected(path)
+    assert idle(selected) == [b"nope*", b"src/a.c"]
+    selected(b"src/a.c")
+    assert idle(selected) == [b"nope*"]
+    assert idle(everything) == []

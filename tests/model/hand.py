@@ -141,7 +141,7 @@ class Hand:
         if self.world and self.actor:
             self.actor.learnt.update(" ".join(sorted(self.world.returned)).encode())
         began, self.is_dirty = self._now(), True
-        chosen = PullOptions(**options)
+        chosen = PullOptions(create=True, **options)
         try:
             pull(self.site(), chosen)
         except AgentError as error:

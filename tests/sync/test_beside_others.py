@@ -128,7 +128,7 @@ def test_something_else_in_the_place_of_a_directory_is_refused(filled: Workspace
     with pytest.raises(DivergedError, match="d"):
         filled.pull("b", keep=True)
     assert os.path.isfile(filled.at("b") + b"/d")
-    with pytest.raises(DivergedError, match="earlier pull"):
+    with pytest.raises(DivergedError, match="interrupted"):
         filled.pull("b", keep=True)
 
 

@@ -44,7 +44,7 @@ def content(memory: MemoryWorkspaces, name: str, path: str = "f") -> bytes | Non
 
 
 def test_a_target_that_is_not_there_yet_starts_empty(memory: MemoryWorkspaces) -> None:
-    report = memory.pull("a")
+    report = memory.pull("a", create=True)
     assert (report.digest, report.frontier, report.paths) == (None, [], 0)
     assert any("starts empty" in text for text in memory.notices)
     write(memory.at("a"), b"f", b"1")
@@ -287,7 +287,10 @@ def test_sparse_pulls_grow_and_shrink(memory: MemoryWorkspaces) -> None:
     memory.pull("b", paths=(b"src/*.c", b"doc"))
     assert sorted(on_disk(memory.at("b"))) == ["doc", "doc/x", "src", "src/a.c"]
     memory.pull("b")
+    assert sorted(on_disk(memory.at("b"))) == ["doc", "doc/x", "src", "src/a.c"]
+    memory.pull("b", paths=(b"**",))
     assert unlike(snapshot(top), snapshot(memory.at("b"))) == {}
+    assert memory.status("b").sparse == []
     assert memory.push("b").id is None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.reference import Reference, parse_reference
-from agent.errors import IntegrityError, UsageError
+from agent.errors import IntegrityError, MissingTargetError, UsageError
 from agent.store.port import Store
 from agent.sync.read import cat, diff, log, ls
 from tests.fakes.contents import noise, write
@@ -166,7 +166,7 @@ def test_an_image_that_is_not_there(kept: Workspaces) -> None:
         lambda: list(cat(store, missing, b"x")),
         lambda: diff(store, missing, None, None),
     ):
-        with pytest.raises(UsageError, match="no such image"):
+        with pytest.raises(MissingTargetError, match=r"it holds nothing \(the nearest tag there: (ws|other)\)"):
             look()
 
 

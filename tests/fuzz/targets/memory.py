@@ -42,7 +42,7 @@ class Site:
         self.memory.store.before = None
         self.files = self.memory.state_of("a")
         with open_directory(self.memory.site("a")) as directory:
-            directory.mark_pulling()
+            directory.begin_pull(self.memory.target, {"x"}, (), starts=False)
         self.files["pulling"] = (self.state / "pulling").read_bytes()
 
     def _strike(self, name: str, subject: str) -> None:
