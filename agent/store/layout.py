@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from agent.core.digest import Digest, digest_of, parse_digest
-from agent.errors import IntegrityError, MissingBlobError, UsageError
+from agent.errors import IntegrityError, MissingBlobError, UsageError, VanishedError
 from agent.store.copying import copy_through
 from agent.store.directory import CHUNK, LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep, write_all
 from agent.store.layout_index import EMPTY, find_tag, parse_index, tags_in, with_tag, without_digest
@@ -136,7 +136,7 @@ class LayoutStore:
             return
         descriptor = self._open(digest)
         if descriptor is None:
-            raise IntegrityError("there is no such blob", subject=self._subject(digest), remedy="pull another tag")
+            raise VanishedError("there is no such blob", subject=self._subject(digest), remedy="pull another tag")
         try:
             at, left = start, length
             while left is None or left > 0:

@@ -86,7 +86,8 @@ class Store(Protocol):
 
         Raises:
             AuthError, UnavailableError: see `agent.errors`.
-            IntegrityError: there is no such blob, or it ended before `length`.
+            VanishedError: there is no such blob.
+            IntegrityError: it ended before `length`.
         """
 
     def put_blob(self, data: bytes, *, new: bool = False) -> Digest:

@@ -14,11 +14,13 @@ from agent.core.foreign import is_unpublished
 from agent.core.known import Known
 from agent.core.path import show
 from agent.core.plan import Plan, plan
+from agent.core.prints import Prints
 from agent.core.reference import parse_reference
 from agent.core.select import selection
 from agent.core.stand_in import Rows, StandIn
 from agent.core.union import Union, unite
-from agent.errors import DivergedError
+from agent.errors import DivergedError, VanishedError
+from agent.sync.anew import begin_anew
 from agent.sync.directory import Directory, open_directory
 from agent.sync.distrust import distrusted
 from agent.sync.located import this_platform
@@ -57,8 +59,20 @@ def pull(site: Site, options: PullOptions) -> PullReport:
             local changes.
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
-    with open_directory(site, create=True) as directory, ExitStack() as kept:
+    with open_directory(site, create=True) as directory:
         target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep, site.limits)
+        report = begin_anew(target, lambda: _pull(site, directory, target, options))
+        report.traffic = target.traffic
+        return report
+
+
+def _pull(site: Site, directory: Directory, target: Target, options: PullOptions) -> PullReport:
+    """Make the directory what the target holds now.
+
+    Raises:
+        VanishedError: something vanished since it was seen; look again.
+    """
+    with ExitStack() as kept:
         early = kept.enter_context(ExitStack())
         begun = _begun(site, directory, options, early)
         seen = target.look(options.after)
@@ -80,7 +94,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         if memory and look and is_same:
             return _unchanged(target, goal, directory, memory, seen, look)
         # What merges, fetches and writes files, none of which a pull of nothing does.
-        from agent.sync.carry_out import carry_out
+        from agent.sync.carry_out import carry_out, take_back
         from agent.workspace.materialise import TreeWriter
 
         layers = _layers(site, target, goal, options, _stand_in(memory, look))
@@ -93,7 +107,15 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         report = _report(target, goal, steps, merged.conflicts)
         if not steps.changes_nothing:
             directory.mark_pulling()
-        prints = carry_out(site, layers, steps, TreeWriter(directory.root, keep=keep))
+        prints = Prints(len(steps.rows), steps.prints)
+        try:
+            carry_out(site, layers, steps, TreeWriter(directory.root, keep=keep), prints)
+        except VanishedError:
+            if keep:
+                # A second try could not tell what the first one wrote from what others did.
+                take_back(directory.root, prints.over(steps.rows))
+                directory.unmark_pulling()
+            raise
         directory.remember(
             Memory(
                 target=target.name,
@@ -108,7 +130,6 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         )
         directory.unmark_pulling()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
-        report.traffic = target.traffic
         return report
 
 
@@ -156,7 +177,6 @@ def _unchanged(
         # What had to be read to know it need not be the next time.
         later = look.after(memory) if look.is_refreshed else memory
         directory.remember(later.now(finished=seen.finished))
-    report.traffic = target.traffic
     return report
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.conflict_record import record_conflicts
 from agent.core.entry import Delete, Kind, Touch, TreeEntry, Version, Write
 from agent.core.image import Layer
 from agent.core.known import Fingerprint, Known
+from agent.core.merge import Merged
 from agent.core.path import check_path, show
 from agent.core.record import Record
 from agent.core.reference import Reference
@@ -21,6 +23,7 @@ from agent.core.sift import join
 from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store
+from agent.sync.anew import begin_anew
 from agent.sync.located import this_platform
 from agent.sync.report import ConflictReport, conflict_reports
 from agent.sync.status import Difference, Mark, compare
@@ -86,7 +89,12 @@ def log(store: Store, reference: Reference, limits: Limits = DEFAULT_LIMITS) -> 
         UsageError: there is no such image.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, seen = _look(store, reference, limits)
+    target = _target(store, reference, limits)
+    return begin_anew(target, lambda: _log(target))
+
+
+def _log(target: Target) -> Log:
+    seen = _look(target)
     union = target.complete(seen.union)
     layers = target.layers(union)
     superseded = union.superseded
@@ -149,9 +157,14 @@ def ls(
         UsageError: there is no such image or change.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, union = _open(store, reference, limits, at)
+    target = _target(store, reference, limits)
     selected = selection(paths)
-    for entry in target.layers(union).merged(union).tree():
+
+    def merged() -> Merged:
+        union = _open(target, at)
+        return target.layers(union).merged(union)
+
+    for entry in begin_anew(target, merged).tree():
         if selected(entry.path):
             node = entry.node
             yield ListedPath(
@@ -177,18 +190,25 @@ def cat(
         UsageError: there is no such image, change or file.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, union = _open(store, reference, limits, at)
+    target = _target(store, reference, limits)
+    yield from begin_anew(target, lambda: _content(target, check_path(path.strip(b"/")), at))
+
+
+def _content(target: Target, wanted: bytes, at: str | None) -> Iterator[bytes]:
+    """Return a file's content, of which the beginning was read."""
+    union = _open(target, at)
     layers = target.layers(union)
-    wanted = check_path(path.strip(b"/"))
     for entry in layers.merged(union).tree():
         if entry.path == wanted:
             break
     else:
-        raise UsageError("no such path in the workspace", subject=show(path), remedy="see what there is with: agent ls")
+        raise UsageError(
+            "no such path in the workspace", subject=show(wanted), remedy="see what there is with: agent ls"
+        )
     if entry.node.kind is not Kind.FILE:
-        raise UsageError(f"a {entry.node.kind}, not a file", subject=show(path), remedy="name a file")
-    for _, chunks in layers.contents(entry.layer, [entry]):
-        yield from chunks
+        raise UsageError(f"a {entry.node.kind}, not a file", subject=show(wanted), remedy="name a file")
+    chunks = chain.from_iterable(chunks for _, chunks in layers.contents(entry.layer, [entry]))
+    return chain([next(chunks, b"")], chunks)
 
 
 def diff(
@@ -204,9 +224,14 @@ def diff(
         UsageError: there is no such image or change.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, union = _open(store, reference, limits)
+    target = _target(store, reference, limits)
+    return begin_anew(target, lambda: _diff(target, old, new))
+
+
+def _diff(target: Target, old: str | None, new: str | None) -> list[Difference]:
+    union = _open(target)
     layers = target.layers(union)
-    name = str(reference)
+    name = target.name
     ends = [resolve(union, new, name)] if new else list(union.frontier)
     records = union.records
     begins = [resolve(union, old, name)] if old else [p for end in ends if end in records for p in records[end].parents]
@@ -229,17 +254,17 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
             yield Difference(mark, new.path, new.node.kind, new.node.size, details)
 
 
-def _look(store: Store, reference: Reference, limits: Limits) -> tuple[Target, Seen]:
-    target = Target(lambda _: store, reference, this_platform(None), limits=limits)
+def _target(store: Store, reference: Reference, limits: Limits) -> Target:
+    return Target(lambda _: store, reference, this_platform(None), limits=limits)
+
+
+def _look(target: Target) -> Seen:
     seen = target.look()
     if not seen.union.ids and seen.head is None:
-        raise UsageError("there is no such image", subject=str(reference), remedy="check the name and the tag")
-    return target, seen
+        raise UsageError("there is no such image", subject=target.name, remedy="check the name and the tag")
+    return seen
 
 
-def _open(store: Store, reference: Reference, limits: Limits, at: str | None = None) -> tuple[Target, Union]:
-    target, seen = _look(store, reference, limits)
-    union = seen.union
-    if at is not None:
-        return target, target.as_of(union, [resolve(union, at, str(reference))])
-    return target, target.complete(union)
+def _open(target: Target, at: str | None = None) -> Union:
+    union = _look(target).union
+    return target.complete(union) if at is None else target.as_of(union, [resolve(union, at, target.name)])

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from agent.core.digest import Digest, digest_of
-from agent.errors import IntegrityError, MissingBlobError
+from agent.errors import IntegrityError, MissingBlobError, VanishedError
 from agent.store.copying import copy_through
 from agent.store.manifest import check_reference, digest_for, is_digest, manifest_of, named_digests
 from agent.store.meter import Meter
@@ -86,7 +86,7 @@ class MemoryStore:
             return
         data = self.blobs.get(digest)
         if data is None:
-            raise IntegrityError("there is no such blob", subject=digest, remedy="pull another tag")
+            raise VanishedError("there is no such blob", subject=digest, remedy="pull another tag")
         end = len(data) if length is None else start + length
         for at in range(start, min(end, len(data)), 1 << 20):
             chunk = data[at : min(at + (1 << 20), end)]

@@ -67,6 +67,11 @@ FOUND = [
         "a pusher and one who squashes and prunes, and garbage is collected",
         "collect " + "a " * 10 + "p " * 21 + "collect",
     ),
+    # What a pull had seen was pruned and collected before it fetched it.
+    (
+        "laptops that push again and again, and others clean up",
+        "a b a a a q a z z z z z b b q q q q p q a!dies-after p p p p p p p p p p p collect",
+    ),
 ]
 """Schedules that once broke a guarantee, or were thought to."""
 
