@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from agent.core.digest import Digest, digest_of
 from agent.core.reference import RegistryReference, is_tag
-from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
+from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
 from agent.store.address import Resolve, is_loopback, origin_of, resolve_host
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
+from agent.store.claims import ACCEPT, Claims
 from agent.store.copying import copy_through
 from agent.store.credentials import find_credentials
 from agent.store.download import Downloads
-from agent.store.manifest import MANIFEST_MAX, MANIFEST_TYPES, check_reference, digest_for, is_digest, manifest_of
+from agent.store.manifest import MANIFEST_MAX, check_reference, digest_for, is_digest, manifest_of
 from agent.store.meter import Meter
-from agent.store.port import Ability, Answered, Manifest, Store, Stored
+from agent.store.port import Ability, Answered, Deleted, Manifest, Store, Stored
 from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
 from agent.store.retrying import Limits, Timing
 from agent.store.transport import Transport
@@ -32,7 +33,6 @@ _LIST_MAX = 32 << 20
 _LIST_SECONDS = 600.0
 _LINK = re.compile(r"<([^<>]*)>([^<>]*)")
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next\b', re.IGNORECASE)
-_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _HUB = ("docker.io", "index.docker.io")
 
 
@@ -101,10 +101,20 @@ class RegistryStore:
         self._uploads = Uploads(
             self._transport, f"{self._base}blobs/uploads/", self._push, self._meter, self.has_blob, self._refusal
         )
+        self._claims = Claims(
+            self._transport,
+            f"{self._base}manifests/",
+            self._pull,
+            self._delete,
+            self.get_manifest,
+            self._refusal,
+            self._subject,
+            self._timing,
+        )
 
     def get_manifest(self, reference: str) -> Manifest | None:
         """See `port.Store`. A 404 is not tried again: only the caller knows which tags must be there."""
-        request = Request("GET", f"{self._base}manifests/{check_reference(reference)}", _ACCEPT)
+        request = Request("GET", f"{self._base}manifests/{check_reference(reference)}", ACCEPT)
         answer, data = self._read(request, MANIFEST_MAX)
         if answer.status == 404 and not _is_page(answer):
             answer.discard()
@@ -124,26 +134,12 @@ class RegistryStore:
         )
         if answer.status not in (200, 201, 202, 204):
             raise self._put_refusal(answer, reference)
-        answer.discard()
-        kept = answer.headers.get("Docker-Content-Digest", digest)
-        if kept.startswith("sha256:") and digest.startswith("sha256:") and kept != digest:
-            raise IntegrityError(
-                "the registry keeps another manifest than it was given",
-                subject=self._subject(reference),
-                remedy="use a registry that stores manifests as they are",
-            )
+        self._claims.check_stored(answer, reference, digest)
         return digest
 
-    def delete_manifest(self, digest: Digest) -> bool:
-        """See `port.Store`."""
-        answer = self._transport.call(Request("DELETE", f"{self._base}manifests/{digest}"), self._delete)
-        if answer.status in (400, 404, 405, 501):
-            answer.discard()
-            return False
-        if answer.status not in (200, 202, 204):
-            raise self._refusal(answer, digest)
-        answer.discard()
-        return True
+    def delete_manifest(self, digest: Digest, tags: Iterable[str] = ()) -> Deleted:
+        """See `port.Store`. By digest, with all tags (distribution-spec); tag by tag where these live on."""
+        return self._claims.delete(digest, tags)
 
     def tags(self, prefix: str = "") -> list[str]:
         """See `port.Store`. Read page by page; a registry that ignores the page size gives all at once."""
@@ -192,9 +188,9 @@ class RegistryStore:
         self._uploads.put(data, digest, new=new)
         return digest
 
-    def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+    def upload(self, chunks: Callable[[], Iterator[bytes]], algorithm: str = "sha256") -> Stored:
         """See `port.Store`."""
-        return self._uploads.stream(chunks)
+        return self._uploads.stream(chunks, algorithm=algorithm)
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
         """See `port.Store`. Between repositories of one registry it is mounted where the registry offers that."""
@@ -205,7 +201,7 @@ class RegistryStore:
             mounted, location = self._mount(digest, source)
             if mounted:
                 return
-        copy_through(lambda chunks: self._uploads.stream(chunks, location), digest, source)
+        copy_through(lambda chunks, algorithm: self._uploads.stream(chunks, location, algorithm), digest, source)
 
     def probe(self, ability: Ability, reference: str) -> Answered:
         """See `port.Probing`."""
@@ -260,7 +256,7 @@ class RegistryStore:
         if answer.status == 202:
             return False, self._uploads.session_of(answer)[0]
         answer.discard()
-        return answer.status == 201, None
+        return answer.status == 201 and self.has_blob(digest), None
 
     def _tags_in(self, page: bytes) -> list[str]:
         try:

@@ -81,7 +81,7 @@ def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
                 remedy="push the workspace to a new target",
             )
         made = squashed(site, target, whole, free, ids_in(free.order), options.compression)
-        checkpoint = publish_checkpoint(target, made)
+        checkpoint = publish_checkpoint(target, made, site.clock())
         seen = target.look()
         put_head(site, target, seen, checkpoint.image)
         report.head_moved = move_head(site, target, checkpoint.image, options.compression).complete
