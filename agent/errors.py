@@ -17,7 +17,8 @@
     │   └── MissingBlobError       a manifest names what the registry does not have
     ├── IntegrityError        30   bytes are not what their digest or description promises
     │   ├── MissingTocError        a layer has no table of contents (archive/trailer.py)
-    │   └── LostLayerError         a change's own layer is gone (sync/target.py)
+    │   └── VanishedError          what an image names is not there, or not any longer
+    │       └── LostLayerError     a change's own layer is gone (sync/target.py)
     ├── UnsafeArchiveError    31   an archive would leave its root, or exceed a limit
     └── WorkspaceError        40   the directory cannot be read or written
         ├── FileChangedError       a file changed while it was read
@@ -133,6 +134,10 @@ class IntegrityError(AgentError):
     """Bytes are not what their digest or their description promises."""
 
     exit_code = 30
+
+
+class VanishedError(IntegrityError):
+    """What an image names is not there: the storage is damaged, or it was pruned and collected since it was read."""
 
 
 class UnsafeArchiveError(AgentError):

@@ -111,7 +111,7 @@ def prune_summary(report: PruneReport, took: float) -> str:
         parts.append("and head")
     if report.refused:
         parts.append(f"{report.refused:,} refused by the registry")
-    parts.append(f"{report.kept:,} kept")
+    parts.append(f"{report.kept:,} kept" + (f" for a prune after {moment(report.due)}" if report.due else ""))
     return f"agent: {', '.join(parts)}, {seconds(took)}"
 
 

@@ -19,7 +19,7 @@ from agent.core.reference import Reference
     default="1h",
     type=options.DURATION,
     show_default=True,
-    help="Keep younger ones: 90s, 30m, 1h, 2d; never less than the registry's list of tags may lag.",
+    help="How old the checkpoint must be: 90s, 30m, 1h, 2d; never less than the registry's list of tags may lag.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @click.option("--all", "everything", is_flag=True, help="Delete the whole workspace, whatever its age.")
@@ -27,9 +27,9 @@ from agent.core.reference import Reference
 def command(session: Session, target: Reference, older_than: int, dry_run: bool, everything: bool) -> None:
     """Delete the entries of the workspace at TARGET that a checkpoint makes needless.
 
-    First it publishes a checkpoint, which holds the whole workspace; then the image of each single push goes if every
-    change in it is in that checkpoint. The workspace stays as it is. The registry frees the space when it next collects
-    garbage.
+    A checkpoint is an image that holds the whole workspace. The image of each single push goes if every change in it is
+    in a checkpoint that an earlier prune published long enough ago; then a new checkpoint is published, for the next
+    prune. The workspace stays as it is. The registry frees the space when it next collects garbage.
     """
     from agent.sync.prune import PruneOptions, prune
 
@@ -37,5 +37,5 @@ def command(session: Session, target: Reference, older_than: int, dry_run: bool,
         report = prune(site, PruneOptions(older_than, dry_run, everything))
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
-        return
     session.say(prune_summary(report, session.took))
+    report.check()

@@ -56,7 +56,8 @@ class Image(NamedTuple):
     """A workspace image: its layers, lowest first, and what it says of itself.
 
     `change` is the id of the change that an entry was pushed for. `dropped` are records without a layer. `format`
-    is that of its writer, 0 for an image of someone else. `conflicts` are those in what it holds.
+    is that of its writer, 0 for an image of someone else. `conflicts` are those in what it holds. `made` says when a
+    checkpoint was published, ns since 1970.
     """
 
     layers: tuple[Layer, ...]
@@ -69,6 +70,7 @@ class Image(NamedTuple):
     annotations: tuple[tuple[str, str], ...] = ()
     format: int = FORMAT
     conflicts: ConflictRecord = NO_CONFLICTS
+    made: int | None = None
 
     @property
     def records(self) -> dict[str, Record]:

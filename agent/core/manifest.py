@@ -85,6 +85,7 @@ def _own_annotations(image: Image) -> dict[str, str]:
         "lane": image.lane or None,
         "attempt": None if image.attempt is None else str(image.attempt),
         "change": image.change,
+        "made": None if image.made is None else str(image.made),
         "dropped": canonical([record.text for record in image.dropped]).decode() if image.dropped else None,
         "platform": "/".join(filter(None, image.platform)),
         "conflicts": format_conflicts(image.conflicts) if image.conflicts.count else None,
@@ -210,6 +211,7 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
         format=int(own.get("format", "0")),
         platform=_platform(own.get("platform"), config),
         annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
+        made=int(own["made"]) if "made" in own else None,
     )
     if "view" in own and not _fits(own["view"], image, descriptors):
         raise damaged(subject, "was edited: its view does not fit its layers")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from agent.core.digest import Digest
-from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableError
+from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableError, VanishedError
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
 from agent.store.meter import Meter
@@ -75,7 +75,7 @@ class Downloads:
             return
         if answer.status == 404:
             answer.discard()
-            raise IntegrityError("there is no such blob", subject=self._subject(digest), remedy="pull another tag")
+            raise VanishedError("there is no such blob", subject=self._subject(digest), remedy="pull another tag")
         if answer.status not in (200, 206):
             raise self._judge(answer, digest)
         skip = at if answer.status == 200 else self._check(answer, digest, at)

@@ -17,12 +17,12 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from agent.core.digest import Digest, digest_of, parse_digest
-from agent.errors import IntegrityError, MissingBlobError, UsageError
+from agent.errors import IntegrityError, MissingBlobError, UsageError, VanishedError
 from agent.store.copying import copy_through
 from agent.store.directory import CHUNK, LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep, write_all
 from agent.store.layout_index import EMPTY, find_tag, parse_index, tags_in, with_tag, without_digest
@@ -36,7 +36,7 @@ from agent.store.manifest import (
     named_digests,
 )
 from agent.store.meter import Meter
-from agent.store.port import Manifest, Store, Stored
+from agent.store.port import Deleted, Manifest, Store, Stored
 
 _INDEX_MAX = 64 << 20
 
@@ -101,22 +101,21 @@ class LayoutStore:
         self._meter.add(sent=len(data))
         return digest
 
-    def delete_manifest(self, digest: Digest) -> bool:
-        """See `port.Store`. What it named stays, until `umoci gc`."""
+    def delete_manifest(self, digest: Digest, tags: Iterable[str] = ()) -> Deleted:
+        """See `port.Store`. Every tag on it goes; what it named stays, until `umoci gc`."""
         if not self._exists():
-            return False
+            return Deleted(found=False)
         self._prepare()
         with self._locked():
             index = self._index()
             left = without_digest(index, digest)
-            if left != index:
+            found = left != index
+            if found:
                 self._write_index(left)
-            with reporting(self._path):
-                try:
-                    os.unlink(self._blob(digest))
-                except FileNotFoundError:
-                    return False
-        return True
+            with reporting(self._path), suppress(FileNotFoundError):
+                os.unlink(self._blob(digest))
+                found = True
+        return Deleted(found)
 
     def tags(self, prefix: str = "") -> list[str]:
         """See `port.Store`."""
@@ -136,7 +135,7 @@ class LayoutStore:
             return
         descriptor = self._open(digest)
         if descriptor is None:
-            raise IntegrityError("there is no such blob", subject=self._subject(digest), remedy="pull another tag")
+            raise VanishedError("there is no such blob", subject=self._subject(digest), remedy="pull another tag")
         try:
             at, left = start, length
             while left is None or left > 0:
@@ -163,10 +162,10 @@ class LayoutStore:
             self._meter.add(sent=len(data))
         return digest
 
-    def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+    def upload(self, chunks: Callable[[], Iterator[bytes]], algorithm: str = "sha256") -> Stored:
         """See `port.Store`. Whatever `chunks` raises passes through, and nothing is left behind."""
         self._prepare()
-        hashed, size = hashlib.sha256(), 0
+        hashed, size = hashlib.new(algorithm), 0
         with TemporaryFile(self._path) as temporary:
             for chunk in chunks():
                 hashed.update(chunk)
@@ -174,9 +173,9 @@ class LayoutStore:
                 with reporting(self._path):
                     write_all(temporary.descriptor, chunk)
                 self._meter.add(sent=len(chunk))
-            digest = Digest("sha256:" + hashed.hexdigest())
+            digest = Digest(f"{algorithm}:{hashed.hexdigest()}")
             with reporting(self._path):
-                temporary.become(self._blob(digest))
+                self._settle(temporary, self._blob(digest))
         return Stored(digest, size)
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
@@ -273,12 +272,15 @@ class LayoutStore:
             with suppress(FileNotFoundError):
                 if os.lstat(path).st_size == len(data):
                     return False
-            with suppress(FileExistsError):
-                os.mkdir(os.path.dirname(path))  # of another algorithm; never the layout, should someone delete it
             with TemporaryFile(self._path) as temporary:
                 write_all(temporary.descriptor, data)
-                temporary.become(path)
+                self._settle(temporary, path)
         return True
+
+    def _settle(self, temporary: TemporaryFile, path: str) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path))  # of another algorithm; never the layout, should someone delete it
+        temporary.become(path)
 
     def _index(self) -> dict[str, Any]:
         path = os.path.join(self._path, "index.json")

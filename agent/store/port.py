@@ -15,7 +15,7 @@ What an adapter promises:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -35,6 +35,18 @@ class Stored(NamedTuple):
 
     digest: Digest
     size: int
+
+
+class Deleted(NamedTuple):
+    """What `delete_manifest` did.
+
+    Attributes:
+        found: whether there was anything to delete.
+        by_tag: whether the store deletes tag by tag, so that a tag that was not named may still lead to the manifest.
+    """
+
+    found: bool
+    by_tag: bool = False
 
 
 @dataclass(slots=True)
@@ -68,8 +80,18 @@ class Store(Protocol):
             MissingBlobError: the manifest names a blob or manifest that the repository does not have.
         """
 
-    def delete_manifest(self, digest: Digest) -> bool:
-        """Delete a manifest and with it every tag on it; False if it was not there or deletion is not offered."""
+    def delete_manifest(self, digest: Digest, tags: Iterable[str] = ()) -> Deleted:
+        """Delete a manifest, and see that it is gone: neither `digest` nor any of `tags` leads to it then.
+
+        Where the store frees what has no tag by itself, the digest may do so for a while.
+
+        Args:
+            tags: tags that may be on it. One that is on another manifest stays.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+            RefusedError: it is still there; the store does not delete it, or says that it did and keeps it.
+        """
 
     def tags(self, prefix: str = "") -> list[str]:
         """Return the repository's tags that start with `prefix`, in bytes order; empty for a repository not yet there.
@@ -86,7 +108,8 @@ class Store(Protocol):
 
         Raises:
             AuthError, UnavailableError: see `agent.errors`.
-            IntegrityError: there is no such blob, or it ended before `length`.
+            VanishedError: there is no such blob.
+            IntegrityError: it ended before `length`.
         """
 
     def put_blob(self, data: bytes, *, new: bool = False) -> Digest:
@@ -95,11 +118,14 @@ class Store(Protocol):
         `new`: nobody can have stored it before, so that the repository need not be asked.
         """
 
-    def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+    def upload(self, chunks: Callable[[], Iterator[bytes]], algorithm: str = "sha256") -> Stored:
         """Store a blob of unknown size and digest in one pass.
 
         `chunks` is called once for each try and yields the whole content from its start; the content of the last
         try counts. Memory stays bounded by the size of a chunk.
+
+        Args:
+            algorithm: of the blob's digest, `sha256` or `sha512`.
         """
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:

@@ -16,6 +16,10 @@ _MISSING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN
 _DENIED = frozenset({"DENIED", "UNAUTHORIZED"})
 _INVALID = frozenset({"MANIFEST_INVALID", "MANIFEST_UNVERIFIED", "DIGEST_INVALID", "NAME_INVALID", "SIZE_INVALID"})
 _FROZEN = ("immutab", "overwrit", "overrid", "already exist", "locked", "disallowed", "quota")
+TO_DELETE = (
+    "allow deletion in the registry (CNCF Distribution: REGISTRY_STORAGE_DELETE_ENABLED=true), "
+    "or delete the tags by the registry's own means"
+)
 _TAG_STATUSES = frozenset({400, 403, 405, 409, 412})
 
 _MEDIA_TYPE = (
@@ -67,6 +71,29 @@ def manifest_refusal(problem: Problem, subject: str, manifest: bytes, *, on_tag:
             remedy="allow its tags to be overwritten, or use another tag",
         )
     return refusal(problem, subject)
+
+
+def deletion_refusal(problem: Problem, subject: str) -> RefusedError:
+    """Return the error for an image that the registry does not delete."""
+    return RefusedError(
+        f"the registry does not delete images, {problem.status}{said(problem)}", subject=subject, remedy=TO_DELETE
+    )
+
+
+def kept_all_the_same(subject: str) -> RefusedError:
+    """Return the error for an image that is there after the registry said that it deleted it."""
+    return RefusedError(
+        "the registry says that it deleted the image, and it is still there", subject=subject, remedy=TO_DELETE
+    )
+
+
+def not_kept(status: int, subject: str) -> RefusedError:
+    """Return the error for a manifest that is not there after the registry said that it took it."""
+    return RefusedError(
+        f"the registry answers {status}, and what it was given is not there",
+        subject=subject,
+        remedy="use a registry that answers 201 when a manifest is stored; agent doctor tells more",
+    )
 
 
 def refusal(problem: Problem, subject: str) -> RefusedError:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from agent.core.digest import Digest, digest_of
 from agent.core.reference import RegistryReference
-from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
+from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
 from agent.store.address import Resolve, is_loopback, origin_of, resolve_host
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
+from agent.store.claims import ACCEPT, Claims
 from agent.store.copying import copy_through
 from agent.store.credentials import find_credentials
 from agent.store.download import Downloads
 from agent.store.listing import Listing, Page
 from agent.store.manifest import MANIFEST_MAX, MANIFEST_TYPES, check_reference, digest_for, is_digest, manifest_of
 from agent.store.meter import Meter
-from agent.store.port import Ability, Answered, Manifest, Store, Stored
+from agent.store.port import Ability, Answered, Deleted, Manifest, Store, Stored
 from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal, said
 from agent.store.retrying import Limits, Timing
 from agent.store.transport import Transport
@@ -96,10 +97,20 @@ class RegistryStore:
         self._uploads = Uploads(
             self._transport, f"{self._base}blobs/uploads/", self._push, self._meter, self.has_blob, self._refusal
         )
+        self._claims = Claims(
+            self._transport,
+            f"{self._base}manifests/",
+            self._pull,
+            self._delete,
+            self.get_manifest,
+            self._refusal,
+            self._subject,
+            self._timing,
+        )
 
     def get_manifest(self, reference: str) -> Manifest | None:
         """See `port.Store`. A 404 is not tried again: only the caller knows which tags must be there."""
-        request = Request("GET", f"{self._base}manifests/{check_reference(reference)}", _ACCEPT)
+        request = Request("GET", f"{self._base}manifests/{check_reference(reference)}", ACCEPT)
         answer, data = self._read(request, MANIFEST_MAX)
         if answer.status == 404 and not _is_page(answer):
             answer.discard()
@@ -119,26 +130,12 @@ class RegistryStore:
         )
         if answer.status not in (200, 201, 202, 204):
             raise self._put_refusal(answer, reference, data)
-        answer.discard()
-        kept = answer.headers.get("Docker-Content-Digest", digest)
-        if kept.startswith("sha256:") and digest.startswith("sha256:") and kept != digest:
-            raise IntegrityError(
-                "the registry keeps another manifest than it was given",
-                subject=self._subject(reference),
-                remedy="use a registry that stores manifests as they are",
-            )
+        self._claims.check_stored(answer, reference, digest)
         return digest
 
-    def delete_manifest(self, digest: Digest) -> bool:
-        """See `port.Store`."""
-        answer = self._transport.call(Request("DELETE", f"{self._base}manifests/{digest}"), self._delete)
-        if answer.status in (400, 404, 405, 501):
-            answer.discard()
-            return False
-        if answer.status not in (200, 202, 204):
-            raise self._refusal(answer, digest)
-        answer.discard()
-        return True
+    def delete_manifest(self, digest: Digest, tags: Iterable[str] = ()) -> Deleted:
+        """See `port.Store`. By digest, with all tags (distribution-spec); tag by tag where these live on."""
+        return self._claims.delete(digest, tags)
 
     def tags(self, prefix: str = "") -> list[str]:
         """See `port.Store`."""
@@ -174,9 +171,9 @@ class RegistryStore:
         self._uploads.put(data, digest, new=new)
         return digest
 
-    def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+    def upload(self, chunks: Callable[[], Iterator[bytes]], algorithm: str = "sha256") -> Stored:
         """See `port.Store`."""
-        return self._uploads.stream(chunks)
+        return self._uploads.stream(chunks, algorithm=algorithm)
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
         """See `port.Store`. Between repositories of one registry it is mounted where the registry offers that."""
@@ -187,7 +184,7 @@ class RegistryStore:
             mounted, location = self._mount(digest, source)
             if mounted:
                 return
-        copy_through(lambda chunks: self._uploads.stream(chunks, location), digest, source)
+        copy_through(lambda chunks, algorithm: self._uploads.stream(chunks, location, algorithm), digest, source)
 
     def probe(self, ability: Ability, reference: str) -> Answered:
         """See `port.Probing`."""
@@ -254,7 +251,7 @@ class RegistryStore:
         if answer.status == 202:
             return False, self._uploads.session_of(answer)[0]
         answer.discard()
-        return answer.status == 201 or (answer.status in (200, 204) and self.has_blob(digest)), None
+        return answer.status in (200, 201, 204) and self.has_blob(digest), None
 
     def _refusal(self, answer: Answer, reference: str = "") -> AgentError:
         problem = answer.problem()

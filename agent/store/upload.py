@@ -15,7 +15,7 @@ from contextlib import suppress
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from agent.core.digest import Digest
-from agent.errors import AgentError, AuthError, UnavailableError
+from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
 from agent.store.meant import own_upload
@@ -85,7 +85,9 @@ class Uploads:
             except UnavailableError as error:
                 patience.wait(error, error.after)
 
-    def stream(self, chunks: Callable[[], Iterator[bytes]], location: str | None = None) -> Stored:
+    def stream(
+        self, chunks: Callable[[], Iterator[bytes]], location: str | None = None, algorithm: str = "sha256"
+    ) -> Stored:
         """Store what `chunks` yields; `location` is a session that already began.
 
         Raises:
@@ -93,7 +95,7 @@ class Uploads:
         """
         patience = self._transport.patience()
         while True:
-            source = _Source(chunks, self._meter)
+            source = _Source(chunks, self._meter, algorithm)
             try:
                 return self._try(source, location)
             except _TooMuchError as error:
@@ -132,7 +134,7 @@ class Uploads:
                 location = self._send_stream(location, source)
             else:
                 location = self._send_pieces(location, source, max(self._piece, least), least)
-            digest = Digest("sha256:" + source.hashed.hexdigest())
+            digest = source.digest
             self._finish(location, digest, b"")
         except BaseException:
             self._cancel(location)
@@ -180,6 +182,7 @@ class Uploads:
         self._check_size(answer, len(data))
         if answer.status in (200, 201, 202, 204):
             answer.discard()
+            self._check_stored(answer, digest)
         elif answer.status in _SESSION_LOST:
             # Also what a second try sees when the answer to the first, which did it, was lost.
             lost = self._lost(answer)
@@ -194,6 +197,21 @@ class Uploads:
         if answer.status == 413 and smaller and self._transport.failure(answer) is None:
             answer.close()
             raise _TooMuchError(smaller[0])
+
+    def _check_stored(self, answer: Answer, digest: Digest) -> None:
+        """See that a blob is there, after an answer that says so; any but 201 means less than that."""
+        said = answer.headers.get("Docker-Content-Digest", digest)
+        subject = f"{urlsplit(self._url).netloc} ({digest})"
+        if said.partition(":")[0] == digest.partition(":")[0] and said != digest:
+            raise IntegrityError(
+                "the registry keeps another blob than it was sent", subject=subject, remedy="use another registry"
+            )
+        if answer.status != 201 and not self._has(digest):
+            raise UnavailableError(
+                f"the registry answers {answer.status}, and what it was sent is not there",
+                subject=subject,
+                remedy="try again; agent doctor tells what the registry can do",
+            )
 
     def _next(self, base: str, answer: Answer) -> str:
         location = answer.headers.get("Location")
@@ -223,12 +241,12 @@ class _TooMuchError(Exception):
 class _Source:
     """One run through `chunks`: counts, hashes, and keeps apart what it raises from what the network raises."""
 
-    def __init__(self, chunks: Callable[[], Iterator[bytes]], meter: Meter) -> None:
+    def __init__(self, chunks: Callable[[], Iterator[bytes]], meter: Meter, algorithm: str) -> None:
         self._chunks = chunks
         self._meter = meter
         self._iterator: Iterator[bytes] | None = None
         self._error: BaseException | None = None
-        self.hashed = hashlib.sha256()
+        self._hashed = hashlib.new(algorithm)
         self.size = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -236,7 +254,7 @@ class _Source:
             self._iterator = self._chunks()
             for chunk in self._iterator:
                 if chunk:
-                    self.hashed.update(chunk)
+                    self._hashed.update(chunk)
                     self.size += len(chunk)
                     self._meter.add(sent=len(chunk))
                     yield chunk
@@ -245,6 +263,11 @@ class _Source:
         except BaseException as error:
             self._error = error
             raise
+
+    @property
+    def digest(self) -> Digest:
+        """Of what came so far."""
+        return Digest(f"{self._hashed.name}:{self._hashed.hexdigest()}")
 
     def check(self) -> None:
         """Raise what `chunks` raised, as it was."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from agent.core.entry import Kind, Node, TreeEntry
-from agent.core.known import KEPT, Fingerprint
+from agent.core.known import KEPT, Fingerprint, Known
 from agent.core.path import parent, show
 from agent.core.plan import Plan
 from agent.core.prints import Prints
@@ -13,16 +13,17 @@ from agent.core.wanted import Wanted
 from agent.sync.layers import Layers
 from agent.sync.site import Site
 from agent.workspace.materialise import TreeWriter
+from agent.workspace.root import Root
 
 
-def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> Prints:
-    """Take the steps of a plan and return the fingerprints of everything that was touched.
+def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter, prints: Prints) -> None:
+    """Take the steps of a plan and put the fingerprints of everything that is touched into `prints`.
 
     Raises:
         WorkspaceError, UnsafeArchiveError, DivergedError: as `TreeWriter`.
         IntegrityError, AuthError, UnavailableError: a content cannot be had.
     """
-    work = _Work(site, layers, writer, Prints(len(steps.rows), steps.prints))
+    work = _Work(site, layers, writer, prints)
     for path, kind in steps.remove:
         writer.remove(path, kind)
     for entry in steps.directories:
@@ -34,15 +35,30 @@ def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter) -> Pr
     work.link(steps.link)
     work.dress(steps)
     work.finish()
-    return work.prints
+
+
+def take_back(root: Root, rows: Iterable[Known]) -> None:
+    """Remove what steps of a plan have made, where it stands as it was made. Directories stay.
+
+    Args:
+        rows: what was made, with its fingerprints, beside rows without any.
+
+    Raises:
+        WorkspaceError: the system refused.
+    """
+    writer = TreeWriter(root)
+    for row in rows:
+        found = root.lstat(row.path) if row.print is not None and row.node.kind is not Kind.DIR else None
+        if found is not None and row.print is not None and _content_of(found.print) == _content_of(row.print):
+            writer.remove(row.path, row.node.kind)
+
+
+def _content_of(stands: Fingerprint) -> tuple[int, int, int]:
+    return stands.ino, stands.size, stands.mtime
 
 
 class _Work:
-    """What was done so far.
-
-    Attributes:
-        prints: the fingerprints of what was touched.
-    """
+    """What was done so far; the fingerprints of what was touched go into `prints`."""
 
     def __init__(self, site: Site, layers: Layers, writer: TreeWriter, prints: Prints) -> None:
         self.prints = prints

@@ -1,7 +1,12 @@
-"""A checkpoint: an entry without an own change, holding a merge, so that older entries can go (design section 6)."""
+"""A checkpoint: an entry without an own change, holding a merge, so that older entries can go (design section 6).
+
+It has an age: what it holds may go only when every list of tags shows it, however far that lags
+(docs/decisions/checkpoints-age.md).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from agent.core.digest import Digest
@@ -10,33 +15,55 @@ from agent.core.manifest import MANIFEST, format_image
 from agent.core.tags import checkpoint_tag
 from agent.core.union import Union, unite
 from agent.errors import IntegrityError
+from agent.sync.located import Located
 from agent.sync.merging import merged_image
 from agent.sync.target import Target
 
-TRIES = 3
+TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint that was published and read again by its name.
+    """A checkpoint that was read by its name.
 
     Attributes:
         image: what it holds, as head would.
         digest: of its own manifest, which is never head's.
+        made: when it was published, or the newest change in it, if that says a later time; ns since 1970.
+        ids: of the changes in it.
     """
 
     tag: str
     image: Image
     digest: Digest
+    made: int
+    ids: Set[str]
 
-    @property
-    def union(self) -> Union:
-        """The changes that it holds."""
-        return unite([self.image])
+    def replaces(self, other: Checkpoint) -> bool:
+        """Say whether the other is not needed beside it. Of two that hold the same, everybody chooses the same one."""
+        return other.ids < self.ids or (other.ids == self.ids and _rank(self) < _rank(other))
 
 
-def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
-    """Store a checkpoint of `whole`. Its id is its view: who holds the same layers publishes the same tag.
+def _rank(checkpoint: Checkpoint) -> tuple[int, str]:
+    return len(checkpoint.image.layers), checkpoint.image.view
+
+
+def as_checkpoint(target: Target, located: Located) -> Checkpoint | None:
+    """Return what was read at an entry's or checkpoint's tag, None if it is no checkpoint of this target."""
+    image = located.image
+    if image.target != target.tag or image.change != image.view or image.made is None:
+        return None
+    tag, held = checkpoint_tag(target.tag, image.view), image._replace(change=None, made=None)
+    return Checkpoint(tag, held, located.digest, image.made, unite([held]).ids)
+
+
+def publish_checkpoint(target: Target, whole: Union, now: int) -> Checkpoint:
+    """Store a checkpoint of `whole`, unless it is there, and read it again.
+
+    Its id is its view: who holds the same layers publishes the same tag, and the first one says when.
+
+    Args:
+        now: ns since 1970. A clock that is behind makes it no older than what is in it.
 
     Raises:
         IntegrityError: what stands at its tag then is something else.
@@ -44,22 +71,20 @@ def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
         AuthError, UnavailableError: see `agent.errors`.
     """
     image, _ = merged_image(target, whole)
-    view = image.view
-    tag = checkpoint_tag(target.tag, view)
-    config, manifest = format_image(image._replace(change=view))
-    there = None
+    made = max(now, whole.newest_stamp)
+    tag = checkpoint_tag(target.tag, image.view)
+    config, manifest = format_image(image._replace(change=image.view, made=made))
     for _ in range(TRIES):
+        located = target.image(tag)
+        found = as_checkpoint(target, located) if located else None
+        if found is not None and found.tag == tag and found.made <= made:
+            return found
         target.put_config(config)
         target.store.put_manifest(tag, manifest, MANIFEST)
-        there = target.image(tag)
-        if there is not None:
-            break
-        # Another prune put a checkpoint that holds more, and deleted this one as needless; its config may be gone, too.
+        # Another prune may have one that holds more, and delete this one as needless; its config may go, too.
         target.forget()
-    if there is None or there.image.view != view or there.image.target != target.tag:
-        raise IntegrityError(
-            "the checkpoint that was just published does not read back",
-            subject=f"{target.name} ({tag})",
-            remedy="nothing was deleted; try again, and look at the registry's storage",
-        )
-    return Checkpoint(tag, image, there.digest)
+    raise IntegrityError(
+        "the checkpoint that was just published does not read back",
+        subject=f"{target.name} ({tag})",
+        remedy="nothing was deleted; try again, and look at the registry's storage",
+    )

@@ -262,16 +262,15 @@ class _Examination:
         if not self._made:
             return
         try:
-            deleted = [self._store.delete_manifest(digest) for digest in self._made]
-            gone = any(deleted) and self._store.get_manifest(self._tag) is None
-        except AgentError:
-            gone = False
-        if gone:
-            found, means = "the images that were made for this are gone", "agent prune works"
-            self._report.add("deleting", "ok", found, means)
-        else:
-            self._report.add("deleting", "weak", "not offered", "agent prune cannot delete what it no longer needs")
+            deleted = [self._store.delete_manifest(digest, (self._tag,)) for digest in self._made]
+        except AgentError as error:
+            means = f"agent prune deletes nothing and ends with exit code {error.exit_code}: {error.remedy}"
+            self._report.add("deleting", "weak", error.what, means)
             self._report.left.append(f"the tag {self._tag}")
+        else:
+            by_tag = any(each.by_tag for each in deleted)
+            found = "the images that were made for this are gone" + (", tag by tag" if by_tag else "")
+            self._report.add("deleting", "ok", found, "agent prune works")
         self._report.left.append(f"{self._blobs + 1} blobs of less than 1 KiB, until garbage is collected")
 
 

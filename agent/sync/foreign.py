@@ -13,7 +13,7 @@ from agent.core.image import Image, Layer
 from agent.core.pack import whiteouts
 from agent.core.record import FOREIGN_LANE
 from agent.core.union import Union, unite
-from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError, UnsupportedError
+from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError, UnsupportedError, VanishedError
 from agent.sync.merging import merged_image
 from agent.sync.options import Compression
 from agent.sync.packed import describe
@@ -30,12 +30,15 @@ def adopt_head(site: Site, target: Target, seen: Seen, compression: Compression 
 
     Raises:
         ConflictError: it cannot be read, so that it can be neither kept nor replaced.
+        VanishedError: something vanished since it was seen; look again.
     """
     known = seen.known_head
     if seen.is_ours or known is None:
         return seen
     try:
         _, images = adopt(site, target, unite([known, *seen.others]), compression)
+    except VanishedError:
+        raise
     except (IntegrityError, UnsafeArchiveError, UnsupportedError) as error:
         assert seen.head is not None
         raise ConflictError(

@@ -11,7 +11,8 @@ from agent.core.image import Image
 from agent.core.manifest import format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
-from agent.errors import AgentError, ConflictError, MissingBlobError, TagRefusedError
+from agent.errors import AgentError, ConflictError, MissingBlobError, TagRefusedError, VanishedError
+from agent.sync.anew import Losses
 from agent.sync.foreign import adopt_head
 from agent.sync.merging import disagreements, merged_image
 from agent.sync.options import Compression
@@ -65,27 +66,27 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
     # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
     image, merged = own and own._replace(lane="", attempt=None, change=None), _layers_of(mine)
     conflicts: Sequence[Conflict] = ()
-    company, unlisted = _Company(site), _unlisted(site, target)
+    company, unlisted, losses = _Company(site), _unlisted(site, target), Losses(target)
     for _ in range(LOOKS):
-        seen = _of_others(target.glance(unlisted=unlisted), mine)
-        if company.rests(len(seen.missing)):
-            continue
-        seen = target.read(seen)
-        if own:
-            refuse_foreign(target, seen, mine)
-        seen = adopt_head(site, target, seen, compression)
-        whole = everything(seen, *([own] if own else []))
-        if whole.ids <= seen.head_ids:
-            return Moved(True, conflicts if whole.ids == merged[0] else disagreements(target, whole))
-        if image is None or _layers_of(whole) != merged:
-            merged = _layers_of(whole)
-            image, conflicts = merged_image(target, compact(site, target, whole, HEAD_LAYERS, compression))
         try:
+            seen = _of_others(target.glance(unlisted=unlisted), mine)
+            if company.rests(len(seen.missing)):
+                continue
+            seen = target.read(seen)
+            if own:
+                refuse_foreign(target, seen, mine)
+            seen = adopt_head(site, target, seen, compression)
+            whole = everything(seen, *([own] if own else []))
+            if whole.ids <= seen.head_ids:
+                return Moved(True, conflicts if whole.ids == merged[0] else disagreements(target, whole))
+            if image is None or _layers_of(whole) != merged:
+                merged = _layers_of(whole)
+                image, conflicts = merged_image(target, compact(site, target, whole, HEAD_LAYERS, compression))
             if not put_head(site, target, seen, image):
                 return Moved(False, conflicts)
-        except MissingBlobError:
+        except (MissingBlobError, VanishedError) as error:
             # Pruned and collected since it was seen; what replaced it is in a checkpoint.
-            target.forget()
+            losses.note(error)
             image = None
     site.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
     return Moved(False, conflicts)

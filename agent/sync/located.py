@@ -19,7 +19,7 @@ from agent.core.manifest import (
     parse_image,
 )
 from agent.core.offer import check_is_image, choose_platform, other_kind
-from agent.errors import IntegrityError
+from agent.errors import IntegrityError, VanishedError
 from agent.store.port import Manifest, Store
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
@@ -67,7 +67,9 @@ def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> 
 
 def _must_exist(manifest: Manifest | None, subject: str) -> Manifest:
     if manifest is None:
-        raise damaged(subject, "is an index that names a manifest which is not there")
+        raise VanishedError(
+            "is an index that names a manifest which is not there", subject=subject, remedy="name another image"
+        )
     return manifest
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from agent.core.digest import Digest
-from agent.core.image import Image
-from agent.core.tags import checkpoint_ids, entry_ids, pointers
+from agent.core.record import Record
+from agent.core.tags import checkpoint_ids, entry_ids, entry_tag, pointers
 from agent.core.union import Union, unite
-from agent.errors import MissingBlobError
+from agent.errors import RefusedError
 from agent.store.port import Traffic
+from agent.store.refusal import TO_DELETE
 from agent.sync.absent import existing, missing
-from agent.sync.checkpoint import TRIES, Checkpoint, publish_checkpoint
+from agent.sync.anew import begin_anew
+from agent.sync.checkpoint import Checkpoint, as_checkpoint, publish_checkpoint
 from agent.sync.head import everything
-from agent.sync.located import Located, this_platform
+from agent.sync.located import this_platform
 from agent.sync.site import Site
 from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Target
 
 HOUR = 3600 * 10**9
+PAUSES = (0.5, 1.0, 2.0)
+"""Seconds between looks at what a registry says it deleted, and shows."""
+PATIENCE = 3
+"""How many deletions are refused before the rest is not tried, if none was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +34,9 @@ class PruneOptions:
     """What to prune.
 
     Attributes:
-        older_than: ns that must have passed since a change's stamp before its entry goes.
+        older_than: the grace time: ns that must have passed since a checkpoint was published before what it holds goes.
         dry_run: say what would be deleted; publish and delete nothing.
-        all: delete the whole workspace: entries, pointers, checkpoints, head.
+        all: delete the whole workspace at once: entries, pointers, checkpoints, head.
     """
 
     older_than: int = HOUR
@@ -40,7 +48,8 @@ class PruneOptions:
 class PruneReport:
     """What a prune did: how many tags were deleted, or would be. `kept` counts entries that are still needed or young.
 
-    `refused` counts what the registry did not delete.
+    `due` says from when on (ns since 1970) a prune deletes what was kept. `refused` counts what is still there although
+    it should have gone, and `refusal` says why the first of it is.
     """
 
     target: str
@@ -50,16 +59,28 @@ class PruneReport:
     checkpoints: int = 0
     head: bool = False
     kept: int = 0
+    due: int | None = None
     refused: int = 0
+    refusal: str | None = None
     traffic: Traffic = field(default_factory=Traffic)
+
+    def check(self) -> None:
+        """Raise RefusedError if something is still there that should have gone."""
+        if self.refused:
+            images = "an image that should have gone is" if self.refused == 1 else "images that should have gone are"
+            raise RefusedError(
+                f"{self.refused:,} {images} still there ({self.refusal})", subject=self.target, remedy=TO_DELETE
+            )
 
 
 def prune(site: Site, options: PruneOptions) -> PruneReport:
-    """Publish a checkpoint, then delete each entry that holds nothing else and is old enough.
+    """Delete what checkpoints hold that are old enough, and publish one of what no checkpoint holds yet.
+
+    Thus a prune deletes what the one before it made needless (docs/decisions/checkpoints-age.md).
 
     Raises:
         MissingTargetError: the target holds nothing.
-        AuthError, UnavailableError, IntegrityError: see `agent.errors`. What was deleted by then is in the checkpoint.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`. What was deleted by then is in a checkpoint.
     """
     target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
     report = PruneReport(target.name, options.dry_run)
@@ -67,103 +88,196 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
         _prune_all(site, target, report)
     else:
         _prune(site, target, options, report)
-    if report.refused:
-        site.progress.notice(f"{target.name}: the registry does not delete; it may have to be allowed there")
     report.traffic = target.traffic
     return report
 
 
 def _prune(site: Site, target: Target, options: PruneOptions, report: PruneReport) -> None:
-    whole = everything(existing(target))
+    seen = existing(target)
+    whole = everything(seen)
     if not whole.order:
         return
-    checkpoint = None if options.dry_run else _checkpoint(site, target)
-    held = checkpoint.union if checkpoint else whole
-    report.checkpoint = checkpoint.tag if checkpoint else None
+    now = site.clock()
+    checkpoints = [found for located in seen.entries if (found := as_checkpoint(target, located))]
+    deletions = _Deletions(site, target, report)
+    deletions.run(_needless(target, checkpoints, now - options.older_than, report))
+    if report.refused:
+        return  # Where nothing is deleted, what is added stays for ever.
+    latest = max(now, whole.newest_stamp)
+    holders = [each for each in checkpoints if whole.ids <= each.ids and each.made <= latest]
+    newest = min(holders, key=lambda each: each.made) if holders else _checkpoint(site, target, whole, options, now)
     before = site.clock() - options.older_than
-    tags = target.tags()
-    short = {change[:26]: change for change in held.ids}
-    for start, tag in sorted(entry_ids(target.tag, tags).items()):
-        record = held.records.get(short.get(start, ""))
-        located = target.image(tag) if record is not None and record.stamp <= before else None
-        if located is None or not _is_within(target, located, start, held):
-            report.kept += 1
+    if not holders and newest.made <= before:
+        deletions.run(_needless(target, [*checkpoints, newest], before, report))
+    report.checkpoint = newest.tag or None
+    report.due = newest.made + options.older_than if report.kept else None
+
+
+def _checkpoint(site: Site, target: Target, whole: Union, options: PruneOptions, now: int) -> Checkpoint:
+    """Publish a checkpoint of all that there is, or say what it would be."""
+    if options.dry_run:
+        return Checkpoint("", whole.image(target.tag), Digest(""), now, whole.ids)
+
+    def publish() -> Checkpoint:
+        return publish_checkpoint(
+            target, compact(site, target, everything(target.look()), HEAD_LAYERS, "zstd"), site.clock()
+        )
+
+    return begin_anew(target, publish)
+
+
+class _Doomed(NamedTuple):
+    """A manifest to delete, with the tags that are on it, counted as `kind`."""
+
+    digest: Digest
+    tags: tuple[str, ...]
+    kind: Literal["entries", "checkpoints", "head"]
+
+
+def _needless(target: Target, checkpoints: Iterable[Checkpoint], before: int, report: PruneReport) -> Iterator[_Doomed]:
+    """Yield each entry and checkpoint of which a checkpoint that was made by `before` holds everything."""
+    old = [checkpoint for checkpoint in checkpoints if checkpoint.made <= before]
+    held = {change[:26] for checkpoint in old for change in checkpoint.ids}
+    report.kept = 0
+    for start, tag in sorted(entry_ids(target.tag, target.tags()).items()):
+        located = target.image(tag) if start in held else None
+        image = located.image if located else None
+        if located and image and image.target == target.tag and (image.change or "")[:26] == start:
+            ids = unite([image]).ids
+            if any(ids <= checkpoint.ids for checkpoint in old):
+                yield _Doomed(located.digest, (tag,), "entries")
+                continue
+        # One that is gone by now was deleted by another prune.
+        report.kept += located is not None or start not in held
+    for checkpoint in checkpoints:
+        if any(other.replaces(checkpoint) for other in old):
+            yield _Doomed(checkpoint.digest, (checkpoint.tag,), "checkpoints")
+
+
+class _Refused(NamedTuple):
+    """What a registry did not delete."""
+
+    doomed: _Doomed
+    error: RefusedError
+
+
+class _Deletions:
+    """Deletes, and counts in a report what is gone: what a registry says is believed after a look."""
+
+    def __init__(self, site: Site, target: Target, report: PruneReport) -> None:
+        self._site = site
+        self._target = target
+        self._report = report
+        self._gone: set[Digest] = set()
+
+    def run(self, doomed: Iterable[_Doomed]) -> None:
+        """Delete images. Where the registry deletes none of the first few, the rest is not tried."""
+        refused: list[_Refused] = []
+        by_tag: set[Digest] = set()
+        for one in doomed:
+            if one.digest in self._gone:
+                continue
+            if self._report.dry_run:
+                self._count(one)
+                continue
+            try:
+                deleted = self._target.store.delete_manifest(one.digest, one.tags)
+            except RefusedError as error:
+                refused.append(_Refused(one, error))
+                if len(refused) == PATIENCE and not self._gone:
+                    refused = self._still_there(refused)
+                    if not self._gone:
+                        break
+                continue
+            if deleted.found:
+                self._count(one)
+            if deleted.by_tag:
+                by_tag.add(one.digest)
         else:
-            report.entries += _delete(target, located.digest, report)
-    for start, tag in sorted(checkpoint_ids(target.tag, tags).items()):
-        located = target.image(tag) if checkpoint is None or tag != checkpoint.tag else None
-        if located and _is_within(target, located, start, held) and _is_older(located, held, checkpoint, before):
-            report.checkpoints += _delete(target, located.digest, report)
+            refused = self._still_there(refused)
+        if by_tag:
+            self._delete_pointers(by_tag)
+        if refused:
+            self._report.refused += len(refused)
+            self._report.refusal = self._report.refusal or refused[0].error.what
 
+    def _count(self, one: _Doomed) -> None:
+        self._gone.add(one.digest)
+        match one.kind:
+            case "entries":
+                self._report.entries += 1
+            case "checkpoints":
+                self._report.checkpoints += 1
+            case "head":
+                self._report.head = True
 
-def _checkpoint(site: Site, target: Target) -> Checkpoint:
-    """Publish a checkpoint of all that there is. Where a layer is gone by then, another prune was at work: look again.
+    def _still_there(self, refused: list[_Refused]) -> list[_Refused]:
+        """Return what is there after a while, and count the rest: a registry may still show what it has deleted."""
+        for pause in (0.0, *PAUSES):
+            if not refused:
+                break
+            self._site.sleep(pause)
+            left = []
+            for each in refused:
+                if self._stands(each.doomed):
+                    left.append(each)
+                else:
+                    self._count(each.doomed)
+            refused = left
+        return refused
 
-    Raises:
-        MissingBlobError: a layer is gone for good.
-    """
-    for tries in range(TRIES):
-        whole = compact(site, target, everything(target.look()), HEAD_LAYERS, "zstd")
-        try:
-            return publish_checkpoint(target, whole)
-        except MissingBlobError:
-            if tries + 1 == TRIES:
-                raise
-            target.forget()
-    raise AssertionError("unreachable")
+    def _stands(self, one: _Doomed) -> bool:
+        found = (self._target.store.get_manifest(tag) for tag in one.tags)
+        return any(manifest is not None and manifest.digest == one.digest for manifest in found)
 
-
-def _is_within(target: Target, located: Located, start: str, held: Union) -> bool:
-    """Say whether an entry or checkpoint is this target's, and every change in it is held."""
-    image = located.image
-    return image.target == target.tag and (image.change or "")[:26] == start and unite([image]).ids <= held.ids
-
-
-def _is_older(located: Located, held: Union, checkpoint: Checkpoint | None, before: int) -> bool:
-    """Say whether a checkpoint may go: of two that hold the same, one stays, whoever else prunes at this time."""
-    union = unite([located.image])
-    if union.newest_stamp > before:
-        return False
-    if union.ids < held.ids:
-        return True
-    # A dry run makes none; what it would make is most often there already.
-    return checkpoint is not None and _rank(located.image) > _rank(checkpoint.image)
-
-
-def _rank(image: Image) -> tuple[int, str]:
-    return len(image.layers), image.view
-
-
-def _delete(target: Target, digest: Digest, report: PruneReport) -> int:
-    """Delete a manifest with all its tags, and return 1 if that was done, or would be."""
-    if report.dry_run:
-        return 1
-    if target.store.delete_manifest(digest):
-        return 1
-    if target.image(digest) is not None:
-        report.refused += 1
-    return 0
+    def _delete_pointers(self, digests: set[Digest]) -> None:
+        """Delete the pointers at entries that are gone, in a registry whose tags outlive what they are on."""
+        store = self._target.store
+        for tag in pointers(self._target.tag, self._target.tags()):
+            manifest = store.get_manifest(tag)
+            if manifest is not None and manifest.digest in digests:
+                store.delete_manifest(manifest.digest, (tag,))
 
 
 def _prune_all(site: Site, target: Target, report: PruneReport) -> None:
     """Delete everything, head last: whoever is stopped on the way leaves a workspace that can be read."""
-    tags = target.tags()
-    entries, checkpoints = entry_ids(target.tag, tags), checkpoint_ids(target.tag, tags)
-    if not (entries or checkpoints or pointers(target.tag, tags) or target.head()):
-        raise missing(target)
-    done: set[Digest] = set()
-    for tag in (*entries.values(), *pointers(target.tag, tags), *checkpoints.values()):
-        located = target.image(tag)
-        if located is None or located.image.target != target.tag or located.digest in done:
-            continue
-        done.add(located.digest)
-        deleted = _delete(target, located.digest, report)
-        if tag in checkpoints.values():
-            report.checkpoints += deleted
-        else:
-            report.entries += deleted
     head = target.head()
-    if head and head.image.target == target.tag:
-        report.head = bool(_delete(target, head.digest, report))
+    is_ours = head is not None and head.image.target == target.tag
+    tags: dict[Digest, list[str]] = {}
+    for tag, digest in _tags_of(target, head.image.records if head and is_ours else {}):
+        tags.setdefault(digest, []).append(tag)
+    if head is None and not tags:
+        raise missing(target)
+    checkpoints = set(checkpoint_ids(target.tag, [tag for on in tags.values() for tag in on]).values())
+    doomed = [
+        _Doomed(digest, tuple(on), "checkpoints" if checkpoints & set(on) else "entries") for digest, on in tags.items()
+    ]
+    doomed.sort(key=lambda each: each.kind, reverse=True)
+    if head and is_ours:
+        doomed.append(_Doomed(head.digest, (target.tag,), "head"))
     elif head:
         site.progress.notice(f"{target.name}@{head.digest}: an image of someone else, which is left there")
+    _Deletions(site, target, report).run(doomed)
+
+
+def _tags_of(target: Target, known: Mapping[str, Record]) -> Iterator[tuple[str, Digest]]:
+    """Yield each tag that is derived from the target's, with what it is on.
+
+    Args:
+        known: the changes that head holds. Where the list of tags lags, their entries are found by name.
+    """
+    listed = target.tags()
+    checkpoints, entries = checkpoint_ids(target.tag, listed), entry_ids(target.tag, listed)
+    records, held = dict(known), set[str]()
+    for tag in (*entries.values(), *pointers(target.tag, listed), *checkpoints.values()):
+        located = target.image(tag)
+        if located is not None and located.image.target == target.tag:
+            yield tag, located.digest
+            records |= located.image.records
+            held.update(located.image.records if tag in checkpoints.values() else ())
+    for change, record in records.items():
+        if change[:26] not in entries and change not in held:
+            tag = entry_tag(target.tag, record.lane, change)
+            located = target.image(tag)
+            if located is not None and located.image.target == target.tag:
+                yield tag, located.digest

@@ -10,12 +10,14 @@ from agent.core.conflict import Conflict
 from agent.core.foreign import is_unpublished
 from agent.core.path import show
 from agent.core.plan import Plan, plan
+from agent.core.prints import Prints
 from agent.core.reference import parse_reference
 from agent.core.select import Select, is_whole, selection
 from agent.core.stand_in import Rows, StandIn
 from agent.core.union import Union, unite
-from agent.errors import UsageError
+from agent.errors import UsageError, VanishedError
 from agent.sync.absent import check_used, existing, missing, silent_lanes
+from agent.sync.anew import begin_anew
 from agent.sync.directory import Directory, open_directory
 from agent.sync.located import this_platform
 from agent.sync.memory import Memory
@@ -58,8 +60,20 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         UsageError: there is no such change, or nothing is selected by what `options` selects.
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
-    with open_directory(site, create=True) as directory, ExitStack() as kept:
+    with open_directory(site, create=True) as directory:
         target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep, site.limits)
+        report = begin_anew(target, lambda: _pull(site, directory, target, options))
+        report.traffic = target.traffic
+        return report
+
+
+def _pull(site: Site, directory: Directory, target: Target, options: PullOptions) -> PullReport:
+    """Make the directory what the target holds now.
+
+    Raises:
+        VanishedError: something vanished since it was seen; look again.
+    """
+    with ExitStack() as kept:
         early = kept.enter_context(ExitStack())
         begun = begin_to_look(site, directory, options, early)
         seen = _look(target, directory, options)
@@ -81,7 +95,7 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         if memory and look and is_same:
             return _unchanged(target, goal, directory, memory, seen, look)
         # What merges, fetches and writes files, none of which a pull of nothing does.
-        from agent.sync.carry_out import carry_out
+        from agent.sync.carry_out import carry_out, take_back
         from agent.workspace.materialise import TreeWriter
 
         layers = _layers(site, target, goal, options, _stand_in(memory, look))
@@ -99,7 +113,15 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         if not steps.changes_nothing or (memory and not memory.union.ids <= goal.union.ids):
             starts = not goal.union.records
             directory.begin_pull(target.name, goal.union.ids, goal.sparse, starts=starts)
-        prints = carry_out(site, layers, steps, TreeWriter(directory.root, keep=keep))
+        prints = Prints(len(steps.rows), steps.prints)
+        try:
+            carry_out(site, layers, steps, TreeWriter(directory.root, keep=keep), prints)
+        except VanishedError:
+            if keep:
+                # A second try could not tell what the first one wrote from what others did.
+                take_back(directory.root, prints.over(steps.rows))
+                directory.end_pull()
+            raise
         directory.remember(
             Memory(
                 target=target.name,
@@ -114,7 +136,6 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         )
         directory.end_pull()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
-        report.traffic = target.traffic
         return report
 
 
@@ -216,7 +237,6 @@ def _unchanged(
         # What had to be read to know it need not be the next time; and the state is the newest again.
         later = look.after(memory) if look.is_refreshed else memory
         directory.remember(later.now(finished=seen.finished))
-    report.traffic = target.traffic
     return report
 
 

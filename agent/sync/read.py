@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.conflict_record import record_conflicts
 from agent.core.entry import Delete, Kind, Touch, TreeEntry, Version, Write
 from agent.core.image import Layer
 from agent.core.known import Fingerprint, Known
+from agent.core.merge import Merged
 from agent.core.path import check_path, show
 from agent.core.record import Record
 from agent.core.reference import Reference
@@ -22,10 +24,11 @@ from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Store
 from agent.sync.absent import check_used, existing
+from agent.sync.anew import begin_anew
 from agent.sync.located import this_platform
 from agent.sync.report import ConflictReport, conflict_reports
 from agent.sync.status import Difference, Mark, compare
-from agent.sync.target import Seen, Target, resolve
+from agent.sync.target import Target, resolve
 
 
 @dataclass(slots=True)
@@ -87,7 +90,12 @@ def log(store: Store, reference: Reference, limits: Limits = DEFAULT_LIMITS) -> 
         MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, seen = _look(store, reference, limits)
+    target = _target(store, reference, limits)
+    return begin_anew(target, lambda: _log(target))
+
+
+def _log(target: Target) -> Log:
+    seen = existing(target)
     union = target.complete(seen.union)
     layers = target.layers(union)
     superseded = union.superseded
@@ -151,9 +159,14 @@ def ls(
         MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, union = _open(store, reference, limits, at)
+    target = _target(store, reference, limits)
     selected = selection(paths)
-    for entry in target.layers(union).merged(union).tree():
+
+    def merged() -> Merged:
+        union = _open(target, at)
+        return target.layers(union).merged(union)
+
+    for entry in begin_anew(target, merged).tree():
         if selected(entry.path):
             node = entry.node
             yield ListedPath(
@@ -181,18 +194,25 @@ def cat(
         MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, union = _open(store, reference, limits, at)
+    target = _target(store, reference, limits)
+    yield from begin_anew(target, lambda: _content(target, check_path(path.strip(b"/")), at))
+
+
+def _content(target: Target, wanted: bytes, at: str | None) -> Iterator[bytes]:
+    """Return a file's content, of which the beginning was read."""
+    union = _open(target, at)
     layers = target.layers(union)
-    wanted = check_path(path.strip(b"/"))
     for entry in layers.merged(union).tree():
         if entry.path == wanted:
             break
     else:
-        raise UsageError("no such path in the workspace", subject=show(path), remedy="see what there is with: agent ls")
+        raise UsageError(
+            "no such path in the workspace", subject=show(wanted), remedy="see what there is with: agent ls"
+        )
     if entry.node.kind is not Kind.FILE:
-        raise UsageError(f"a {entry.node.kind}, not a file", subject=show(path), remedy="name a file")
-    for _, chunks in layers.contents(entry.layer, [entry]):
-        yield from chunks
+        raise UsageError(f"a {entry.node.kind}, not a file", subject=show(wanted), remedy="name a file")
+    chunks = chain.from_iterable(chunks for _, chunks in layers.contents(entry.layer, [entry]))
+    return chain([next(chunks, b"")], chunks)
 
 
 def diff(
@@ -209,9 +229,14 @@ def diff(
         MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target, union = _open(store, reference, limits)
+    target = _target(store, reference, limits)
+    return begin_anew(target, lambda: _diff(target, old, new))
+
+
+def _diff(target: Target, old: str | None, new: str | None) -> list[Difference]:
+    union = _open(target)
     layers = target.layers(union)
-    name = str(reference)
+    name = target.name
     ends = [resolve(union, new, name)] if new else list(union.frontier)
     records = union.records
     begins = [resolve(union, old, name)] if old else [p for end in ends if end in records for p in records[end].parents]
@@ -234,14 +259,10 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
             yield Difference(mark, new.path, new.node.kind, new.node.size, details)
 
 
-def _look(store: Store, reference: Reference, limits: Limits) -> tuple[Target, Seen]:
-    target = Target(lambda _: store, reference, this_platform(None), limits=limits)
-    return target, existing(target)
+def _target(store: Store, reference: Reference, limits: Limits) -> Target:
+    return Target(lambda _: store, reference, this_platform(None), limits=limits)
 
 
-def _open(store: Store, reference: Reference, limits: Limits, at: str | None = None) -> tuple[Target, Union]:
-    target, seen = _look(store, reference, limits)
-    union = seen.union
-    if at is not None:
-        return target, target.as_of(union, [resolve(union, at, str(reference))])
-    return target, target.complete(union)
+def _open(target: Target, at: str | None = None) -> Union:
+    union = existing(target).union
+    return target.complete(union) if at is None else target.as_of(union, [resolve(union, at, target.name)])

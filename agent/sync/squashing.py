@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agent.core.compact import has_room, ids_in, settled
 from agent.core.union import unite
-from agent.errors import MissingBlobError, UsageError
+from agent.errors import UsageError
 from agent.store.port import Traffic
 from agent.sync.absent import existing
-from agent.sync.checkpoint import TRIES, publish_checkpoint
+from agent.sync.anew import begin_anew
+from agent.sync.checkpoint import publish_checkpoint
 from agent.sync.head import everything, move_head, put_head, refuse_foreign
 from agent.sync.located import this_platform
 from agent.sync.options import Compression
@@ -57,13 +57,7 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
-    for _ in range(TRIES - 1):
-        with suppress(MissingBlobError):
-            report = _squash(site, target, options)
-            break
-        target.forget()
-    else:
-        report = _squash(site, target, options)
+    report = begin_anew(target, lambda: _squash(site, target, options))
     report.traffic = target.traffic
     return report
 
@@ -72,7 +66,7 @@ def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
     """Squash what there is now.
 
     Raises:
-        MissingBlobError: a layer was pruned and collected meanwhile; look again.
+        MissingBlobError, VanishedError: a layer was pruned and collected meanwhile; look again.
     """
     seen = existing(target, options.after)
     whole = everything(seen)
@@ -87,7 +81,7 @@ def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
                 remedy="push the workspace to a new target",
             )
         made = squashed(site, target, whole, free, ids_in(free.order), options.compression)
-        checkpoint = publish_checkpoint(target, made)
+        checkpoint = publish_checkpoint(target, made, site.clock())
         seen = target.look()
         put_head(site, target, seen, checkpoint.image)
         report.head_moved = move_head(site, target, checkpoint.image, options.compression).complete

@@ -25,7 +25,7 @@ from agent.core.tags import (
     pointer_tag,
 )
 from agent.core.union import Union, unite
-from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError, UsageError
+from agent.errors import AgentError, AuthError, UnavailableError, UsageError, VanishedError
 from agent.store.port import Store, Traffic
 from agent.sync.located import Located, as_base, read_image
 from agent.sync.report import since
@@ -45,7 +45,7 @@ Unlisted = Callable[[AgentError], None]
 """Told why the list of tags cannot be read."""
 
 
-class LostLayerError(IntegrityError):
+class LostLayerError(VanishedError):
     """The layer of a change is gone; a squash that has its effect may be there."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from agent.cli.main import agent as group
 from tests.cli.conftest import Agent
+from tests.fakes.small_registry import SmallRegistry
 
 
 def test_squash_then_prune_then_pull_gives_the_same_files(agent: Agent, layout: str, work: Path) -> None:
@@ -21,7 +24,9 @@ def test_squash_then_prune_then_pull_gives_the_same_files(agent: Agent, layout: 
     assert len(shown) == 3
     assert all("(squashed)" in line for line in shown)
     assert "would delete 3 entries" in agent("prune", layout, "--dry-run", "--older-than", "0").stderr
-    assert "deleted 0 entries" in agent("prune", layout).stderr, "they are younger than an hour"
+    said = agent("prune", layout).stderr
+    assert "deleted 0 entries" in said
+    assert "3 kept for a prune after 20" in said, "the checkpoint is younger than an hour"
     assert "deleted 3 entries" in agent("prune", layout, "--older-than", "0s").stderr
     agent("pull", layout, work.with_name("other"))
     assert (work.with_name("other") / "README").read_text() == "2\n"
@@ -33,6 +38,25 @@ def test_squash_then_prune_then_pull_gives_the_same_files(agent: Agent, layout: 
 def test_squash_and_prune_of_a_target_that_holds_nothing_say_so(agent: Agent, layout: str) -> None:
     for command in ("squash", "prune"):
         assert "it holds nothing" in agent(command, layout, exits=12).stderr
+
+
+def test_a_prune_that_deletes_nothing_fails_and_says_what_to_do(agent: Agent, tmp_path: Path) -> None:
+    with closing(SmallRegistry("in name only")) as registry:
+        target, work = f"{registry.address}/team/ws:main", tmp_path / "work"
+        work.mkdir()
+        (work / "file").write_text("x")
+        agent("push", target, work)
+        for words in (["--older-than", "0s"], ["--all"]):
+            said = agent("prune", target, *words, exits=21).stderr.splitlines()
+            assert "deleted 0 entries" in said[-2]
+            assert "still there" in said[-1]
+            assert said[-1].endswith("or delete the tags by the registry's own means")
+            done = agent("prune", target, *words, "--json", exits=21)
+            assert json.loads(done.stdout)["refused"] > 0
+            assert json.loads(done.stderr)["error"]["exit_code"] == 21
+        registry.deletes = "by tag"
+        agent("prune", target, "--all")
+        assert registry.tags("team/ws") == []
 
 
 @pytest.mark.parametrize("words", ["1 h", "h", "-1h", "1w", "", "1.5h"])

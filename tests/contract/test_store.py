@@ -9,6 +9,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +21,39 @@ from agent.core.manifest import CONFIG, DOCKER_MANIFEST, INDEX, MANIFEST
 from agent.core.reference import RegistryReference
 from agent.errors import IntegrityError, InvalidReferenceError, MissingBlobError
 from agent.store.layout import LayoutStore
-from agent.store.port import Store
+from agent.store.port import Deleted, Store
 from agent.store.registry import RegistryStore
 from tests.fakes.memory_store import MemoryStore
+from tests.fakes.small_registry import SmallRegistry
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 Make = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "layout", "registry"])
+@pytest.fixture(params=["memory", "layout", "registry", "registry that deletes tag by tag"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Makes fresh, empty repositories of one kind."""
-    made: list[Store] = []
+    with ExitStack() as opened:
+        numbers = count()
+        address = ""
+        if request.param == "registry":
+            address = request.getfixturevalue("registry")
+        elif request.param == "registry that deletes tag by tag":
+            address = opened.enter_context(closing(SmallRegistry("by tag"))).address
 
-    def fresh() -> Store:
-        made.append(_open(request, tmp_path, len(made)))
-        return made[-1]
+        def fresh() -> Store:
+            return opened.enter_context(closing(_open(request.param, address, tmp_path, next(numbers))))
 
-    yield fresh
-    for store in made:
-        store.close()
+        yield fresh
 
 
-def _open(request: pytest.FixtureRequest, tmp_path: Path, number: int) -> Store:
-    if request.param == "memory":
+def _open(kind: str, address: str, tmp_path: Path, number: int) -> Store:
+    if kind == "memory":
         return MemoryStore()
-    if request.param == "layout":
+    if kind == "layout":
         return LayoutStore(str(tmp_path / f"layout{number}"))
     name = f"contract/{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:24]}/{number}"
-    return RegistryStore(RegistryReference(request.getfixturevalue("registry"), name, "latest"))
+    return RegistryStore(RegistryReference(address, name, "latest"))
 
 
 @pytest.fixture
@@ -210,20 +216,44 @@ def test_deleted_manifest_takes_all_its_tags_along(store: Store) -> None:
     digest = store.put_manifest("one", data, MANIFEST)
     store.put_manifest("two", data, MANIFEST)
     store.put_manifest("other", other, MANIFEST)
-    assert store.delete_manifest(digest) is True
+    assert store.delete_manifest(digest, ["one", "two"]).found
     assert [store.get_manifest(reference) for reference in ("one", "two", digest)] == [None, None, None]
     assert store.get_manifest("other") is not None
     assert store.tags() == ["other"]
-    assert store.delete_manifest(digest) is False
+    assert store.delete_manifest(digest, ["one", "two"]) == Deleted(found=False)
 
 
-def test_deleting_from_a_repository_that_does_not_exist_is_false(store: Store) -> None:
-    assert store.delete_manifest(digest_of(b"never")) is False
+def test_deletion_says_whether_a_tag_that_was_not_named_may_live_on(store: Store) -> None:
+    digest = store.put_manifest("named", image(store), MANIFEST)
+    store.put_manifest("not-named", image(store), MANIFEST)
+    deleted = store.delete_manifest(digest, ["named"])
+    assert deleted.found
+    assert store.tags() == (["not-named"] if deleted.by_tag else [])
+    assert store.delete_manifest(digest, ["not-named"]).found is deleted.by_tag
+    assert store.tags() == []
+
+
+def test_deletion_spares_a_tag_that_was_moved_to_another_manifest(store: Store) -> None:
+    old = store.put_manifest("tag", image(store, "old"), MANIFEST)
+    new = store.put_manifest("tag", image(store, "new"), MANIFEST)
+    assert store.delete_manifest(old, ["tag", "never-there"]).found
+    found = store.get_manifest("tag")
+    assert found is not None and found.digest == new
+    assert store.get_manifest(old) is None
+
+
+def test_deleting_what_is_not_there_finds_nothing(store: Store) -> None:
+    assert store.delete_manifest(digest_of(b"never")).found is False
+    assert store.delete_manifest(digest_of(b"never"), ["tag"]).found is False
+    store.put_manifest("tag", image(store), MANIFEST)
+    assert store.delete_manifest(digest_of(b"never"), ["tag"]).found is False
+    assert store.tags() == ["tag"]
 
 
 def test_deleted_manifest_can_be_put_again(store: Store) -> None:
     data = image(store)
-    store.delete_manifest(store.put_manifest("tag", data, MANIFEST))
+    store.delete_manifest(store.put_manifest("tag", data, MANIFEST), ["tag"])
+    assert store.get_manifest("tag") is None
     store.put_manifest("tag", data, MANIFEST)
     assert store.get_manifest("tag") is not None
 
@@ -338,6 +368,16 @@ def test_blob_is_copied_from_another_kind_of_store(store: Store) -> None:
     digest = source.put_blob(b"from afar")
     store.copy_blob(digest, 9, source)
     assert whole(store, digest) == b"from afar"
+
+
+def test_blob_keeps_its_kind_of_digest_when_it_is_copied(make: Make) -> None:
+    source, target = make(), make()
+    data = os.urandom(100_000)
+    digest = source.upload(lambda: iter([data]), "sha512").digest
+    assert digest == "sha512:" + hashlib.sha512(data).hexdigest()
+    target.copy_blob(digest, len(data), source)
+    assert target.has_blob(digest)
+    assert whole(target, digest) == data
 
 
 def test_copy_of_an_absent_blob_is_an_integrity_error(make: Make) -> None:

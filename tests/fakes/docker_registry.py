@@ -23,17 +23,23 @@ class DockerRegistry:
         directory: a fresh directory for configuration, storage and log.
         http: merged into the configuration's `http` part (tls, …).
         auth: the configuration's `auth` part.
+        deletes: whether deletion is offered.
     """
 
     def __init__(
-        self, directory: Path, *, http: Mapping[str, Any] | None = None, auth: Mapping[str, Any] | None = None
+        self,
+        directory: Path,
+        *,
+        http: Mapping[str, Any] | None = None,
+        auth: Mapping[str, Any] | None = None,
+        deletes: bool = True,
     ) -> None:
         config: dict[str, Any] = {
             "version": 0.1,
             "log": {"level": "info", "accesslog": {"disabled": True}},
             "storage": {
                 "filesystem": {"rootdirectory": str(directory / "storage")},
-                "delete": {"enabled": True},
+                "delete": {"enabled": deletes},
             },
             # Port 0: the kernel picks one, so that parallel sessions never meet; the log says which.
             "http": {"addr": "127.0.0.1:0", "secret": "of these tests", **(http or {})},

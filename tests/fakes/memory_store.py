@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from agent.core.digest import Digest, digest_of
-from agent.errors import IntegrityError, MissingBlobError
+from agent.errors import IntegrityError, MissingBlobError, VanishedError
 from agent.store.copying import copy_through
 from agent.store.manifest import check_reference, digest_for, is_digest, manifest_of, named_digests
 from agent.store.meter import Meter
-from agent.store.port import Manifest, Store, Stored
+from agent.store.port import Deleted, Manifest, Store, Stored
 
 
 class MemoryStore:
@@ -61,12 +61,12 @@ class MemoryStore:
         self._meter.add(sent=len(data))
         return digest
 
-    def delete_manifest(self, digest: Digest) -> bool:
+    def delete_manifest(self, digest: Digest, tags: Iterable[str] = ()) -> Deleted:
         self._called("delete_manifest", digest)
         with self._lock:
             for tag in [tag for tag, found in self.pointers.items() if found == digest]:
                 del self.pointers[tag]
-            return self.manifests.pop(digest, None) is not None
+            return Deleted(self.manifests.pop(digest, None) is not None)
 
     def tags(self, prefix: str = "") -> list[str]:
         self._called("tags", prefix)
@@ -86,7 +86,7 @@ class MemoryStore:
             return
         data = self.blobs.get(digest)
         if data is None:
-            raise IntegrityError("there is no such blob", subject=digest, remedy="pull another tag")
+            raise VanishedError("there is no such blob", subject=digest, remedy="pull another tag")
         end = len(data) if length is None else start + length
         for at in range(start, min(end, len(data)), 1 << 20):
             chunk = data[at : min(at + (1 << 20), end)]
@@ -104,14 +104,14 @@ class MemoryStore:
                 self._meter.add(sent=len(data))
         return digest
 
-    def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+    def upload(self, chunks: Callable[[], Iterator[bytes]], algorithm: str = "sha256") -> Stored:
         self._called("upload", "")
-        hashed, parts = hashlib.sha256(), []
+        hashed, parts = hashlib.new(algorithm), []
         for chunk in chunks():
             hashed.update(chunk)
             parts.append(bytes(chunk))
             self._meter.add(sent=len(chunk))
-        digest = Digest("sha256:" + hashed.hexdigest())
+        digest = Digest(f"{algorithm}:{hashed.hexdigest()}")
         data = b"".join(parts)
         with self._lock:
             self.blobs[digest] = data

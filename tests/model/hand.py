@@ -153,8 +153,8 @@ class Hand:
         tree = on_disk(os.fsencode(self.directory))
         self.pulled.append(Pulled(self.union(), tree, chosen.after, own, began, stale))
 
-    def prune(self, older_than: int = 0) -> None:
-        """Prune what is older than so many ns."""
+    def prune(self, older_than: int) -> None:
+        """Prune what a checkpoint holds that is older than so many ns."""
         self._alone("prune", lambda: prune(self.site(), PruneOptions(older_than)))
 
     def squash(self) -> None:

@@ -163,7 +163,7 @@ class Laws:
         for push in pushed:
             if push.id not in seen.ids:
                 raise ViolationError("G1", f"a pull with a consistent list lacks {_name(push)}")
-        store = run.world.store if run.scene.listed else Blind(run.world.store, run.before)
+        store = run.world.store if run.scene.listed else Blind(run.world.store, run.world.settled())
         for push in newest(pushed):
             by_name = _target(store).look([push.lane]).union
             _check_closed(by_name)

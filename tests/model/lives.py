@@ -68,23 +68,38 @@ def pushes_again(lane: str, files: Files) -> Life:
     return life
 
 
-def prunes(older_than: int = 0, *, squashes: bool = False) -> Life:
-    """Return the life of one who cleans up."""
+def prunes(*, squashes: bool = False) -> Life:
+    """Return the life of one who cleans up, and waits for nothing."""
 
     def life(hand: Hand) -> None:
         if squashes:
             hand.squash()
-        hand.prune(older_than)
+        hand.prune(0)
 
     return life
 
 
-def pushes_and_prunes(older_than: int = 0) -> Life:
-    """Return the life of one who publishes and cleans up."""
+def prunes_at(*times: int, older_than: int, squashes: bool = False, pushes: bool = False) -> Life:
+    """Return the life of one who cleans up again and again, at such times (ns); maybe after a push."""
+
+    def life(hand: Hand) -> None:
+        if pushes:
+            hand.push()
+        for now in times:
+            hand.clock = now
+            if squashes:
+                hand.squash()
+            hand.prune(older_than)
+
+    return life
+
+
+def pushes_and_prunes() -> Life:
+    """Return the life of one who publishes and cleans up, and waits for nothing."""
 
     def life(hand: Hand) -> None:
         hand.push()
-        hand.prune(older_than)
+        hand.prune(0)
 
     return life
 

@@ -43,6 +43,7 @@ class Scene:
         foreign: whether the base is an image that another tool put at the target.
         parts: the actors, by name.
         listed: whether every list shows all that was put: pruning without a grace time needs that.
+        lag: how long a list may lag behind what was put and deleted, ns; None: for as long as the run takes.
         is_shared: which calls others may notice; the rest is no step of the schedule.
     """
 
@@ -52,6 +53,7 @@ class Scene:
     base: Files | None = field(default_factory=lambda: {"old": "old", "d/kept": "kept"})
     foreign: bool = False
     listed: bool = False
+    lag: int | None = None
     is_shared: Callable[[Call], bool] = lambda call: bool(call.tag)
 
 
@@ -88,6 +90,7 @@ class Stage:
     def _prepare(self, hand: Hand, part: Part) -> None:
         """Give a hand the directory and the state that it begins with, anew only if the last run changed them."""
         hand.pushed, hand.pulled, hand.failed = [], [], []
+        hand.clock = part.clock
         if not hand.is_dirty:
             hand.reset(self._kept[hand.name])
             return
@@ -116,8 +119,8 @@ class Run:
 
     def __init__(self, scene: Scene, store: MemoryStore, hands: dict[str, Hand]) -> None:
         self.scene = scene
-        self.world = World(store, copy.copy(scene.faults), scene.is_shared)
-        self.before = dict(store.pointers)
+        self.world = World(store, copy.copy(scene.faults), scene.is_shared, scene.lag)
+        self.world.clock = lambda name: hands[name].clock
         self.hands = hands
         for name, part in scene.parts.items():
             hand = hands[name]

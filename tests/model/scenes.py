@@ -10,6 +10,7 @@ from tests.model.lives import (
     named,
     observed,
     prunes,
+    prunes_at,
     pulls,
     pushes,
     pushes_again,
@@ -20,8 +21,10 @@ from tests.model.lives import (
 from tests.model.scene import FIRST, Part, Scene
 from tests.model.world import Faults
 
-GRACE = 700
-"""Of what a pruner leaves alone, ns: the base is older than that."""
+LAG = 3_000
+"""How long a list lags where it lags by a known time, ns."""
+GRACE = 4_000
+"""How old a checkpoint must be before what it holds goes: longer than a list lags."""
 MINE: Files = {"a": "a", "d/a": "a", "old": None}
 YOURS: Files = {"b": "b", "d": None}
 """Beside MINE: a deleted directory into which another wrote, so that head needs a fix-up."""
@@ -170,11 +173,12 @@ LARGE = [
         "a pruner with a grace time where lists lag",
         {
             "a": Part([pushes()], YOURS, 2_001),
-            "p": Part([pushes_and_prunes(GRACE)], MINE),
-            "z": Part([pulls(after=("p",))]),
+            "p": Part([prunes_at(9_000, 20_000, older_than=GRACE, pushes=True)], MINE),
+            "z": Part([pulls(after=("a",))]),
         },
-        Faults(twice=1, stale=2),
-        is_shared=everything,
+        Faults(twice=1, stale=6),
+        lag=LAG,
+        is_shared=deletable,
     ),
     Scene(
         "a pruner dies and comes back beside a pusher",
@@ -195,9 +199,10 @@ LARGE = [
         {
             "a0": Part([pushes("task", 0)], {"x": "first", "old": None}, FIRST + 100),
             "a1": Part([pushes("task", 1)], {"x": "second"}),
-            "p": Part([prunes(GRACE)]),
+            "p": Part([prunes_at(9_000, 20_000, older_than=GRACE)]),
         },
         Faults(twice=1),
+        lag=LAG,
         is_shared=everything,
     ),
     Scene(
@@ -272,6 +277,21 @@ RANDOM = [
         },
         Faults(dies=1, twice=2, absent=1, hidden=1, collects=1),
         listed=True,
+        is_shared=everything,
+    ),
+    Scene(
+        "laptops that push, pruners that come again and again, readers that are slow, where lists lag",
+        {
+            "a": Part([pushes()], MINE, 3_000),
+            "b": Part([pushes()], YOURS, 2_000),
+            "c": Part([pushes()], {"d/c": "c", "a": "c"}, 9_500),
+            "p": Part([prunes_at(9_000, 20_000, 31_000, older_than=GRACE)]),
+            "q": Part([prunes_at(12_000, 26_000, older_than=GRACE, squashes=True)]),
+            "y": Part([pulls(after=("b",))]),
+            "z": Part([pulls(repair=True, after=("a",))]),
+        },
+        Faults(twice=2, stale=8, collects=1),
+        lag=LAG,
         is_shared=everything,
     ),
 ]

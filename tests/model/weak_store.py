@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent.core.digest import Digest, digest_of
 from agent.errors import MissingBlobError, UnavailableError
-from agent.store.port import Manifest, Store, Stored, Traffic
+from agent.store.port import Deleted, Manifest, Store, Stored, Traffic
 from tests.model.actor import Actor, Call
 from tests.model.world import World
 
@@ -45,10 +45,10 @@ class WeakStore:
             raise UnavailableError("the connection broke", subject=reference, remedy="try again")
         return self._count(1, digest)
 
-    def delete_manifest(self, digest: Digest) -> bool:
+    def delete_manifest(self, digest: Digest, tags: Iterable[str] = ()) -> Deleted:
         ending = self.actor.ask(Call("delete", digest))
         done = self.world.delete(digest)
-        return self._count(1, self._told(done, ending, f"deleted: {done}"))
+        return self._count(1, self._told(done, ending, f"deleted: {done.found}"))
 
     def tags(self, prefix: str = "") -> list[str]:
         ending = self.actor.ask(Call("list", prefix))
@@ -70,7 +70,7 @@ class WeakStore:
         digest = self.world.store.put_blob(data)
         return self._count(2 if new else 1 if there else 3, self._told(digest, ending, digest))
 
-    def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+    def upload(self, chunks: Callable[[], Iterator[bytes]], algorithm: str = "sha256") -> Stored:
         content = b"".join(chunks())  # reads other blobs: the call begins when it has them
         ending = self.actor.ask(Call("blob"))
         stored = self.world.store.upload(lambda: iter([content]))

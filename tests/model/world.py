@@ -6,7 +6,7 @@ call shall end. A run is therefore its schedule: a list of words, one for each c
     NAME            the actor's call happens
     NAME!lost       the answer to a PUT of a tag is lost: the actor sees an error, the PUT takes effect later, or never
     NAME!twice      a PUT of a tag happens, and a duplicate of it is still on its way
-    NAME!stale      a list shows what there was when the run began
+    NAME!stale      a list shows what there was when the run began, or, where lists lag by a known time, so long ago
     NAME!stale-N    a list lacks the N newest tags
     NAME!absent     a GET of head or of a listed entry finds nothing for a moment
     NAME!hidden     a PUT of a tag is refused, because a blob that is there is not found for a moment
@@ -30,6 +30,7 @@ from typing import Any
 from agent.core.digest import Digest
 from agent.errors import MissingBlobError
 from agent.store.manifest import named_digests
+from agent.store.port import Deleted
 from tests.fakes.memory_store import MemoryStore
 from tests.model.actor import LISTED, RETURNED, Actor, Call
 
@@ -71,9 +72,19 @@ class World:
         entries: every entry that ever stood there, pruned ones too, and its media type, by tag.
         collected: the blobs that were collected.
         is_pruned: whether anything was deleted.
+        clock: returns what an actor's clock says, ns. Time is what the latest clock said that anybody acted by.
+
+    Args:
+        lag: how long a list may lag, ns; None: for ever.
     """
 
-    def __init__(self, store: MemoryStore, faults: Faults, is_shared: Callable[[Call], bool] | None = None) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        faults: Faults,
+        is_shared: Callable[[Call], bool] | None = None,
+        lag: int | None = None,
+    ) -> None:
         self.store = store
         self.faults = faults
         self.late: list[Late] = []
@@ -86,6 +97,11 @@ class World:
         self.collected: dict[str, bytes] = {}
         self.is_pruned = False
         self.returned: list[str] = []
+        self.clock: Callable[[str], int] = lambda name: 0
+        self._lag = lag
+        self._now = 0
+        self._put_at = dict.fromkeys(store.pointers, 0)
+        self._deleted_at: dict[str, int] = {}
         self._before = set(store.pointers)
         self._order = list(store.pointers)
         self._stopped = threading.Semaphore(0)
@@ -130,12 +146,13 @@ class World:
         if ending:
             kind = ending.partition("-")[0]
             setattr(self.faults, kind, getattr(self.faults, kind) - 1)
+        self._now = max(self._now, self.clock(name))
         self.actors[name].go(ending, self._stopped)
         self._settle()
 
     def is_independent(self, one: str, other: str) -> bool:
         """Say whether two words may change places without anybody noticing."""
-        if "collect" in (one, other):
+        if "collect" in (one, other) or self._lag is not None:  # an act may be what lets time pass
             return False
         (name, fault, uses), (other_name, other_fault, other_uses) = self._meaning(one), self._meaning(other)
         if name == other_name or (fault and fault == other_fault):
@@ -167,6 +184,7 @@ class World:
             tuple(actor.call is None for actor in self.actors.values()),
             tuple(getattr(self.faults, kind) for kind in KINDS),
             tuple(self._since()) if self.faults.stale else (),
+            self._now if self._lag is not None else 0,
             frozenset(self.collected),
         )
 
@@ -208,11 +226,19 @@ class World:
     # What the repository does.
 
     def _since(self) -> list[str]:
-        return [tag for tag in self._order if tag not in self._before]
+        return [tag for tag in self._order if tag not in self.settled()]
+
+    def settled(self) -> set[str]:
+        """Return the tags that the oldest list shows which may be shown now."""
+        if self._lag is None:
+            return self._before
+        then = self._now - self._lag
+        there = {tag for tag in self.store.pointers if self._put_at[tag] <= then}
+        return there | {tag for tag, at in self._deleted_at.items() if self._put_at[tag] <= then < at}
 
     def listed(self, prefix: str, ending: str) -> list[str]:
         if ending == "stale":
-            return sorted(tag for tag in self._before if tag.startswith(prefix))
+            return sorted(tag for tag in self.settled() if tag.startswith(prefix))
         since = self._since()
         lag = int(ending.removeprefix("stale-")) if ending.startswith("stale-") else 0
         return [tag for tag in self.store.tags(prefix) if tag not in since[len(since) - lag :]]
@@ -224,16 +250,20 @@ class World:
             self._apply(tag, data, media_type)
 
     def _apply(self, tag: str, data: bytes, media_type: str) -> None:
+        is_new = tag not in self.store.pointers
         self.store.put_manifest(tag, data, media_type)
         if "._e" in tag:
             self.entries[tag] = (data, media_type)
-        if tag not in self._order:
-            self._order.append(tag)
+        if is_new:
+            self._put_at[tag] = self._now
+            self._deleted_at.pop(tag, None)
+            self._order = [*(old for old in self._order if old != tag), tag]
         self.put(tag)
 
-    def delete(self, digest: Digest) -> bool:
+    def delete(self, digest: Digest) -> Deleted:
         self.deleting(digest)
         self.is_pruned = True
+        self._deleted_at |= dict.fromkeys(self._tags(digest), self._now)
         return self.store.delete_manifest(digest)
 
     def _tags(self, digest: str) -> list[str]:

@@ -57,6 +57,7 @@ images = st.builds(
     annotations=pairs.filter(lambda chosen: not any(key.startswith(PREFIX) for key, _ in chosen)),
     format=st.just(FORMAT),
     conflicts=st.just(NO_CONFLICTS),
+    made=st.none() | st.integers(0, 2**63),
 )
 
 json_values = st.recursive(

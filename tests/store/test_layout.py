@@ -72,7 +72,7 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     assert store.get_manifest("tag") is None
     assert store.tags() == []
     assert store.has_blob(digest_of(b"x")) is False
-    assert store.delete_manifest(digest_of(b"x")) is False
+    assert store.delete_manifest(digest_of(b"x")).found is False
     with pytest.raises(IntegrityError):
         list(store.read_blob(digest_of(b"x")))
     assert list(tmp_path.iterdir()) == []

@@ -138,8 +138,8 @@ def test_token_is_fetched_with_the_password_and_used_again(
 def test_deletion_asks_for_its_own_right(open_at: Open, proxy: FaultProxy, tokens: TokenServer, tmp_path: Path) -> None:
     store = open_at(proxy.address, environ=logged_in(tmp_path, proxy.address))
     digest = store.put_manifest("tag", image(store), MANIFEST)
-    assert store.delete_manifest(digest) is True
-    assert "delete" in tokens.http.seen[-1].path
+    assert store.delete_manifest(digest, ["tag"]).found
+    assert ["delete" in seen.path for seen in tokens.http.seen] == [False, False, True], "a look needs a pull's alone"
 
 
 def test_wrong_password_at_the_token_server_is_an_auth_error(

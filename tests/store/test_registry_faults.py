@@ -17,6 +17,8 @@ from agent.errors import (
     TagRefusedError,
     UnavailableError,
 )
+from agent.store.claims import PAUSES
+from agent.store.port import Deleted
 from agent.store.registry import RegistryStore
 from agent.store.retrying import Timing, retry_after
 from tests.fakes.proxy import Fault, FaultProxy
@@ -135,10 +137,89 @@ def test_absent_tag_is_asked_for_once(store: RegistryStore, proxy: FaultProxy, p
 
 
 @pytest.mark.parametrize("status", [400, 405, 501])
-def test_registry_that_offers_no_deletion_says_false(store: RegistryStore, proxy: FaultProxy, status: int) -> None:
+@pytest.mark.parametrize("tags", [[], ["tag"]])
+def test_registry_that_offers_no_deletion_refuses(
+    store: RegistryStore, proxy: FaultProxy, status: int, tags: list[str]
+) -> None:
     digest = store.put_manifest("tag", image(store), MANIFEST)
-    proxy.on("DELETE", "/manifests/", Fault(status))
-    assert store.delete_manifest(digest) is False
+    proxy.on("DELETE", "/manifests/", Fault(status), times=2)
+    with pytest.raises(RefusedError, match=f"does not delete images, {status}"):
+        store.delete_manifest(digest, tags)
+    assert store.get_manifest("tag") is not None
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+@pytest.mark.parametrize("tags", [[], ["tag"]])
+def test_deletion_that_is_claimed_and_not_done_is_refused(
+    store: RegistryStore, proxy: FaultProxy, status: int, tags: list[str]
+) -> None:
+    digest = store.put_manifest("tag", image(store), MANIFEST)
+    proxy.on("DELETE", "/manifests/", Fault(status), times=2)
+    with pytest.raises(RefusedError, match="still there"):
+        store.delete_manifest(digest, tags)
+
+
+def test_image_whose_tag_alone_can_be_deleted_is_left_to_the_registry(store: RegistryStore, proxy: FaultProxy) -> None:
+    digest = store.put_manifest("tag", image(store), MANIFEST)
+    proxy.on("DELETE", f"/manifests/{digest}", Fault(405))
+    proxy.on("DELETE", "/manifests/tag", Fault(202))
+    proxy.on("HEAD", "/manifests/tag", Fault(404), skip=1)
+    assert store.delete_manifest(digest, ["tag"]) == Deleted(found=True, by_tag=True)
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_manifest_that_is_taken_with_another_answer_than_201_is_looked_for(
+    store: RegistryStore, proxy: FaultProxy, patient: Patient, status: int
+) -> None:
+    data = image(store)
+    proxy.on("PUT", "/manifests/", Fault(status))
+    with pytest.raises(RefusedError, match=f"answers {status}, and what it was given is not there"):
+        store.put_manifest("tag", data, MANIFEST)
+    assert len(patient.slept) == len(PAUSES)
+    store.put_manifest("tag", data, MANIFEST)
+    proxy.on("PUT", "/manifests/", Fault(status))
+    assert store.put_manifest("tag", data, MANIFEST) == digest_of(data)
+    other = image(store, "other")
+    proxy.on("PUT", "/manifests/", Fault(status))
+    with pytest.raises(RefusedError):
+        store.put_manifest("tag", other, MANIFEST)
+
+
+@pytest.mark.parametrize("status", [201, 202])
+def test_manifest_that_is_kept_as_another_is_an_integrity_error(
+    store: RegistryStore, proxy: FaultProxy, status: int
+) -> None:
+    other = digest_of(b"converted")
+    proxy.on("PUT", "/manifests/", Fault(status, {"Docker-Content-Digest": other}))
+    with pytest.raises(IntegrityError, match="another manifest"):
+        store.put_manifest("tag", image(store), MANIFEST)
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_blob_that_is_taken_with_another_answer_than_201_is_looked_for(
+    store: RegistryStore, proxy: FaultProxy, status: int
+) -> None:
+    for put in (lambda data: store.put_blob(data, new=True), lambda data: store.upload(lambda: iter([data])).digest):
+        data = os.urandom(20)
+        proxy.on("PUT", "/blobs/uploads/", Fault(status))
+        assert store.has_blob(put(data)), "the second try stored it"
+
+
+def test_blob_that_is_kept_as_another_is_an_integrity_error(store: RegistryStore, proxy: FaultProxy) -> None:
+    proxy.on("PUT", "/blobs/uploads/", Fault(201, {"Docker-Content-Digest": digest_of(b"other")}))
+    with pytest.raises(IntegrityError, match="another blob"):
+        store.put_blob(b"data")
+
+
+def test_blob_that_is_said_to_be_mounted_and_is_not_is_copied(
+    store: RegistryStore, proxy: FaultProxy, open_at: Open, repository: str
+) -> None:
+    source = open_at(f"{proxy.address}/{repository}/source")
+    digest = source.put_blob(os.urandom(1000))
+    proxy.on("POST", "mount=", Fault(201, {"Location": "/v2/elsewhere"}))
+    store.copy_blob(digest, 1000, source)
+    assert proxy.count("POST", "mount=") == 1
+    assert store.has_blob(digest)
 
 
 # What is said is not believed

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agent.core.digest import Digest
-from agent.errors import AuthError, RefusedError, TagRefusedError, UnavailableError
+from agent.errors import AgentError, AuthError, RefusedError, TagRefusedError, UnavailableError
 from agent.store.port import Ability, Answered
 from agent.sync.doctor import doctor
 from agent.sync.verdict import DoctorReport
 from tests.fakes.contents import write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces
+from tests.fakes.small_registry import Deletes, SmallRegistry
 from tests.fakes.workspaces import Workspaces
 
 
@@ -130,19 +132,40 @@ def test_a_list_that_never_shows_a_tag_fails(memory: MemoryWorkspaces) -> None:
     assert report.exit_code == 21
 
 
-class Kept(MemoryStore):
-    """Offers no deletion."""
-
-    def delete_manifest(self, digest: str) -> bool:
-        return False
-
-
-def test_what_cannot_be_deleted_is_named(memory: MemoryWorkspaces) -> None:
-    store = Kept()
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RefusedError("the registry does not delete images, 405", subject="x", remedy="allow it"), "21: allow it"),
+        (AuthError("these credentials may not delete", subject="x", remedy="log in"), "20: log in"),
+    ],
+)
+def test_what_cannot_be_deleted_is_named_and_foreseen(memory: MemoryWorkspaces, error: AgentError, said: str) -> None:
+    store = MemoryStore(refusing(error, "delete_manifest"))
     report = examine(memory, store)
     assert verdicts(report)["deleting"] == "weak"
+    assert found(report, "deleting") == f"{error.what}; agent prune deletes nothing and ends with exit code {said}"
     (tag,) = store.pointers
     assert report.left[0] == f"the tag {tag}"
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("deletes", "verdict", "said"),
+    [
+        ("whole", "ok", "are gone; agent prune works"),
+        ("by tag", "ok", "are gone, tag by tag; agent prune works"),
+        ("never", "weak", "exit code 21: allow deletion in the registry"),
+        ("in name only", "weak", "says that it deleted the image, and it is still there"),
+    ],
+)
+def test_how_a_registry_deletes_is_told(tmp_path: Path, deletes: Deletes, verdict: str, said: str) -> None:
+    with closing(SmallRegistry(deletes)) as registry:
+        there = Workspaces(tmp_path, f"{registry.address}/doctor:ws")
+        report = doctor(there.site("a"), 3.0)
+        there.close()
+        assert verdicts(report)["deleting"] == verdict
+        assert said in found(report, "deleting")
+        assert bool(registry.tags("doctor")) is (verdict == "weak")
 
 
 class Old(MemoryStore):
