@@ -21,8 +21,8 @@
         ├── FileChangedError       a file changed while it was read
         └── BusyError              another agent is at work in the directory
 
-Each error says what happened, to what, and what to do in the place where it is read (`agent.remedy`). The exit code and whether trying again can help are
-attributes of the class, so that they are decided in one place.
+Each error says what happened, to what, and what to do in the place where it is read (`agent.remedy`). The exit code and
+whether trying again can help are attributes of the class, so that they are decided in one place.
 """
 
 from __future__ import annotations

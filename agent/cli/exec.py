@@ -175,7 +175,8 @@ def _keep(place: Place, wanted: PushOptions, refuge: Reference) -> PushReport | 
                     shutil.copy2(os.path.join(home, name), copy)
             report = _push(place._replace(target=refuge, state=copy), wanted)
     except (AgentError, OSError) as error:
-        warn(f"the failed command's files were not kept: {describe(error, place_of(['exec'], os.environ)).text()}")
+        failure = describe(error, place_of(["exec"], os.environ))
+        warn(f"the failed command's files were not kept: {failure.text()}")
         return None
     place.session.say(f"agent: the failed command's files are at {refuge}")
     return report

@@ -62,7 +62,7 @@ def place_of(words: Sequence[str], environ: Mapping[str, str]) -> Place:
     return Place.IMAGE if "KUBERNETES_SERVICE_HOST" in environ else Place.LAPTOP
 
 
-def describe(error: BaseException, place: Place) -> Failure:
+def describe(error: BaseException, place: Place = Place.LAPTOP) -> Failure:
     """Return what to say of any exception, where it is read."""
     if isinstance(error, AgentError):
         remedy = error.remedy_at(place)
