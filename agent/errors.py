@@ -24,11 +24,13 @@
         ├── FileChangedError       a file changed while it was read
         └── BusyError              another agent is at work in the directory
 
-Each error says what happened, to what, and what to do. The exit code and whether trying again can help are
-attributes of the class, so that they are decided in one place.
+Each error says what happened, to what, and what to do in the place where it is read (`agent.remedy`). The exit code and
+whether trying again can help are attributes of the class, so that they are decided in one place.
 """
 
 from __future__ import annotations
+
+from agent.remedy import Place, Remedy
 
 
 class AgentError(Exception):
@@ -37,20 +39,28 @@ class AgentError(Exception):
     Args:
         what: what happened, a clause without a full stop.
         subject: what it happened to: a reference, a digest, a path. Never a secret.
-        remedy: what the user can do, a clause without a full stop.
+        remedy: what the user can do, a clause without a full stop; a `Remedy` if that depends on the place.
     """
 
     exit_code = 1
     retryable = False
 
-    def __init__(self, what: str, *, subject: str, remedy: str) -> None:
+    def __init__(self, what: str, *, subject: str, remedy: str | Remedy) -> None:
         super().__init__(what)
         self.what = what
         self.subject = subject
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.what}; {self.remedy}"
+        return self.text(Place.LAPTOP)
+
+    def text(self, place: Place) -> str:
+        """Return the whole error in one sentence, as it is read in a place."""
+        return f"{self.subject}: {self.what}; {self.remedy_at(place)}"
+
+    def remedy_at(self, place: Place) -> str:
+        """Return what to do in a place."""
+        return self.remedy.at(place) if isinstance(self.remedy, Remedy) else self.remedy
 
 
 class UsageError(AgentError):

@@ -16,7 +16,7 @@ from agent.cli import exits, options
 from agent.cli.child import run_command
 from agent.cli.context import Session, default_lane
 from agent.cli.example import example
-from agent.cli.failure import describe
+from agent.cli.failure import describe, place_of
 from agent.cli.finish import finish_pull, finish_push
 from agent.cli.present import to_json
 from agent.cli.progress import warn
@@ -195,7 +195,8 @@ def _keep(place: Place, wanted: PushOptions, refuge: Reference) -> PushReport | 
                     shutil.copy2(os.path.join(home, name), copy)
             report = _push(place._replace(target=refuge, state=copy), wanted)
     except (AgentError, OSError) as error:
-        warn(f"the failed command's files were not kept: {describe(error).text()}")
+        failure = describe(error, place_of(["exec"], os.environ))
+        warn(f"the failed command's files were not kept: {failure.text()}")
         return None
     place.session.say(f"agent: the failed command's files are at {refuge}")
     return report

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import click
 
 from agent.cli import exits
 from agent.errors import AgentError
+from agent.remedy import Place
 
 # Texts, because compiling them takes a ms and few runs redact anything.
 # A password may stand in a reference or an address that a user or a server wrote; what a digest follows is none.
@@ -52,10 +54,19 @@ def _clipped(text: str, size: int) -> str:
     return text if len(data) <= size else data[: size - len("…".encode())].decode(errors="ignore") + "…"
 
 
-def describe(error: BaseException) -> Failure:
-    """Return what to say of any exception."""
+def place_of(words: Sequence[str], environ: Mapping[str, str]) -> Place:
+    """Return where the errors of a command line are read."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    if command in ("step", "controller"):
+        return Place.STEP if command == "step" else Place.CONTROLLER
+    return Place.IMAGE if "KUBERNETES_SERVICE_HOST" in environ else Place.LAPTOP
+
+
+def describe(error: BaseException, place: Place = Place.LAPTOP) -> Failure:
+    """Return what to say of any exception, where it is read."""
     if isinstance(error, AgentError):
-        return _failure(type(error).__name__, error.subject, error.what, error.remedy, error.exit_code)
+        remedy = error.remedy_at(place)
+        return _failure(type(error).__name__, error.subject, error.what, remedy, error.exit_code)
     if isinstance(error, click.ClickException):
         return _usage(error)
     return _failure(

@@ -17,7 +17,7 @@ import click
 
 from agent.cli import exits
 from agent.cli.example import example
-from agent.cli.failure import Failure, describe, redact, write_failure
+from agent.cli.failure import Failure, describe, place_of, redact, write_failure
 from agent.cli.output import abandon, flush, standard_output
 
 # What `agent --help` shows, so that it needs no command's module. The order is that of a day's work.
@@ -124,7 +124,7 @@ def run(args: Sequence[str]) -> int:
     except Exception as error:
         if "--debug" in options:
             _show_origin(error)
-        failure = describe(error)
+        failure = describe(error, place_of(args, os.environ))
         _report(failure, as_json="--json" in options)
         return failure.exit_code
     finally:

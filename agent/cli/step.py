@@ -16,6 +16,7 @@ from agent.cli.example import example
 from agent.cli.failure import Failure, describe
 from agent.cli.finish import finish_pull, finish_push
 from agent.cli.present import to_json
+from agent.remedy import Place
 
 if TYPE_CHECKING:
     from agent.core.reference import Reference
@@ -131,7 +132,7 @@ def _reported(argument: StepArgument) -> Iterator[list[dict[str, Any]]]:
     try:
         yield pushed
     except Exception as error:
-        failure = describe(error)
+        failure = describe(error, Place.STEP)
         raise
     finally:
         report = {"attempt": argument.attempt, "workspaces": pushed, "error": failure and failure.to_json()}
@@ -144,7 +145,7 @@ def _told_to_kubernetes() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        leave_message(TERMINATION_LOG, describe(error).text())
+        leave_message(TERMINATION_LOG, describe(error, Place.STEP).text())
         raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 from agent.cli import options
 from agent.cli.context import Session, default_lane
 from agent.cli.example import example
-from agent.cli.failure import Failure, describe
+from agent.cli.failure import Failure, describe, place_of
 from agent.cli.finish import finish_push
 from agent.cli.progress import warn
 from agent.core.reference import Reference
@@ -66,7 +67,7 @@ def command(
         for outcome in watch(site, wanted, watcher, settle):
             session.pause(site)
             if isinstance(outcome, AgentError):
-                _say_failed(session, describe(outcome))
+                _say_failed(session, describe(outcome, place_of(["watch"], os.environ)))
             else:
                 finish_push(session, outcome, session.took)
             session.restart()

@@ -41,6 +41,7 @@ from agent.controller.webhook import Webhook, reviewing
 from agent.controller.work import Failed, Key, Look, Work
 from agent.core.rfc3339 import format_time
 from agent.errors import AgentError, AuthError, UnavailableError
+from agent.remedy import Place
 from agent.tekton.installation import Installation
 
 IDENTITY: Any = "instep"
@@ -185,15 +186,11 @@ def _failed(metrics: Metrics, access: Access) -> Failed:
         if isinstance(error, AuthError) and access.is_refused:
             return  # `access` says it once, for all objects
         about = {"resource": key.resource.plural, "namespace": key.namespace, "name": key.name}
-        known = isinstance(error, AgentError)
-        LOGGER.log(
-            30 if known else 40,
-            "%s; tried again in %.1f s",
-            error if known else f"unexpected {type(error).__name__}: {error}",
-            pause,
-            extra={"about": about},
-            exc_info=None if known else error,
-        )
+        if isinstance(error, AgentError):
+            LOGGER.warning("%s; tried again in %.1f s", error.text(Place.CONTROLLER), pause, extra={"about": about})
+        else:
+            unexpected = f"unexpected {type(error).__name__}: {error}"
+            LOGGER.error("%s; tried again in %.1f s", unexpected, pause, extra={"about": about}, exc_info=error)
 
     return failed
 

@@ -11,6 +11,7 @@ from base64 import b64encode
 from typing import Any
 
 from agent.errors import AgentError, UsageError
+from agent.remedy import Place
 from agent.tekton.annotated import wrap_run, wrapping_asked
 from agent.tekton.fields import Object, mapping, text, without
 from agent.tekton.lookup import FIELD, Lookup, annotation_of, field_of, lookup_of, refuse_layouts
@@ -51,7 +52,10 @@ def _decide(request: Object) -> dict[str, Any]:
         old = mapping(request, "oldObject", "request") if request.get("operation") == "UPDATE" else None
         patch = _patch(run, admit(run, old))
     except AgentError as error:
-        return {"allowed": False, "status": {"code": _INVALID, "reason": "Invalid", "message": str(error)}}
+        return {
+            "allowed": False,
+            "status": {"code": _INVALID, "reason": "Invalid", "message": error.text(Place.CONTROLLER)},
+        }
     if not patch:
         return {"allowed": True}
     return {"allowed": True, "patchType": "JSONPatch", "patch": b64encode(json.dumps(patch).encode()).decode()}

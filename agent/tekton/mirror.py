@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.errors import UsageError
+from agent.remedy import Place
 from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.launch import child, condition_of, controller_of, is_owned, launch, name_of
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults
@@ -110,7 +111,7 @@ def _started(run: Object, attempt: int, now: str, owner: Object | None, defaults
     try:
         created = launch(run, attempt, owner, defaults)
     except UsageError as error:
-        return _end(run, "False", INVALID, str(error), now)
+        return _end(run, "False", INVALID, error.text(Place.CONTROLLER), now)
     name = created["metadata"]["name"]
     return Decision(create=created, status=_begun(run, name, now))
 

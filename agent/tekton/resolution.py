@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.errors import AgentError, UnwrappableError
+from agent.remedy import Place
 from agent.tekton.course import (
     Answer,
     Ask,
@@ -67,7 +68,7 @@ def resolve(request: Object, installation: Installation, now: str) -> Course:
             course = _task(request, asked) if isinstance(asked, TaskRequest) else _pipeline(request, asked)
             found = yield from course
     except AgentError as error:
-        return refuse(str(error), now)
+        return refuse(error.text(Place.CONTROLLER), now)
     if isinstance(found, Waiting):
         left = seconds_left(request, installation, now)
         words = f"resolver {found.resolver} has not answered in time; see its ResolutionRequest and its logs"
