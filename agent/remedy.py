@@ -48,14 +48,15 @@ class Remedy(NamedTuple):
         return self.controller
 
 
-def log_in(registry: str) -> Remedy:
-    """Return the remedy for a registry that wants a login, or another one."""
+def log_in(registry: str, notes: str = "") -> Remedy:
+    """Return the remedy for a registry that wants a login, or another one; `notes` say what was passed over."""
     secret = f"a secret of type kubernetes.io/dockerconfigjson for {registry}"
+    listed = f"list {secret} under `secrets` of the run's service account"
     return Remedy(
-        laptop=f"run docker login {registry}",
-        step=f"list {secret} under `secrets` of the run's service account",
-        image=f"list {secret} under `secrets` of the run's service account, or mount a login and set DOCKER_CONFIG",
-        controller=f"mount {secret} into the controller and set DOCKER_CONFIG",
+        laptop=f"run docker login {registry} or podman login {registry}{notes}",
+        step=f"{listed}{notes}",
+        image=f"{listed}, or mount a login and set DOCKER_CONFIG{notes}",
+        controller=f"mount {secret} into the controller, and set DOCKER_CONFIG{notes}",
     )
 
 
@@ -63,53 +64,137 @@ def may_not(registry: str) -> Remedy:
     """Return the remedy for an account that lacks a right."""
     return Remedy(
         laptop=f"check what this account may do there, or run docker login {registry} again",
-        step=f"give the account of the run's secret for {registry} the right to pull and push there",
+        step=f"give the account in the run's secret for {registry} the right to pull and push there",
         controller=f"give the controller's account the right to pull from {registry}",
     )
 
 
-NO_TLS = Remedy(
+def renew_token(registry: str) -> Remedy:
+    """Return the remedy for a `registrytoken` that is refused."""
+    return Remedy(
+        laptop=f"renew the registrytoken that is kept for it, or run docker login {registry}",
+        step=f"renew the registrytoken in the run's secret for {registry}, or use a user name and password there",
+        controller=f"renew the registrytoken in the controller's secret for {registry}",
+    )
+
+
+def allow_more(limit: str) -> Remedy:
+    """Return the remedy for an image beyond a limit that can be raised."""
+    unless = "do not use the image unless you trust its author; then allow more"
+    return Remedy(
+        laptop=f"{unless} with --limit {limit}=N", step=f"{unless} with limits.{limit} in the step's argument"
+    )
+
+
+PLAIN_HTTP = Remedy(
     laptop="use --plain-http if that is meant",
     step="set plain-http to true if that is meant",
 )
+TLS = Remedy(
+    laptop="leave out --plain-http; on localhost, name its --ca-file",
+    step="do not set plain-http",
+)
 UNKNOWN_AUTHORITY = Remedy(
     laptop="add its authority with --ca-file, or use --plain-http if it has no TLS",
-    step="name a ConfigMap with its authority as ca.crt with ca-config-map, or set plain-http if it has no TLS",
-    image="add its authority with --ca-file from a mounted ConfigMap, or use --plain-http if it has no TLS",
-    controller="mount its authority into the controller and set SSL_CERT_FILE",
+    step="name a config map with its authority as ca.crt with ca-config-map, or set plain-http if it has no TLS",
+    image="add its authority with --ca-file from a mounted config map, or use --plain-http if it has no TLS",
+    controller="mount its authority into the controller, and set SSL_CERT_FILE",
 )
-DISCARD = Remedy(
-    laptop="push them first, or discard them with --force",
-    step="run the task again, in a new pod",
+NO_ZSTD = Remedy(
+    laptop="push with --compression gzip, which every registry takes",
+    step="use a registry that takes layers of zstd; a Task with steps of its own can set compression to gzip",
 )
-ALL_GONE = Remedy(
-    laptop="if that is meant, push with --allow-empty; else pull with --force",
-    step="if that is meant, let the task leave one file, such as .keep; else find the step that deletes everything",
-    image="if that is meant, leave one file, such as .keep; else find the command that deletes everything",
+PERHAPS_NO_ZSTD = Remedy(
+    laptop="use another registry, or push with --compression gzip if it is layers of zstd that it does not know",
+    step="use another registry; a Task with steps of its own can set compression to gzip",
+)
+ANNOTATIONS = Remedy(
+    laptop="leave out --annotation, or make it shorter",
+    step="leave out the annotations, or make them shorter",
+)
+TOO_LARGE = Remedy(
+    laptop="put one layer in place of many with agent squash, or raise the limit there",
+    step="raise the limit there, or use a new target for each run",
+)
+NO_ROOM = Remedy(
+    laptop="make room with agent prune and the registry's garbage collection, or raise the quota",
+    step="prune old workspaces from a laptop, let the registry collect garbage, or raise the quota",
+)
+ODD_ANSWER = Remedy(
+    laptop="use a registry that answers 201 when a manifest is stored; agent doctor tells more",
+    step="use a registry that answers 201 when a manifest is stored",
+)
+NOT_STORED = Remedy(
+    laptop="try again; agent doctor tells what the registry can do",
+    step="run the task again; if that repeats, use another registry",
+)
+OTHER_PLATFORM = Remedy(
+    laptop="choose one it has with --platform, or name another image",
+    step="name another base, or run the task on a node of that platform",
+)
+OTHER_BASE = Remedy(
+    laptop="name another with --base",
+    step="name another with the parameter base",
+)
+START = Remedy(
+    laptop="check the name, or start a workspace there with --create or --base",
+    step="check the name, or let a task that pushes run first",
+    image="check the name, or start a workspace there with --create or --base",
+)
+PRUNED = Remedy(
+    laptop="try again when nobody prunes; prune with a longer --older-than",
+    step="run the task again; let whoever prunes use a longer grace time",
 )
 DISAGREE = Remedy(
     laptop="let the newest version win with --on-conflict last, or pull with --force and change it again",
     step="let the tasks run after each other (runAfter), write different paths, or set on-conflict to last",
     image="let the tasks run after each other (runAfter), write different paths, or use --on-conflict last",
 )
-STRANGER = Remedy(
-    laptop="pull it into an empty directory, or push to another tag",
-    step="give the run a target of its own, or let a pull step run before the task",
-    image="pull it into an empty directory first, or push to another tag",
+REPLACED = Remedy(
+    laptop="a later attempt replaces an earlier one; push with a higher --attempt if this one shall count",
+    step="a later attempt of this task has pushed, and its files count; run the task again if these shall count",
 )
 FOREIGN_HEAD = Remedy(
     laptop="move that image to another tag, then pull with --repair",
     step="choose a target that nothing else is pushed to, or move that image to another tag",
 )
-OTHER_BASE = Remedy(
-    laptop="name another with --base",
-    step="name another with the parameter base",
+READ_ALL = Remedy(
+    laptop="pull with --force, which reads all layers",
+    step="run the task again, in a new pod",
 )
-LIMIT = Remedy(
-    laptop="do not use the image unless you trust its author; then raise the limit with --limit",
-    step="do not use the image unless you trust its author; then raise it with `limits` in the step's argument",
+ALL_GONE = Remedy(
+    laptop="if that is meant, push with --allow-empty; else pull with --force",
+    step="if that is meant, let the task leave one file, such as .keep; else find the step that deletes everything",
 )
-NO_ZSTD = Remedy(
-    laptop="push with --compression gzip",
-    step="set compression to gzip",
+OLDER_STATE = Remedy(
+    laptop="put the newer state back; or push it to another tag, then pull with --force",
+    step="run the task again, in a new pod",
+)
+OLDER_STATE_CHANGED = Remedy(
+    laptop="put the newer state back, or copy what you need out of it and pull with --force",
+    step="run the task again, in a new pod",
+)
+UNKNOWN_LAYER = Remedy(
+    laptop="see with agent log what there is; a tree as of a squashed change is gone after a prune",
+    step="run the whole pipeline again; somebody pruned what this task needs",
+)
+OCCUPIED = Remedy(
+    laptop="name an empty directory, or give this one up with --force",
+    step="let nothing write into the workspace before the pull: no sidecar, and no files of the image",
+)
+IN_THE_WAY = Remedy(
+    laptop="move them away and pull again, or discard them with --force",
+    step="let nothing write into the workspace before the pull, then run the task again",
+)
+WRITTEN_BY_OTHERS = Remedy(
+    laptop="pull with --force, which deletes what others put there",
+    step="run the task again in a new pod, and let no sidecar write there before the pull is done",
+)
+DAMAGED_STATE = Remedy(
+    laptop="copy what you need out of it, then pull with --force",
+    step="run the task again, in a new pod",
+)
+LOCAL_CHANGES = Remedy(
+    laptop="push them first, or discard them with --force",
+    step="run the task again, in a new pod",
 )

@@ -54,7 +54,7 @@ def check_layer_type(media_type: str, subject: str) -> None:
         raise UnsupportedError(
             "its layers are encrypted",
             subject=subject,
-            remedy="decrypt the image first, as skopeo copy --decryption-key does, and name the copy",
+            remedy="decrypt the image first, for example with skopeo, and name the copy",
         )
     is_generic = "/" in media_type and "/vnd." not in media_type and "json" not in media_type
     if not media_type.startswith(_LAYERS) and not is_generic:
@@ -82,7 +82,7 @@ def compression_in(data: bytes) -> Compression:
         raise UnsupportedError(
             f"it is compressed by {other}, which is not read here",
             subject="layer",
-            remedy="copy the image with its layers compressed by gzip, as skopeo copy --dest-compress does",
+            remedy="copy the image with its layers compressed by gzip, for example with skopeo",
         )
     return "none"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from agent.errors import IntegrityError, UnsafeArchiveError
+from agent.remedy import allow_more
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -68,8 +69,7 @@ def damaged(what: str, subject: str = "layer") -> IntegrityError:
 
 def excessive(what: str, subject: str = "layer", *, limit: str | None = None) -> UnsafeArchiveError:
     """Return the error for an archive that goes beyond a limit; `limit` is its name in `OPTIONS`, if it has one."""
-    remedy = "do not use the image unless you trust its author"
-    if limit is not None:
-        assert limit in OPTIONS
-        remedy += f"; then allow more with --limit {limit}=N"
-    return UnsafeArchiveError(what, subject=subject, remedy=remedy)
+    if limit is None:
+        return UnsafeArchiveError(what, subject=subject, remedy="do not use the image unless you trust its author")
+    assert limit in OPTIONS
+    return UnsafeArchiveError(what, subject=subject, remedy=allow_more(limit))

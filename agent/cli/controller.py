@@ -11,7 +11,7 @@ from agent.cli.example import example
 from agent.cli.failure import redact
 from agent.errors import UsageError
 
-_EXTRA = ("aiohttp", "kopf", "prometheus_client", "yaml")
+_EXTRA = ("aiohttp", "kopf", "prometheus_client")
 EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the pod
 
 

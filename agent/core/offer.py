@@ -13,6 +13,7 @@ from agent.core.digest import Digest, parse_digest
 from agent.core.image import Platform
 from agent.core.manifest import CONFIG, DOCKER_CONFIG, damaged
 from agent.errors import IntegrityError, UnsupportedError
+from agent.remedy import OTHER_PLATFORM
 
 
 def check_is_image(manifest: Mapping[str, Any], subject: str) -> None:
@@ -64,7 +65,7 @@ def choose_platform(index: Mapping[str, Any], wanted: Platform, subject: str) ->
     what = f"an index without an image for {'/'.join(filter(None, wanted))} (it has {names or 'none'})"[:300]
     if not names:
         raise damaged(subject, what)
-    raise UnsupportedError(what, subject=subject, remedy="choose one it has with --platform, or name another image")
+    raise UnsupportedError(what, subject=subject, remedy=OTHER_PLATFORM)
 
 
 def _offered_platform(item: Mapping[str, Any]) -> Platform:

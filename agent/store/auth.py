@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from agent.errors import AuthError, RefusedError
+from agent.remedy import Remedy, log_in, may_not, renew_token
 from agent.store.address import Origin, is_loopback, origin_of
 from agent.store.credentials import Credentials
 from agent.store.problem import Problem
@@ -141,9 +142,7 @@ class Authorizer:
         """Return the error for a request that was refused for good (401 or 403)."""
         said = f" ({problem.text})" if problem.text else ""
         if self.credentials().known:
-            remedy = f"check what this account may do there, or run docker login {self.name} again"
-            if self.credentials().registry_token:
-                remedy = f"renew the registrytoken that is kept for it, or run docker login {self.name}"
+            remedy = renew_token(self.name) if self.credentials().registry_token else may_not(self.name)
             return AuthError(f"the registry refuses this account{said}", subject=subject, remedy=remedy)
         return AuthError(f"the registry refuses this without a login{said}", subject=subject, remedy=self._log_in())
 
@@ -224,13 +223,11 @@ class Authorizer:
         # Renewed a little early, for the way of the request and for clocks that differ.
         return _Token(f"Bearer {text}", asked_at + lifetime - min(10.0, lifetime / 4))
 
-    def _log_in(self) -> str:
+    def _log_in(self) -> Remedy:
         notes = self.credentials().notes
-        return f"run docker login {self.name} or podman login {self.name}" + (
-            f" (passed over: {', '.join(notes)})" if notes else ""
-        )
+        return log_in(self.name, f" (passed over: {', '.join(notes)})" if notes else "")
 
-    def _failed(self, what: str, remedy: str) -> AuthError:
+    def _failed(self, what: str, remedy: str | Remedy) -> AuthError:
         return AuthError(what, subject=self.name, remedy=remedy)
 
 

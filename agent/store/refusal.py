@@ -10,6 +10,7 @@ Where an option is the way out, the refusal names it.
 from __future__ import annotations
 
 from agent.errors import AgentError, MissingBlobError, RefusedError, TagRefusedError
+from agent.remedy import ANNOTATIONS, NO_ROOM, NO_ZSTD, ODD_ANSWER, PERHAPS_NO_ZSTD, TLS, TOO_LARGE, Remedy
 from agent.store.problem import Problem
 
 _MISSING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
@@ -92,7 +93,7 @@ def not_kept(status: int, subject: str) -> RefusedError:
     return RefusedError(
         f"the registry answers {status}, and what it was given is not there",
         subject=subject,
-        remedy="use a registry that answers 201 when a manifest is stored; agent doctor tells more",
+        remedy=ODD_ANSWER,
     )
 
 
@@ -107,29 +108,29 @@ def said(problem: Problem) -> str:
     return f" ({problem.text})" if problem.text else ""
 
 
-def _option(problem: Problem, manifest: bytes) -> str | None:
+def _option(problem: Problem, manifest: bytes) -> Remedy | None:
     """Return the remedy for an image that a registry does not take as it is, None where no option helps."""
     if problem.status != 415 and not problem.codes & _SIZE_CODES and problem.says(*_FROZEN):
         return None
     if (problem.status == 415 or problem.says(*_MEDIA_TYPE)) and b"+zstd" in manifest:
-        return "push with --compression gzip, which every registry takes"
+        return NO_ZSTD
     if problem.says(*_ANNOTATION):
-        return "leave out --annotation, or make it shorter"
+        return ANNOTATIONS
     if problem.status == 413 or problem.codes & _SIZE_CODES or problem.says(*_SIZE):
-        return "put one layer in place of many with agent squash, or raise the limit there"
+        return TOO_LARGE
     if "MANIFEST_INVALID" in problem.codes and b"+zstd" in manifest:
-        return "use another registry, or push with --compression gzip if it is layers of zstd that it does not know"
+        return PERHAPS_NO_ZSTD
     return None
 
 
-def _meaning(problem: Problem) -> tuple[str, str]:
+def _meaning(problem: Problem) -> tuple[str, str | Remedy]:
     """Return what a refusal means, and what to do."""
     if problem.says(*_TLS):
-        return "it speaks TLS and was asked without", "leave out --plain-http; on localhost, name its --ca-file"
+        return "it speaks TLS and was asked without", TLS
     if problem.status == 507 or problem.says(*_FULL):
         return (
             f"there is no room left for this, {problem.status}",
-            "make room with agent prune and the registry's garbage collection, or raise the quota",
+            NO_ROOM,
         )
     match problem.status:
         case 404:

@@ -11,6 +11,7 @@ import requests
 import urllib3
 
 from agent.errors import RefusedError, UnavailableError
+from agent.remedy import PLAIN_HTTP, UNKNOWN_AUTHORITY
 from agent.store.problem import clean
 
 _INVALID = (
@@ -31,10 +32,10 @@ def broken(error: BaseException, name: str) -> UnavailableError:
             return RefusedError(
                 f"its certificate is not trusted ({clean(cause.verify_message or 'unknown')})",
                 subject=name,
-                remedy="add its authority with --ca-file, or use --plain-http if it has no TLS",
+                remedy=UNKNOWN_AUTHORITY,
             )
         if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
-            return RefusedError("it does not speak TLS", subject=name, remedy="use --plain-http if that is meant")
+            return RefusedError("it does not speak TLS", subject=name, remedy=PLAIN_HTTP)
         if isinstance(cause, _INVALID):
             return RefusedError("not an address", subject=name, remedy="check the registry's name")
     return UnavailableError(_what(causes), subject=name, remedy="check the name and the network, then try again")

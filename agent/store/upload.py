@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from agent.core.digest import Digest
 from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError
+from agent.remedy import NOT_STORED
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
 from agent.store.meant import own_upload
@@ -210,7 +211,7 @@ class Uploads:
             raise UnavailableError(
                 f"the registry answers {answer.status}, and what it was sent is not there",
                 subject=subject,
-                remedy="try again; agent doctor tells what the registry can do",
+                remedy=NOT_STORED,
             )
 
     def _next(self, base: str, answer: Answer) -> str:

@@ -13,12 +13,13 @@ from agent.core.path import show
 from agent.core.select import Select, idle
 from agent.core.tags import is_derived
 from agent.errors import AgentError, MissingTargetError, UsageError
+from agent.remedy import Remedy
 from agent.sync.target import Seen, Target
 
 CHECK = "check the name and the tag"
 
 
-def existing(target: Target, after: Iterable[str] = (), remedy: str = CHECK) -> Seen:
+def existing(target: Target, after: Iterable[str] = (), remedy: str | Remedy = CHECK) -> Seen:
     """Look at a target that must hold something.
 
     Args:
@@ -41,7 +42,7 @@ def existing(target: Target, after: Iterable[str] = (), remedy: str = CHECK) -> 
     return seen
 
 
-def missing(target: Target, remedy: str = CHECK, more: str = "") -> MissingTargetError:
+def missing(target: Target, remedy: str | Remedy = CHECK, more: str = "") -> MissingTargetError:
     """Return the error for a target that holds nothing.
 
     Args:
@@ -79,4 +80,4 @@ def check_used(name: str, selected: Select) -> None:
     """Raise UsageError if a glob selected nothing of the workspace `name`, every path of which was tried."""
     unused = ", ".join(map(show, idle(selected)))
     if unused:
-        raise UsageError(f"nothing in it matches {unused}", subject=name, remedy="see what there is with: agent ls")
+        raise UsageError(f"nothing in it matches {unused}", subject=name, remedy="list the paths to find it")

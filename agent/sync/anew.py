@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent.errors import MissingBlobError, UnavailableError, VanishedError
+from agent.remedy import PRUNED
 from agent.sync.target import Target
 
 TRIES = 4
@@ -57,5 +58,5 @@ def begin_anew(target: Target, work: Callable[[], _T]) -> _T:
         raise UnavailableError(
             f"others prune it faster than it can be read ({error.subject}: {error.what})",
             subject=target.name,
-            remedy="try again when nobody prunes; prune with a longer --older-than",
+            remedy=PRUNED,
         ) from error

@@ -17,6 +17,7 @@ from agent.core.path import show
 from agent.core.reference import LayoutReference, Reference
 from agent.core.union import unite
 from agent.errors import UsageError
+from agent.remedy import OTHER_BASE
 from agent.store.port import Store
 from agent.sync.layers import Layers
 from agent.sync.located import Located, as_base, read_image
@@ -40,7 +41,7 @@ def find_base(site: Site, base: Reference, top: bytes, wanted: Platform) -> tupl
     """
     located = read_image(site.open_store(base), base.digest or base.tag or "latest", wanted, str(base))
     if located is None:
-        raise UsageError("there is no such image to start from", subject=str(base), remedy="name another with --base")
+        raise UsageError("there is no such image to start from", subject=str(base), remedy=OTHER_BASE)
     if top:
         located, base = _cut(site, located, base, top)
     return as_base(located), base._replace(tag=None, digest=located.digest)

@@ -14,6 +14,7 @@ from agent.core.path import show
 from agent.core.record import Record
 from agent.core.union import Union, unite
 from agent.errors import ConflictError, FileChangedError, IntegrityError, MissingBlobError
+from agent.remedy import DISAGREE, REPLACED
 from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent
 from agent.sync.foreign import adopt
@@ -166,7 +167,7 @@ def _refuse_replaced(target: Target, union: Union, options: PushOptions) -> None
         raise ConflictError(
             f"attempt {max(attempts)} of this lane was pushed before this directory was pulled",
             subject=f"{target.name}, lane {options.lane}, attempt {options.attempt}",
-            remedy="a later attempt replaces an earlier one; push with a higher --attempt if this one shall count",
+            remedy=REPLACED,
         )
 
 
@@ -183,7 +184,7 @@ def _conflict(target: Target, conflicts: list[Conflict], outcome: str) -> Confli
     return ConflictError(
         f"parallel changes disagree about {named}{more}; {outcome}",
         subject=target.name,
-        remedy="let the newest stand with --on-conflict last, or pull with --force and change it again",
+        remedy=DISAGREE,
     )
 
 

@@ -12,6 +12,7 @@ from agent.core.manifest import format_image
 from agent.core.record import FORMAT
 from agent.core.union import Union, unite
 from agent.errors import AgentError, ConflictError, MissingBlobError, TagRefusedError, VanishedError
+from agent.remedy import FOREIGN_HEAD
 from agent.sync.anew import Losses
 from agent.sync.foreign import adopt_head
 from agent.sync.merging import disagreements, merged_image
@@ -158,7 +159,7 @@ def refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
     raise ConflictError(
         "the image at the target's tag was put there by someone else; the change is published as an entry",
         subject=f"{target.name}@{seen.head.digest}",
-        remedy="move that image to another tag, then pull with --repair",
+        remedy=FOREIGN_HEAD,
     )
 
 

@@ -28,6 +28,7 @@ from agent.core.stand_in import STATE, StandIn
 from agent.core.union import Union
 from agent.core.wanted import Wanted
 from agent.errors import IntegrityError
+from agent.remedy import READ_ALL
 from agent.store.port import Store
 from agent.sync.prefetch import prefetched
 from agent.sync.tables import SquashEntries, Tables, agreed, id_of
@@ -315,7 +316,7 @@ class Layers:
             raise IntegrityError(
                 "what is remembered of the directory is not what its layers hold",
                 subject="state",
-                remedy="pull with --force, which reads all layers",
+                remedy=READ_ALL,
             )
         for layer, entries in lying.items():
             for row, chunks in self.contents(layer, entries):

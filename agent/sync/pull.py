@@ -16,6 +16,7 @@ from agent.core.select import Select, is_whole, selection
 from agent.core.stand_in import Rows, StandIn
 from agent.core.union import Union, unite
 from agent.errors import UsageError, VanishedError
+from agent.remedy import START
 from agent.sync.absent import check_used, existing, missing, silent_lanes
 from agent.sync.anew import begin_anew
 from agent.sync.directory import Directory, open_directory
@@ -31,8 +32,6 @@ from agent.workspace.spill import Spill
 
 if TYPE_CHECKING:
     from agent.sync.layers import Layers
-
-START = "check the name, or start a workspace there with --create or --base"
 
 
 class Goal(NamedTuple):

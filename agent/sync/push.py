@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.core.entry import Delete, Touch, Write
 from agent.core.union import Union
 from agent.errors import DivergedError, FileChangedError, UsageError
+from agent.remedy import ALL_GONE, OLDER_STATE
 from agent.sync.directory import Directory, open_directory
 from agent.sync.located import this_platform
 from agent.sync.memory import Memory
@@ -105,7 +106,7 @@ def _push(
         raise DivergedError(
             f"{BEHIND}, and what came with that would be pushed as made here",
             subject=site.directory,
-            remedy="put the newer state back; or push it to another tag, then pull with --force",
+            remedy=OLDER_STATE,
         )
     if options.dry_run:
         return report
@@ -140,5 +141,5 @@ def _refuse_emptiness(site: Site, look: Survey, options: PushOptions) -> None:
         raise DivergedError(
             "everything in the directory is gone",
             subject=site.directory,
-            remedy="if that is meant, push with --allow-empty; else pull with --force",
+            remedy=ALL_GONE,
         )

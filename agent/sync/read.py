@@ -206,9 +206,7 @@ def _content(target: Target, wanted: bytes, at: str | None) -> Iterator[bytes]:
         if entry.path == wanted:
             break
     else:
-        raise UsageError(
-            "no such path in the workspace", subject=show(wanted), remedy="see what there is with: agent ls"
-        )
+        raise UsageError("no such path in the workspace", subject=show(wanted), remedy="list the paths to find it")
     if entry.node.kind is not Kind.FILE:
         raise UsageError(f"a {entry.node.kind}, not a file", subject=show(wanted), remedy="name a file")
     chunks = chain.from_iterable(chunks for _, chunks in layers.contents(entry.layer, [entry]))

@@ -26,6 +26,7 @@ from agent.core.tags import (
 )
 from agent.core.union import Union, unite
 from agent.errors import AgentError, AuthError, UnavailableError, UsageError, VanishedError
+from agent.remedy import UNKNOWN_LAYER
 from agent.store.port import Store, Traffic
 from agent.sync.located import Located, as_base, read_image
 from agent.sync.report import since
@@ -371,7 +372,7 @@ class Target:
                 raise LostLayerError(
                     "its entry is gone, and no other image has its layer alone",
                     subject=f"{self.name}, change {record.id}",
-                    remedy="see with agent log what there is; a tree as of a squashed change is gone after a prune",
+                    remedy=UNKNOWN_LAYER,
                 )
             asked.add(record.id)
             union = unite([union.image(self.tag), entry.image]).only(union.ids)
@@ -407,5 +408,5 @@ def resolve(union: Union, prefix: str, name: str) -> str:
     fitting = sorted(change for change in union.ids if change.startswith(prefix))
     if len(fitting) != 1:
         what = "no change has this id" if not fitting else f"{len(fitting)} changes have ids that start so"
-        raise UsageError(what, subject=f"{name}, change {prefix}", remedy="see the ids with: agent log")
+        raise UsageError(what, subject=f"{name}, change {prefix}", remedy="look up its id in the log")
     return fitting[0]

@@ -11,6 +11,7 @@ from agent.core.known import Known
 from agent.core.path import WHITEOUT, show
 from agent.core.plan import Plan
 from agent.errors import DivergedError
+from agent.remedy import DAMAGED_STATE, IN_THE_WAY, LOCAL_CHANGES, OCCUPIED, OLDER_STATE_CHANGED, WRITTEN_BY_OTHERS
 from agent.sync.directory import Directory
 from agent.sync.distrust import distrusted
 from agent.sync.interruption import goal_of
@@ -54,7 +55,7 @@ def trusted(
         raise DivergedError(
             OTHER if directory.other else "the directory is not empty and was not pulled by this program",
             subject=site.directory,
-            remedy="name an empty directory, or give this one up with --force",
+            remedy=OCCUPIED,
         )
     look = begun.finish() if begun else survey(site, directory.root, memory.known, memory.clean_before)
     if look.entries:
@@ -82,7 +83,7 @@ def check_strangers(
             f"{interrupted.what}, and since then the directory got files that the workspace does not have "
             f"({_named(sorted(gone))})",
             subject=site.directory,
-            remedy="move them away and pull again, or discard them with --force",
+            remedy=IN_THE_WAY,
         )
 
 
@@ -97,7 +98,7 @@ def beside_others(site: Site, directory: Directory) -> list[Known]:
         raise DivergedError(
             what,
             subject=site.directory,
-            remedy="run the task again in a new pod, or pull with --force, which deletes what others put there",
+            remedy=WRITTEN_BY_OTHERS,
         )
     return []
 
@@ -115,7 +116,7 @@ def rebuilt(site: Site, directory: Directory, tree: Iterable[TreeEntry]) -> list
         raise DivergedError(
             f"{directory.damage.what}, and the directory differs from the target",
             subject=site.directory,
-            remedy="copy what you need out of it, then pull with --force",
+            remedy=DAMAGED_STATE,
         )
     prints = {found.path: found.print for _, found in look.sifted.suspects}
     return [row._replace(print=prints[row.path]) for row in known]
@@ -124,9 +125,8 @@ def rebuilt(site: Site, directory: Directory, tree: Iterable[TreeEntry]) -> list
 def _local_changes(site: Site, directory: Directory, paths: list[bytes]) -> DivergedError:
     what = f"the directory has local changes ({_named(paths)})"
     if directory.is_behind:
-        remedy = "put the newer state back, or copy what you need out of it and pull with --force"
-        return DivergedError(f"{what}, and {BEHIND}", subject=site.directory, remedy=remedy)
-    return DivergedError(what, subject=site.directory, remedy="push them first, or discard them with --force")
+        return DivergedError(f"{what}, and {BEHIND}", subject=site.directory, remedy=OLDER_STATE_CHANGED)
+    return DivergedError(what, subject=site.directory, remedy=LOCAL_CHANGES)
 
 
 def _named(paths: list[bytes]) -> str:

@@ -157,7 +157,7 @@ def find(members: Sequence[Member], kind: str, name: str, subject: str) -> Membe
     found = [member for member in members if member.name == name and kind.lower() in ("", member.kind)]
     if not kind and len({member.kind for member in found}) > 1:
         kinds = " and ".join(sorted(member.kind for member in found))
-        raise UsageError(f"it is {kinds}", subject=f"{subject}, {name}", remedy="say which with --kind")
+        raise UsageError(f"it is {kinds}", subject=f"{subject}, {name}", remedy="say which kind")
     if found:
         return found[0]
     held = ", ".join(map(str, members)) or "nothing"
@@ -246,4 +246,6 @@ def _first_file(tar: bytes, where: str) -> bytes:
 
 
 def _no_bundle(subject: str, what: str) -> IntegrityError:
-    return IntegrityError(what, subject=subject, remedy="name an image that agent or tkn bundle push made")
+    return IntegrityError(
+        what, subject=subject, remedy="name an image that `tkn bundle push` or our `bundle push` made"
+    )

@@ -91,6 +91,9 @@ def test_any_success_is_one(open_at: Open, web: FaultProxy, status: int) -> None
     web.on("POST", "", Fault(status, {"Location": "/up"}), times=9)
     web.on("PATCH", "", Fault(status), times=9)
     web.on("PUT", "", Fault(status), times=9)
+    # What such an answer claims is believed after a look.
+    web.on("HEAD", "", Fault(200), times=9)
+    web.on("GET", "/manifests/", Fault(200, {"Content-Type": MANIFEST}, b"{}"), times=9)
     store = open_at(web.address)
     store.put_blob(b"data", new=True)
     assert store.upload(lambda: iter([b"data"])).digest == digest_of(b"data")
