@@ -260,7 +260,7 @@ def _message(status: int, value: dict[str, Any]) -> str:
 
 
 def _is_right_missing(value: dict[str, Any]) -> bool:
-    """Say whether a 403 is about our rights, in Kubernetes' words. What is about an object says nothing of the others."""
+    """Say whether a 403 is about our rights, in Kubernetes' words. One about an object says nothing of others."""
     return re.search(r" cannot \w+ resource ", str(value.get("message"))) is not None
 
 
