@@ -84,10 +84,13 @@ class Access:
 
     def problems(self) -> list[str]:
         """Return why the controller is not ready, nothing where it is."""
-        failing = [f"{request}: {message}" for request, (_, message) in sorted(self._failing.items())]
         if self._unseen is None:
-            return [*failing, "it is starting"]
-        return failing + [f"{request}: not answered yet" for request in sorted(self._unseen - self._failing.keys())]
+            return [*self._refusals(), "it is starting"]
+        unseen = sorted(self._unseen - self._failing.keys())
+        return [*self._refusals(), *(f"{request}: not answered yet" for request in unseen)]
+
+    def _refusals(self) -> list[str]:
+        return [f"{request}: {message}" for request, (_, message) in sorted(self._failing.items())]
 
     def _forget(self, request: Request) -> None:
         if (timer := self._forgetting.pop(request, None)) is not None:
@@ -113,7 +116,7 @@ class Access:
     def _tell(self) -> None:
         self._timer = None
         self._is_told = True
-        found = [f"{request}: {message}" for request, (_, message) in sorted(self._failing.items())]
+        found = self._refusals()
         more = f", and {len(found) - _LONGEST} more that /readyz names" if len(found) > _LONGEST else ""
         LOGGER.error("not ready: %s%s; see the rights that docs/controller.md lists", "; ".join(found[:_LONGEST]), more)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -151,7 +152,7 @@ class Cluster:
             return
         if status < _BAD[0]:
             self._access.succeeded(request_of(method, path))
-        elif status == _FORBIDDEN and not _is_denied(value) and not _is_over_quota(value):
+        elif status == _FORBIDDEN and _is_right_missing(value):
             self._access.failed(request_of(method, path), status, _message(status, value))
 
     async def _send(
@@ -174,7 +175,7 @@ class Cluster:
         async with self._opening:
             if self._session is None or self._info is None:
                 self._info = await asyncio.to_thread(self._login)
-                self._session = _session(self._info, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+                self._session = _opened(self._info, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
             return self._session, self._info
 
     async def _reopen(self, refused: aiohttp.ClientSession) -> None:
@@ -186,7 +187,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Session(kopf.AiohttpSession):
+class _KopfSession(kopf.AiohttpSession):
     """A session for kopf. As credentials it is equal to another with the same, so that kopf gives up on bad ones."""
 
     aiohttp_session: aiohttp.ClientSession = field(compare=False)
@@ -213,11 +214,13 @@ def kopf_session(info: kopf.ConnectionInfo, access: Access) -> kopf.AiohttpSessi
     trace.on_request_end.append(answered)
     trace.on_request_exception.append(unanswered)
     # As kopf would make it, but for the trace: one connection for each watch, and no timeout of the session's.
-    session = _session(info, limit=0, trace_configs=[trace])
-    return _Session(server=info.server, default_namespace=info.default_namespace, aiohttp_session=session, info=info)
+    session = _opened(info, limit=0, trace_configs=[trace])
+    return _KopfSession(
+        server=info.server, default_namespace=info.default_namespace, aiohttp_session=session, info=info
+    )
 
 
-def _session(info: kopf.ConnectionInfo, *, limit: int = 100, **options: Any) -> aiohttp.ClientSession:
+def _opened(info: kopf.ConnectionInfo, *, limit: int = 100, **options: Any) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=info.as_ssl_context(), limit=limit),
         headers=info.as_http_headers(),
@@ -256,10 +259,14 @@ def _message(status: int, value: dict[str, Any]) -> str:
     return str(value.get("message") or f"HTTP {status}")
 
 
+def _is_right_missing(value: dict[str, Any]) -> bool:
+    """Say whether a 403 is about our rights, in Kubernetes' words. One about an object says nothing of others."""
+    return re.search(r" cannot \w+ resource ", str(value.get("message"))) is not None
+
+
 def _is_denied(value: dict[str, Any]) -> bool:
-    """Say whether a 403 is about the object: an admission webhook's, or of a namespace that ends."""
-    message = str(value.get("message"))
-    return "denied the request" in message or "it is being terminated" in message
+    """Say whether a 403 is about the object: an admission policy's, or of a namespace that ends."""
+    return re.search(r"denied (the )?request|it is being terminated", str(value.get("message"))) is not None
 
 
 def _is_over_quota(value: dict[str, Any]) -> bool:
