@@ -17,6 +17,7 @@ from agent.tekton.reference import needed, reference_of
 from agent.tekton.request import OPTIONS
 
 SOURCES = (PIPELINEREF, PIPELINESPEC)
+_OPTIONS = {f"{WRAP}.{option}": option for option in OPTIONS}
 
 
 def wrapping_asked(run: Object, where: str) -> dict[str, str] | None:
@@ -30,18 +31,15 @@ def wrapping_asked(run: Object, where: str) -> dict[str, str] | None:
     if run.get("kind") != "PipelineRun" or controller_of(run).get("kind") == "PipelineRun":
         return None
     annotations = mapping(mapping(run, "metadata", where), "annotations", where)
-    found = {}
-    for key in (key for key in annotations if key.startswith(WRAP)):
+    ours = {key: text(annotations, key, where) for key in annotations if key.startswith(WRAP)}
+    for key, value in ours.items():
         subject = f"{where}, annotation {key}"
-        option = key.removeprefix(f"{WRAP}.")
-        if key == WRAP and annotations[key] != "true":
-            raise UsageError(f"it is {annotations[key]!r}", subject=subject, remedy="write 'true', or leave it out")
-        if key != WRAP and option not in OPTIONS:
-            known = ", ".join(f"{WRAP}.{name}" for name in OPTIONS)
-            raise UsageError("there is no such annotation", subject=subject, remedy=f"they are {WRAP}, {known}")
-        if key != WRAP:
-            found[option] = text(annotations, key, subject)
-    return found if any(key.startswith(WRAP) for key in annotations) else None
+        if key == WRAP and value != "true":
+            raise UsageError(f"it is {value!r}", subject=subject, remedy="write 'true', or leave it out")
+        if key != WRAP and key not in _OPTIONS:
+            known = ", ".join((WRAP, *_OPTIONS))
+            raise UsageError("there is no such annotation", subject=subject, remedy=f"they are {known}")
+    return {_OPTIONS[key]: value for key, value in ours.items() if key != WRAP} if ours else None
 
 
 def wrap_run(run: Object, where: str) -> Object:
