@@ -62,7 +62,7 @@ class Directory(Notes):
         What came with that pull would be taken for changes that were made here. The mark tells, if there is one; of
         pushes, if the last one went to the target that is remembered. Of a pull that did not end nothing is remembered.
         """
-        if self.mark is None or self.memory is None or self.interrupted:
+        if self.mark is None or self.memory is None or self.memory.mark is None or self.interrupted:
             return False
         if self.mark.pulled != self.memory.mark:
             return True

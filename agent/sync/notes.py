@@ -73,10 +73,11 @@ class Notes:
     def ensure_mark(self) -> str | None:
         """Return what names the last pull that wrote into the directory, after marking one that has no mark.
 
-        None if it cannot be marked.
+        None if it cannot be marked. One whose mark was taken away gets the same again: the state still fits it.
         """
         if self.mark is None:
-            self.set_mark(new_mark())
+            before = self.memory.mark if self.memory else None
+            self.set_mark(Mark(before) if before else new_mark())
         return self.mark.pulled if self.mark else None
 
     def set_mark(self, mark: Mark) -> None:

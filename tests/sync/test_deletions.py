@@ -288,7 +288,7 @@ def test_a_sparse_workspace_that_becomes_whole(workspaces: Workspaces) -> None:
     make(workspaces.at("a"))
     workspaces.push("a")
     workspaces.pull("s", paths=(b"hard/1",))
-    workspaces.pull("s")
+    workspaces.pull("s", paths=(b"**",))
     assert unlike(snapshot(workspaces.at("a")), snapshot(workspaces.at("s"))) == {}
     workspaces.pull("s", paths=(b"keep",))
     assert sorted(snapshot(workspaces.at("s"))) == [b"keep", b"keep/3", b"keep/file"]

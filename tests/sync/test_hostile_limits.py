@@ -80,7 +80,7 @@ def test_the_whole_may_not_be_more_than_a_layer(memory: MemoryWorkspaces, name: 
 
 def test_what_a_pull_may_read_a_push_and_a_look_may_too(memory: MemoryWorkspaces) -> None:
     for name in ("a", "b"):
-        memory.pull(name)
+        memory.pull(name, create=True)
         for number in range(9):
             write(memory.at(name), b"%s-%d" % (name.encode(), number), b"x")
     limits = limits_of({"entries": 5})

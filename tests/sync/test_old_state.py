@@ -19,7 +19,7 @@ from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import on_disk
 from tests.fakes.trees import snapshot, unlike
-from tests.sync.test_another_directory import takes_marks
+from tests.sync.test_another_directory import header, takes_marks
 
 NEW = "memory.test/team/ws:new"
 OLDER = "what is remembered of it is older than the last pull into it or push from it"
@@ -200,6 +200,29 @@ def test_a_pull_with_another_state_makes_this_one_the_older(pulled: MemoryWorksp
     assert pulled.status("b").outdated
     with pytest.raises(DivergedError, match=OLDER):
         pulled.push("b")
+
+
+@pytest.mark.parametrize("had_one", [True, False])
+def test_a_push_that_died_after_it_marked_a_directory_leaves_no_older_state(
+    pulled: MemoryWorkspaces, had_one: bool
+) -> None:
+    """A mark that was taken away comes back; one that could not be set before does not make the state an older one."""
+    if not had_one:
+        header(pulled, mark=None)
+    os.removexattr(pulled.at("b"), MARK)
+    write(pulled.at("b"), b"two", b"mine")
+
+    def strike(name: str, subject: str) -> None:
+        raise KeyboardInterrupt
+
+    pulled.store.before = strike
+    with pytest.raises(KeyboardInterrupt):
+        pulled.push("b")
+    pulled.store.before = None
+    assert os.getxattr(pulled.at("b"), MARK)
+    assert not pulled.status("b").outdated
+    assert pulled.push("b").written == 1
+    assert not pulled.status("b").outdated
 
 
 def test_where_there_is_no_mark_it_cannot_be_noticed(pulled: MemoryWorkspaces) -> None:

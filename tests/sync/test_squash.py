@@ -94,7 +94,7 @@ def test_a_run_of_many_tasks_one_after_the_other_is_squashed_as_it_goes(memory: 
     """Each names the one before it, which makes that one's attempt final."""
     before: tuple[str, ...] = ()
     for number in range(60):
-        memory.pull("w", after=before, lane=f"run/{number}", attempt=0)
+        memory.pull("w", after=before, lane=f"run/{number}", attempt=0, create=True)
         write(memory.at("w"), b"%d" % number, b"task %d" % number)
         memory.push("w", lane=f"run/{number}", attempt=0)
         before = (f"run/{number}",)

@@ -172,7 +172,7 @@ def test_who_asks_for_whole_layers_gets_all_of_them_verified(memory: MemoryWorks
 def test_a_part_of_a_tree_stands_in_for_nothing(memory: MemoryWorkspaces) -> None:
     several_changes(memory)
     assert pulled_again(memory, lambda top: write(top, b"d1/file-4", b"changed"), paths=(b"d1",))
-    memory.pull("b")
+    memory.pull("b", paths=(b"**",))
     check(memory, "b")
 
 

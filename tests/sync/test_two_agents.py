@@ -130,7 +130,7 @@ class Halting(Notices):
 
 
 def test_a_directory_that_is_remembered_twice_is_held_by_one_at_a_time(shared: Workspaces) -> None:
-    """A push with a state of its own does not see a tree that is half pulled."""
+    """A push with a state of its own does not see a tree that is half pulled; nor is what others pulled its change."""
     elsewhere = _also_known(shared)
     for number in range(20):
         write(shared.at("o"), b"f%d" % number, b"theirs")
@@ -146,9 +146,16 @@ def test_a_directory_that_is_remembered_twice_is_held_by_one_at_a_time(shared: W
         finally:
             os._exit(1)
     halting.wait()
-    pushed: list[str | None] = []
+    refused: list[str] = []
     second = elsewhere._replace(progress=told)
-    thread = threading.Thread(target=lambda: pushed.append(push(second, PushOptions(lane="a")).id))
+
+    def push_meanwhile() -> None:
+        try:
+            push(second, PushOptions(lane="a"))
+        except DivergedError as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=push_meanwhile)
     thread.start()
     while not told.texts and thread.is_alive():
         thread.join(0.01)
@@ -156,6 +163,8 @@ def test_a_directory_that_is_remembered_twice_is_held_by_one_at_a_time(shared: W
     assert os.waitpid(child, 0)[1] == 0
     assert any("/a: another agent is at work; waiting for it, 10 s at most" in text for text in told.texts)
     thread.join()
+    assert len(refused) == 1
+    assert "what is remembered of it is older than the last pull" in refused[0]
     assert unlike(snapshot(shared.at("o")), snapshot(shared.at("a"))) == {}
     shared.pull("z")
     assert unlike(snapshot(shared.at("o")), snapshot(shared.at("z"))) == {}
