@@ -189,7 +189,7 @@ def test_a_lane_that_was_pruned_published_something(here: Here, layout: str, wor
 
 def test_paths_that_match_nothing_are_told(here: Here, target: str, work: Path, tmp_path: Path) -> None:
     here("push", target, work)
-    see = "see what there is with: agent ls"
+    see = "list the paths to find it"
     said = here("ls", target, "nope", exits=2)
     assert (said.stdout, said.stderr) == ("", f"agent: error: {target}: nothing in it matches nope; {see}\n")
     said = here("ls", target, "src", "nope*", "README", "src/*.h", exits=2)
