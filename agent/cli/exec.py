@@ -93,6 +93,7 @@ def command(
     annotations: tuple[str, ...],
     lane: str | None,
     attempt: int | None,
+    pod_uid: str | None,
     on_failure: tuple[str, Reference] | None,
     state: str | None,
 ) -> int:
@@ -102,10 +103,12 @@ def command(
     input and output are those of this command.
     """
     from_path = options.base_path_checked(base_path, base)
-    pulling = PullOptions(base=base, base_path=from_path, after=after, lane=lane, attempt=attempt)
+    pod = options.pod_of(pod_uid, attempt)
+    pulling = PullOptions(base=base, base_path=from_path, after=after, lane=lane, attempt=attempt, pod=pod)
     pushing = PushOptions(
         lane=lane or default_lane(),
         attempt=attempt,
+        pod=pod,
         message=message,
         annotations=options.annotation_pairs(annotations),
         on_conflict=on_conflict,

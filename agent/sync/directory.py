@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from agent.core.advance import Advanced
+from agent.core.ancestry import Writer
 from agent.core.image import Image
+from agent.core.pod import Pod
 from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
 from agent.errors import DivergedError, IntegrityError
 from agent.sync.memory import Memory, parse_memory
-from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
 from agent.workspace.durable import read_sealed, remove_file, write_sealed
@@ -37,6 +38,7 @@ class Intent(NamedTuple):
     parents: tuple[str, ...]
     lane: str
     attempt: int | None
+    pod: Pod | None = None
     record: str | None = None
 
 
@@ -115,14 +117,17 @@ class Directory:
         """Say that the directory is what is remembered."""
         remove_file(self._path("pulling"))
 
-    def begin(self, target: Target, union: Union, options: PushOptions, now: int) -> Intent:
+    def begin(self, target: Target, union: Union, writer: Writer, now: int) -> Intent:
         """Return the intent of a push, that of one that crashed on the same parents if there is one.
 
-        The stamp is a hybrid logical clock: above every change that was pulled, whatever this machine's clock says.
+        The stamp is a hybrid logical clock: above every change that was pulled, and above the pod's start, whatever
+        this machine's clock says.
         """
-        stamp = max(now, union.newest_stamp + 1)
-        new = Intent(target.name, self.root.identity, stamp, union.frontier, options.lane, options.attempt)
-        old = self._intent()
+        old, pod = self._intent(), writer.pod
+        if old and old.pod and pod and old.pod.uid == pod.uid:
+            pod = old.pod
+        stamp = max(now, union.newest_stamp + 1, pod.started + 1 if pod else 0)
+        new = Intent(target.name, self.root.identity, stamp, union.frontier, writer.lane, writer.attempt, pod)
         if old is not None and old.stamp > union.newest_stamp and old._replace(stamp=stamp, record=None) == new:
             return old
         self._write_intent(new)
@@ -170,7 +175,7 @@ class Directory:
         union = unite([memory.union.image(target.tag), entry])
         entries = target.layers(union).toc(union.changes[record.id])
         known = Advanced(memory.known, entries, record.version)
-        return memory.now(target=target.name, union=union, known=known)
+        return memory.now(target=target.name, union=union, pod=record.pod, known=known)
 
     def _intent(self) -> Intent | None:
         value = read_sealed(self._path("intent"))
@@ -178,7 +183,10 @@ class Directory:
             return None
         try:
             device, inode = value.pop("root")
-            return Intent(root=(device, inode), parents=tuple(value.pop("parents")), **value)
+            pod = value.pop("pod")
+            return Intent(
+                root=(device, inode), parents=tuple(value.pop("parents")), pod=Pod(*pod) if pod else None, **value
+            )
         except (KeyError, TypeError, ValueError):
             return None  # of another version
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from agent.core.ancestry import Writer
 from agent.core.image import Image
 from agent.core.known import Known
 from agent.core.manifest import format_image, load_json, parse_image
+from agent.core.pod import Pod
 from agent.core.union import Union, unite
 
 VERSION = 1
@@ -24,6 +26,8 @@ class Memory(NamedTuple):
         base: the reference that the base's layers can be read from.
         sparse: the globs of a sparse pull.
         finished: ids of the newest changes of the lanes that were pulled `--after`: no retry takes them back.
+        published: the id of the change that this directory published last, to the end.
+        pod: the pod that it was last pulled or pushed in.
         known: every path, in bytes order; iterated more than once.
     """
 
@@ -34,6 +38,8 @@ class Memory(NamedTuple):
     base: str | None = None
     sparse: tuple[bytes, ...] = ()
     finished: tuple[str, ...] = ()
+    published: str | None = None
+    pod: Pod | None = None
     known: Iterable[Known] = ()
 
     def header(self) -> dict[str, Any]:
@@ -48,7 +54,14 @@ class Memory(NamedTuple):
             "base": self.base,
             "sparse": [glob.hex() for glob in self.sparse],
             "finished": list(self.finished),
+            "published": self.published,
+            "pod": self.pod,
         }
+
+    def began_as(self, writer: Writer) -> Writer:
+        """Return `writer` with its pod as it was when the directory was pulled in it, which was at its start."""
+        is_same = writer.pod and self.pod and writer.pod.uid == self.pod.uid
+        return writer._replace(pod=self.pod) if is_same else writer
 
     def now(self, **changed: Any) -> Memory:
         """Return the memory with some attributes replaced."""
@@ -73,6 +86,8 @@ def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
         base=header["base"],
         sparse=tuple(bytes.fromhex(glob) for glob in header["sparse"]),
         finished=tuple(str(change) for change in header["finished"]),
+        published=header["published"],
+        pod=Pod(int(header["pod"][0]), str(header["pod"][1])) if header["pod"] else None,
         known=known,
     )
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from agent.core.digest import Digest
 from agent.core.image import Image
-from agent.core.tags import checkpoint_ids, entry_ids, pointers
+from agent.core.tags import checkpoint_ids, entry_ids, mark_tag, pointers
 from agent.core.union import Union, unite
 from agent.errors import MissingBlobError
 from agent.store.port import Traffic
 from agent.sync.checkpoint import TRIES, Checkpoint, publish_checkpoint
 from agent.sync.head import everything
 from agent.sync.located import Located, this_platform
+from agent.sync.publish import put_mark
 from agent.sync.site import Site
 from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Target
@@ -76,6 +77,8 @@ def _prune(site: Site, target: Target, options: PruneOptions, report: PruneRepor
     if not whole.order:
         return
     checkpoint = None if options.dry_run else _checkpoint(site, target)
+    if checkpoint:
+        put_mark(site, target, checkpoint.image)
     held = checkpoint.union if checkpoint else whole
     report.checkpoint = checkpoint.tag if checkpoint else None
     before = site.clock() - options.older_than
@@ -158,6 +161,9 @@ def _prune_all(site: Site, target: Target, report: PruneReport) -> None:
             report.checkpoints += deleted
         else:
             report.entries += deleted
+    mark = target.image(mark_tag(target.tag))
+    if mark:
+        _delete(target, mark.digest, report)
     head = target.head()
     if head and head.image.target == target.tag:
         report.head = bool(_delete(target, head.digest, report))

@@ -12,7 +12,7 @@ from agent.tekton.fields import Object, mapping, objects, text
 from agent.tekton.plan import Mount, Plan
 from agent.tekton.resources import step_resources
 from agent.tekton.security import security_context
-from agent.tekton.variables import CREDENTIALS, POD, TASK_RUN, dump
+from agent.tekton.variables import CREDENTIALS, POD, POD_UID, TASK_RUN, dump
 
 COMMAND = ["/usr/local/bin/agent"]
 """Where the image has it: a pod template may set PATH."""
@@ -101,6 +101,7 @@ def _step(
         "args": [argument],
         "env": [
             {"name": "INSTEP_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "INSTEP_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             # Tekton copies the logins there before a step begins, and a template's HOME may be the user's steps'.
             {"name": "HOME", "value": names.VOLUME_PATH},
         ],
@@ -130,6 +131,7 @@ def _arguments(plan: Plan, mounts: Sequence[Mount]) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "volume": names.VOLUME_PATH,
         "pod": POD,
+        "pod-uid": POD_UID,
         "credentials": CREDENTIALS,
         "on-conflict": plan.on_conflict,
         "workspaces": [_workspace(plan, mount) for mount in mounts],

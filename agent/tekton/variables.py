@@ -18,8 +18,9 @@ RUN_UID = "$(context.pipelineRun.uid)"
 RUN_NAMESPACE = "$(context.pipelineRun.namespace)"
 TASK_RUN = "$(context.taskRun.name)"
 POD = "$(INSTEP_POD)"
+POD_UID = "$(INSTEP_POD_UID)"
 CREDENTIALS = "$(credentials.path)"
-_OURS = (RUN_NAME, RUN_UID, RUN_NAMESPACE, TASK_RUN, POD, CREDENTIALS)
+_OURS = (RUN_NAME, RUN_UID, RUN_NAMESPACE, TASK_RUN, POD, POD_UID, CREDENTIALS)
 _VARIABLE = re.compile(r"\$\(([^()]*)\)")
 _SUBSCRIPT = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
 
