@@ -209,6 +209,11 @@ class Toc:
         """Whether an entry may be one of several names of a file. No path can spell it: its quotes are escaped."""
         return any(b'"group":' in block for block in self._entry_blocks())
 
+    @property
+    def may_have_unpulled(self) -> bool:
+        """Whether an entry is a write of what its sparse writer had not pulled. No path can spell that either."""
+        return any(b'"seen":"unpulled"' in block for block in self._entry_blocks())
+
     def __iter__(self) -> Iterator[TocEntry]:
         if self._kept is None and self._keeps:
             self._kept = list(self._checked())

@@ -102,6 +102,7 @@ def command(
     lane: str | None,
     attempt: int | None,
     push_on_failure: Reference | None,
+    pod_uid: str | None,
     state: str | None,
 ) -> int:
     """Pull TARGET into DIR (default: here), run CMD in it, and push if CMD succeeded.
@@ -113,12 +114,14 @@ def command(
     input and output are those of this command.
     """
     from_path = options.base_path_checked(base_path, base)
+    pod = options.pod_of(pod_uid, attempt)
     pulling = PullOptions(
-        base=base, create=create, base_path=from_path, after=after, lane=lane, attempt=attempt, force=force
+        base=base, create=create, base_path=from_path, after=after, lane=lane, attempt=attempt, pod=pod, force=force
     )
     pushing = PushOptions(
         lane=lane or default_lane(),
         attempt=attempt,
+        pod=pod,
         message=message,
         annotations=options.annotation_pairs(annotations),
         on_conflict=on_conflict,

@@ -14,6 +14,8 @@ from click.shell_completion import CompletionItem
 from agent.archive.limits import OPTIONS, limits_of
 from agent.cli.context import Session, absolute
 from agent.core.path import check_path, show
+from agent.core.pod import Pod
+from agent.core.record import NUMBER_MAX
 from agent.core.reference import Reference, parse_reference
 from agent.core.tags import check_target_tag
 from agent.errors import InvalidReferenceError, UnsafeArchiveError, UsageError
@@ -220,7 +222,12 @@ verify_whole = click.option("--verify-whole", is_flag=True, help="Read and verif
 
 writer = apply(
     click.option("--lane", metavar="NAME", type=LANE, help="The writer, instead of user@host."),
-    click.option("--attempt", metavar="N", type=click.IntRange(min=0), help="Which try of the lane this is."),
+    click.option(
+        "--attempt", metavar="N", type=click.IntRange(0, NUMBER_MAX - 1), help="Which try of the lane this is."
+    ),
+    click.option(
+        "--pod", "pod_uid", metavar="UID", type=LANE, help="Which pod of that try: metadata.uid. The later one counts."
+    ),
 )
 compression = click.option(
     "--compression",
@@ -246,6 +253,22 @@ publishing = apply(
         help="An annotation for the image. Repeatable.",
     ),
 )
+
+
+def pod_of(uid: str | None, attempt: int | None) -> Pod | None:
+    """Return the pod that `--pod` names, as one that started when this container did.
+
+    Raises:
+        UsageError: there is no attempt that it could be one of.
+    """
+    if uid is None:
+        return None
+    if attempt is None:
+        remedy = "say with --attempt which try this is, 0 for the first"
+        raise UsageError("a pod is one of an attempt", subject=f"--pod {uid}", remedy=remedy)
+    from agent.workspace.process import container_started
+
+    return Pod(container_started(), uid)
 
 
 def annotation_pairs(words: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -31,6 +31,7 @@ def command(
     annotations: tuple[str, ...],
     lane: str | None,
     attempt: int | None,
+    pod_uid: str | None,
     dry_run: bool,
     allow_empty: bool,
     state: str | None,
@@ -46,6 +47,7 @@ def command(
     wanted = PushOptions(
         lane=lane or default_lane(),
         attempt=attempt,
+        pod=options.pod_of(pod_uid, attempt),
         message=message,
         annotations=options.annotation_pairs(annotations),
         on_conflict=on_conflict,

@@ -44,6 +44,7 @@ def command(
     annotations: tuple[str, ...],
     lane: str | None,
     attempt: int | None,
+    pod_uid: str | None,
     state: str | None,
 ) -> None:
     """Push DIR (default: here) to TARGET now, and again whenever it has come to rest after changes.
@@ -57,6 +58,7 @@ def command(
     wanted = PushOptions(
         lane=lane or default_lane(),
         attempt=attempt,
+        pod=options.pod_of(pod_uid, attempt),
         message=message,
         annotations=options.annotation_pairs(annotations),
         on_conflict=on_conflict,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from agent.core.pod import Pod
 from agent.errors import IntegrityError
 
 
@@ -31,6 +32,29 @@ class Recorded(Protocol):
     @property
     def attempt(self) -> int | None:
         """The retry within the lane."""
+
+    @property
+    def pod(self) -> Pod | None:
+        """The pod within the attempt."""
+
+
+class Writer(NamedTuple):
+    """Who pulls or pushes: a lane, its attempt, and the pod that this runs in."""
+
+    lane: str
+    attempt: int | None = None
+    pod: Pod | None = None
+
+    def replaces(self, other: Recorded | Writer) -> bool:
+        """Say whether this is a later try of what `other` tried: a later attempt of its lane, or a later pod of that.
+
+        Where either has no attempt, or has the same and no pod, nobody knows which is the later one: neither.
+        """
+        if self.lane != other.lane or self.attempt is None or other.attempt is None:
+            return False
+        if self.attempt != other.attempt:
+            return self.attempt > other.attempt
+        return self.pod is not None and other.pod is not None and self.pod > other.pod
 
 
 class Ancestry:
@@ -88,37 +112,35 @@ class Ancestry:
         return tuple(sorted(id_ for id_ in ids if id_ not in self._bit or not mask >> self._bit[id_] & 1))
 
     def superseded(self, covered: Collection[str] = (), dropped: Collection[str] = ()) -> frozenset[str]:
-        """Return the changes that a later attempt of their lane replaces (design section 2).
+        """Return the changes that a later attempt of their lane replaces, or a later pod (design section 2).
 
         Args:
             covered: ids that a squash or checkpoint covers; these are never superseded.
             dropped: ids that the writer of a squash found superseded; they stay so unless covered by another.
         """
         gone = set(dropped).difference(covered)
-        for attempts in self._lanes().values():
-            attempts.sort(key=lambda record: (-_attempt(record), record.id))
-            for later in attempts:
+        for lane, tries in self._lanes().items():
+            # Whoever may replace a change comes before it: what is superseded supersedes nothing.
+            tries.sort(key=_rank, reverse=True)
+            for later in tries:
                 if later.id in gone:
                     continue
+                writer = Writer(lane, later.attempt, later.pod)
                 gone.update(
                     earlier.id
-                    for earlier in attempts
-                    if _attempt(earlier) < _attempt(later)
-                    and earlier.id not in covered
+                    for earlier in tries
+                    if earlier.id not in covered
+                    and writer.replaces(earlier)
                     and not self.precedes(earlier.id, later.id)
                 )
         return frozenset(gone)
 
-    def outdated(self, lane: str, attempt: int, covered: Collection[str] = ()) -> frozenset[str]:
-        """Return what a pull by this attempt of `lane` leaves out: earlier attempts and all that descends from them.
+    def outdated(self, writer: Writer, covered: Collection[str] = ()) -> frozenset[str]:
+        """Return what a pull by `writer` leaves out: what it is a later try of, and all that descends from that.
 
         What a squash covers stays (design section 2).
         """
-        earlier = [
-            record.id
-            for record in self.records.values()
-            if record.lane == lane and record.attempt is not None and record.attempt < attempt
-        ]
+        earlier = [record.id for record in self.records.values() if writer.replaces(record)]
         roots = [id_ for id_ in earlier if id_ not in covered]
         out = {id_ for id_ in self.records if any(self.precedes(root, id_) for root in roots)}
         return frozenset(out.union(roots).difference(covered))
@@ -144,5 +166,8 @@ class Ancestry:
         return lanes
 
 
-def _attempt(record: Recorded) -> int:
-    return -1 if record.attempt is None else record.attempt
+def _rank(record: Recorded) -> tuple[int, Pod]:
+    return (-1 if record.attempt is None else record.attempt), record.pod or _NO_POD
+
+
+_NO_POD = Pod(-1, "")

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from agent.core.ancestry import Recorded
 from agent.core.entry import Kind, Node, Seen, TocEntry, Version
+from agent.core.pod import Pod
 
 
 class Ancestor(NamedTuple):
     """What remains of a change when its layer is gone: enough for ancestry, superseding and reports.
 
-    A `Change` has the same five attributes, so either serves wherever only the past matters.
+    A `Change` has the same six attributes, so either serves wherever only the past matters.
     """
 
     id: str
@@ -20,6 +22,12 @@ class Ancestor(NamedTuple):
     parents: tuple[str, ...]
     lane: str | None = None
     attempt: int | None = None
+    pod: Pod | None = None
+
+
+def ancestor(record: Recorded) -> Ancestor:
+    """Return what a past needs of a change."""
+    return Ancestor(record.id, record.stamp, tuple(record.parents), record.lane, record.attempt, record.pod)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +43,7 @@ class Change:
         layer: diff_id of the layer that holds its contents.
         lane: the writer, None for a base.
         attempt: the retry within the lane, None where there is none.
+        pod: the pod within the attempt, None where there is none.
     """
 
     id: str
@@ -44,6 +53,7 @@ class Change:
     layer: str = ""
     lane: str | None = None
     attempt: int | None = None
+    pod: Pod | None = None
 
     @property
     def version(self) -> Version:

@@ -9,15 +9,19 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from agent.core.ancestry import Writer
 from agent.core.canonical import canonical
 from agent.core.digest import Digest, parse_digest
 from agent.core.entry import Version
+from agent.core.pod import Pod
 from agent.errors import IntegrityError
 
 FORMAT = 1
 FOREIGN_LANE = "foreign"
 STAMP_MAX = 1 << 63
 """Every clock that has seen a stamp goes on from it, so that one absurd stamp would spoil all that follow."""
+NUMBER_MAX = 10**9
+"""What attempts and numbers of pointers stay below: they stand in tags."""
 _T = TypeVar("_T")
 _ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 """A change's id, or a base's: the digest that its manifest was asked for."""
@@ -40,6 +44,10 @@ class Record:
         diff_id: digest of the layer's tar.
         toc: sha256 (hex) of the entry part of the layer's table of contents; empty for a layer of others that nobody
             published yet.
+        number: of the change's pointer, within its lane and attempt; None for a layer of others, which has none.
+        pod: the pod within the attempt, None outside of a cluster.
+        unpulled: whether it wrote a path that its sparse writer had not pulled: such a write settles nothing that it
+            was made on, so that not even a chain of changes agrees by itself.
         foreign: of a layer that someone else put on top of ours, the chain id that it had there (image-spec,
             config.md); its id is made of that alone, so that everyone who finds the layer finds the same change.
     """
@@ -55,6 +63,9 @@ class Record:
     message: str = ""
     annotations: tuple[tuple[str, str], ...] = field(default=())
     foreign: Digest | None = None
+    number: int | None = None
+    pod: Pod | None = None
+    unpulled: bool = False
 
     @cached_property
     def text(self) -> str:
@@ -72,6 +83,9 @@ class Record:
             "diff_id": self.diff_id,
             "toc": self.toc if self.toc or self.foreign is None else None,
             "foreign": self.foreign,
+            "number": self.number,
+            "pod": self.pod and self.pod._asdict(),
+            "unpulled": self.unpulled or None,
         }
         return canonical({key: item for key, item in value.items() if item is not None}).decode()
 
@@ -86,6 +100,11 @@ class Record:
     def version(self) -> Version:
         """The version of every path that the change wrote."""
         return Version(self.stamp, self.id)
+
+    @property
+    def writer(self) -> Writer:
+        """Who made the change."""
+        return Writer(self.lane, self.attempt, self.pod)
 
     def at(self, stamp: int) -> Record:
         """Return the record of the same change at another time."""
@@ -110,6 +129,9 @@ def parse_record(text: str) -> Record:
             diff_id=parse_digest(value["diff_id"]),
             toc=_ident(value["toc"]) if "toc" in value or "foreign" not in value else "",
             foreign=parse_digest(value["foreign"]) if "foreign" in value else None,
+            number=_typed(value["number"], int) if "number" in value else None,
+            pod=_pod(value["pod"]) if "pod" in value else None,
+            unpulled=_typed(value.get("unpulled", False), bool),
             message=_typed(value.get("message", ""), str),
             annotations=tuple(
                 (_typed(key, str), _typed(item, str))
@@ -121,11 +143,25 @@ def parse_record(text: str) -> Record:
         raise _not_ours(f"unreadable ({type(error).__name__})", text) from error
     if not is_canonical:
         raise _not_ours("not in canonical form", text)
-    if record.foreign is not None and (record.lane, record.attempt) != (FOREIGN_LANE, None):
+    if record.foreign is not None and (record.writer, record.number) != (Writer(FOREIGN_LANE), None):
         raise _not_ours("of a layer of others, and of another lane than theirs", text)
-    if not 0 < record.stamp < STAMP_MAX or (record.attempt or 0) < 0:
-        raise _not_ours("out of range: its stamp or its attempt", text)
+    if not _is_in_range(record):
+        raise _not_ours("out of range: its stamp, its attempt, its number or its pod", text)
     return record
+
+
+def _is_in_range(record: Record) -> bool:
+    small = all(0 <= (number or 0) < NUMBER_MAX for number in (record.attempt, record.number))
+    pod = record.pod
+    # Whoever saw a change started later than the pod that made it.
+    in_time = pod is None or (record.attempt is not None and 0 < pod.started < record.stamp and bool(pod.uid))
+    return small and 0 < record.stamp < STAMP_MAX and in_time
+
+
+def _pod(value: Any) -> Pod:
+    if _typed(value, dict).keys() != {"started", "uid"}:
+        raise ValueError(f"{value!r} is no pod")
+    return Pod(_typed(value["started"], int), _typed(value["uid"], str))
 
 
 def _typed(value: Any, kind: type[_T]) -> _T:

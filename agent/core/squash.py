@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from agent.core.change import Ancestor, Change, Claim, Grouped, Kept, Listed, Squash, SquashEntry, Tombstone, Touched
+from agent.core.change import Change, Claim, Grouped, Kept, Listed, Squash, SquashEntry, Tombstone, Touched, ancestor
 from agent.core.conflict import live_claims
 from agent.core.entry import Context, Kind, TocEntry, TreeEntry, Version, Write
 from agent.core.merge import Merged
@@ -43,11 +43,7 @@ class SquashPlan:
         self.dropped = frozenset(settled.superseded)
         self.covers = frozenset(change.id for change in changes).union(*(squash.covers for squash in squashes))
         records = settled.ancestry.records
-        self.records = tuple(
-            Ancestor(id_, r.stamp, tuple(r.parents), r.lane, r.attempt)
-            for id_ in sorted(self.covers | self.dropped)
-            if (r := records.get(id_)) is not None
-        )
+        self.records = tuple(ancestor(records[id_]) for id_ in sorted(self.covers | self.dropped) if id_ in records)
         origins: list[Change | Squash] = [*changes, *squashes]
         self._sources = [Source(origin) for origin in origins]
         taken = {origin.id for origin in origins}

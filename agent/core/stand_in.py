@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.core.change import Ancestor, Grouped, Kept, Listed, Squash, SquashEntry
+from agent.core.change import Grouped, Kept, Listed, Squash, SquashEntry, ancestor
 from agent.core.known import Known
 from agent.core.spot import ABSENT
 from agent.core.union import Union
@@ -55,5 +55,5 @@ class StandIn:
     def squash(self) -> Squash:
         """The union as one squash."""
         records = self.union.ancestry().records.values()
-        past = tuple(Ancestor(r.id, r.stamp, tuple(r.parents), r.lane, r.attempt) for r in records)
+        past = tuple(map(ancestor, records))
         return Squash(STATE, frozenset(self.union.ids), frozenset(), past, self.rows, STATE)

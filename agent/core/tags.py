@@ -1,6 +1,7 @@
 """Derived tags: slugs help people, hashes decide (design section 2, "Derived tags").
 
-An entry's tag is written once; a pointer is found by its lane without listing; a checkpoint holds a merge.
+An entry's tag is written once; a pointer is found by its lane without listing; a checkpoint holds a merge; the mark
+says that the first pointers do not tell everything.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from hashlib import sha256
 from agent.errors import InvalidReferenceError
 
 SLUG_MAX = 30
-_DERIVED = re.compile(r"\._(?:e[a-z2-7]{10}[0-9a-f]{26}|p[a-z2-7]{26}(?:-[0-9]+)?|c[a-z2-7]{10}[0-9a-f]{26})\Z")
+_DERIVED = re.compile(
+    r"\._(?:e[a-z2-7]{10}[0-9a-f]{26}|p[a-z2-7]{26}-[0-9]+-[0-9]+|c[a-z2-7]{10}[0-9a-f]{26}|m[a-z2-7]{10})\Z"
+)
 _ENTRY = re.compile(r"\._e([a-z2-7]{10})([0-9a-f]{26})\Z")
 _CHECKPOINT = re.compile(r"\._c([a-z2-7]{10})([0-9a-f]{26})\Z")
-_POINTER = re.compile(r"\._p([a-z2-7]{10})[a-z2-7]{16}(?:-[0-9]+)?\Z")
+_POINTER = re.compile(r"\._p([a-z2-7]{10})[a-z2-7]{16}-[0-9]+-[0-9]+\Z")
 
 
 def slug(text: str) -> str:
@@ -31,10 +34,17 @@ def entry_tag(tag: str, lane: str, change: str) -> str:
     return f"{slug(tag)}.{slug(lane)}._e{_hash(tag, 10)}{change[:26]}"
 
 
-def pointer_tag(tag: str, lane: str, attempt: int | None) -> str:
-    """Return the tag that points at the entry of a lane's attempt."""
-    suffix = "" if attempt is None else f"-{attempt}"
-    return f"{slug(tag)}.{slug(lane)}._p{_hash(tag, 10)}{_hash(lane, 16)}{suffix}"
+def pointer_tag(tag: str, lane: str, attempt: int | None, number: int) -> str:
+    """Return the tag that points at an entry of a lane: `number` counts the pushes of one attempt, from 0.
+
+    A lane without attempts has the pointers of a first one.
+    """
+    return f"{slug(tag)}.{slug(lane)}._p{_hash(tag, 10)}{_hash(lane, 16)}-{attempt or 0}-{number}"
+
+
+def mark_tag(tag: str) -> str:
+    """Return the tag that is there if a lane goes on behind its first pointer, or something was pruned."""
+    return f"{slug(tag)}._m{_hash(tag, 10)}"
 
 
 def checkpoint_tag(tag: str, change: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from agent.core.ancestry import Ancestry
+from agent.core.ancestry import Ancestry, Writer
 from agent.core.change import Ancestor
 from agent.core.digest import Digest
 from agent.core.entry import Version
@@ -69,7 +69,7 @@ class Union:
 
     @property
     def superseded(self) -> frozenset[str]:
-        """The ids of the changes that a later attempt of their lane replaces."""
+        """The ids of the changes that a later attempt of their lane replaces, or a later pod."""
         dropped = {id_ for squash in self._squashes for id_ in squash.dropped_ids}
         return self.ancestry().superseded(self.covered, dropped)
 
@@ -88,8 +88,13 @@ class Union:
         """Whether each change was made on top of exactly the one before it, and all have an effect.
 
         Then plain application of the layers gives the merged tree, because each layer is its writer's own diff; of a
-        squash its record says so.
+        squash its record says so. And nobody disagrees: whoever wrote a path had seen what stood there.
         """
+        return self.is_line and not any(layer.record and layer.record.unpulled for layer in self.changes.values())
+
+    @property
+    def is_line(self) -> bool:
+        """Whether that holds but for what a sparse writer wrote without having pulled it: it may disagree."""
         if len(self.bases) > 1 or self.dropped:
             return False
         before = tuple(self.bases)
@@ -130,9 +135,9 @@ class Union:
             return None
         return rest if all(ancestry.precedes(tip, change) for tip in tips for change in rest.ids) else None
 
-    def before_attempt(self, lane: str, attempt: int) -> Union:
-        """Return what an attempt of a lane starts from: nothing of, and nothing on, an earlier attempt."""
-        return self.only(self.ids - self.ancestry().outdated(lane, attempt, self.covered))
+    def before(self, writer: Writer) -> Union:
+        """Return what a writer starts from: nothing of, and nothing on, what it is a later try of."""
+        return self.only(self.ids - self.ancestry().outdated(writer, self.covered))
 
     def only(self, ids: Collection[str]) -> Union:
         """Return the changes that are in `ids`.

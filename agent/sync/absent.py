@@ -5,7 +5,7 @@ Only a push and the step before a task start a workspace at a target that holds 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 
 from agent.core.nearest import nearest
@@ -19,7 +19,7 @@ from agent.sync.target import Seen, Target
 CHECK = "check the name and the tag"
 
 
-def existing(target: Target, after: Iterable[str] = (), remedy: str | Remedy = CHECK) -> Seen:
+def existing(target: Target, after: Sequence[str] = (), remedy: str | Remedy = CHECK) -> Seen:
     """Look at a target that must hold something.
 
     Args:

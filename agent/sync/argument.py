@@ -81,6 +81,7 @@ class StepArgument(NamedTuple):
     Attributes:
         volume: the directory for all that the steps keep, absolute.
         attempt: which try of the task this is, None if the pod was not named.
+        pod_uid: which pod of that attempt, None if that was not said.
         credentials: a directory that may hold `.docker/config.json`.
         limits: how much an image may ask for.
     """
@@ -88,6 +89,7 @@ class StepArgument(NamedTuple):
     volume: str
     workspaces: tuple[StepWorkspace, ...]
     attempt: int | None = None
+    pod_uid: str | None = None
     credentials: str | None = None
     ca_file: str | None = None
     plain_http: bool = False
@@ -111,10 +113,13 @@ def parse_step(text: str) -> StepArgument:
         refuse("", f"not JSON ({error})" if isinstance(error, json.JSONDecodeError) else "not JSON")
     fields = Fields(value, "")
     volume = fields.take("volume", directory)
-    pod = fields.maybe("pod", text_of)
+    pod, pod_uid = fields.maybe("pod", text_of), fields.maybe("pod-uid", text_of)
+    if pod_uid is not None and pod is None:
+        refuse("pod-uid", "the pod is not named, so that it can be told from no other")
     argument = StepArgument(
         volume=volume,
         attempt=None if pod is None else _attempt(pod),
+        pod_uid=pod_uid,
         credentials=fields.maybe("credentials", directory),
         ca_file=fields.maybe("ca-file", directory),
         plain_http=fields.maybe("plain-http", flag) or False,

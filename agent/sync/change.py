@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from agent.archive.writer import PackedLayer
+from agent.core.ancestry import Writer
 from agent.core.conflict import Conflict
 from agent.core.digest import Digest
 from agent.core.image import Image, Layer
@@ -23,7 +24,7 @@ from agent.sync.memory import Memory
 from agent.sync.merging import disagreements, involving, merged_image
 from agent.sync.options import PushOptions
 from agent.sync.packed import describe
-from agent.sync.publish import Packing, publish_entry
+from agent.sync.publish import Packing, free_number, publish_entry
 from agent.sync.report import PushReport, conflict_reports
 from agent.sync.site import Site
 from agent.sync.squash import ENTRY_LAYERS, compact
@@ -50,26 +51,31 @@ def publish(
         FileChangedError: a file changed while it was read; look again.
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    _refuse_replaced(target, memory.union, options)
+    writer = memory.began_as(options.writer)
+    _refuse_replaced(target, memory.union, writer)
     bring_layers(site, target, memory)
     memory = memory.now(union=adopt(site, target, memory.union, options.compression)[0])
-    intent = directory.begin(target, memory.union, options, site.clock())
+    intent = directory.begin(target, memory.union, writer, site.clock())
     entries = replace(look.entries, rest=mark_whiteouts(look.entries.rest, memory.known))
     packing = Packing(site, directory.root, look, entries, options.compression)
     packed, stored = packing.upload(target.store)
-    record = directory.confirm(intent, _record(target, memory, options, intent, packed), site.clock())
+    known = memory.union.records.values()
+    number = free_number(site, target, options.lane, options.attempt, known, memory.published)
+    record = directory.confirm(intent, _record(target, memory, options, intent, packed, number), site.clock())
     # Exactly what stood on the writer's disk: a superseded change did not.
     past = memory.union.past(intent.parents)
     try:
         entry, own = _entry(site, target, past, describe(record, packed, stored), options, memory.finished)
         if options.on_conflict == "fail":
             _refuse_conflicts(directory, target, entry, record)
-        report.digest = publish_entry(site, target, entry, record)
+        report.digest = publish_entry(site, target, entry, record, is_new=record.text != intent.record)
     except (MissingBlobError, IntegrityError) as error:
         entry, own, report.digest = _published_anew(site, target, packing, past, record, options, error)
     report.id, report.layer_size = record.id, stored.size
     packing.written.version = record.version
-    later = look.after(memory, packing.written).now(target=target.name, root=directory.root.identity, union=own)
+    later = look.after(memory, packing.written).now(
+        target=target.name, root=directory.root.identity, union=own, pod=record.pod, published=record.id
+    )
     try:
         _show(site, target, entry, record, options, report)
     except ConflictError:
@@ -160,13 +166,15 @@ def _show(site: Site, target: Target, entry: Image, record: Record, options: Pus
         )
 
 
-def _refuse_replaced(target: Target, union: Union, options: PushOptions) -> None:
-    """Raise ConflictError if a later attempt lies on the disk already: it would supersede the change from the start."""
-    attempts = [record.attempt or 0 for record in union.records.values() if record.lane == options.lane]
-    if options.attempt is not None and max(attempts, default=0) > options.attempt:
+def _refuse_replaced(target: Target, union: Union, writer: Writer) -> None:
+    """Raise ConflictError if a later try lies on the disk already: it would supersede the change from the start."""
+    later = [record for record in union.records.values() if record.writer.replaces(writer)]
+    if later:
+        attempt = max(record.attempt or 0 for record in later)
+        of_pod = "" if attempt != writer.attempt else ", by a later pod,"
         raise ConflictError(
-            f"attempt {max(attempts)} of this lane was pushed before this directory was pulled",
-            subject=f"{target.name}, lane {options.lane}, attempt {options.attempt}",
+            f"attempt {attempt} of this lane was pushed{of_pod} before this directory was pulled",
+            subject=f"{target.name}, lane {writer.lane}, attempt {writer.attempt}",
             remedy=REPLACED,
         )
 
@@ -188,12 +196,17 @@ def _conflict(target: Target, conflicts: list[Conflict], outcome: str) -> Confli
     )
 
 
-def _record(target: Target, memory: Memory, options: PushOptions, intent: Intent, packed: PackedLayer) -> Record:
+def _record(
+    target: Target, memory: Memory, options: PushOptions, intent: Intent, packed: PackedLayer, number: int
+) -> Record:
     return Record(
         target=target.tag,
         parents=intent.parents,
         lane=options.lane,
         attempt=options.attempt,
+        number=number,
+        pod=intent.pod,
+        unpulled=bool(memory.sparse) and packed.toc.may_have_unpulled,
         stamp=intent.stamp,
         base=min(memory.union.bases, default=None),
         diff_id=packed.diff_id,

@@ -9,14 +9,15 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from agent.core.advance import Advanced
+from agent.core.ancestry import Writer
 from agent.core.image import Image
+from agent.core.pod import Pod
 from agent.core.record import Record, parse_record
 from agent.core.union import Union, unite
 from agent.errors import IntegrityError, MissingTargetError, UsageError
 from agent.sync.interruption import Interruption, goal_of, parse_interruption
 from agent.sync.memory import Memory
 from agent.sync.notes import INTENT, PULLING, Notes
-from agent.sync.options import PushOptions
 from agent.sync.site import Site
 from agent.sync.target import Target
 from agent.workspace.home import Turn, lock, lock_directory, make_state_home
@@ -40,6 +41,7 @@ class Intent(NamedTuple):
     parents: tuple[str, ...]
     lane: str
     attempt: int | None
+    pod: Pod | None = None
     record: str | None = None
     mark: str | None = None
 
@@ -102,15 +104,19 @@ class Directory(Notes):
             self.set_mark(self.mark._replace(target=_hash(target.name), change=record.id))
         self.forget_intent()
 
-    def begin(self, target: Target, union: Union, options: PushOptions, now: int) -> Intent:
+    def begin(self, target: Target, union: Union, writer: Writer, now: int) -> Intent:
         """Return the intent of a push, that of one that crashed on the same parents if there is one.
 
-        The stamp is a hybrid logical clock: above every change that was pulled, whatever this machine's clock says.
+        The stamp is a hybrid logical clock: above every change that was pulled, and above the pod's start, whatever
+        this machine's clock says.
         """
-        stamp = max(now, union.newest_stamp + 1)
-        mark = self.ensure_mark()
-        new = Intent(target.name, self.root.identity, stamp, union.frontier, options.lane, options.attempt, mark=mark)
-        old = self._intent()
+        old, pod, mark = self._intent(), writer.pod, self.ensure_mark()
+        if old and old.pod and pod and old.pod.uid == pod.uid:
+            pod = old.pod
+        stamp = max(now, union.newest_stamp + 1, pod.started + 1 if pod else 0)
+        new = Intent(
+            target.name, self.root.identity, stamp, union.frontier, writer.lane, writer.attempt, pod, mark=mark
+        )
         same = old is not None and old._replace(root=new.root, mark=mark, stamp=stamp, record=None) == new
         if old is not None and same and old.stamp > union.newest_stamp:
             return old
@@ -159,13 +165,17 @@ class Directory(Notes):
         union = unite([memory.union.image(target.tag), entry])
         entries = target.layers(union).toc(union.changes[record.id])
         known = Advanced(memory.known, entries, record.version)
-        return memory.now(target=target.name, union=union, known=known)
+        return memory.now(target=target.name, union=union, pod=record.pod, known=known)
 
     def _intent(self) -> Intent | None:
         value = self.note(INTENT) or {}
         try:
-            return Intent(**{**value, "root": tuple(value["root"]), "parents": tuple(value["parents"])})
-        except (KeyError, TypeError):
+            device, inode = value.pop("root")
+            pod = value.pop("pod")
+            return Intent(
+                root=(device, inode), parents=tuple(value.pop("parents")), pod=Pod(*pod) if pod else None, **value
+            )
+        except (KeyError, TypeError, ValueError):
             return None  # of another version
 
     def _write_intent(self, intent: Intent) -> None:

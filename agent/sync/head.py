@@ -10,6 +10,7 @@ from agent.core.conflict import Conflict
 from agent.core.image import Image
 from agent.core.manifest import format_image
 from agent.core.record import FORMAT
+from agent.core.series import has_rival
 from agent.core.union import Union, unite
 from agent.errors import AgentError, ConflictError, MissingBlobError, TagRefusedError, VanishedError
 from agent.remedy import FOREIGN_HEAD
@@ -17,7 +18,7 @@ from agent.sync.anew import Losses
 from agent.sync.foreign import adopt_head
 from agent.sync.merging import disagreements, merged_image
 from agent.sync.options import Compression
-from agent.sync.publish import put_manifest
+from agent.sync.publish import put_manifest, put_mark
 from agent.sync.site import Site
 from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Seen, Target, Unlisted
@@ -66,8 +67,8 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
     mine = unite([own] if own else [])
     # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
     image, merged = own and own._replace(lane="", attempt=None, change=None), _layers_of(mine)
-    conflicts: Sequence[Conflict] = ()
-    company, unlisted, losses = _Company(site), _unlisted(site, target), Losses(target)
+    conflicts = _with_own_past(target, mine, own)
+    company, unlisted, losses, is_marked = _Company(site), _unlisted(site, target), Losses(target), False
     for _ in range(LOOKS):
         try:
             seen = _of_others(target.glance(unlisted=unlisted), mine)
@@ -78,6 +79,10 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
                 refuse_foreign(target, seen, mine)
             seen = adopt_head(site, target, seen, compression)
             whole = everything(seen, *([own] if own else []))
+            if own and not is_marked and _has_rival(whole, own):
+                # Either's pointer may have replaced the other's.
+                put_mark(site, target, own)
+                is_marked = True
             if whole.ids <= seen.head_ids:
                 return Moved(True, conflicts if whole.ids == merged[0] else disagreements(target, whole))
             if image is None or _layers_of(whole) != merged:
@@ -91,6 +96,18 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
             image = None
     site.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
     return Moved(False, conflicts)
+
+
+def _with_own_past(target: Target, mine: Union, own: Image | None) -> Sequence[Conflict]:
+    """Return where an entry's change disagrees with what it was made on: only a sparse writer's can."""
+    record = mine.records.get(own.change or "") if own else None
+    return disagreements(target, mine) if record is not None and record.unpulled else ()
+
+
+def _has_rival(whole: Union, own: Image) -> bool:
+    """Say whether another took the pointer of the change that an entry was pushed for."""
+    record = whole.records.get(own.change or "")
+    return record is not None and has_rival(record, whole.records.values())
 
 
 def _layers_of(union: Union) -> tuple[set[str], set[str]]:

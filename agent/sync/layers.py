@@ -16,10 +16,10 @@ from agent.archive.toc import Toc
 from agent.archive.toc_rules import InTar
 from agent.archive.trailer import MissingTocError
 from agent.archive.whole import read_whole
-from agent.core.change import Ancestor, Change, Squash
+from agent.core.change import Change, Squash, ancestor
 from agent.core.derive import derive
 from agent.core.digest import Digest
-from agent.core.entry import UNPULLED, Context, Kind, Node, TocEntry, TreeEntry, Write
+from agent.core.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
 from agent.core.flatten import base_change, flatten_below
 from agent.core.image import Layer
 from agent.core.item import Item, Placed
@@ -98,8 +98,7 @@ class Layers:
         self._tables.read(layer for layer in union.order if layer.record)
         # A superseded change has no effect, but its record tells who descends from whom.
         dropped = [
-            Change(record.id, record.stamp, record.parents, (), "", record.lane, record.attempt)
-            for record in union.dropped.values()
+            Change(record.id, record.stamp, record.parents, (), "", *record.writer) for record in union.dropped.values()
         ]
         return [*bases, *dropped, *(self._change(layer) for layer in union.order if layer.record)]
 
@@ -145,7 +144,7 @@ class Layers:
         self._tables.read(read.order)
         changes = self.changes(read)
         is_agreed = agreed(union, changes, [*self.squashes(read), *known])
-        if known and not is_agreed and _has_unpulled(changes):
+        if known and not is_agreed and any(record.unpulled for record in read.records.values()):
             # It settles nothing, not even what lies in its own past: that must be looked up.
             return self._merged(union, union)
         # Where nobody disagrees nobody asks what was claimed.
@@ -154,14 +153,12 @@ class Layers:
     def _change(self, layer: Layer) -> Change:
         record = layer.record
         assert record is not None
-        return Change(
-            record.id, record.stamp, record.parents, self.toc(layer), layer.diff_id, record.lane, record.attempt
-        )
+        return Change(record.id, record.stamp, record.parents, self.toc(layer), layer.diff_id, *record.writer)
 
     def _squash(self, layer: Layer, claims: bool) -> Squash:
         squash = layer.squash
         assert squash is not None
-        records = tuple(Ancestor(r.id, r.stamp, r.parents, r.lane, r.attempt) for r in squash.records)
+        records = tuple(map(ancestor, squash.records))
         toc = self._toc(layer)
         assert isinstance(toc, Toc)
         entries = SquashEntries(toc, claims)
@@ -350,11 +347,6 @@ class Layers:
     def _chunks(self, store: Store, layer: Layer) -> Iterable[bytes]:
         blob = self._prefetched(layer.digest)
         return store.read_blob(layer.digest) if blob is None else (blob,)
-
-
-def _has_unpulled(changes: Iterable[Change]) -> bool:
-    """Say whether a sparse writer wrote what it had not pulled."""
-    return any(type(entry) is Write and entry.seen == UNPULLED for change in changes for entry in change.entries)
 
 
 def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable[bytes]) -> Fetched:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from agent.core.ancestry import Writer
 from agent.core.image import Image
 from agent.core.known import Known
 from agent.core.manifest import format_image, load_json, parse_image
+from agent.core.pod import Pod
 from agent.core.union import Union, unite
 
 VERSION = 1
@@ -25,6 +27,8 @@ class Memory(NamedTuple):
         sparse: the globs of a sparse pull.
         finished: ids of the newest changes of the lanes that were pulled `--after`: no retry takes them back.
         mark: what names the last pull that wrote into the directory (`agent.workspace.mark`), None if it has no mark.
+        published: the id of the change that this directory published last, to the end.
+        pod: the pod that it was last pulled or pushed in.
         known: every path, in bytes order; iterated more than once.
     """
 
@@ -36,6 +40,8 @@ class Memory(NamedTuple):
     sparse: tuple[bytes, ...] = ()
     finished: tuple[str, ...] = ()
     mark: str | None = None
+    published: str | None = None
+    pod: Pod | None = None
     known: Iterable[Known] = ()
 
     def header(self) -> dict[str, Any]:
@@ -51,7 +57,14 @@ class Memory(NamedTuple):
             "sparse": [glob.hex() for glob in self.sparse],
             "finished": list(self.finished),
             "mark": self.mark,
+            "published": self.published,
+            "pod": self.pod,
         }
+
+    def began_as(self, writer: Writer) -> Writer:
+        """Return `writer` with its pod as it was when the directory was pulled in it, which was at its start."""
+        is_same = writer.pod and self.pod and writer.pod.uid == self.pod.uid
+        return writer._replace(pod=self.pod) if is_same else writer
 
     def now(self, **changed: Any) -> Memory:
         """Return the memory with some attributes replaced."""
@@ -77,6 +90,8 @@ def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
         sparse=tuple(bytes.fromhex(glob) for glob in header["sparse"]),
         finished=tuple(str(change) for change in header["finished"]),
         mark=header.get("mark"),
+        published=header["published"],
+        pod=Pod(int(header["pod"][0]), str(header["pod"][1])) if header["pod"] else None,
         known=known,
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from agent.core.ancestry import Writer
+from agent.core.pod import Pod
 from agent.core.reference import Reference
 
 Compression = Literal["zstd", "gzip", "none"]
@@ -18,7 +20,7 @@ class PullOptions(NamedTuple):
         create: start an empty workspace where the target does not exist and there is no base.
         base_path: the directory of the base that becomes the workspace's root; `b""` for all of it.
         after: lanes whose changes must be contained if they published any.
-        lane, attempt: the writer that pulls, so that it does not see its own earlier attempts.
+        lane, attempt, pod: the writer that pulls, so that it does not see what it is a later try of.
         paths: globs of a sparse pull; empty for everything.
         at: an id, or the start of one: the workspace as that change's writer had it.
         force: discard local changes, and take over a directory that is not ours.
@@ -42,13 +44,19 @@ class PullOptions(NamedTuple):
     repair: bool = False
     verify_whole: bool = False
     platform: str | None = None
+    pod: Pod | None = None
+
+    @property
+    def writer(self) -> Writer | None:
+        """Who pulls, None if that was not said."""
+        return None if self.lane is None else _writer(self.lane, self.attempt, self.pod)
 
 
 class PushOptions(NamedTuple):
     """How to push.
 
     Attributes:
-        lane, attempt: the writer.
+        lane, attempt, pod: the writer. The pod counts as started when the directory was pulled, if that was in it.
         message: the author's words.
         annotations: the author's manifest annotations.
         on_conflict: `last` publishes and reports, `fail` publishes nothing if it sees a conflict.
@@ -71,3 +79,13 @@ class PushOptions(NamedTuple):
     below: bytes = b""
     pulled: bool = False
     fresh: bool = False
+    pod: Pod | None = None
+
+    @property
+    def writer(self) -> Writer:
+        """Who pushes."""
+        return _writer(self.lane, self.attempt, self.pod)
+
+
+def _writer(lane: str, attempt: int | None, pod: Pod | None) -> Writer:
+    return Writer(lane, attempt, None if attempt is None else pod)

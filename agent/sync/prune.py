@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from agent.core.digest import Digest
 from agent.core.record import Record
-from agent.core.tags import checkpoint_ids, entry_ids, entry_tag, pointers
+from agent.core.tags import checkpoint_ids, entry_ids, entry_tag, mark_tag, pointers
 from agent.core.union import Union, unite
 from agent.errors import RefusedError
 from agent.store.port import Traffic
@@ -18,6 +18,7 @@ from agent.sync.anew import begin_anew
 from agent.sync.checkpoint import Checkpoint, as_checkpoint, publish_checkpoint
 from agent.sync.head import everything
 from agent.sync.located import this_platform
+from agent.sync.publish import put_mark
 from agent.sync.site import Site
 from agent.sync.squash import HEAD_LAYERS, compact
 from agent.sync.target import Target
@@ -99,6 +100,8 @@ def _prune(site: Site, target: Target, options: PruneOptions, report: PruneRepor
         return
     now = site.clock()
     checkpoints = [found for located in seen.entries if (found := as_checkpoint(target, located))]
+    if checkpoints and not options.dry_run:
+        put_mark(site, target, checkpoints[0].image)
     deletions = _Deletions(site, target, report)
     deletions.run(_needless(target, checkpoints, now - options.older_than, report))
     if report.refused:
@@ -119,9 +122,10 @@ def _checkpoint(site: Site, target: Target, whole: Union, options: PruneOptions,
         return Checkpoint("", whole.image(target.tag), Digest(""), now, whole.ids)
 
     def publish() -> Checkpoint:
-        return publish_checkpoint(
-            target, compact(site, target, everything(target.look()), HEAD_LAYERS, "zstd"), site.clock()
-        )
+        compacted = compact(site, target, everything(target.look()), HEAD_LAYERS, "zstd")
+        made = publish_checkpoint(target, compacted, site.clock())
+        put_mark(site, target, made.image)
+        return made
 
     return begin_anew(target, publish)
 
@@ -258,6 +262,9 @@ def _prune_all(site: Site, target: Target, report: PruneReport) -> None:
     elif head:
         site.progress.notice(f"{target.name}@{head.digest}: an image of someone else, which is left there")
     _Deletions(site, target, report).run(doomed)
+    mark = None if report.dry_run or report.refused else target.store.get_manifest(mark_tag(target.tag))
+    if mark is not None:
+        target.store.delete_manifest(mark.digest, (mark_tag(target.tag),))
 
 
 def _tags_of(target: Target, known: Mapping[str, Record]) -> Iterator[tuple[str, Digest]]:

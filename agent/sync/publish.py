@@ -1,8 +1,11 @@
-"""A push's own bytes: the layer in one streamed pass, then config, entry and pointer."""
+"""A push's own bytes: the layer in one streamed pass, then config, entry and pointer.
+
+How pointers are numbered, and what the mark is for: docs/decisions/numbered-pointers.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -17,7 +20,8 @@ from agent.core.known import Fingerprint, Found, Known
 from agent.core.manifest import MANIFEST, format_image
 from agent.core.pack import whiteouts
 from agent.core.record import Record
-from agent.core.tags import entry_tag, pointer_tag
+from agent.core.series import Place, first_missing, place_of, places
+from agent.core.tags import entry_tag, mark_tag, pointer_tag
 from agent.errors import MissingBlobError, TagRefusedError
 from agent.store.port import Store, Stored
 from agent.sync.options import Compression
@@ -36,6 +40,8 @@ BUFFERED = 4 << 20
 """Layers up to this size are held in memory, so that they can be checked for existence and sent again."""
 SMALL = 16 << 20
 """Bytes of content up to which a layer is compressed thoroughly: a tenth less to move, for a few milliseconds."""
+MARK = "mark"
+"""What the mark's manifest says instead of a change's id."""
 THOROUGH: dict[Compression, int] = {"zstd": 6, "gzip": 6}
 
 
@@ -125,29 +131,66 @@ def _size(entry: TocEntry) -> int:
     return entry.node.size if isinstance(entry, Write | Context) else 0
 
 
-def publish_entry(site: Site, target: Target, image: Image, record: Record) -> Digest:
+def publish_entry(site: Site, target: Target, image: Image, record: Record, *, is_new: bool = False) -> Digest:
     """Store config, entry and pointer; what is there already is left alone.
 
     The entry's tag is written once: if it is there, this push was published before and its answer was lost.
+
+    Args:
+        is_new: whether this run fixed the record, so that nothing of it can be there, and looked for its number.
 
     Raises:
         IntegrityError: something else stands at the entry's tag.
         TagRefusedError: the registry takes no new tags.
     """
     config, manifest = format_image(image)
-    there = target.entry(record)
+    there = None if is_new else target.entry(record)
     kept = target.store.get_manifest(there.digest) if there else None
     if kept is not None:
         digest, manifest = kept.digest, kept.data
     else:  # or it was pruned at this moment
         target.put_config(config, new=there is None)
         digest = put_manifest(site, target, entry_tag(target.tag, record.lane, record.id), manifest)
-    # Readers count up and do not look behind a gap: what an earlier attempt leaves that published nothing or is pruned.
-    for earlier in range(record.attempt or 0):
-        with suppress(TagRefusedError):  # one that is there, in a registry whose tags never move
-            put_manifest(site, target, pointer_tag(target.tag, record.lane, earlier), manifest)
-    _put_pointer(site, target, record, manifest, digest)
+    place = place_of(record)
+    if place is not None:
+        _put_pointer(site, target, image, record.lane, place, manifest, digest, is_free=is_new)
     return digest
+
+
+def free_number(
+    site: Site, target: Target, lane: str, attempt: int | None, known: Iterable[Record], acknowledged: str | None
+) -> int:
+    """Return the number for the pointer of a push: the first that is free, all below it being taken.
+
+    Args:
+        known: the records of what is on the writer's disk.
+        acknowledged: the id of the newest change that this directory published to the end: its pointer is there.
+    """
+    found = places(known, target.tag, lane).items()
+    taken = {place.number: record for place, record in found if place.attempt == (attempt or 0)}
+    start = max(taken, default=-1) + 1
+    if start and taken[start - 1].id != acknowledged:
+        _finish_other(site, target, taken[start - 1])
+
+    def is_taken(number: int) -> bool:
+        return target.store.get_manifest(pointer_tag(target.tag, lane, attempt, number)) is not None
+
+    return first_missing(is_taken, start)
+
+
+def put_mark(site: Site, target: Target, image: Image) -> None:
+    """Put the target's mark: from now on who names lanes counts their pointers and reads the list.
+
+    It matters that it is there, not what it holds: its manifest is no entry's and not head's, so that it stays when
+    these are deleted.
+
+    Args:
+        image: an image of the target that is stored already.
+    """
+    config, manifest = format_image(image._replace(lane="", attempt=None, change=MARK))
+    target.put_config(config)
+    with suppress(TagRefusedError):  # it is there, in a registry whose tags never move
+        put_manifest(site, target, mark_tag(target.tag), manifest)
 
 
 def put_manifest(site: Site, target: Target, tag: str, manifest: bytes) -> Digest:
@@ -166,14 +209,43 @@ def put_manifest(site: Site, target: Target, tag: str, manifest: bytes) -> Diges
     return target.store.put_manifest(tag, manifest, MANIFEST)
 
 
-def _put_pointer(site: Site, target: Target, record: Record, manifest: bytes, digest: Digest) -> None:
-    pointer = pointer_tag(target.tag, record.lane, record.attempt)
-    try:
-        put_manifest(site, target, pointer, manifest)
-    except TagRefusedError as error:
-        # A registry whose tags never move: a rerun finds what it put there, and a laptop's second push finds its first.
-        there = target.store.get_manifest(pointer)
-        if there is None or (there.digest != digest and record.attempt is not None):
-            raise
-        if there.digest != digest:
-            site.progress.notice(f"{error.subject}: {error.what}; the lane's newest change is found by the list alone")
+def _put_pointer(
+    site: Site, target: Target, image: Image, lane: str, place: Place, manifest: bytes, digest: Digest, *, is_free: bool
+) -> None:
+    """Put a pointer to an entry. Where another push took its place by now, the next free one is as good."""
+    if place.attempt or place.number == 1:  # whoever took a larger number found the mark there
+        put_mark(site, target, image)
+    # Readers count attempts up from 0: one that published nothing leaves no gap.
+    for earlier in range(place.attempt):
+        with suppress(TagRefusedError):
+            put_manifest(site, target, pointer_tag(target.tag, lane, earlier, 0), manifest)
+    tag = pointer_tag(target.tag, lane, *place)
+    there = None if is_free else target.store.get_manifest(tag)
+    if there is None:
+        try:
+            put_manifest(site, target, tag, manifest)
+            return
+        except TagRefusedError:  # a registry whose tags never move: somebody was there first, or this push was
+            there = target.store.get_manifest(tag)
+            if there is None:
+                raise
+    if there.digest != digest:
+        further = place._replace(number=place.number + 1)
+        _put_pointer(site, target, image, lane, further, manifest, digest, is_free=False)
+
+
+def _finish_other(site: Site, target: Target, record: Record) -> None:
+    """Put the pointer of a change whose writer was stopped before it did: nobody counts beyond a gap.
+
+    A change whose entry is gone, too, was pruned: a checkpoint tells of it.
+    """
+    place = place_of(record)
+    assert place is not None
+    tag = pointer_tag(target.tag, record.lane, *place)
+    if target.store.get_manifest(tag) is not None:
+        return
+    entry = target.entry(record)
+    kept = target.store.get_manifest(entry.digest) if entry else None
+    with suppress(MissingBlobError):  # pruned and collected at this moment
+        if entry and kept:
+            _put_pointer(site, target, entry.image, record.lane, place, kept.data, kept.digest, is_free=True)

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.archive.limits import Limits, excessive
+from agent.core.ancestry import Writer
 from agent.core.conflict import Conflict
 from agent.core.foreign import is_unpublished
 from agent.core.path import show
@@ -77,7 +78,8 @@ def _pull(site: Site, directory: Directory, target: Target, options: PullOptions
         begun = begin_to_look(site, directory, options, early)
         seen = _look(target, directory, options)
         _warn(site, target, seen)
-        goal = _goal(site, target, seen, options, _sparse(directory, options))
+        writer = _writer(options, directory.memory, seen)
+        goal = _goal(site, target, seen, options, _sparse(directory, options), writer)
         if options.repair:
             from agent.sync.head import repair
 
@@ -92,7 +94,7 @@ def _pull(site: Site, directory: Directory, target: Target, options: PullOptions
             directory.keep_rows()
         known, look = (beside_others(site, directory), None) if keep else trusted(site, directory, options, begun)
         if memory and look and is_same:
-            return _unchanged(target, goal, directory, memory, seen, look)
+            return _unchanged(target, goal, directory, memory, seen, look, writer)
         # What merges, fetches and writes files, none of which a pull of nothing does.
         from agent.sync.carry_out import carry_out, take_back
         from agent.workspace.materialise import TreeWriter
@@ -130,6 +132,8 @@ def _pull(site: Site, directory: Directory, target: Target, options: PullOptions
                 base=goal.base,
                 sparse=goal.sparse,
                 finished=seen.finished,
+                published=memory and memory.published,
+                pod=writer and writer.pod,
                 known=prints.over(steps.rows),
             )
         )
@@ -222,7 +226,13 @@ def _same(memory: Memory, target: Target, goal: Goal) -> bool:
 
 
 def _unchanged(
-    target: Target, goal: Goal, directory: Directory, memory: Memory, seen: Seen, look: Survey
+    target: Target,
+    goal: Goal,
+    directory: Directory,
+    memory: Memory,
+    seen: Seen,
+    look: Survey,
+    writer: Writer | None,
 ) -> PullReport:
     report = _report(target, goal, Plan(), ())
     if memory.sparse:
@@ -232,21 +242,38 @@ def _unchanged(
     # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
     if seen.head and seen.is_ours and seen.head_ids == goal.union.ids:
         report.conflicts = conflict_reports(seen.head.image.conflicts.first)
-    if look.is_refreshed or memory.finished != seen.finished or directory.is_behind:
+    pod = writer.pod if writer and writer.pod else memory.pod
+    if look.is_refreshed or (memory.finished, memory.pod) != (seen.finished, pod) or directory.is_behind:
         # What had to be read to know it need not be the next time; and the state is the newest again.
         later = look.after(memory) if look.is_refreshed else memory
-        directory.remember(later.now(finished=seen.finished))
+        directory.remember(later.now(finished=seen.finished, pod=pod))
     return report
 
 
-def _goal(site: Site, target: Target, seen: Seen, options: PullOptions, sparse: tuple[bytes, ...]) -> Goal:
+def _writer(options: PullOptions, memory: Memory | None, seen: Seen) -> Writer | None:
+    """Return who pulls. Its pod started after all that is seen, whatever this machine's clock says."""
+    writer = options.writer
+    if writer is None or writer.pod is None:
+        return writer
+    began = memory.began_as(writer) if memory else writer
+    return began if began is not writer else writer._replace(pod=writer.pod.after(seen.union.newest_stamp))
+
+
+def _goal(
+    site: Site,
+    target: Target,
+    seen: Seen,
+    options: PullOptions,
+    sparse: tuple[bytes, ...],
+    writer: Writer | None,
+) -> Goal:
     """Return what the directory shall be: what was seen, less what the caller must not see, or the base."""
     union = seen.union
     digest = str(seen.head.digest) if seen.head else None
     if options.at is not None:
         union = target.as_of(union, [resolve(union, options.at, target.name)])
-    elif options.lane is not None and options.attempt is not None:
-        union = union.before_attempt(options.lane, options.attempt)
+    elif writer is not None:
+        union = union.before(writer)
     union = target.complete(union)
     if seen.head and not union.order and union.bases:
         return Goal(union, str(site.target._replace(tag=None, digest=seen.head.digest)), digest, sparse)

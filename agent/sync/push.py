@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.core.ancestry import Writer
 from agent.core.entry import Delete, Touch, Write
 from agent.core.union import Union
 from agent.errors import DivergedError, FileChangedError, UsageError
@@ -65,7 +66,7 @@ def _start(site: Site, directory: Directory, target: Target, options: PushOption
         from agent.sync.change import finish
 
         done, record = finish(site, directory, target, *published, options), published[0]
-        mine = options.attempt is None or (record.lane, record.attempt) == (options.lane, options.attempt)
+        mine = options.attempt is None or _is_by(record.writer, options.writer)
         return directory.memory, done if mine else None
     memory = directory.memory
     if directory.other and options.pulled:
@@ -75,6 +76,12 @@ def _start(site: Site, directory: Directory, target: Target, options: PushOption
     if memory is None or memory.target != target.name:
         _refuse_stranger(site, directory, target)
     return memory or Memory(target.name, directory.root.identity, 0, Union()), None
+
+
+def _is_by(writer: Writer, other: Writer) -> bool:
+    """Say whether two writers are one, but for when its pod started."""
+    uids = [each.pod and each.pod.uid for each in (writer, other)]
+    return writer[:2] == other[:2] and uids[0] == uids[1]
 
 
 def _refuse_stranger(site: Site, directory: Directory, target: Target) -> None:

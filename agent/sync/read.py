@@ -38,7 +38,8 @@ class LogEntry:
     `squash` is the id of the squash that stands for it: `layer` and `size` are those of the squash then, and what the
     change alone did is not counted.
 
-    `superseded` says that a later attempt of its lane replaces it, so that it has no effect.
+    `pod` is the uid of the pod that it was made in. `superseded` says that a later attempt of its lane, or a later pod,
+    replaces it, so that it has no effect.
     """
 
     id: str
@@ -56,6 +57,7 @@ class LogEntry:
     annotations: dict[str, str] = field(default_factory=dict)
     superseded: bool = False
     squash: str | None = None
+    pod: str | None = None
 
 
 @dataclass(slots=True)
@@ -141,6 +143,7 @@ def _entry(record: Record, layer: Layer, kinds: list[type] | None, superseded: b
         annotations=dict(record.annotations),
         superseded=superseded,
         squash=layer.squash.id if layer.squash else None,
+        pod=record.pod.uid if record.pod else None,
     )
 
 

@@ -93,13 +93,13 @@ def squashed(
         dropped=tuple(records[id_] for id_ in sorted(plan.dropped - plan.covers) if id_ in records),
         diff_id=packed.diff_id,
         toc=packed.toc_sha256,
-        plain=free.is_chain and _is_plain(merge(changes, [*squashes, made], agreed=is_agreed)),
+        plain=free.is_line and _is_plain(merge(changes, [*squashes, made], agreed=is_agreed)),
     )
     return unite([union.image(target.tag), Image((describe(record, packed, stored),), target.tag)])
 
 
 def _is_plain(merged: Merged) -> bool:
-    return fix_up(merged) is None
+    return fix_up(merged) is None and not merged.conflicts
 
 
 def _store(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.core.compact import has_room, ids_in, settled
-from agent.core.union import unite
 from agent.errors import UsageError
 from agent.store.port import Traffic
 from agent.sync.absent import existing
@@ -94,8 +93,8 @@ def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
 
 
 def _finished(site: Site, seen: Seen) -> set[str]:
-    """Return the changes of the lanes that were named."""
-    for lane, pointer in seen.pointers.items():
-        if pointer is None:
+    """Return the newest changes of the lanes that were named."""
+    for lane, found in seen.pointers.items():
+        if not found:
             site.progress.notice(f"lane {lane}: it published nothing, or was pruned")
-    return unite([pointer.image for pointer in seen.pointers.values() if pointer]).ids
+    return set(seen.finished)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 
+from agent.core.pod import Pod
 from agent.errors import AgentError, DivergedError, UsageError
 from agent.sync.argument import StepArgument, StepWorkspace
 from agent.sync.interruption import interrupted_pull
 from agent.sync.options import PullOptions, PushOptions
+from agent.workspace.process import container_started
 from agent.workspace.state import read_state
 
 DIRECTORIES = ("home", "tmp", "cache", "state")
@@ -122,6 +124,7 @@ def pull_options(argument: StepArgument, workspace: StepWorkspace) -> PullOption
         after=workspace.after,
         lane=workspace.lane,
         attempt=argument.attempt,
+        pod=_pod(argument),
         paths=workspace.paths,
         create=True,
         keep=True,
@@ -133,6 +136,7 @@ def push_options(argument: StepArgument, workspace: StepWorkspace, lane: str) ->
     return PushOptions(
         lane=workspace.lane or lane,
         attempt=argument.attempt,
+        pod=_pod(argument),
         message=argument.message,
         on_conflict=argument.on_conflict,
         compression=argument.compression,
@@ -142,6 +146,11 @@ def push_options(argument: StepArgument, workspace: StepWorkspace, lane: str) ->
         pulled=True,
         fresh=workspace.fresh,
     )
+
+
+def _pod(argument: StepArgument) -> Pod | None:
+    """Return the pod of this step. All containers of a pod start together, so that both steps say the same."""
+    return None if argument.pod_uid is None else Pod(container_started(), argument.pod_uid)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -16,19 +16,21 @@ from agent.core.image import Image, Platform
 from agent.core.manifest import damaged
 from agent.core.record import Record
 from agent.core.reference import Reference
+from agent.core.series import FIRST, Place
 from agent.core.tags import (
     check_target_tag,
     checkpoint_ids,
     derived_prefix,
     entry_ids,
     entry_tag,
-    pointer_tag,
+    mark_tag,
 )
 from agent.core.union import Union, unite
 from agent.errors import AgentError, AuthError, UnavailableError, UsageError, VanishedError
 from agent.remedy import UNKNOWN_LAYER
 from agent.store.port import Store, Traffic
 from agent.sync.located import Located, as_base, read_image
+from agent.sync.pointers import Pointers, follow, goes_on, newest_of, read_pointer
 from agent.sync.report import since
 
 if TYPE_CHECKING:
@@ -56,20 +58,22 @@ class Seen(NamedTuple):
     Attributes:
         head: the image at the target's tag.
         entries: images that hold changes which head lacks, and checkpoints.
-        pointers: what each lane that was asked for points at; None for one that published nothing.
+        pointers: what the pointers of each lane that was asked for lead to; nothing for one that published nothing.
         tag: the target's.
         missing: the tags of listed entries that were not read, each with the beginning of its change's id.
         adopted: images of entries that were made since, of what someone else put on top of ours.
+        ends: where the pointers of each lane ended, if they had to be counted.
         is_encoded_anew: head is a copy in which a squash lost its table of contents: what it holds can be read, who
             changed it can not.
     """
 
     head: Located | None
     entries: tuple[Located, ...]
-    pointers: Mapping[str, Located | None]
+    pointers: Mapping[str, Pointers]
     tag: str
     missing: Mapping[str, str]
     adopted: tuple[Image, ...] = ()
+    ends: Mapping[str, Place] = {}
     is_encoded_anew: bool = False
 
     @property
@@ -98,12 +102,13 @@ class Seen(NamedTuple):
     @property
     def others(self) -> list[Image]:
         """The images of entries and pointers."""
-        return [*(located.image for located in (*self.entries, *self.pointers.values()) if located), *self.adopted]
+        found = (located for pointers in self.pointers.values() for located in pointers.values())
+        return [*(located.image for located in (*self.entries, *found)), *self.adopted]
 
     @property
     def finished(self) -> tuple[str, ...]:
         """The ids of what the lanes that were asked for published last."""
-        return tuple(located.image.change for located in self.pointers.values() if located and located.image.change)
+        return tuple(change for found in self.pointers.values() for change in newest_of(found))
 
     @property
     def has_all_named(self) -> bool:
@@ -111,7 +116,16 @@ class Seen(NamedTuple):
         if not self.pointers or self.head is None or not self.is_ours:
             return False
         held = _readable(unite([self.head.image]))
-        return all(pointer is not None and pointer.image.records.keys() <= held for pointer in self.pointers.values())
+        return all(
+            found and all(located.image.records.keys() <= held for located in found.values())
+            for found in self.pointers.values()
+        )
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a lane is known to go on where its pointers ended."""
+        known = list(self.union.records.values()) if self.ends else []
+        return any(goes_on(lane, end, known, self.tag) for lane, end in self.ends.items())
 
     @property
     def holds_nothing(self) -> bool:
@@ -194,37 +208,51 @@ class Target:
             raise damaged(f"{self.name} ({tag})", "is not the entry that its tag promises")
         return located
 
-    def pointer(self, lane: str) -> Located | None:
-        """Return what a lane's newest attempt published, None if it published nothing.
-
-        Found by name, without the listing: an attempt fills what is below its own number (see `publish_entry`).
-        """
-        found, attempt = self.image(pointer_tag(self.tag, lane, 0)), 0
-        newest = found or self.image(pointer_tag(self.tag, lane, None))
-        while found:
-            newest, attempt = found, attempt + 1
-            found = self.image(pointer_tag(self.tag, lane, attempt))
-        if newest and (newest.image.lane, newest.image.target) != (lane, self.tag):
-            raise damaged(f"{self.name}, lane {lane}", "has a pointer that belongs to another lane")
-        return newest
-
-    def look(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
+    def look(self, after: Sequence[str] = (), unlisted: Unlisted | None = None) -> Seen:
         """Read head, the pointers of lanes, the list of entries, and the entries that those lack.
 
-        The list is not read where every lane of `after` has a pointer and head holds what they point at: what the
-        caller must see is there (design section 6).
+        The list is not read where every lane of `after` has a pointer, head holds what they lead to, and no mark says
+        that there is more: what the caller must see is there (design section 6).
 
         Args:
             unlisted: called with the error where the list cannot be read; without, it is raised.
         """
-        return self.read(self.glance(after, unlisted))
+        seen = self.read(self.glance(after, unlisted))
+        for _ in range(LISTS):
+            if not seen.is_behind:
+                break
+            # What was pruned while its pointers were counted is in a checkpoint that is listed by now.
+            seen = self.read(self._with_list(self._followed(seen), unlisted))
+        return seen
 
-    def glance(self, after: Iterable[str] = (), unlisted: Unlisted | None = None) -> Seen:
+    def glance(self, after: Sequence[str] = (), unlisted: Unlisted | None = None) -> Seen:
         """Do the same without reading entries: two requests say how many are lacking."""
         head = self.head()
         seen = Seen(head, (), self._pointers(after, head), self.tag, {})
-        if self.digest or seen.has_all_named:
+        if self.digest:
             return seen  # An image that cannot move has no entries beside it.
+        # Only after the first pointers: without a mark by then, nothing but these was acknowledged when they were read.
+        if after and self.is_marked():
+            seen = self._followed(seen)
+        elif seen.has_all_named:
+            return seen
+        return self._with_list(seen, unlisted)
+
+    def is_marked(self) -> bool:
+        """Say whether the lanes' first pointers need not tell everything: one has more, or something was pruned."""
+        return self.store.get_manifest(mark_tag(self.tag)) is not None
+
+    def _followed(self, seen: Seen) -> Seen:
+        """Return what was seen, with the pointers of the lanes that were asked for counted to their ends."""
+        known = list(seen.union.records.values())
+        followed = {lane: follow(self.image, self.tag, lane, known, found) for lane, found in seen.pointers.items()}
+        return seen._replace(
+            pointers={lane: each.found for lane, each in followed.items()},
+            ends={lane: each.end for lane, each in followed.items()},
+        )
+
+    def _with_list(self, seen: Seen, unlisted: Unlisted | None) -> Seen:
+        """Return what was seen, and what the list of tags names besides."""
         for _ in range(LISTS):
             try:
                 tags = self.tags()
@@ -286,21 +314,26 @@ class Target:
         self._entries.clear()
         self._configs.clear()
 
-    def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Located | None]:
-        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run.
+    def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Pointers]:
+        """Return lanes' first pointers; one without a pointer is waited for, before that means that it did not run.
 
         A lane whose change head holds had a pointer before head did, so that it was pruned: the list tells of the
         checkpoint that has it.
         """
-        pointers = {lane: self.pointer(lane) for lane in after}
+        pointers = {lane: self._first(lane) for lane in after}
         pruned = {record.lane for record in head.image.records.values()} if head and head.image.format else set()
         for pause in POINTER_PAUSES:
-            missing = [lane for lane, pointer in pointers.items() if pointer is None and lane not in pruned]
+            missing = [lane for lane, pointer in pointers.items() if not pointer and lane not in pruned]
             if not missing:
                 break
             self._sleep(pause)
-            pointers.update({lane: self.pointer(lane) for lane in missing})
+            pointers.update({lane: self._first(lane) for lane in missing})
         return pointers
+
+    def _first(self, lane: str) -> Pointers:
+        """Return a lane's first pointer, if there is one: it leads to its first push, or that of a later attempt."""
+        located = read_pointer(self.image, self.tag, lane, FIRST)
+        return {FIRST: located} if located else {}
 
     def _lacking(self, seen: Seen) -> tuple[tuple[Located, ...], bool]:
         """Return the listed entries with changes that the rest of what was seen lacks, and whether all were there."""

@@ -45,7 +45,8 @@ WORKSPACES_PATH = "/instep-workspaces"
 CA_VOLUME = "instep-ca"
 CA_PATH = "/instep-ca"
 POD_NAME = "INSTEP_POD"
-POD_FIELDS = {POD_NAME: "metadata.name"}
+POD_UID = "INSTEP_POD_UID"
+POD_FIELDS = {POD_NAME: "metadata.name", POD_UID: "metadata.uid"}
 """Environment variables of the steps, each with the field of the pod that it holds."""
 
 _LONGEST = 63

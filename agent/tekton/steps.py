@@ -118,6 +118,7 @@ def _arguments(plan: Plan, mounts: Sequence[Mount], room: Room) -> dict[str, Any
     arguments: dict[str, Any] = {
         "volume": room.path,
         "pod": room.value_of(names.POD_NAME),
+        "pod-uid": room.value_of(names.POD_UID),
         "credentials": CREDENTIALS,
         "on-conflict": plan.on_conflict,
         "workspaces": [_workspace(plan, mount, room) for mount in mounts],

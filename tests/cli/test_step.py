@@ -28,6 +28,7 @@ from tests.fakes.stranger import Stranger
 from tests.fakes.trees import snapshot, unlike
 
 ROOT = os.geteuid() == 0
+TOP = Path(__file__).parent.parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -121,6 +122,57 @@ def test_a_task_hands_its_workspace_to_the_next(agent: Agent, pods: Callable[...
     assert [item["name"] for item in report["workspaces"]] == ["source"]
     assert report["workspaces"][0]["push"]["written"] > 10
     assert not (agent.place / "home").exists() and not (agent.place / "state").exists()
+
+
+def test_a_pod_made_anew_under_its_name_replaces_what_the_lost_one_pushed(
+    agent: Agent, pods: Callable[..., Pod]
+) -> None:
+    """Kubernetes lost the pod after its push, and Tekton made it anew: lane and attempt are the same."""
+    clone = pods("clone")
+    (clone.mount() / "marker").write_text("cloned\n")
+    agent("step", "pull", clone.text)
+    agent("step", "push", clone.text)
+    for uid, only in (("b7e4", "by-the-lost"), ("1c0d", "by-the-new")):
+        pod = pods("build", **{"pod-uid": uid})
+        work = pod.mount(after=["run/clone"])
+        agent("step", "pull", pod.text)
+        with (work / "marker").open("a") as file:
+            file.write("built\n")
+        (work / only).write_text("x")
+        agent("step", "push", pod.text)
+    after = pods("test")
+    seen = after.mount(after=["run/build"])
+    agent("step", "pull", after.text)
+    assert (seen / "marker").read_text() == "cloned\nbuilt\n"
+    assert sorted(os.listdir(seen)) == ["by-the-new", "marker"]
+    log = json.loads(agent("log", after.target, "--json").stdout)["changes"]
+    assert [(entry["lane"], entry["superseded"]) for entry in log] == [
+        ("run/build", False),
+        ("run/build", True),
+        ("run/clone", False),
+    ]
+
+
+@needs_root
+def test_the_pod_that_started_first_is_replaced_though_it_pushes_last(agent: Agent, pods: Callable[..., Pod]) -> None:
+    """A run's first task has no pull step: when its containers started tells which pod is the later one."""
+    both = [pods("clone", **{"pod-uid": uid}) for uid in ("zz", "aa")]
+    works = [pod.mount(fresh=True) for pod in both]
+    steps = []
+    for pod, work in zip(both, works, strict=True):
+        (work / "marker").write_text(pod.argument["pod-uid"])
+        # As in a pod: the first process of the container waits until the step's turn comes.
+        command = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", 'read turn; exec "$@"', "sh"]
+        words = [*command, sys.executable, "-m", "agent", "step", "push", pod.text]
+        steps.append(subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP))
+        time.sleep(0.3)
+    for step in reversed(steps):
+        _, said = step.communicate("go\n", timeout=60)
+        assert step.returncode == 0, said
+    after = pods("test")
+    seen = after.mount(after=["run/clone"])
+    agent("step", "pull", after.text)
+    assert (seen / "marker").read_text() == "aa"
 
 
 @needs_root

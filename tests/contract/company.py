@@ -23,14 +23,11 @@ from agent.store.port import Store
 from agent.sync.located import read_image, this_platform
 from agent.sync.read import Log, LogEntry, log
 from agent.sync.target import Seen, Target
+from tests.fakes.killing import Killed
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import Plain, on_disk, unpacked
 from tests.fakes.watched import watched
 from tests.fakes.workspaces import Workspaces
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL where agent and test are one process."""
 
 
 @dataclass

@@ -1,12 +1,13 @@
 import pytest
 
-from agent.core.ancestry import Ancestry
+from agent.core.ancestry import Ancestry, Writer
 from agent.core.change import Ancestor
+from agent.core.pod import Pod
 from agent.errors import IntegrityError
 
 
 def made(*rows):
-    """Return an ancestry of (id, parents, lane, attempt) rows; stamps grow."""
+    """Return an ancestry of (id, parents, lane, attempt, pod) rows; stamps grow."""
     return Ancestry(
         Ancestor(row[0], stamp, tuple(row[1]), *(row[2:] or (None, None))) for stamp, row in enumerate(rows)
     )
@@ -66,10 +67,74 @@ def test_what_a_squash_covers_is_not_superseded_and_what_it_dropped_is():
 
 def test_a_pull_by_an_attempt_leaves_out_earlier_attempts_and_what_was_built_on_them():
     ancestry = made(("b", ""), ("x", "b", "m", 0), ("y", "x"), ("z", "b"), ("w", "b", "m", 1))
-    assert ancestry.outdated("m", 1) == {"x", "y"}
-    assert ancestry.outdated("m", 2) == {"x", "y", "w"}
-    assert ancestry.outdated("m", 0) == set()
-    assert ancestry.outdated("m", 1, covered={"x"}) == set()
+    assert ancestry.outdated(Writer("m", 1)) == {"x", "y"}
+    assert ancestry.outdated(Writer("m", 2)) == {"x", "y", "w"}
+    assert ancestry.outdated(Writer("m", 0)) == set()
+    assert ancestry.outdated(Writer("m", None)) == set()
+    assert ancestry.outdated(Writer("m", 1), covered={"x"}) == set()
+
+
+EARLY, LATE = Pod(5, "z"), Pod(6, "a")
+
+
+def test_a_later_pod_supersedes_an_earlier_one_of_its_attempt_whichever_comes_first():
+    for first, second in ((EARLY, LATE), (LATE, EARLY)):
+        ancestry = made(("x", "", "m", 0, first), ("y", "", "m", 0, second))
+        assert ancestry.superseded() == ({"x"} if first is EARLY else {"y"})
+
+
+def test_pods_of_one_time_are_ordered_by_their_uids():
+    assert made(("x", "", "m", 0, Pod(5, "b")), ("y", "", "m", 0, Pod(5, "a"))).superseded() == {"y"}
+
+
+def test_the_attempt_counts_more_than_the_pod():
+    assert made(("x", "", "m", 1, EARLY), ("y", "", "m", 0, LATE)).superseded() == {"y"}
+
+
+def test_several_changes_of_one_pod_stay():
+    ancestry = made(("x", "", "m", 0, LATE), ("y", "x", "m", 0, LATE), ("z", "", "m", 0, EARLY))
+    assert ancestry.superseded() == {"z"}
+
+
+@pytest.mark.parametrize("other", [None, LATE])
+def test_a_change_whose_pod_nobody_knows_supersedes_no_pods_and_is_not_superseded_by_one(other):
+    assert made(("x", "", "m", 0, None), ("y", "", "m", 0, other)).superseded() == set()
+    assert made(("x", "", "m", None, None), ("y", "", "m", None, other)).superseded() == set()
+
+
+def test_a_superseded_pod_supersedes_nothing():
+    ancestry = made(("x", "", "m", 0, EARLY), ("y", "", "m", 0, LATE), ("z", "x", "m", 1, None))
+    assert ancestry.superseded() == {"y"}
+
+
+def test_what_a_squash_covers_is_not_superseded_by_a_later_pod_and_supersedes_an_earlier_one():
+    ancestry = made(("x", "", "m", 0, EARLY), ("y", "", "m", 0, LATE))
+    assert ancestry.superseded(covered={"x"}) == set()
+    assert ancestry.superseded(covered={"y"}) == {"x"}
+
+
+def test_a_pull_by_a_pod_leaves_out_earlier_pods_and_what_was_built_on_them():
+    ancestry = made(("b", ""), ("x", "b", "m", 0, EARLY), ("y", "x"), ("w", "b", "m", 0, LATE), ("v", "b", "m", 0))
+    assert ancestry.outdated(Writer("m", 0, Pod(7, "q"))) == {"x", "y", "w"}
+    assert ancestry.outdated(Writer("m", 0, LATE)) == {"x", "y"}
+    assert ancestry.outdated(Writer("m", 0)) == set()
+    assert ancestry.outdated(Writer("m", 1)) == {"x", "y", "w", "v"}
+    assert ancestry.outdated(Writer("n", 0, Pod(7, "q"))) == set()
+
+
+def test_who_replaces_whom_is_an_order():
+    tries = [Writer(lane, attempt, pod) for lane in "mn" for attempt in (None, 0, 1) for pod in (None, EARLY, LATE)]
+    for one in tries:
+        assert not one.replaces(one)
+        for other in tries:
+            assert not (one.replaces(other) and other.replaces(one))
+            assert all(one.replaces(third) for third in tries if one.replaces(other) and other.replaces(third))
+
+
+def test_a_pod_starts_after_what_it_sees():
+    assert EARLY.after(3) == EARLY
+    assert EARLY.after(5) == Pod(6, "z")
+    assert EARLY.after(9) == Pod(10, "z")
 
 
 def test_settled_is_what_has_no_attempt_in_its_past_or_lies_in_the_past_of_a_finished_lane():

@@ -5,6 +5,7 @@ from hashlib import sha256
 import pytest
 
 from agent.core.entry import Version
+from agent.core.pod import Pod
 from agent.core.record import parse_record
 from agent.errors import IntegrityError
 from tests.core.made import digest, record_of
@@ -33,6 +34,9 @@ def test_the_id_is_the_hash_of_canonical_json_without_what_is_absent():
         {"annotations": (("k", "v"),)},
         {"diff_id": digest(5)},
         {"toc": "0" * 64},
+        {"number": 0},
+        {"attempt": 0, "pod": Pod(6, "uid")},
+        {"unpulled": True},
     ],
     ids=str,
 )
@@ -80,6 +84,22 @@ def _with(**changed):
         _with(stamp=-1),
         _with(stamp=1 << 63),
         _with(attempt=-1),
+        _with(attempt=10**9),
+        _with(number=-1),
+        _with(number=10**9),
+        _with(number=None),
+        _with(number="1"),
+        _with(unpulled=False),
+        _with(unpulled=1),
+        _with(attempt=0, pod=None),
+        _with(attempt=0, pod={}),
+        _with(attempt=0, stamp=9, pod={"started": 8, "uid": ""}),
+        _with(attempt=0, stamp=9, pod={"started": 9, "uid": "u"}),
+        _with(attempt=0, stamp=9, pod={"started": 0, "uid": "u"}),
+        _with(attempt=0, stamp=9, pod={"started": True, "uid": "u"}),
+        _with(attempt=0, stamp=9, pod={"started": 8, "uid": 1}),
+        _with(attempt=0, stamp=9, pod={"started": 8, "uid": "u", "more": 1}),
+        _with(stamp=9, pod={"started": 8, "uid": "u"}),
         _with(stamp=1.0),
         _with(stamp=True),
         _with(stamp="1"),

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agent.core.ancestry import Writer
 from agent.core.canonical import canonical
 from agent.core.compact import newest_layers
 from agent.core.digest import digest_of
@@ -154,7 +155,7 @@ def test_of_a_squash_that_is_cut_only_records_remain() -> None:
 def test_what_a_squash_covers_is_not_taken_from_a_later_attempt() -> None:
     tried = record(5, D, attempt=0)
     union = unite([Image((layer(squash(A, B, C, D, tried)),), "ws")])
-    assert union.before_attempt("lane-5", 1).ids == union.ids
+    assert union.before(Writer("lane-5", 1)).ids == union.ids
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
+from agent.core.ancestry import Writer
 from agent.core.image import DEFAULT_PLATFORM
 from agent.core.squash_record import SquashRecord
 from agent.core.union import Union, unite
@@ -147,10 +150,10 @@ def test_an_attempt_starts_without_earlier_attempts_and_what_was_built_on_them()
     on_first = layer_of(3, (first.record.id,), lane="next", attempt=0)
     other = layer_of(4, (root.record.id,), lane="other", attempt=0)
     united = unite([image_of(root, first, on_first, other)])
-    assert united.before_attempt("task", 0).ids == united.ids
-    assert united.before_attempt("task", 1).ids == ids(root, other)
-    assert united.before_attempt("next", 1).ids == ids(root, first, other)
-    assert united.before_attempt("unheard", 5).ids == united.ids
+    assert united.before(Writer("task", 0)).ids == united.ids
+    assert united.before(Writer("task", 1)).ids == ids(root, other)
+    assert united.before(Writer("next", 1)).ids == ids(root, first, other)
+    assert united.before(Writer("unheard", 5)).ids == united.ids
 
 
 def test_changes_are_in_the_order_of_stamp_and_id():
@@ -169,6 +172,17 @@ def test_changes_made_one_on_another_are_a_chain(base):
     assert not unite([image_of(*stack, *layers, side)]).is_chain
     join = layer_of(10, (layers[2].record.id, side.record.id), base=base)
     assert not unite([image_of(*stack, *layers, side, join)]).is_chain
+
+
+def test_a_change_with_an_unpulled_write_ends_agreement_but_not_the_line():
+    one, two, three = chain(3)
+    marked = two._replace(record=replace(two.record, unpulled=True))
+    after = layer_of(4, (marked.record.id,))
+    assert unite([image_of(one, two, three)]).is_chain
+    for several in ((one, marked), (one, marked, after)):
+        union = unite([image_of(*several)])
+        assert union.is_line
+        assert not union.is_chain
 
 
 def test_what_lacks_its_beginning_is_no_chain():

@@ -17,6 +17,10 @@ REFUSED = 3
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL where agent and test are one process: no handler of errors catches it."""
+
+
 @dataclass(frozen=True)
 class Calls:
     """Calls of the system, as the interpreter names them.

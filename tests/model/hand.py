@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.core.ancestry import Writer
+from agent.core.pod import Pod
 from agent.core.reference import Reference, parse_reference
 from agent.core.union import Union
 from agent.errors import AgentError
 from agent.store.port import Store
-from agent.sync.memory import parse_memory
+from agent.sync.memory import Memory, parse_memory
 from agent.sync.options import PullOptions, PushOptions
 from agent.sync.prune import PruneOptions, prune
 from agent.sync.pull import pull
@@ -50,11 +52,12 @@ class Silent:
 
 @dataclass(frozen=True)
 class Pushed:
-    """A push that returned. `at` counts the schedule's words by then."""
+    """A push that returned. `pod` is the uid of its writer's pod; `at` counts the schedule's words by then."""
 
     id: str
     lane: str
     attempt: int | None
+    pod: str | None
     at: int
     head_moved: bool
     requests: int
@@ -62,12 +65,15 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Pulled:
-    """A pull that returned. `began` counts the schedule's words when it began; `stale` says if a list of it was."""
+    """A pull that returned. `began` counts the schedule's words when it began; `stale` says if a list of it was.
+
+    `own` is who it was for, the pod as it counts from then on.
+    """
 
     union: Union
     tree: Plain
     after: tuple[str, ...]
-    own: tuple[str, int] | None
+    own: Writer | None
     began: int
     stale: bool
 
@@ -122,10 +128,11 @@ class Hand:
             random=self._random.random,
         )
 
-    def push(self, lane: str | None = None, attempt: int | None = None, **options: Any) -> None:
-        """Push; the report is kept if something was published."""
+    def push(self, lane: str | None = None, attempt: int | None = None, pod: str | None = None, **options: Any) -> None:
+        """Push; the report is kept if something was published. `pod` is the uid of the pod that this runs in."""
+        wanted = PushOptions(lane=lane or self.name, attempt=attempt, pod=self._pod(pod), **options)
         try:
-            report = push(self.site(), PushOptions(lane=lane or self.name, attempt=attempt, **options))
+            report = push(self.site(), wanted)
         except AgentError as error:
             self.failed.append(("push", error))
             raise
@@ -134,14 +141,15 @@ class Hand:
             if self.world:
                 self.world.returned.append(report.id)
             requests = self._plain.traffic.requests if self._plain else 0
-            self.pushed.append(Pushed(report.id, lane or self.name, attempt, self._now(), report.head_moved, requests))
+            at = self._now()
+            self.pushed.append(Pushed(report.id, lane or self.name, attempt, pod, at, report.head_moved, requests))
 
-    def pull(self, **options: Any) -> None:
+    def pull(self, pod: str | None = None, **options: Any) -> None:
         self._step(Call("get", RETURNED))
         if self.world and self.actor:
             self.actor.learnt.update(" ".join(sorted(self.world.returned)).encode())
         began, self.is_dirty = self._now(), True
-        chosen = PullOptions(create=True, **options)
+        chosen = PullOptions(create=True, pod=self._pod(pod), **options)
         try:
             pull(self.site(), chosen)
         except AgentError as error:
@@ -149,9 +157,12 @@ class Hand:
             raise
         words = self.world.schedule[began:] if self.world else []
         stale = any(word.startswith(f"{self.name}!stale") for word in words)
-        own = (chosen.lane, chosen.attempt) if chosen.lane is not None and chosen.attempt is not None else None
-        tree = on_disk(os.fsencode(self.directory))
-        self.pulled.append(Pulled(self.union(), tree, chosen.after, own, began, stale))
+        tree, memory = on_disk(os.fsencode(self.directory)), self.memory()
+        own = memory.began_as(chosen.writer) if chosen.writer else None
+        self.pulled.append(Pulled(memory.union, tree, chosen.after, own, began, stale))
+
+    def _pod(self, uid: str | None) -> Pod | None:
+        return None if uid is None else Pod(self.clock, uid)
 
     def prune(self, older_than: int) -> None:
         """Prune what a checkpoint holds that is older than so many ns."""
@@ -175,12 +186,17 @@ class Hand:
         self.directory.mkdir()
         self.reset({})
 
-    def union(self) -> Union:
-        """Return the changes that lie on the disk."""
+    def memory(self) -> Memory:
+        """Return what is remembered of the directory, but for its paths."""
         state = read_state(str(self.state / "state"))
         assert state is not None
         with state:
-            return parse_memory(state.header, []).union
+            return parse_memory(state.header, [])
+
+    def append(self, path: str, line: str) -> None:
+        """Write one more line at the end of a file, as `echo LINE >> PATH` does."""
+        place = self.directory / path
+        self.edit({path: (place.read_text() if place.exists() else "") + line + "\n"})
 
     def edit(self, files: Files) -> None:
         """Write and delete, at a time that is always the same, so that a change has the same id in every run."""

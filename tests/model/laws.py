@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from itertools import islice, permutations
 from pathlib import Path
 
-from agent.core.ancestry import Ancestry
+from agent.core.ancestry import Ancestry, Writer
 from agent.core.digest import Digest
 from agent.core.image import Image
 from agent.core.manifest import format_image
 from agent.core.record import Record
 from agent.core.reference import parse_reference
-from agent.core.tags import checkpoint_ids, entry_ids
+from agent.core.series import place_of
+from agent.core.tags import checkpoint_ids, entry_ids, mark_tag
 from agent.core.union import Union, unite
 from agent.errors import AgentError, ConflictError, DivergedError
 from agent.store.port import Store
@@ -26,6 +27,7 @@ from tests.fakes.memory_store import MemoryStore
 from tests.fakes.plain import Plain, applied
 from tests.model.actor import HEAD, TARGET
 from tests.model.hand import Hand, Pulled, Pushed
+from tests.model.lives import LINES
 from tests.model.scene import Run
 
 ORDERS = 6
@@ -76,6 +78,8 @@ class Laws:
 
         def deleting(digest: Digest) -> None:
             tags = [tag for tag, found in store.pointers.items() if found == digest]
+            if mark_tag(HEAD) not in store.pointers:
+                raise ViolationError("G1", "something is deleted, and nobody who names a lane is told so")
             for tag in tags[:1]:
                 lost = self.image(store, tag).records.keys() - self._checkpointed(store, but=digest)
                 if lost:
@@ -129,6 +133,8 @@ class Laws:
 
     def _pull(self, run: Run, pull: Pulled, pushed: list[Pushed]) -> None:
         _check_closed(pull.union)
+        _check_tries(pull.union)
+        _check_lines(pull.tree)
         scene = run.scene
         if scene.base is not None and not pull.union.ids:
             raise ViolationError("G1", "a pull starts with an empty workspace, although there is one")
@@ -139,36 +145,67 @@ class Laws:
             named = push.lane in pull.after
             if push.at > pull.began or (unlisted and not named) or self._is_outdated(run, push, pull):
                 continue
+            if unlisted and self._is_contested(run, push, pull):
+                continue
             if push.id not in pull.union.ids:
                 raise ViolationError("G1", f"a pull{' that named its lane' if named else ''} lacks {_name(push)}")
 
     def _is_outdated(self, run: Run, push: Pushed, pull: Pulled) -> bool:
-        """Say whether a pull may leave a change out: a later attempt replaces it, or is the one that pulls."""
-        lane, attempt = pull.own or ("", 0)
-        records = {record.id: record for record in self.entries(run).values()}
+        """Say whether a pull may leave a change out: a later try replaces it, or is the one that pulls."""
+        records = self.entries(run)
         past = [records[id_] for id_ in Ancestry(records.values()).past([push.id]) if id_ in records]
-        own = any(record.lane == lane and record.attempt is not None and record.attempt < attempt for record in past)
+        own = pull.own is not None and any(pull.own.replaces(record) for record in past)
         return own or self._is_replaced(run, push)
 
     def _is_replaced(self, run: Run, push: Pushed) -> bool:
-        records = self.entries(run).values()
-        return push.attempt is not None and any(
-            record.lane == push.lane and (record.attempt or 0) > push.attempt for record in records
-        )
+        records = self.entries(run)
+        return any(other.writer.replaces(records[push.id]) for other in records.values())
+
+    def _is_contested(self, run: Run, push: Pushed, pull: Pulled | None = None) -> bool:
+        """Say whether another change took the same place, so that names alone need not lead to both.
+
+        Two writers pushed under one lane and attempt at the same time. Once both are done, the list is read, so that
+        what excuses a pull is a list that shows less than there is, or that one of the two was not done.
+        """
+        records = self.entries(run)
+        mine, place = records[push.id], place_of(records[push.id])
+        rivals = {other.id for other in records.values() if other.lane == mine.lane and place_of(other) == place}
+        done = {each.id for hand in run.hands.values() for each in hand.pushed if pull is None or each.at <= pull.began}
+        lags = any(word.partition("!")[2].startswith(("stale", "down", "absent")) for word in run.world.schedule)
+        return len(rivals) > 1 and (pull is None or lags or not rivals <= done)
 
     def _found(self, run: Run, pushed: list[Pushed]) -> None:
         """G1 and G5 for pulls that begin now: with a consistent list, and by name without any."""
         seen = _target(run.world.store).look().union
         _check_closed(seen)
+        _check_tries(seen)
+        self._check_pods(run, seen)
         for push in pushed:
             if push.id not in seen.ids:
                 raise ViolationError("G1", f"a pull with a consistent list lacks {_name(push)}")
         store = run.world.store if run.scene.listed else Blind(run.world.store, run.world.settled())
-        for push in newest(pushed):
-            by_name = _target(store).look([push.lane]).union
+        for lane in {push.lane for push in pushed}:
+            by_name = _target(store).look([lane]).union
             _check_closed(by_name)
-            if push.id not in by_name.ids and not self._is_replaced(run, push):
-                raise ViolationError("G1", f"a pull that names the lane lacks {_name(push)}")
+            for push in pushed:
+                if push.lane != lane or push.id in by_name.ids or self._is_replaced(run, push):
+                    continue
+                if run.scene.listed or not self._is_contested(run, push):
+                    raise ViolationError("G1", f"a pull that names the lane lacks {_name(push)}")
+
+    def _check_pods(self, run: Run, seen: Union) -> None:
+        """G6: what a later pod of an actor pushed is not taken for an earlier one's.
+
+        An actor's pods come one after the other. Where each sees what was there when it began, no clock can deceive.
+        """
+        if run.world.late or any("!stale" in word for word in run.world.schedule):
+            return
+        for name, hand in run.hands.items():
+            last = hand.pushed[-1] if hand.pushed else None
+            others = [push for other, each in run.hands.items() if other != name for push in each.pushed]
+            rivals = [push for push in others if last and push.lane == last.lane]
+            if last and last.pod and not rivals and last.id in seen.superseded:
+                raise ViolationError("G6", f"an earlier pod replaces a later one's change: {_name(last)}")
 
     def _order(self, run: Run) -> None:
         """G3: entries and checkpoints give one image, in whatever order and company they are read."""
@@ -221,6 +258,7 @@ class Laws:
         lost = entries.keys() - self.image(store, HEAD).records.keys() if HEAD in store.pointers else entries.keys()
         if lost:
             raise ViolationError("G2", f"a repaired head lacks {_short(lost)}")
+        _check_lines(tree)
         if HEAD in store.pointers and applied(store, HEAD) != tree:
             raise ViolationError("G4", "head applied by plain rules is not what is pulled")
         if run.world.is_pruned and self._pulled(_entries_alone(run)) != tree:
@@ -253,6 +291,33 @@ def newest(pushed: Iterable[Pushed]) -> list[Pushed]:
         if old is None or (push.attempt or 0) >= (old.attempt or 0):
             lanes[push.lane] = push
     return list(lanes.values())
+
+
+def _check_tries(union: Union) -> None:
+    """G6: of each attempt the changes of one pod count, and none was made on top of another pod's."""
+    records, ancestry, superseded = union.records, union.ancestry(), union.superseded
+    pods: dict[tuple[str, int | None], set[str]] = {}
+    for record in records.values():
+        if record.pod is None:
+            continue
+        if record.id not in superseded:
+            pods.setdefault((record.lane, record.attempt), set()).add(record.pod.uid)
+        before = [records[id_].writer for id_ in ancestry.past(record.parents) if id_ in records]
+        if any(_is_another_pod(record.writer, other) for other in before):
+            raise ViolationError("G6", f"{record.id[:8]} was made on top of what another pod of its attempt pushed")
+    for (lane, attempt), several in pods.items():
+        if len(several) > 1:
+            raise ViolationError("G6", f"several pods of lane {lane}, attempt {attempt} count: {sorted(several)}")
+
+
+def _is_another_pod(writer: Writer, other: Writer) -> bool:
+    return writer[:2] == other[:2] and None not in (writer.pod, other.pod) and writer.pod != other.pod
+
+
+def _check_lines(tree: Plain) -> None:
+    """G6: no task ran on its own output: each adds one line to a file."""
+    if LINES in tree and tree[LINES][2] != b"x\n":
+        raise ViolationError("G6", f"a task ran on its own output: {tree[LINES][2]!r}")
 
 
 def _check_closed(union: Union) -> None:
@@ -293,7 +358,8 @@ def _named(ids: Callable[[str, list[str]], dict[str, str]], store: MemoryStore) 
 
 
 def _name(push: Pushed) -> str:
-    return f"{push.id[:8]} of lane {push.lane}" + ("" if push.attempt is None else f", attempt {push.attempt}")
+    attempt = "" if push.attempt is None else f", attempt {push.attempt}"
+    return f"{push.id[:8]} of lane {push.lane}{attempt}{f', pod {push.pod}' if push.pod else ''}"
 
 
 def _short(ids: Iterable[str]) -> str:

@@ -9,6 +9,9 @@ from tests.model.actor import HEAD, RETURNED, Call
 from tests.model.hand import Files, Hand
 from tests.model.scene import Life
 
+LINES = "lines"
+"""A file to which every pod of a task adds one line: one that began from its own task's output makes it two."""
+
 
 def decisive(call: Call) -> bool:
     """Say whether a call reads or writes what several actors share: head, the list, and what becomes listed."""
@@ -22,12 +25,12 @@ def observed(call: Call) -> bool:
 
 def named(call: Call) -> bool:
     """Say so where somebody pulls and names a lane."""
-    return observed(call) or "._p" in call.tag
+    return observed(call) or "._p" in call.tag or "._m" in call.tag
 
 
 def deletable(call: Call) -> bool:
     """Say so where something is deleted, so that any manifest may be gone."""
-    return bool(call.tag) and "._p" not in call.tag
+    return bool(call.tag) and "._p" not in call.tag and "._m" not in call.tag
 
 
 def everything(call: Call) -> bool:
@@ -44,24 +47,51 @@ def pulls(**options: Any) -> Life:
     return lambda hand: hand.pull(**options)
 
 
-def works(lane: str, attempt: int | None, files: Files, **options: Any) -> Life:
-    """Return the life of a task: pull, work, push."""
+def works(lane: str, attempt: int | None, files: Files, pod: str | None = None, **options: Any) -> Life:
+    """Return the life of a task: pull, work, push. In a pod it writes a line to the file `lines`, too."""
 
     def life(hand: Hand) -> None:
-        if hand.pushed or hand.failed or hand.pulled or attempt:
+        if hand.pushed or hand.failed or hand.pulled or attempt or pod:
             hand.move()
-        hand.pull(lane=lane, attempt=attempt, **options)
+        hand.pull(lane=lane, attempt=attempt, pod=pod, **options)
         hand.edit(files)
-        hand.push(lane, attempt)
+        if pod:
+            hand.append(LINES, "x")
+        hand.push(lane, attempt, pod)
 
     return life
 
 
-def pushes_again(lane: str, files: Files) -> Life:
-    """Return the life of a laptop's owner who pushes twice."""
+def begins(lane: str, attempt: int, files: Files, pod: str) -> Life:
+    """Return the life of a pod of a run's first task: there is nothing to pull, so that it only pushes."""
+
+    def life(hand: Hand) -> None:
+        hand.move()
+        hand.edit(files)
+        hand.append(LINES, "x")
+        hand.push(lane, attempt, pod, fresh=True)
+
+    return life
+
+
+def pushes_again(lane: str, *files: Files) -> Life:
+    """Return the life of a laptop's owner who pushes, and again for each of `files`."""
 
     def life(hand: Hand) -> None:
         hand.push(lane)
+        for more in files:
+            hand.edit(more)
+            hand.push(lane)
+
+    return life
+
+
+def loses_its_state(lane: str, files: Files) -> Life:
+    """Return the life of a laptop's owner who goes on in another directory: pull, work, push."""
+
+    def life(hand: Hand) -> None:
+        hand.move()
+        hand.pull()
         hand.edit(files)
         hand.push(lane)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from tests.model.hand import Files
 from tests.model.lives import (
+    begins,
     decisive,
     deletable,
     everything,
+    loses_its_state,
     named,
     observed,
     prunes,
@@ -77,6 +79,12 @@ SMALL = [
         is_shared=decisive,
     ),
     Scene(
+        "a pod is lost, and another made under its name whose clock says that it came before",
+        {"p": Part([works("task", 0, {"x": "first"}, "2"), works("task", 0, {"x": "second"}, "1")])},
+        Faults(dies=1),
+        is_shared=named,
+    ),
+    Scene(
         "head, or an entry, is not there for a moment",
         {"a": Part([pushes()], MINE), "z": Part([pulls(repair=True)])},
         Faults(absent=2),
@@ -139,6 +147,57 @@ LARGE = [
         "three pushers",
         {"a": Part([pushes()], MINE, 2_001), "b": Part([pushes()], YOURS), "c": Part([pushes()], {"d/c": "c"})},
         is_shared=decisive,
+    ),
+    Scene(
+        "two directories under one lane, and a pull that names it",
+        {
+            "a": Part([pushes("me")], MINE, 2_001),
+            "b": Part([pushes("me")], {"b": "b"}, 2_000),
+            "z": Part([pulls(after=("me",))]),
+        },
+        Faults(twice=1),
+        is_shared=named,
+    ),
+    Scene(
+        "a laptop pushes twice, and a pull that names it is shown no new tags",
+        {"a": Part([pushes_again("a", {"a": "more"})], MINE), "z": Part([pulls(after=("a",))])},
+        Faults(stale=1),
+        is_shared=named,
+    ),
+    Scene(
+        "a laptop pushes twice, what it put first lands late, and a pull that names it is shown no new tags",
+        {"a": Part([pushes_again("a", {"a": "more"})], MINE), "z": Part([pulls(after=("a",))])},
+        Faults(twice=2, stale=1),
+        is_shared=named,
+    ),
+    Scene(
+        "a laptop dies, loses its state and goes on, and a pull that names it is shown no new tags",
+        {
+            "a": Part([pushes("a"), loses_its_state("a", {"a": "more"})], MINE),
+            "z": Part([pulls(after=("a",))]),
+        },
+        Faults(dies=1, stale=1),
+        is_shared=named,
+    ),
+    Scene(
+        "a pod is lost, another is made under its name, and its task is named",
+        {
+            "p": Part([works("task", 0, {"x": "first"}, "1"), works("task", 0, {"y": "second"}, "2")]),
+            "z": Part([works("next", 0, {"z": "z"}, "3", after=("task",))]),
+        },
+        Faults(dies=1, twice=1, actors=("p",)),
+        is_shared=named,
+    ),
+    Scene(
+        "a run's first pod still works when the one that replaces it pushes",
+        {
+            "p": Part([begins("task", 0, {"x": "first"}, "1")], clock=2_000),
+            "q": Part([begins("task", 0, {"y": "second"}, "2")], clock=2_100),
+            "z": Part([works("next", 0, {"z": "z"}, "3", after=("task",))]),
+        },
+        Faults(twice=1),
+        base=None,
+        is_shared=named,
     ),
     Scene(
         "two push and prune, while an older head is on its way",
@@ -254,6 +313,30 @@ RANDOM = [
             "t": Part([works("other", None, {"t": "t"}, after=("task",))]),
         },
         Faults(dies=2, twice=2, lost=1),
+        is_shared=named,
+    ),
+    Scene(
+        "pods are lost and made anew, while some of the lost still run",
+        {
+            "p": Part([works("task", 0, {"x": "first", "old": None}, "1")], clock=2_000),
+            "q": Part([works("task", 0, {"x": "second"}, "2"), works("task", 0, {"q": "q"}, "3")], clock=2_100),
+            "r": Part([works("task", 1, {"x": "third"}, "4"), works("task", 1, {"r": "r"}, "5")], clock=2_200),
+            "t": Part([works("other", 0, {"t": "t"}, "6", after=("task",)), works("other", 0, {"t": "u"}, "7")]),
+            "z": Part([pulls(after=("task", "other"))]),
+        },
+        Faults(dies=2, twice=2, lost=1, stale=2),
+        is_shared=named,
+    ),
+    Scene(
+        "laptops that push again and again, one of them from two directories, named, and shown stale lists",
+        {
+            "a": Part([pushes_again("me", {"a": "more", "d": None}, {"a": "most"})], MINE, 3_000),
+            "b": Part([pushes_again("me", {"b": "more"}), loses_its_state("me", {"b": "again"})], YOURS, 2_000),
+            "c": Part([pushes_again("you", {"c": "more"}, {"c": "most"}), loses_its_state("you", {"c": "new"})], {}),
+            "y": Part([pulls(after=("me",))]),
+            "z": Part([pulls(repair=True, after=("you",))]),
+        },
+        Faults(dies=2, twice=2, lost=1, stale=3),
         is_shared=named,
     ),
     Scene(

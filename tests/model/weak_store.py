@@ -94,5 +94,5 @@ class WeakStore:
 
 
 def _told_by(tags: list[str]) -> str:
-    """Return what a list tells: pointers are found by their names, the list is not asked for them."""
-    return " ".join(tag for tag in tags if "._p" not in tag)
+    """Return what a list tells: pointers and marks are found by their names, the list is not asked for them."""
+    return " ".join(tag for tag in tags if "._p" not in tag and "._m" not in tag)

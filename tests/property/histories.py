@@ -30,7 +30,7 @@ class History:
         ids = Ancestry(self.changes).past(parents)
         return [change for change in self.changes if change.id in ids]
 
-    def push(self, parents, edit, *, stamp=None, lane=None, attempt=None, leave_out=(), name=None):
+    def push(self, parents, edit, *, stamp=None, writer=None, leave_out=(), name=None):
         """Let a writer pull `parents`, apply `edit` to its disk and push; return the change."""
         past = self.past(parents)
         before = pulled(merge(past).tree(), leave_out)
@@ -38,7 +38,7 @@ class History:
         edit(after)
         stamp = len(self.changes) if stamp is None else stamp
         name = name or f"c{next(self._names)}"
-        change = written(before, after, name, stamp, sorted(parents), lane, attempt)
+        change = written(before, after, name, stamp, sorted(parents), writer)
         self.changes.append(change)
         self.disks[change.id] = after
         return change

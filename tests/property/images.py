@@ -6,6 +6,7 @@ from agent.core.conflict_record import NO_CONFLICTS
 from agent.core.digest import Digest
 from agent.core.image import Encoding, Image, Layer
 from agent.core.manifest import PREFIX
+from agent.core.pod import Pod
 from agent.core.record import FORMAT, Record
 
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
@@ -16,13 +17,26 @@ digests = hexes.map(lambda digits: Digest("sha256:" + digits))
 ids = st.one_of(hexes, digests)
 pairs = st.dictionaries(text, text, max_size=3).map(lambda chosen: tuple(sorted(chosen.items())))
 
+tries = st.one_of(
+    st.fixed_dictionaries({"attempt": st.none(), "stamp": st.integers(1, 2**63 - 1)}),
+    st.integers(2, 2**63 - 1).flatmap(
+        lambda stamp: st.fixed_dictionaries(
+            {
+                "attempt": st.integers(0, 9),
+                "stamp": st.just(stamp),
+                "pod": st.none() | st.builds(Pod, st.integers(1, stamp - 1), text.filter(bool)),
+            }
+        )
+    ),
+)
 records = st.builds(
-    Record,
+    lambda tried, **rest: Record(**tried, **rest),
+    tries,
     target=text,
     parents=st.lists(ids, max_size=3, unique=True).map(lambda parents: tuple(sorted(parents))),
     lane=text,
-    attempt=st.none() | st.integers(0, 9),
-    stamp=st.integers(1, 2**63 - 1),
+    number=st.none() | st.integers(0, 9),
+    unpulled=st.booleans(),
     base=st.none() | ids,
     diff_id=digests,
     toc=hexes,

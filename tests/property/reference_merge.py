@@ -31,14 +31,23 @@ class Reference:
         return set(parents).union(*(self.past(parent) for parent in parents))
 
     def _find_superseded(self):
-        gone = set()
-        tries = [change for change in self.changes.values() if change.attempt is not None]
-        for later in sorted(tries, key=lambda change: -change.attempt):
-            for earlier in tries:
-                same = earlier.lane == later.lane and earlier.attempt < later.attempt
-                if later.id not in gone and same and earlier.id not in self.past(later.id):
-                    gone.add(earlier.id)
+        """Go up from what nothing can replace: what is replaced by one that stays is gone."""
+        gone, stays = set(), set()
+        while len(gone) + len(stays) < len(self.changes):
+            for one in self.changes.values():
+                rivals = [other for other in self.changes.values() if self._is_replaced(one, other)]
+                if any(other.id in stays for other in rivals):
+                    gone.add(one.id)
+                elif all(other.id in gone for other in rivals):
+                    stays.add(one.id)
         return gone
+
+    def _is_replaced(self, one, other):
+        if one.lane != other.lane or None in (one.attempt, other.attempt) or one.id in self.past(other.id):
+            return False
+        if one.attempt == other.attempt:
+            return None not in (one.pod, other.pod) and one.pod < other.pod
+        return one.attempt < other.attempt
 
     def _read(self, change, entry):
         version, path = change.version, entry.path

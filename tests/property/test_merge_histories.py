@@ -1,4 +1,4 @@
-"""The laws of merging, on larger random histories: many paths, lanes and attempts, sparse writers, squashes."""
+"""The laws of merging, on larger random histories: many paths, lanes, attempts and pods, sparse writers, squashes."""
 
 import os
 from dataclasses import replace
@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.core.ancestry import Ancestry
+from agent.core.ancestry import Ancestry, Writer
 from agent.core.change import Ancestor, Claim, Squash
 from agent.core.entry import Kind
 from agent.core.known import Known
 from agent.core.merge import merge
 from agent.core.path import parent
+from agent.core.pod import Pod
 from agent.core.stand_in import STATE, Rows
 from tests.property.histories import (
     History,
@@ -48,10 +49,12 @@ edits = st.one_of(
     st.tuples(st.just("hard_link"), paths, paths),
     st.tuples(st.just("touch"), paths, st.integers(10, 99)),
 )
+pods = st.none() | st.builds(Pod, st.integers(0, 2), st.sampled_from(["p", "q"]))
+writers = st.builds(Writer, st.sampled_from(["m", "n"]), st.integers(0, 2), pods)
 steps = st.tuples(
     st.lists(st.integers(0, 7), max_size=3),
     st.lists(edits, max_size=4),
-    st.one_of(st.none(), st.none(), st.tuples(st.sampled_from(["m", "n"]), st.integers(0, 2))),
+    st.one_of(st.none(), st.none(), writers),
     st.one_of(st.just(()), st.just(()), st.just(()), st.tuples(paths)),
 )
 histories = st.tuples(st.lists(edits, max_size=6), st.lists(steps, min_size=1, max_size=7))
@@ -87,18 +90,18 @@ def _collides(disk, method, path, *arguments):
 def _history(value, *, attempts=True, sparse=True):
     base, rest = value
     history = History(lambda disk: (_base(disk), _edit(base)(disk)))
-    for seen, what, lane, leave_out in rest:
-        lane, attempt = lane if attempts and lane else (None, None)
+    for seen, what, writer, leave_out in rest:
+        writer = writer if attempts else None
         wanted = {history.changes[one % len(history.changes)].id for one in seen} | {history.changes[0].id}
         ancestry = Ancestry(history.changes)
         past = ancestry.past(wanted)
-        if lane is not None:
-            later = {c.id for c in history.changes if c.lane == lane and c.attempt is not None and c.attempt > attempt}
+        if writer is not None:
+            later = {c.id for c in history.changes if Writer(c.lane, c.attempt, c.pod).replaces(writer)}
             after = {id_ for id_ in past if later & ancestry.past([id_])}
-            past = past - ancestry.outdated(lane, attempt) - after
+            past = past - ancestry.outdated(writer) - after
         gone = Ancestry([change for change in history.changes if change.id in past]).superseded()
         parents = history.frontier(past - gone)
-        history.push(parents, _edit(what), lane=lane, attempt=attempt, leave_out=leave_out if sparse else ())
+        history.push(parents, _edit(what), writer=writer, leave_out=leave_out if sparse else ())
     return history
 
 

@@ -6,6 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agent.core.path import ancestors
+from agent.core.record import NUMBER_MAX
 from agent.core.reference import is_tag
 from agent.core.select import selection
 from agent.core.tags import (
@@ -15,7 +16,9 @@ from agent.core.tags import (
     derived_prefix,
     entry_ids,
     entry_tag,
+    mark_tag,
     pointer_tag,
+    pointers,
     slug,
 )
 from agent.core.union import unite
@@ -26,16 +29,18 @@ from tests.property.images import hexes, text
 
 target_tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", fullmatch=True)
 lanes = text | st.text("abA-_./@+", max_size=60) | st.just("x" * 300)
-attempts = st.none() | st.integers(0, 10**18)
+numbers = st.integers(0, NUMBER_MAX - 1)
+attempts = st.none() | numbers
 
 
 # Derived tags.
 
 
 @laws
-@given(target_tags, lanes, attempts, hexes)
-def test_derived_tags_are_legal_short_and_no_targets(tag, lane, attempt, change):
-    for derived in (entry_tag(tag, lane, change), pointer_tag(tag, lane, attempt), checkpoint_tag(tag, change)):
+@given(target_tags, lanes, attempts, numbers, hexes)
+def test_derived_tags_are_legal_short_and_no_targets(tag, lane, attempt, number, change):
+    named = (pointer_tag(tag, lane, attempt, number), mark_tag(tag))
+    for derived in (entry_tag(tag, lane, change), checkpoint_tag(tag, change), *named):
         assert len(derived) <= 110
         assert is_tag(derived)
         assert derived.startswith(derived_prefix(tag))
@@ -50,16 +55,23 @@ def test_derived_tags_are_legal_short_and_no_targets(tag, lane, attempt, change)
 @given(st.lists(st.tuples(target_tags, lanes), min_size=2, max_size=2, unique=True), attempts, hexes)
 def test_derived_tags_of_different_lanes_or_targets_differ(owners, attempt, change):
     (tag, lane), (other_tag, other_lane) = owners
-    assert pointer_tag(tag, lane, attempt) != pointer_tag(other_tag, other_lane, attempt)
+    assert pointer_tag(tag, lane, attempt, 0) != pointer_tag(other_tag, other_lane, attempt, 0)
     if tag != other_tag:
         assert entry_tag(tag, lane, change) != entry_tag(other_tag, other_lane, change)
         assert checkpoint_tag(tag, change) != checkpoint_tag(other_tag, change)
+        assert mark_tag(tag) != mark_tag(other_tag)
 
 
 @laws
-@given(target_tags, lanes, st.lists(attempts, min_size=2, max_size=2, unique=True))
-def test_pointers_of_different_attempts_differ(tag, lane, chosen):
-    assert pointer_tag(tag, lane, chosen[0]) != pointer_tag(tag, lane, chosen[1])
+@given(target_tags, lanes, st.lists(st.tuples(numbers, numbers), min_size=2, max_size=2, unique=True))
+def test_pointers_of_different_attempts_or_numbers_differ(tag, lane, chosen):
+    assert pointer_tag(tag, lane, *chosen[0]) != pointer_tag(tag, lane, *chosen[1])
+
+
+@laws
+@given(target_tags, lanes, numbers)
+def test_a_lane_without_attempts_has_the_pointers_of_a_first_one(tag, lane, number):
+    assert pointer_tag(tag, lane, None, number) == pointer_tag(tag, lane, 0, number)
 
 
 @laws
@@ -74,11 +86,12 @@ def test_entries_of_a_target_are_found_and_no_others(tags, lane, changes):
         derived
         for tag in tags
         for change in changes
-        for derived in (entry_tag(tag, lane, change), checkpoint_tag(tag, change), pointer_tag(tag, lane, 0))
+        for derived in (entry_tag(tag, lane, change), checkpoint_tag(tag, change), pointer_tag(tag, lane, 0, 0))
     ]
-    listed += [ours, theirs]
+    listed += [ours, theirs, mark_tag(ours), mark_tag(theirs)]
     assert entry_ids(ours, listed) == {change[:26]: entry_tag(ours, lane, change) for change in changes}
     assert checkpoint_ids(ours, listed) == {change[:26]: checkpoint_tag(ours, change) for change in changes}
+    assert set(pointers(ours, listed)) == {pointer_tag(ours, lane, 0, 0) for _ in changes[:1]}
 
 
 @laws

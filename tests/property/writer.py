@@ -116,7 +116,7 @@ def pulled(rows, leave_out=()):
     return disk
 
 
-def written(before, after, name_of, stamp, parents, lane=None, attempt=None):
+def written(before, after, name_of, stamp, parents, writer=None):
     """Return the change that leads from one disk to the other."""
     old, new = before.things, after.things
     writes, deletes, touches, contexts = {}, {}, {}, {}
@@ -143,7 +143,7 @@ def written(before, after, name_of, stamp, parents, lane=None, attempt=None):
     _list_directories(before, new, writes, deletes, contexts)
     entries = sorted([*writes.values(), *deletes.values(), *touches.values(), *contexts.values()], key=toc_order)
     marked = mark_whiteouts(_renumbered(entries), known(before))
-    return Change(name_of, stamp, tuple(parents), marked, "layer:" + name_of, lane, attempt)
+    return Change(name_of, stamp, tuple(parents), marked, "layer:" + name_of, *(writer or ()))
 
 
 def known(disk):

@@ -17,6 +17,7 @@ WORKSPACE = {"name": "source", "directory": "/w/source", "target": "reg.example.
 EVERYTHING = {
     "volume": "/instep",
     "pod": "build-pod-retry3",
+    "pod-uid": "0f6e2a9c-5a5e-4c57-9c26-0d8f3e1f7a11",
     "credentials": "/tekton/creds",
     "ca-file": "/ca.crt",
     "plain-http": True,
@@ -51,6 +52,7 @@ def test_every_field_is_understood() -> None:
     assert parse_step(json.dumps(EVERYTHING)) == StepArgument(
         volume="/instep",
         attempt=3,
+        pod_uid="0f6e2a9c-5a5e-4c57-9c26-0d8f3e1f7a11",
         credentials="/tekton/creds",
         ca_file="/ca.crt",
         plain_http=True,
@@ -104,6 +106,9 @@ ODD = [
     ({"volume": "/$(params.v)"}, "'$('"),
     ({"pod": "$(INSTEP_POD)"}, "pod"),
     ({"pod": ""}, "pod: empty"),
+    ({"pod": "build-pod", "pod-uid": "$(INSTEP_POD_UID)"}, "pod-uid"),
+    ({"pod": "build-pod", "pod-uid": ""}, "pod-uid: empty"),
+    ({"pod-uid": "0f6e"}, "pod-uid: the pod is not named"),
     ({"plain-http": 1}, "plain-http: neither true nor false"),
     ({"plain-http": None}, "plain-http"),
     ({"on-conflict": "maybe"}, "on-conflict: not one of last, fail"),

@@ -17,7 +17,7 @@ import pytest
 
 from agent.errors import ConflictError, DivergedError, UnavailableError
 from tests.fakes.contents import noise, write
-from tests.fakes.killing import killed_at
+from tests.fakes.killing import Killed, killed_at
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, put_image
 from tests.fakes.proxy import Fault, FaultProxy, Seen
@@ -47,10 +47,6 @@ def change(top: bytes) -> None:
     write(top, b"pipe/in", b"x")
     os.utime(top + b"/e/three", ns=(9, 9))
     os.setxattr(top + b"/d/one", "user.note", b"x")
-
-
-class Killed(BaseException):
-    """What no handler of errors catches."""
 
 
 Arrange = Callable[[MemoryWorkspaces], dict[str, Any]]

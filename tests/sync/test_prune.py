@@ -355,7 +355,7 @@ def test_all_removes_the_workspace_and_nothing_of_its_neighbour(memory: MemoryWo
     fill(memory, "a", 2)
     fill(memory, "b", 2, to="memory.test/team/ws:main-2")
     memory.store.put_manifest(
-        "main.mine", *memory.store.manifests[memory.store.pointers[pointer_tag("main-2", "b", None)]]
+        "main.mine", *memory.store.manifests[memory.store.pointers[pointer_tag("main-2", "b", None, 0)]]
     )
     squash(memory)
     kept = {tag: digest for tag, digest in memory.store.pointers.items() if tag.startswith("main-2")}

@@ -118,7 +118,7 @@ def test_an_attempt_that_published_nothing_hides_no_later_one(memory: MemoryWork
 
 def test_a_pointer_to_another_lanes_entry_is_an_error(memory: MemoryWorkspaces) -> None:
     history(memory, b"one")
-    memory.store.pointers[pointer_tag("main", "x", None)] = memory.store.pointers[pointer_tag("main", "a", None)]
+    memory.store.pointers[pointer_tag("main", "x", 0, 0)] = memory.store.pointers[pointer_tag("main", "a", 0, 0)]
     with pytest.raises(IntegrityError, match="pointer that belongs to another lane"):
         memory.pull("b", after=("x",))
 

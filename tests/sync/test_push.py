@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from agent.core.reference import parse_reference
+from agent.core.tags import mark_tag, pointer_tag
 from agent.errors import ConflictError, DivergedError, IntegrityError, TagRefusedError, UsageError
 from tests.fakes.contents import noise, write
+from tests.fakes.killing import Killed
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, put_image
 from tests.fakes.trees import snapshot, unlike
@@ -102,9 +104,10 @@ def test_entry_and_pointer_have_the_names_that_the_format_fixes(memory: MemoryWo
     slugs = "release-1_" + "x" * 20 + "." + "_4f-build-test-" + "y" * 15
     entry = f"{slugs}._e{_short(tag, 10)}{str(report.id)[:26]}"
     pointer = f"{slugs}._p{_short(tag, 10)}{_short(lane, 16)}"
-    names = {tag, entry} | ({pointer} if attempt is None else {f"{pointer}-{number}" for number in range(3)})
-    assert set(memory.store.tags()) == names
-    assert max(map(len, names)) <= 110
+    mark = {f"{slugs.partition('.')[0]}._m{_short(tag, 10)}"} if attempt else set()
+    names = {tag, entry} | {f"{pointer}-{number}-0" for number in range(1 + (attempt or 0))}
+    assert set(memory.store.tags()) == names | mark
+    assert max(map(len, names | mark)) <= 110
     assert {memory.store.pointers[name] for name in names - {tag}} == {report.digest}
     said = memory.manifest(entry)["annotations"]
     assert (said["dev.instep.lane"], said["dev.instep.target"], said["dev.instep.change"]) == (lane, tag, report.id)
@@ -285,19 +288,39 @@ def test_a_head_that_may_not_move_is_a_warning_and_readers_merge(memory: MemoryW
     assert unlike(snapshot(top), snapshot(memory.at("b"))) == {}
 
 
-def test_where_no_tag_moves_a_laptop_still_pushes_and_a_second_try_of_a_lane_is_told(memory: MemoryWorkspaces) -> None:
+@pytest.mark.parametrize("attempt", [None, 0, 2])
+def test_where_no_tag_moves_every_push_is_found_by_name(memory: MemoryWorkspaces, attempt: int | None) -> None:
     top = fill(memory)
     memory.push("a")
     refuse_moves(memory, "")
-    write(top, b"new", b"1")
-    assert memory.push("a").id
-    assert any("by the list alone" in text for text in memory.notices)
-    memory.push("a", lane="x", attempt=0)
-    write(top, b"new", b"2")
-    with pytest.raises(TagRefusedError):
-        memory.push("a", lane="x", attempt=0)
-    memory.pull("b")
+    for content in (b"1", b"2", b"3"):
+        write(top, b"new", content)
+        assert memory.push("a", lane="x", attempt=attempt).id
+    for tag in entries_of(memory.store):
+        del memory.store.pointers[tag]
+    memory.pull("b", after=("x",))
     assert unlike(snapshot(top), snapshot(memory.at("b"))) == {}
+
+
+def test_where_no_tag_moves_a_number_that_another_took_meanwhile_is_left_to_it(memory: MemoryWorkspaces) -> None:
+    fill(memory)
+    memory.push("a")
+    refuse_moves(memory, "")
+    refuse, done = memory.store.before, []
+    pointer = pointer_tag("main", "x", 0, 0)
+
+    def before(name: str, subject: str) -> None:
+        if (name, subject) == ("put_manifest", pointer) and not done:
+            done.append(subject)
+            write(memory.at("b"), b"b", b"b")
+            memory.push("b", lane="x", fresh=True)
+        assert refuse is not None
+        refuse(name, subject)
+
+    memory.store.before = before
+    write(memory.at("a"), b"new", b"1")
+    memory.push("a", lane="x")
+    assert {pointer, pointer_tag("main", "x", 0, 1), mark_tag("main")} <= memory.store.pointers.keys()
 
 
 def test_a_head_of_someone_else_is_left_alone_and_the_change_counts(memory: MemoryWorkspaces) -> None:
@@ -320,19 +343,24 @@ def test_a_head_of_someone_else_is_left_alone_and_the_change_counts(memory: Memo
 
 
 def test_something_else_at_an_entrys_tag_is_never_taken_for_the_entry(memory: MemoryWorkspaces) -> None:
-    memory.now = 1_800_000_000_000_000_000
     fill(memory)
-    report = memory.push("a", dry_run=False)
-    tag = entries_of(memory.store)[0]
-    state = memory.state_of("a")
-    # The same push again, from the same beginnings, while a stranger holds its tag.
-    memory.store.pointers.clear()
+    tags: list[str] = []
+
+    def strike(name: str, subject: str) -> None:
+        if name == "put_manifest":
+            tags.append(subject)
+            raise Killed
+
+    memory.store.before = strike
+    with pytest.raises(Killed):
+        memory.push("a")
+    memory.store.before = None
+    # The same push again, while a stranger holds its tag.
+    (tag,) = tags
     put_image(memory.store, tag, [{"other": b"x"}])
-    for file in state:
-        os.unlink(memory.place / ".state-a" / file)
     with pytest.raises(IntegrityError, match="not the entry that its tag promises"):
         memory.push("a")
-    assert str(report.id)[:26] in tag
+    assert "._e" in tag
     assert set(memory.store.pointers) == {tag}
 
 

@@ -24,14 +24,11 @@ from agent.workspace.durable import write_sealed
 from agent.workspace.home import lock
 from agent.workspace.state import read_state, write_state
 from tests.fakes.contents import noise, write
+from tests.fakes.killing import Killed
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk
 from tests.fakes.small_disk import fill_up, small_disk
 from tests.fakes.trees import snapshot, unlike
-
-
-class Killed(BaseException):
-    """The process dies here."""
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from agent.core.ancestry import Writer
 from agent.core.canonical import canonical
 from agent.core.conflict import Conflict
 from agent.core.conflict_record import record_conflicts
@@ -14,6 +15,7 @@ from agent.core.digest import digest_of
 from agent.core.image import Encoding, Image, Layer
 from agent.core.manifest import INDEX, PREFIX, format_image, load_json, needs_config, parse_image
 from agent.core.offer import check_is_image, choose_platform
+from agent.core.pod import Pod
 from agent.core.record import FOREIGN_LANE, Record, parse_record
 from agent.core.squash_record import is_squash_text, parse_squash
 from agent.core.union import unite
@@ -59,7 +61,7 @@ def _use(image: Image) -> None:
     union = unite([image])
     frontier = union.frontier
     union.past(frontier).image("main")
-    union.before_attempt("lane", 1)
+    union.before(Writer("lane", 1, Pod(1, "pod")))
     for one in (union.image("main"), image):
         config, manifest = format_image(one)
         json.loads(config), json.loads(manifest)
@@ -157,7 +159,16 @@ def run_record(data: bytes) -> None:
 def record_seeds() -> list[bytes]:
     """Return records of changes and squashes."""
     foreign = Record("ws", (A.id,), FOREIGN_LANE, None, 5, None, digest_of(b"t"), "", foreign=digest_of(b"chain"))
-    full = replace(B, base=str(digest_of(b"b")), attempt=3, message="ü\n", annotations=(("k", "v"),))
+    full = replace(
+        B,
+        base=str(digest_of(b"b")),
+        attempt=3,
+        number=2,
+        pod=Pod(1, "uid"),
+        unpulled=True,
+        message="ü\n",
+        annotations=(("k", "v"),),
+    )
     return [one.text.encode() for one in (A, full, foreign, squash(A, B), squash(A, dropped=(D,), plain=False))]
 
 

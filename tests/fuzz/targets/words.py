@@ -37,7 +37,7 @@ def run_reference(data: bytes) -> None:
     assert "\0" not in str(found)
     if found.tag:
         check_target_tag(found.tag)
-        derived = [entry_tag(found.tag, "lane", "a" * 64), pointer_tag(found.tag, "lane", 1), text]
+        derived = [entry_tag(found.tag, "lane", "a" * 64), pointer_tag(found.tag, "lane", 1, 2), text]
         assert entry_ids(found.tag, derived) == {"a" * 26: derived[0]} and pointers(found.tag, derived) == [derived[1]]
         assert checkpoint_ids(found.tag, derived) == {}
 

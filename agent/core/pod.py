@@ -1,0 +1,25 @@
+"""Pods: one attempt of a task may have several, one after the other (design section 2, superseded)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Pod(NamedTuple):
+    """The pod that a change was made in. Of two, the larger one is the later.
+
+    Kubernetes makes a lost pod anew under the same name, so that lane and attempt are the same; only the uid differs.
+    A uid tells no order, so that the time decides: it is a hybrid logical clock, as a change's stamp is.
+
+    Attributes:
+        started: ns since 1970; when the pod's containers started, by its node's clock, but later than every change
+            that its pull saw.
+        uid: `metadata.uid`.
+    """
+
+    started: int
+    uid: str
+
+    def after(self, stamp: int) -> Pod:
+        """Return the pod as one that started after `stamp`, the largest that it saw when it began."""
+        return self._replace(started=max(self.started, stamp + 1))
