@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.ancestry import Writer
+from agent.core.entry import MARK
 from agent.core.pod import Pod
 from agent.core.reference import Reference, parse_reference
 from agent.core.union import Union
@@ -29,6 +30,7 @@ from tests.model.actor import RETURNED, TARGET, Actor, Call
 from tests.model.weak_store import WeakStore
 from tests.model.world import World
 
+NAME = os.fsdecode(MARK)
 MTIME = 1_600_000_000_000_000_000
 Files = Mapping[str, str | None]
 """Contents to write by path; None deletes."""
@@ -224,9 +226,17 @@ class Hand:
         return lambda: self.reset(kept)
 
     def image(self) -> dict[str, bytes]:
-        return {entry.name: Path(entry.path).read_bytes() for entry in os.scandir(self.state)}
+        """Return the files of the state, and the mark on the directory under its attribute's name."""
+        mark = {NAME: os.getxattr(self.directory, NAME)} if NAME in os.listxattr(self.directory) else {}
+        return {entry.name: Path(entry.path).read_bytes() for entry in os.scandir(self.state)} | mark
 
     def reset(self, kept: dict[str, bytes]) -> None:
+        kept = dict(kept)
+        mark = kept.pop(NAME, None)
+        if mark is not None:
+            os.setxattr(self.directory, NAME, mark)
+        elif NAME in os.listxattr(self.directory):
+            os.removexattr(self.directory, NAME)
         for entry in os.scandir(self.state):
             if entry.name not in kept:
                 os.unlink(entry.path)
