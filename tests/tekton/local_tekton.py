@@ -3,8 +3,8 @@
 Containers are not there: where a step has a volume mounted, the path of the volume's directory takes its place in what
 the step is told. All else is as Tekton does it: tasks start when what they run after is done, parallel ones at once; a
 pod has an emptyDir of its own for every workspace; parameters, results and workspaces reach an embedded spec without a
-declaration, and a referenced Task not; a failed step skips those behind it; a retry is a new pod; what `when` rules out
-is skipped; `finally` runs at the end, however that came.
+declaration, and a referenced Task not; a failed step skips those behind it; a retry is a new pod; a pod that is lost is
+made anew under its name; what `when` rules out is skipped; `finally` runs at the end, however that came.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import threading
+import uuid
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ class LocalTekton:
         bindings: the run's workspaces: None for an emptyDir, else the files that a ConfigMap or a Secret has. Without
             them, every workspace that a task declares is an emptyDir.
         referenced: tasks whose spec is a Task that they refer to.
+        lost: tasks whose pod is lost when its last step is done, before anybody has seen that.
         results: what the tasks wrote, by task.
         ended: how the tasks ended: `Succeeded`, `Failed`, `None` for skipped.
         log: the steps in the order in which they ended, as (pod, step, exit code).
@@ -53,6 +55,7 @@ class LocalTekton:
     meeting: frozenset[str] = frozenset()
     bindings: dict[str, dict[str, str] | None] | None = None
     referenced: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
     results: dict[str, dict[str, str]] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     log: list[tuple[str, str, int]] = field(default_factory=list)
@@ -115,8 +118,11 @@ class LocalTekton:
             return True
         task_run = f"{self.context['context.pipelineRun.name']}-{task['name']}"
         for attempt in range(task.get("retries", 0) + 1):
+            pod = f"{task_run}-pod" + (f"-retry{attempt}" if attempt else "")
             try:
-                self._pod(task, task_run, f"{task_run}-pod" + (f"-retry{attempt}" if attempt else ""))
+                if task["name"] in self.lost:
+                    self._pod(task, task_run, pod, self.place / f"{pod}-lost")
+                self._pod(task, task_run, pod, self.place / pod)
                 self.ended[task["name"]] = "Succeeded"
                 return True
             except StepFailedError:
@@ -145,9 +151,9 @@ class LocalTekton:
                     (directory / file).write_text(content)
         return volumes, values
 
-    def _pod(self, task: dict[str, Any], task_run: str, pod: str) -> None:
+    def _pod(self, task: dict[str, Any], task_run: str, pod: str, root: Path) -> None:
         spec = task["taskSpec"]
-        root = self.place / pod
+        fields = {"INSTEP_POD": pod, "INSTEP_POD_UID": str(uuid.uuid4())}
         volumes, own = self._workspaces(task, root)
         volumes |= {volume["name"]: root / "volumes" / volume["name"] for volume in spec.get("volumes", [])}
         known = self._known()
@@ -163,7 +169,7 @@ class LocalTekton:
         for step in spec["steps"]:
             if failure:
                 break
-            code = self._step(step, root, pod, volumes, values)
+            code = self._step(step, root, fields, volumes, values)
             failure = code != 0 and _expanded(step.get("onError", ""), values) != "continue"
             if step["name"] == "instep-pull" and task["name"] in self.meeting:
                 self.barrier.wait(30)
@@ -173,12 +179,17 @@ class LocalTekton:
             raise StepFailedError
 
     def _step(
-        self, step: dict[str, Any], root: Path, pod: str, volumes: dict[str, Path], values: dict[str, Any]
+        self,
+        step: dict[str, Any],
+        root: Path,
+        fields: dict[str, str],
+        volumes: dict[str, Path],
+        values: dict[str, Any],
     ) -> int:
-        environ = self.environ | {"INSTEP_POD": pod}
+        environ, pod = self.environ | fields, fields["INSTEP_POD"]
         mounts = {mount["mountPath"]: str(volumes[mount["name"]]) for mount in step.get("volumeMounts", [])}
         mounts["/tekton/results"] = str(root / "tekton" / "results")
-        known = values | {"INSTEP_POD": pod}
+        known = values | fields
         if "script" in step:
             text = _replaced(step["script"], known)
             for use in step.get("workspaces", []):
