@@ -50,12 +50,18 @@ class Directory(Notes):
     """An open, locked workspace directory.
 
     Attributes:
-        interrupted: a pull into it that did not end, None if there is none.
+        interrupted: a pull into it, by an earlier agent, that did not end; None if there is none.
     """
 
     def __init__(self, site: Site, root: Root) -> None:
         super().__init__(site, root)
         self.interrupted = self._interruption()
+        self._pulls = False
+
+    @property
+    def is_between_states(self) -> bool:
+        """Whether a pull into the directory has begun, whoever's, and has not ended."""
+        return self._pulls or self.interrupted is not None
 
     @property
     def is_behind(self) -> bool:
@@ -64,7 +70,7 @@ class Directory(Notes):
         What came with that pull would be taken for changes that were made here. The mark tells, if there is one; of
         pushes, if the last one went to the target that is remembered. Of a pull that did not end nothing is remembered.
         """
-        if self.mark is None or self.memory is None or self.memory.mark is None or self.interrupted:
+        if self.mark is None or self.memory is None or self.memory.mark is None or self.is_between_states:
             return False
         if self.mark.pulled != self.memory.mark:
             return True
@@ -81,6 +87,7 @@ class Directory(Notes):
         """
         mark = new_mark()
         begun = Interruption(self.root.identity, target, mark.pulled, goal_of(ids), starts, sparse)
+        self._pulls = True
         self.take_note(PULLING, begun.to_json())
         self.set_mark(mark)
         if self.mark != mark:  # it cannot be marked
@@ -89,7 +96,7 @@ class Directory(Notes):
     def end_pull(self) -> None:
         """Say that the directory is what is remembered."""
         self.forget(PULLING)
-        self.interrupted = None
+        self._pulls, self.interrupted = False, None
 
     def _interruption(self) -> Interruption | None:
         value = self.note(PULLING)

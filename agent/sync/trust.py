@@ -27,7 +27,7 @@ BEHIND = "what is remembered of it is older than the last pull into it or push f
 def begin_to_look(site: Site, directory: Directory, options: PullOptions, early: ExitStack) -> Surveying | None:
     """Have others look at a directory of ours while the target is asked, which mostly has nothing new."""
     memory = directory.memory
-    if memory is None or directory.interrupted or options.force:
+    if memory is None or directory.is_between_states or options.force:
         return None
     return early.enter_context(Surveying(site, directory.root, memory.known, memory.clean_before))
 
@@ -45,7 +45,7 @@ def trusted(
     memory = directory.memory
     if is_empty(directory.root):
         return [], None
-    if directory.interrupted or options.force:
+    if directory.is_between_states or options.force:
         if directory.interrupted:
             site.progress.notice(f"{site.directory}: {directory.interrupted.what}; this one replaces what it left")
         return distrusted(site, directory.root, memory), None

@@ -24,14 +24,15 @@ from agent.sync.pull import pull
 from agent.sync.push import push
 from agent.sync.site import Site
 from agent.sync.squashing import SquashOptions, squash_target
+from agent.workspace.mark import MARK
 from agent.workspace.state import read_state
 from tests.fakes.plain import Plain, on_disk
 from tests.model.actor import RETURNED, TARGET, Actor, Call
 from tests.model.weak_store import WeakStore
 from tests.model.world import World
 
-NAME = os.fsdecode(MARK)
 MTIME = 1_600_000_000_000_000_000
+ON_ROOT = "the mark on the directory"
 Files = Mapping[str, str | None]
 """Contents to write by path; None deletes."""
 
@@ -226,17 +227,22 @@ class Hand:
         return lambda: self.reset(kept)
 
     def image(self) -> dict[str, bytes]:
-        """Return the files of the state, and the mark on the directory under its attribute's name."""
-        mark = {NAME: os.getxattr(self.directory, NAME)} if NAME in os.listxattr(self.directory) else {}
-        return {entry.name: Path(entry.path).read_bytes() for entry in os.scandir(self.state)} | mark
+        """Return what is remembered of the directory: the state's files, and the mark on the directory itself."""
+        files = {entry.name: Path(entry.path).read_bytes() for entry in os.scandir(self.state)}
+        mark = self._mark()
+        return files if mark is None else {**files, ON_ROOT: mark}
+
+    def _mark(self) -> bytes | None:
+        return os.getxattr(self.directory, MARK) if os.fsdecode(MARK) in os.listxattr(self.directory) else None
 
     def reset(self, kept: dict[str, bytes]) -> None:
+        """Make what is remembered what it was."""
         kept = dict(kept)
-        mark = kept.pop(NAME, None)
+        mark = kept.pop(ON_ROOT, None)
         if mark is not None:
-            os.setxattr(self.directory, NAME, mark)
-        elif NAME in os.listxattr(self.directory):
-            os.removexattr(self.directory, NAME)
+            os.setxattr(self.directory, MARK, mark)
+        elif self._mark() is not None:
+            os.removexattr(self.directory, MARK)
         for entry in os.scandir(self.state):
             if entry.name not in kept:
                 os.unlink(entry.path)
