@@ -21,7 +21,7 @@ from agent.core.reference import LayoutReference, Reference, parse_reference
 from agent.errors import DivergedError
 from agent.store import StoreOptions, open_store
 from agent.store.port import Store
-from agent.sync.site import Site
+from agent.sync.site import Site, check_outside
 from agent.workspace.home import make_state_home, state_home
 from agent.workspace.state import read_state, senseless
 
@@ -70,7 +70,12 @@ class Session:
 
     @contextmanager
     def site(self, target: Reference, directory: str, state: str | None) -> Iterator[Site]:
-        """Give the site of a directory and a target."""
+        """Give the site of a directory and a target.
+
+        Raises:
+            UsageError: the target is a layout in that directory.
+        """
+        check_outside(target, directory)
         home = state_home(os.environ, directory, state)
         make_state_home(home)
         with self.stores() as open_once, Closing(self.display()) as progress:
@@ -149,11 +154,16 @@ class Session:
         open_store: Callable[[Reference], Store],
         progress: Display,
     ) -> Site:
+        def open_outside(reference: Reference) -> Store:
+            if directory:
+                check_outside(reference, directory)
+            return open_store(reference)
+
         return Site(
             target=target,
             directory=directory,
             state=state,
-            open_store=open_store,
+            open_store=open_outside,
             progress=progress,
             clock=time.time_ns,
             sleep=time.sleep,
