@@ -71,8 +71,19 @@ def manifest_refusal(problem: Problem, subject: str, manifest: bytes, *, on_tag:
 
 def refusal(problem: Problem, subject: str) -> RefusedError:
     """Return the error for a request that the registry understood and does not fulfil."""
+    if problem.says(*_TLS):
+        return wants_tls(subject)
     what, remedy = _meaning(problem)
     return RefusedError(f"{what}{said(problem)}", subject=subject, remedy=remedy)
+
+
+def wants_tls(subject: str) -> RefusedError:
+    """Return the error for a registry that speaks TLS and was asked without."""
+    return RefusedError(
+        "it speaks TLS, and was asked without",
+        subject=subject,
+        remedy="leave out --plain-http; on localhost, name the authority of its certificate with --ca-file",
+    )
 
 
 def said(problem: Problem) -> str:
@@ -97,8 +108,6 @@ def _option(problem: Problem, manifest: bytes) -> str | None:
 
 def _meaning(problem: Problem) -> tuple[str, str]:
     """Return what a refusal means, and what to do."""
-    if problem.says(*_TLS):
-        return "it speaks TLS and was asked without", "leave out --plain-http; on localhost, name its --ca-file"
     if problem.status == 507 or problem.says(*_FULL):
         return (
             f"there is no room left for this, {problem.status}",
