@@ -91,7 +91,7 @@ PLAIN_HTTP = Remedy(
     step="set plain-http to true if that is meant",
 )
 TLS = Remedy(
-    laptop="leave out --plain-http; on localhost, name its --ca-file",
+    laptop="leave out --plain-http; on localhost, name the authority of its certificate with --ca-file",
     step="do not set plain-http",
 )
 UNKNOWN_AUTHORITY = Remedy(

@@ -21,7 +21,7 @@ from agent.core.reference import LayoutReference, Reference, parse_reference
 from agent.errors import DivergedError
 from agent.store import StoreOptions, open_store
 from agent.store.port import Store
-from agent.sync.site import Site
+from agent.sync.site import Site, check_outside
 from agent.workspace.home import make_state_home, state_home
 
 
@@ -78,7 +78,11 @@ class Session:
             directory: the directory.
             state: where it is remembered, if not in the usual place.
             retry: how to go on where a signal ends the work, and the directory is as it was.
+
+        Raises:
+            UsageError: the target is a layout in that directory.
         """
+        check_outside(target, directory)
         home = state_home(os.environ, directory, state)
         make_state_home(home)
         with (
@@ -164,11 +168,16 @@ class Session:
         open_store: Callable[[Reference], Store],
         progress: Display,
     ) -> Site:
+        def open_outside(reference: Reference) -> Store:
+            if directory:
+                check_outside(reference, directory)
+            return open_store(reference)
+
         return Site(
             target=target,
             directory=directory,
             state=state,
-            open_store=open_store,
+            open_store=open_outside,
             progress=progress,
             clock=time.time_ns,
             sleep=time.sleep,

@@ -24,7 +24,7 @@ from agent.core.reference import Reference
 from agent.errors import AgentError
 from agent.sync.options import Compression, OnConflict, PullOptions, PushOptions
 from agent.sync.report import PullReport, PushReport
-from agent.sync.site import Site
+from agent.sync.site import Site, check_outside
 
 _COMMAND = "agent.exec.command"
 
@@ -127,6 +127,8 @@ def command(
         on_conflict=on_conflict,
         compression=compression,
     )
+    if on_failure is not None:
+        check_outside(on_failure[1], directory)
     place = Place(session, target, directory, state)
     outcome = Outcome(_pull(place, pulling))
     outcome.exit_code = run_command(ctx.meta[_COMMAND], directory)

@@ -24,12 +24,12 @@ files = click.option(
     multiple=True,
     required=True,
     type=click.Path(path_type=str),
-    help="YAML, a directory of it, or - for standard input. Repeatable.",
+    help="YAML or JSON, a directory of it, or - for standard input. Repeatable.",
 )
 
 
 def read_files(paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the objects in files, each with the name of its file.
+    """Return the objects in files, each with the name of its file; lists are opened.
 
     Raises:
         UsageError: one is no YAML, or PyYAML is not installed.
@@ -38,7 +38,7 @@ def read_files(paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     from agent.tekton import documents
 
     names = [name for path in paths for name in _files(path)]
-    return [(name, document) for name in names for document in documents.read(_read(name), name)]
+    return [(name, document) for name in names for document in documents.read_objects(_read(name), name)]
 
 
 def _files(path: str) -> Iterator[str]:

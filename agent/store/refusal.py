@@ -99,8 +99,19 @@ def not_kept(status: int, subject: str) -> RefusedError:
 
 def refusal(problem: Problem, subject: str) -> RefusedError:
     """Return the error for a request that the registry understood and does not fulfil."""
+    if problem.says(*_TLS):
+        return wants_tls(subject)
     what, remedy = _meaning(problem)
     return RefusedError(f"{what}{said(problem)}", subject=subject, remedy=remedy)
+
+
+def wants_tls(subject: str) -> RefusedError:
+    """Return the error for a registry that speaks TLS and was asked without."""
+    return RefusedError(
+        "it speaks TLS, and was asked without",
+        subject=subject,
+        remedy=TLS,
+    )
 
 
 def said(problem: Problem) -> str:
@@ -125,8 +136,6 @@ def _option(problem: Problem, manifest: bytes) -> Remedy | None:
 
 def _meaning(problem: Problem) -> tuple[str, str | Remedy]:
     """Return what a refusal means, and what to do."""
-    if problem.says(*_TLS):
-        return "it speaks TLS and was asked without", TLS
     if problem.status == 507 or problem.says(*_FULL):
         return (
             f"there is no room left for this, {problem.status}",

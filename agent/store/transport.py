@@ -15,16 +15,18 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
-from requests.utils import get_environ_proxies
 
 from agent.errors import RefusedError, UnavailableError
-from agent.store.address import Origin, Reach, Resolve, is_loopback, origin_of
+from agent.store.address import Origin, Reach, Resolve, origin_of
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
 from agent.store.later import says_later, seconds_asked
 from agent.store.meter import Meter
+from agent.store.proxies import proxies_for
+from agent.store.refusal import wants_tls
 from agent.store.retrying import Limits, Patience, Timing
 from agent.store.trouble import broken
+from agent.store.trust import speaks_tls
 from agent.store.wire import Adapter
 
 _HOPS = 5
@@ -61,6 +63,7 @@ class Transport:
         self._tls: Adapter | None = None
         self._tls_lock = threading.Lock()
         self._plain = Adapter(self._reach.check_peer)
+        self._is_plain: bool | None = None
         self.authorizer: Authorizer | None = None
 
     def patience(self) -> Patience:
@@ -208,14 +211,24 @@ class Transport:
         self._meter.add(requests=1)
         try:
             # No requests.Session: it reads .netrc, keeps cookies, and looks into redirects even where told not to.
-            return self._adapter(url).send(
+            response = self._adapter(url).send(
                 requests.Request(method, url, headers=headers, data=body).prepare(),
                 stream=True,
                 timeout=request.seconds or (self.limits.connect, self.limits.read),
-                proxies={} if is_loopback(urlsplit(url).hostname or "") else get_environ_proxies(url),
+                proxies=proxies_for(url),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if self._speaks_tls(url):
+                raise wants_tls(self._name) from error
             raise broken(error, self._name) from error
+        self._is_plain = True
+        return response
+
+    def _speaks_tls(self, url: str) -> bool:
+        """Say whether the registry, asked without TLS and giving no answer that makes sense, speaks it. Asks once."""
+        if self._is_plain is None and self._origin.scheme == "http" and origin_of(url, self._name) == self._origin:
+            self._is_plain = bool(proxies_for(url)) or not speaks_tls(self._origin)
+        return self._is_plain is False
 
     def _adapter(self, url: str) -> Adapter:
         if not url.lower().startswith("https:"):

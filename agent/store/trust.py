@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Mapping
 
 from agent.errors import UsageError
+from agent.store.address import Origin
+
+_HANDSHAKE_S = 2.0
 
 
 def make_trust(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -39,3 +43,19 @@ def _add(context: ssl.SSLContext, path: str, variable: str) -> None:
             subject=path,
             remedy=f"correct the file, or unset {variable}" if variable else "name a file in PEM",
         ) from error
+
+
+def speaks_tls(origin: Origin) -> bool:
+    """Say whether there is TLS at an origin. Nothing is sent but a handshake, nothing that comes is believed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((origin.host, origin.port), _HANDSHAKE_S) as plain,
+            context.wrap_socket(plain, server_hostname=origin.host),
+        ):
+            return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")
+    except (OSError, ValueError):
+        return False

@@ -218,6 +218,10 @@ def _target(text: str, name: str, where: str) -> Reference:
     filled = text.replace(_NAME, name)
     if left := _PLACEHOLDER.search(text.replace(_NAME, "")):
         refuse(where, f"unknown placeholder {left[0]}; there is {_NAME} only")
+    if name != name.lower() and _NAME in text.rpartition(":")[0] and not text.startswith("oci:"):
+        refuse(
+            where, f"a repository may have lower case only, as in {filled}; put {_NAME} into the tag, behind the colon"
+        )
     reference = _reference(filled, where)
     if reference.digest is not None or reference.tag is None:
         refuse(where, f"{filled} is no tag; a digest never changes")

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from agent.archive.limits import DEFAULT_LIMITS, Limits
-from agent.core.reference import Reference
+from agent.core.reference import LayoutReference, Reference
+from agent.errors import UsageError
 from agent.store.port import Store
+from agent.workspace.inside import lies_inside
 
 
 class Progress(Protocol):
@@ -53,3 +55,17 @@ class Site(NamedTuple):
     def store(self) -> Store:
         """The target's repository."""
         return self.open_store(self.target)
+
+
+def check_outside(reference: Reference, directory: str) -> None:
+    """Refuse images that are kept in the workspace itself: each push would carry all before it, a pull delete them.
+
+    Raises:
+        UsageError: `reference` is a layout inside `directory`.
+    """
+    if isinstance(reference, LayoutReference) and lies_inside(reference.path, directory):
+        raise UsageError(
+            "it would lie inside the workspace, which would then carry its own images",
+            subject=str(reference),
+            remedy=f"name a directory outside of {directory}",
+        )

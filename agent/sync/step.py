@@ -12,6 +12,8 @@ from agent.errors import AgentError, DivergedError, UsageError
 from agent.sync.argument import StepArgument, StepWorkspace
 from agent.sync.interruption import interrupted_pull
 from agent.sync.options import PullOptions, PushOptions
+from agent.sync.site import check_outside
+from agent.workspace.inside import lies_inside
 from agent.workspace.process import container_started
 from agent.workspace.state import read_state
 
@@ -28,17 +30,18 @@ def check_places(argument: StepArgument) -> None:
     _check_directory(argument.volume, "volume", writable=True)
     if argument.ca_file is not None and not os.path.isfile(argument.ca_file):
         raise UsageError("there is no such file", subject=f"ca-file {argument.ca_file}", remedy="mount it there")
-    volume = os.path.realpath(argument.volume)
+    images = [image for each in argument.workspaces for image in (each.target, each.base) if image is not None]
     for workspace in argument.workspaces:
         subject = f"workspace {workspace.name}"
         _check_directory(workspace.directory, subject, writable=not workspace.read_only)
-        real = os.path.realpath(workspace.directory)
-        if os.path.commonpath([volume, real]) == real:
+        if lies_inside(argument.volume, workspace.directory):
             raise UsageError(
                 f"the steps' volume, {argument.volume}, lies in {workspace.directory}",
                 subject=subject,
                 remedy="mount the volume outside of every workspace",
             )
+        for image in images:
+            check_outside(image, workspace.directory)
 
 
 def make_places(argument: StepArgument) -> None:

@@ -1,12 +1,14 @@
-"""YAML as Kubernetes reads it: text in, objects out. The one home of PyYAML.
+"""YAML and JSON as Kubernetes reads them: text in, objects out. The one home of PyYAML.
 
-Unlike YAML 1.1 as PyYAML has it, dates are text, 12:30 is no number, and no key stands twice.
+Unlike YAML 1.1 as PyYAML has it, dates are text, 12:30 is no number, and no key stands twice. A file that is JSON may
+hold several objects one after the other.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -22,6 +24,7 @@ ALIASES = 1000
 SIZE = 1_000_000
 """Scalars, lists and mappings of one text, with all that aliases stand for."""
 
+_BLANK = re.compile(r"[ \t\r\n]*")
 _STRING = "tag:yaml.org,2002:str"
 _READ_AS_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
@@ -30,7 +33,7 @@ _DOUBTFUL = re.compile(r"[-+]?[.0-9][0-9a-zA-Z_.:+-]*|[yYnN]|<<|=|~")
 
 
 def read(text: str, name: str) -> list[dict[str, Any]]:
-    """Return the objects of a YAML stream; empty documents are left out.
+    """Return the documents of a stream of YAML or JSON; empty ones are left out.
 
     Args:
         name: what to call the text in an error.
@@ -39,7 +42,9 @@ def read(text: str, name: str) -> list[dict[str, Any]]:
         UsageError: it is no YAML, or one of its documents is no mapping.
     """
     try:
-        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
+        documents = _json_stream(text)
+        if documents is None:
+            documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -53,6 +58,15 @@ def read(text: str, name: str) -> list[dict[str, Any]]:
             raise UsageError("one of its documents is no mapping", subject=name, remedy="give objects of Kubernetes")
         left = _checked(document, name, DEPTH, left)
     return documents
+
+
+def read_objects(text: str, name: str) -> list[dict[str, Any]]:
+    """Return the objects in a file: its documents, and what those hold that are lists, as `kubectl get` prints them.
+
+    Raises:
+        UsageError: as `read`; or an item of a list is no mapping.
+    """
+    return [found for document in read(text, name) for found in _unlisted(document, name)]
 
 
 def write(documents: Iterable[Any]) -> str:
@@ -84,6 +98,50 @@ class _Loader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(problem=f"{key} stands twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def _json_stream(text: str) -> list[Any] | None:
+    """Return the values of a text that is JSON, one or several; None if it is none."""
+    if not text.lstrip().startswith("{"):
+        return None
+    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+    found, at = [], 0
+    try:
+        while (blank := _BLANK.match(text, at)) and (at := blank.end()) < len(text):
+            value, at = decoder.raw_decode(text, at)
+            found.append(value)
+    except json.JSONDecodeError:
+        return None
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key} stands twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _unlisted(document: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """Yield what a list of objects holds, lists in it opened too; a document that is no list is yielded as it is."""
+    kind = document.get("kind")
+    is_typed = isinstance(kind, str) and kind.endswith("List") and isinstance(document.get("items"), list)
+    if kind != "List" and not is_typed:
+        yield document
+        return
+    items = document.get("items")
+    if not isinstance(items, list | None) or not all(isinstance(item, dict) for item in items or ()):
+        raise UsageError("a list in it holds something else than objects", subject=name, remedy="give objects")
+    # What the API calls a TaskList holds Tasks that do not say so themselves.
+    common = {"apiVersion": document.get("apiVersion"), "kind": str(kind)[: -len("List")]} if kind != "List" else {}
+    for item in items or ():
+        yield from _unlisted({**common, **item}, name)
 
 
 def _unless_sexagesimal(construct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -69,8 +69,11 @@ def target_of(template: str, workspace: str, variables: Mapping[str, str], where
             raise InvalidReferenceError("it has a digest", subject=target, remedy="name a tag")
         check_target_tag(reference.tag)
     except InvalidReferenceError as error:
+        remedy = error.remedy
+        if workspace != workspace.lower() and _PLACEHOLDER.search(template.rpartition(":")[0]):
+            remedy = "put {{workspace}} into the tag, behind the colon: a repository may have no capitals, a tag may"
         raise UnwrappableError(
-            f"for workspace {workspace} it is {target}: {error.what}", subject=subject, remedy=error.remedy
+            f"for workspace {workspace} it is {target}: {error.what}", subject=subject, remedy=remedy
         ) from error
     return target
 

@@ -34,17 +34,19 @@ NO_DATA: Final = frozenset({errno.ENXIO})
 LINK_IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 """Another kind of thing stands where a file or directory was: a link, a file, a socket (open(2))."""
 
+_FILE_SYSTEMS_OWN = b"lost+found"
+"""What ext4 keeps at its root, for root alone."""
+
 _MEANWHILE = "stop whatever works in the directory, then run it again"
 
 
 def failed(error: OSError, path: bytes, doing: str) -> WorkspaceError:
     """Return the error to raise when the system refused: `doing` is what was tried, such as `cannot be read`."""
     code = error.errno or 0
-    return WorkspaceError(
-        f"{doing}: {os.strerror(code) if code else error}",
-        subject=show(path) or ".",
-        remedy=_REMEDY.get(code, "check the directory and its file system"),
-    )
+    remedy = _REMEDY.get(code, "check the directory and its file system")
+    if path == _FILE_SYSTEMS_OWN and code in (errno.EACCES, errno.EPERM):
+        remedy = "it is the file system's own; let a directory beside it be the workspace (in a pod: subPath)"
+    return WorkspaceError(f"{doing}: {os.strerror(code) if code else error}", subject=show(path) or ".", remedy=remedy)
 
 
 def collides(path: bytes) -> DivergedError:

@@ -16,6 +16,7 @@ from agent.core.path import show
 from agent.errors import BusyError, WorkspaceError
 from agent.workspace.durable import mode_in
 from agent.workspace.failure import failed
+from agent.workspace.inside import lies_inside
 
 VARIABLE: Final = "INSTEP_STATE"
 WAIT: Final = 10.0
@@ -44,7 +45,7 @@ def state_home(environ: Mapping[str, str], root: str | bytes, option: str | None
     for variable, below in (("XDG_STATE_HOME", "instep"), ("HOME", ".local/state/instep")):
         base = environ.get(variable, "")
         # A relative one is to be ignored (XDG base directory specification).
-        if os.path.isabs(base) and not _inside(base, real) and _writable(os.path.join(base, below)):
+        if os.path.isabs(base) and not lies_inside(base, real) and _writable(os.path.join(base, below)):
             return os.path.join(base, below, key)
     return os.path.join(_shared(), key)
 
@@ -183,18 +184,13 @@ def _shared() -> str:
 
 
 def _outside(path: str, root: str) -> str:
-    if _inside(path, root):
+    if lies_inside(path, root):
         raise WorkspaceError(
             "the state cannot be kept inside the workspace",
             subject=show(os.fsencode(path)),
             remedy="name a directory outside of it",
         )
     return path
-
-
-def _inside(path: str, root: str) -> bool:
-    real = os.path.realpath(path)
-    return os.path.commonpath([real, root]) == root
 
 
 def _writable(path: str) -> bool:

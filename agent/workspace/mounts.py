@@ -19,11 +19,19 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
-    """One line of /proc/self/mountinfo: `device` is (major, minor), `point` where it is mounted."""
+    """One line of /proc/self/mountinfo.
+
+    Attributes:
+        device: (major, minor).
+        point: where it is mounted.
+        kind: of the file system.
+        root: what of the file system is mounted there.
+    """
 
     device: tuple[int, int]
     point: bytes
     kind: str
+    root: bytes = b"/"
 
 
 def parse_mounts(text: bytes) -> list[Mount]:
@@ -35,7 +43,8 @@ def parse_mounts(text: bytes) -> list[Mount]:
         device = fields[2].split(b":") if len(fields) >= 6 else []
         if separator and len(device) == 2 and device[0].isdigit() and device[1].isdigit():
             kind = right.split(b" ")[0].decode(errors="replace")
-            found.append(Mount((int(device[0]), int(device[1])), _unescape(fields[4]), kind))
+            point, root = _unescape(fields[4]), _unescape(fields[3])
+            found.append(Mount((int(device[0]), int(device[1])), point, kind, root))
     return found
 
 

@@ -58,6 +58,14 @@ def test_the_same_objects_have_the_same_digest_in_whatever_files(agent: Agent, t
     (files / "all.yaml").write_text(documents.write([dict(reversed(value.items())) for value in reversed(ALL)]))
     second = agent.json("bundle", "push", target.replace(":ws", ":again"), "-f", files / "all.yaml")
     assert first["digest"] == second["digest"]
+    listed = {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": [SECRET, *ALL[:2]]}
+    nested = {"apiVersion": "v1", "kind": "List", "items": [listed, {"kind": "List", "items": []}]}
+    (files / "all.yaml").write_text(documents.write([nested, *ALL[2:]]))
+    (files / "all.json").write_text("\n".join(map(json.dumps, [nested, *ALL[2:]])))
+    for name in ("all.yaml", "all.json"):
+        third = agent.json("bundle", "push", target.replace(":ws", ":list"), "-f", files / name)
+        assert first["digest"] == third["digest"]
+        assert third["notices"] == ["left out of the bundle: 1 Secret"]
     assert first["notices"]
     assert not second["notices"]
 

@@ -72,6 +72,12 @@ def lookups(agent: Agent, registry: str, tmp_path: Path) -> Lookups:
 def test_all_that_a_run_names_is_written_into_it_and_the_rest_is_pinned(lookups: Lookups) -> None:
     bundle, pinned = lookups.push("1", *OBJECTS)
     [found] = lookups.render("--lookup-bundle", bundle)
+    kept = {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [{"kind": "List", "items": [RUN]}, {"kind": "List", "items": []}],
+    }
+    assert lookups.render("--lookup-bundle", bundle, values=(kept,)) == [found]
     spec = found["spec"]
     assert found["metadata"] == {"generateName": "ci-", "annotations": {"instep.dev/pipeline-source": pinned}}
     assert "pipelineRef" not in spec

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.ancestry import Writer
-from agent.core.entry import MARK
 from agent.core.pod import Pod
 from agent.core.reference import Reference, parse_reference
 from agent.core.union import Union

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 
 from agent.core.digest import digest_of
 from agent.core.manifest import MANIFEST
-from agent.errors import RefusedError, UsageError
+from agent.errors import AgentError, RefusedError, UsageError
 from agent.store.trust import make_trust
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.proxy import Fault, FaultProxy
+from tests.fakes.secrets import holds_secret, secret
 from tests.store.conftest import Open, Patient, image, make_certificate
 
 BIG = os.urandom(3 << 20)
@@ -125,3 +127,102 @@ def test_proxy_of_the_environment_is_used_but_not_for_this_machine(
     web.on("GET", "http://registry.invalid/v2/", Fault(200, body=b'{"tags":["through"]}'))
     assert open_at("registry.invalid", plain_http=True).tags() == ["through"]
     assert web.count() == 1
+
+
+def test_a_registry_on_this_machine_that_wants_tls_says_so_at_once(
+    open_at: Open, secure: tuple[str, str], patient: Patient
+) -> None:
+    """It is spoken to without, unless its authority is named."""
+    for store in (open_at(secure[0]), open_at(secure[0].replace("127.0.0.1", "localhost")), open_at(secure[0])):
+        with pytest.raises(RefusedError, match=r"speaks TLS.*--ca-file") as caught:
+            store.tags()
+        assert caught.value.exit_code == 21
+    with pytest.raises(RefusedError, match=r"speaks TLS.*--plain-http"):
+        open_at(secure[0], plain_http=True, ca_file=secure[1]).put_blob(b"x", new=True)
+    assert patient.slept == []
+
+
+@pytest.mark.parametrize("behaviour", ["ends the connection", "alerts"])
+def test_tls_that_says_nothing_in_http_is_found_out(
+    open_at: Open, tmp_path: Path, patient: Patient, behaviour: str
+) -> None:
+    """What a server says that gets no handshake is its own affair: an end, or a few bytes that are no HTTP."""
+    certificate, key = make_certificate(tmp_path, "IP:127.0.0.1")
+    with FaultProxy(tls=(certificate, key)) as web:
+        if behaviour == "alerts":
+            web._server.socket.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        with pytest.raises(RefusedError, match="speaks TLS"):
+            open_at(web.address).tags()
+        web.on("GET", "", Fault(200, body=b'{"tags":["a"]}'))
+        assert open_at(web.address, ca_file=certificate).tags() == ["a"]
+    assert patient.slept == []
+
+
+def test_what_speaks_neither_is_not_taken_for_tls(open_at: Open, web: FaultProxy) -> None:
+    web.on("*", "", Fault(raw=lambda: iter([b"\x15\x03\x01\x00\x02\x02F"])), times=99)
+    with pytest.raises(AgentError) as caught:
+        open_at(web.address).tags()
+    assert "TLS" not in str(caught.value)
+
+
+# Proxies
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for variable in (name, name.upper()):
+            monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("socks5://127.0.0.1:1080", "SOCKS"),
+        ("socks5h://user:{password}@127.0.0.1:1080", "SOCKS"),
+        ("socks4a://x", "SOCKS"),
+        ("::::", "no address"),
+        ("http://", "no address"),
+        ("http://user:{password}@", "no address"),
+        ("http://proxy:port", "no address"),
+        ("ftp://proxy:21", "no address of an HTTP proxy"),
+        ("http://[::1", "no address"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(
+    open_at: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    no_proxies: None,
+    patient: Patient,
+    variable: str,
+    value: str,
+    why: str,
+) -> None:
+    monkeypatch.setenv(variable, value.format(password=secret("proxy")))
+    store = open_at("registry.invalid", plain_http=variable == "http_proxy")
+    for call in (store.tags, lambda: store.put_blob(b"x", new=True), lambda: store.upload(lambda: iter([b"x"]))):
+        with pytest.raises(UsageError, match=why) as caught:
+            call()
+        assert caught.value.subject == variable
+        assert "NO_PROXY" in caught.value.remedy
+        assert not holds_secret(str(caught.value))
+    assert patient.slept == []
+
+
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:1080", "::::"])
+def test_a_proxy_that_is_not_asked_may_be_anything(
+    open_at: Open, registry: str, monkeypatch: pytest.MonkeyPatch, no_proxies: None, value: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", value)
+    assert open_at(registry).tags() == []
+
+
+@pytest.mark.parametrize("form", ["http://{}", "{}", "HTTP://{}/"])
+def test_a_proxy_may_be_written_in_any_way_that_others_read(
+    open_at: Open, web: FaultProxy, monkeypatch: pytest.MonkeyPatch, no_proxies: None, form: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", form.format(web.address))
+    monkeypatch.setenv("http_proxy", form.format(web.address))
+    web.on("GET", "http://registry.invalid/v2/", Fault(200, body=b'{"tags":["through"]}'))
+    assert open_at("registry.invalid", plain_http=True).tags() == ["through"]

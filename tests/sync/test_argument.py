@@ -137,6 +137,8 @@ ODD_WORKSPACES = [
     ({"colour": 1}, "workspaces[0]: unknown field 'colour'"),
     ({"name": ""}, "workspaces[0].name"),
     ({"name": "Source"}, "lower case"),
+    ({"name": "sharedData"}, "put {{workspace}} into the tag"),
+    ({"name": "sharedData", "target": "reg.example.com/{{workspace}}/x:y"}, "put {{workspace}} into the tag"),
     ({"target": "reg.example.com/{{name}}:x"}, "unknown placeholder {{name}}"),
     ({"target": "reg.example.com/{{workspace:x"}, "'{{'"),
     ({"target": "reg.example.com/$(context.pipelineRun.name):x"}, "'$('"),
@@ -166,6 +168,12 @@ def test_what_a_workspace_may_not_say_is_named(changed: dict[str, Any], said: st
     with pytest.raises(UsageError) as caught:
         workspace(**changed)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["reg.example.com/x:{{workspace}}", "oci:/layouts/{{workspace}}:x"])
+def test_a_name_with_capitals_may_stand_where_capitals_may(target: str) -> None:
+    found = workspace(name="sharedData", target=target).target
+    assert "sharedData" in str(found)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "nothing", '{"volume": "/v", "volume": "/v"}', "[" * 100_000, "{"])

@@ -98,3 +98,15 @@ def test_a_new_name_of_a_file_keeps_the_recorded_owner(stranger: Stranger) -> No
     assert {(os.stat(place / "c" / name).st_uid, os.stat(place / "c" / name).st_gid) for name in ("0", "file")} == {
         (7, 8)
     }
+
+
+def test_what_the_file_system_keeps_for_root_is_named_with_a_way_out(stranger: Stranger) -> None:
+    place = stranger.place
+    (place / "volume" / "ws").mkdir(parents=True)
+    (place / "volume" / "ws" / "file").write_text("f")
+    stranger.own(place)
+    (place / "volume" / "lost+found").mkdir(mode=0o700)
+    said = stranger.agent("push", f"oci:{place}/layout:ws", place / "volume", exits=40).stderr
+    assert "lost+found: cannot be read" in said
+    assert "a directory beside it" in said and "subPath" in said
+    stranger.agent("push", f"oci:{place}/layout:ws", place / "volume" / "ws")

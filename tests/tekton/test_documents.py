@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UsageError
-from agent.tekton.documents import read, write
+from agent.tekton.documents import read, read_objects, write
 from tests.property.edits import laws
 
 scalars = st.text() | st.integers(-(2**53), 2**53) | st.booleans() | st.none() | st.floats(-1e6, 1e6)
@@ -122,3 +123,88 @@ def test_what_is_no_good_is_refused_in_one_line(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         read(text, "x")
     assert "\n" not in str(caught.value)
+
+
+# JSON
+
+
+OBJECTS = [{"kind": "Task", "spec": {"n": 1}}, {"kind": "Pipeline", "spec": {"a": [True, None, "x"]}}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(json.dumps(value) for value in OBJECTS),
+        "".join(json.dumps(value) for value in OBJECTS),
+        "\n\n  ".join(json.dumps(value, indent="\t") for value in OBJECTS) + "\n",
+        "\n---\n".join(json.dumps(value, indent=2) for value in OBJECTS),
+        "---\n" + "\n---\n".join(json.dumps(value) for value in OBJECTS) + "\n---\n",
+        " " + json.dumps(OBJECTS[0]) + "\r\n" + json.dumps(OBJECTS[1]),
+    ],
+)
+def test_json_is_read_one_object_after_the_other(text: str) -> None:
+    assert read(text, "x") == OBJECTS
+
+
+def test_numbers_of_json_are_numbers() -> None:
+    assert read('{"a": 1e3, "b": -0.5, "c": "1e3"}', "x") == [{"a": 1000.0, "b": -0.5, "c": "1e3"}]
+
+
+def test_flow_style_is_no_json_and_is_read() -> None:
+    assert read("{a: 1, b: [x, 'y']}\n---\n{c: d}", "x") == [{"a": 1, "b": ["x", "y"]}, {"c": "d"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1, "a": 2}', "a stands twice"),
+        ('{"a": NaN}', "NaN"),
+        ('{"a": 1} {', "no YAML"),
+        ('{"a": 1}\n[1]', "no mapping"),
+        ('{"a":' * 5000, "nested too deeply|no YAML"),
+        ('{"a":' * 150 + "1" + "}" * 150, "nested too deeply"),
+    ],
+)
+def test_json_that_is_no_good_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read(text, "x")
+
+
+# Lists
+
+TASK = {"apiVersion": "tekton.dev/v1", "kind": "Task", "metadata": {"name": "a"}}
+RUN = {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "b"}}
+
+
+def listed(*items: Any, kind: str = "List", **more: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "items": list(items), **more}
+
+
+@pytest.mark.parametrize(
+    ("documents", "found"),
+    [
+        ([listed(TASK, RUN)], [TASK, RUN]),
+        ([listed(TASK), RUN, listed(RUN, TASK)], [TASK, RUN, RUN, TASK]),
+        ([listed(listed(TASK), RUN, listed(listed(listed(RUN))))], [TASK, RUN, RUN]),
+        ([listed()], []),
+        ([listed(listed(), TASK)], [TASK]),
+        ([{"kind": "List", "items": None}], []),
+        ([{"kind": "List"}], []),
+        ([listed(TASK, metadata={"resourceVersion": ""})], [TASK]),
+        ([listed({"metadata": {"name": "a"}}, kind="TaskList") | {"apiVersion": "tekton.dev/v1"}], [TASK]),
+        ([listed(TASK, kind="TaskList")], [TASK]),
+        ([listed(kind="TaskList")], []),
+        ([{"kind": "AllowList", "spec": {"items": [1]}}], [{"kind": "AllowList", "spec": {"items": [1]}}]),
+        ([{"items": [TASK]}], [{"items": [TASK]}]),
+    ],
+)
+def test_lists_are_opened(documents: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
+    assert read_objects(write(documents), "x") == found
+    assert read_objects("\n".join(map(json.dumps, documents)), "x") == found
+    assert read(write(documents), "x") == documents
+
+
+@pytest.mark.parametrize("items", [[1], ["x"], [None], [[TASK]], {"a": TASK}, "x", 5])
+def test_a_list_of_something_else_is_refused(items: Any) -> None:
+    with pytest.raises(UsageError, match="something else than objects"):
+        read_objects(write([{"kind": "List", "items": items}]), "x")

@@ -167,6 +167,17 @@ def test_a_target_that_is_none_is_refused(target: str, words: str) -> None:
         wrap(pipeline(task("a")), target=target)
 
 
+def test_a_workspace_with_capitals_names_the_way_out() -> None:
+    spaces = {"workspaces": [{"name": "sharedData"}]}
+    run = a_run(workspaces=[{"name": "sharedData", "emptyDir": {}}])
+    one = pipeline(task("a", workspaces=[{"name": "ws", "workspace": "sharedData"}]), **spaces)
+    for target in ("reg.io/{{workspace}}:x", "reg.io/a/b-{{workspace}}/c:$(context.pipelineRun.name)"):
+        with pytest.raises(UnwrappableError, match="workspace sharedData") as caught:
+            wrap(one, run, target=target)
+        assert "put {{workspace}} into the tag" in caught.value.remedy
+    assert wrap(one, run, target="reg.io/x:{{workspace}}-$(context.pipelineRun.name)")
+
+
 @pytest.mark.parametrize(
     ("base", "words"),
     [

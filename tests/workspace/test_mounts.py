@@ -4,6 +4,7 @@ LINES = b"""\
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 31 27 0:40 / /work\\040space rw shared:7 master:2 - nfs4 server:/x rw
 32 27 0:41 / /home rw - fuse.sshfs host:/ rw
+33 27 254:0 /a\\040part /bound rw - ext4 /dev/vda rw
 a line that makes no sense
 """
 
@@ -13,6 +14,7 @@ def test_optional_fields_and_escaped_spaces_are_understood() -> None:
         Mount((254, 0), b"/", "ext4"),
         Mount((0, 40), b"/work space", "nfs4"),
         Mount((0, 41), b"/home", "fuse.sshfs"),
+        Mount((254, 0), b"/bound", "ext4", b"/a part"),
     ]
 
 
