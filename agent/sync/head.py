@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,7 +79,8 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
         whole = everything(seen, *([own] if own else []))
         if own and not is_marked and _has_rival(whole, own):
             # Either's pointer may have replaced the other's.
-            put_mark(site, target, own)
+            with suppress(MissingBlobError):  # pruned and collected by now, by somebody who put the mark before
+                put_mark(site, target, own)
             is_marked = True
         if whole.ids <= seen.head_ids:
             return Moved(True, conflicts if whole.ids == merged[0] else disagreements(target, whole))
