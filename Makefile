@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 SECONDS ?= 300
+ifndef INSTEP_SEED
+INSTEP_SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+endif
 
 .PHONY: golden demo test lint types layers unit soak bench lock audit clean
 
@@ -33,9 +36,11 @@ golden: $(VENV)/.dev
 # Looks for what breaks the guarantees: schedules of parallel writers, random faults, bytes that a reader answers wrongly,
 # races with a process that swaps directories for links, SECONDS for each search; hostile images in every order of their
 # layers; faults at every single call; 2,000 pushes and pulls on each kind of store. On two idle cores the searches take
-# half an hour for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and from which seeds.
+# half an hour for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and from which seeds: each
+# time other ones, unless INSTEP_SEED says where to begin.
 soak: $(VENV)/.dev
-	INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA -m soak
+	@echo "soak: the first seed is INSTEP_SEED=$(INSTEP_SEED)"
+	INSTEP_SEED=$(INSTEP_SEED) INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA -m soak
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
