@@ -487,7 +487,7 @@ def test_the_arguments_that_the_page_shows_are_understood() -> None:
     assert len(shown) == 3
     for text in shown:
         text = text.replace("$(credentials.path)", "/tekton/creds").replace("$(INSTEP_POD)", "x-pod-retry1")
-        assert parse_step(re.sub(r"\$\([a-zA-Z.]+\)", "x", text)).workspaces
+        assert parse_step(re.sub(r"\$\([a-zA-Z_.]+\)", "x", text)).workspaces
 
 
 def test_credentials_come_from_the_argument_alone(agent: Agent, pods: Callable[..., Pod], tmp_path: Path) -> None:

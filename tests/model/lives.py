@@ -9,8 +9,8 @@ from tests.model.actor import HEAD, RETURNED, Call
 from tests.model.hand import Files, Hand
 from tests.model.scene import Life
 
-LINES = "lines"
-"""A file to which every pod of a task adds one line: one that began from its own task's output makes it two."""
+LINES = "lines-of-"
+"""How the file begins to which every pod of a lane adds a line: one that began from its lane's output makes it two."""
 
 
 def decisive(call: Call) -> bool:
@@ -48,7 +48,7 @@ def pulls(**options: Any) -> Life:
 
 
 def works(lane: str, attempt: int | None, files: Files, pod: str | None = None, **options: Any) -> Life:
-    """Return the life of a task: pull, work, push. In a pod it writes a line to the file `lines`, too."""
+    """Return the life of a task: pull, work, push. In a pod it adds a line to a file, too."""
 
     def life(hand: Hand) -> None:
         if hand.pushed or hand.failed or hand.pulled or attempt or pod:
@@ -56,7 +56,7 @@ def works(lane: str, attempt: int | None, files: Files, pod: str | None = None, 
         hand.pull(lane=lane, attempt=attempt, pod=pod, **options)
         hand.edit(files)
         if pod:
-            hand.append(LINES, "x")
+            hand.append(LINES + lane, "x")
         hand.push(lane, attempt, pod)
 
     return life
@@ -68,7 +68,7 @@ def begins(lane: str, attempt: int, files: Files, pod: str) -> Life:
     def life(hand: Hand) -> None:
         hand.move()
         hand.edit(files)
-        hand.append(LINES, "x")
+        hand.append(LINES + lane, "x")
         hand.push(lane, attempt, pod, fresh=True)
 
     return life

@@ -2,8 +2,8 @@
 
 Containers are not there: where a step has a volume mounted, the path of the volume's directory takes its place in what
 the step is told. All else is as Tekton does it: tasks start when what they run after is done, parallel ones at once; a
-pod has an emptyDir of its own for every workspace; a failed step skips those behind it; a retry is a new pod; `finally`
-runs at the end, however that came.
+pod has an emptyDir of its own for every workspace; a failed step skips those behind it; a retry is a new pod; a pod
+that is lost is made anew under its name; `finally` runs at the end, however that came.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import threading
+import uuid
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ class LocalTekton:
         place: an empty directory for the pods.
         environ: the environment of every step.
         meeting: tasks that wait for each other when they have pulled, so that none sees what another pushes.
+        lost: tasks whose pod is lost when its last step is done, before anybody has seen that.
         results: what the tasks wrote, by task.
         log: the steps in the order in which they ended, as (pod, step, exit code).
     """
@@ -44,6 +46,7 @@ class LocalTekton:
     place: Path
     environ: dict[str, str]
     meeting: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
     results: dict[str, dict[str, str]] = field(default_factory=dict)
     log: list[tuple[str, str, int]] = field(default_factory=list)
     output: dict[str, str] = field(default_factory=dict)
@@ -81,16 +84,19 @@ class LocalTekton:
     def _task(self, task: dict[str, Any]) -> bool:
         task_run = f"{self.context['context.pipelineRun.name']}-{task['name']}"
         for attempt in range(task.get("retries", 0) + 1):
+            pod = f"{task_run}-pod" + (f"-retry{attempt}" if attempt else "")
             try:
-                self._pod(task, task_run, f"{task_run}-pod" + (f"-retry{attempt}" if attempt else ""))
+                if task["name"] in self.lost:
+                    self._pod(task, task_run, pod, self.place / f"{pod}-lost")
+                self._pod(task, task_run, pod, self.place / pod)
                 return True
             except StepFailedError:
                 continue
         return False
 
-    def _pod(self, task: dict[str, Any], task_run: str, pod: str) -> None:
+    def _pod(self, task: dict[str, Any], task_run: str, pod: str, root: Path) -> None:
         spec = task["taskSpec"]
-        root = self.place / pod
+        fields = {"INSTEP_POD": pod, "INSTEP_POD_UID": str(uuid.uuid4())}
         volumes = {volume["name"]: root / "volumes" / volume["name"] for volume in spec.get("volumes", [])}
         values = {**self.context, "context.taskRun.name": task_run, "credentials.path": str(root / "creds")}
         for param in task.get("params", []):
@@ -106,7 +112,8 @@ class LocalTekton:
         for step in spec["steps"]:
             if failure:
                 break
-            code = self._step(step, root, pod, volumes, {key: str(value) for key, value in values.items()})
+            known = fields | {key: str(value) for key, value in values.items()}
+            code = self._step(step, root, fields, volumes, known)
             failure = code != 0 and step.get("onError") != "continue"
             if step["name"] == "instep-pull" and task["name"] in self.meeting:
                 self.barrier.wait(30)
@@ -116,12 +123,11 @@ class LocalTekton:
             raise StepFailedError
 
     def _step(
-        self, step: dict[str, Any], root: Path, pod: str, volumes: dict[str, Path], values: dict[str, str]
+        self, step: dict[str, Any], root: Path, fields: dict[str, str], volumes: dict[str, Path], known: dict[str, str]
     ) -> int:
-        environ = self.environ | {"INSTEP_POD": pod}
+        environ, pod = self.environ | fields, fields["INSTEP_POD"]
         mounts = {mount["mountPath"]: str(volumes[mount["name"]]) for mount in step.get("volumeMounts", [])}
         mounts["/tekton/results"] = str(root / "tekton" / "results")
-        known = values | {"INSTEP_POD": pod}
         if "script" in step:
             script = root / f"{step['name']}.sh"
             script.write_text(_replaced(step["script"], known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -25,9 +26,17 @@ class Bench:
         self.place = place
         self.target = f"{registry}/{place.name.replace('_', '-').lower()}/{{{{workspace}}}}:$(context.pipelineRun.name)"
 
-    def run(self, text: str, name: str, *, meeting: frozenset[str] = frozenset(), **params: str) -> LocalTekton:
+    def run(
+        self,
+        text: str,
+        name: str,
+        *,
+        meeting: frozenset[str] = frozenset(),
+        lost: frozenset[str] = frozenset(),
+        **params: str,
+    ) -> LocalTekton:
         rendered = documents.read(documents.write(render(documents.read(text, "x"), Wish(SETTINGS, self.target))), "x")
-        tekton = LocalTekton(self.place / name, environment(self.place), meeting)
+        tekton = LocalTekton(self.place / name, environment(self.place), meeting, lost)
         self.succeeded = tekton.run(spec_of(rendered), name, params)
         return tekton
 
@@ -136,6 +145,24 @@ def test_a_retry_begins_with_what_the_task_was_given_and_counts_once(bench: Benc
         ("retry-flaky-pod-retry1", "instep-push", 0),
     ]
     assert tekton.output["retry-look-pod/work"].split() == ["kept", "part", "removed", "whole"]
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_pod_that_was_lost_after_its_push_counts_once(bench: Bench, retries: int) -> None:
+    """As when a node is lost: Tekton makes the pod anew, under the same name."""
+    tasks = task("count", "echo x >> kept; echo $INSTEP_POD_UID > by", runAfter=["make"], retries=retries) + task(
+        "look", "cat kept by", runAfter=["count"]
+    )
+    tekton = bench.run(PIPELINE % tasks, "lost", lost=frozenset({"count"}))
+    assert bench.succeeded, tekton.output
+    assert [entry for entry in tekton.log if entry[1] == "instep-push" and "count" in entry[0]] == [
+        ("lost-count-pod", "instep-push", 0)
+    ] * 2
+    first, second, uid = tekton.output["lost-look-pod/work"].split()
+    assert (first, second) == ("1", "x")
+    changes = json.loads(bench.agent("log", "lost", "source", "--json"))["changes"]
+    assert [entry["superseded"] for entry in changes if entry["lane"].endswith("/count")] == [False, True]
+    assert uid in [entry["pod"] for entry in changes if not entry["superseded"]]
 
 
 def test_finally_sees_what_was_pushed_before_a_task_failed(bench: Bench) -> None:
