@@ -127,8 +127,8 @@ def command(
         on_conflict=on_conflict,
         compression=compression,
     )
-    if on_failure is not None:
-        check_outside(on_failure[1], directory)
+    if push_on_failure is not None:
+        check_outside(push_on_failure, directory)
     place = Place(session, target, directory, state)
     outcome = Outcome(_pull(place, pulling))
     outcome.exit_code = run_command(ctx.meta[_COMMAND], directory)
