@@ -15,6 +15,7 @@
     │   ├── RefusedError           the registry will not do this, or may not be trusted with it
     │   ├── TagRefusedError        the registry does not let a tag move
     │   └── MissingBlobError       a manifest names what the registry does not have
+    │       └── ForgottenError     the target has no longer what a push builds on
     ├── IntegrityError        30   bytes are not what their digest or description promises
     │   ├── MissingTocError        a layer has no table of contents (archive/trailer.py)
     │   └── VanishedError          what an image names is not there, or not any longer
@@ -138,6 +139,10 @@ class MissingBlobError(UnavailableError):
     """A manifest was refused because something it names is not in the repository."""
 
     retryable = False
+
+
+class ForgottenError(MissingBlobError):
+    """The target no longer has the changes that a push builds on, nor can they be had elsewhere."""
 
 
 class IntegrityError(AgentError):

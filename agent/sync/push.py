@@ -5,9 +5,11 @@ from __future__ import annotations
 from agent.core.ancestry import Writer
 from agent.core.entry import Delete, Touch, Write
 from agent.core.union import Union
-from agent.errors import DivergedError, FileChangedError, UsageError
+from agent.errors import DivergedError, FileChangedError, ForgottenError, UsageError
 from agent.remedy import ALL_GONE, OLDER_STATE
+from agent.sync.anew import begin_anew
 from agent.sync.directory import Directory, open_directory
+from agent.sync.gone import begin_again, is_held
 from agent.sync.located import this_platform
 from agent.sync.memory import Memory
 from agent.sync.options import PushOptions
@@ -33,15 +35,12 @@ def push(site: Site, options: PushOptions) -> PushReport:
         target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
         if target.digest:
             raise UsageError("a digest never changes", subject=target.name, remedy="name a tag to push to")
-        memory, done = _start(site, directory, target, options)
-        for tries in range(TRIES):
-            try:
-                report = _push(site, directory, target, memory, options, done)
-                break
-            except FileChangedError as error:
-                if tries + 1 == TRIES:
-                    raise
-                site.progress.notice(f"{error}")
+        memory, done = begin_anew(target, lambda: _start(site, directory, target, options))
+        try:
+            report = _push_at_rest(site, directory, target, memory, options, done)
+        except ForgottenError:
+            memory = begin_again(site, directory, target, memory, dry_run=options.dry_run)
+            report = _push_at_rest(site, directory, target, memory, options, None)
         report.traffic = target.traffic
         return report
 
@@ -102,6 +101,22 @@ def _refuse_stranger(site: Site, directory: Directory, target: Target) -> None:
     )
 
 
+def _push_at_rest(
+    site: Site, directory: Directory, target: Target, memory: Memory, options: PushOptions, done: PushReport | None
+) -> PushReport:
+    """Push, and look at the directory again where a file changed meanwhile.
+
+    Raises:
+        ForgottenError: the target no longer holds what the directory was pulled from or pushed to.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return _push(site, directory, target, memory, options, done)
+        except FileChangedError as error:
+            site.progress.notice(f"{error}")
+    return _push(site, directory, target, memory, options, done)
+
+
 def _push(
     site: Site, directory: Directory, target: Target, memory: Memory, options: PushOptions, done: PushReport | None
 ) -> PushReport:
@@ -115,9 +130,12 @@ def _push(
             subject=site.directory,
             remedy=OLDER_STATE,
         )
+    is_nothing = not look.entries and (done or options.attempt is None) and not moves
+    if is_nothing and not done and not is_held(site, target, memory.union, dry_run=options.dry_run):
+        raise ForgottenError("it is gone", subject=target.name, remedy="push the directory to a new target")
     if options.dry_run:
         return report
-    if not look.entries and (done or options.attempt is None) and not moves:
+    if is_nothing:
         if look.is_refreshed:
             directory.remember(look.after(memory))
         directory.forget_intent()
