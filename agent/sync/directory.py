@@ -111,6 +111,11 @@ class Directory(Notes):
             self.set_mark(self.mark._replace(target=_hash(target.name), change=record.id))
         self.forget_intent()
 
+    def forget_pushes(self) -> None:
+        """Say that what was pushed from the directory counts no more, because its target is gone."""
+        if self.mark is not None:
+            self.set_mark(self.mark._replace(target="", change=""))
+
     def begin(self, target: Target, union: Union, writer: Writer, now: int) -> Intent:
         """Return the intent of a push, that of one that crashed on the same parents if there is one.
 

@@ -64,5 +64,6 @@ def begin_again(site: Site, directory: Directory, target: Target, memory: Memory
     fresh = Memory(target.name, directory.root.identity, 0, Union())
     if not dry_run:
         # Before anything is published: who is killed then must know its own push by its parents, of which it has none.
+        directory.forget_pushes()
         directory.remember(fresh)
     return fresh
