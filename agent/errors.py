@@ -50,7 +50,7 @@ class AgentError(Exception):
         super().__init__(what)
         self.what = what
         self.subject = subject
-        self.remedy = remedy
+        self.remedies = remedy
 
     def __str__(self) -> str:
         return self.text(Place.LAPTOP)
@@ -59,9 +59,14 @@ class AgentError(Exception):
         """Return the whole error in one sentence, as it is read in a place."""
         return f"{self.subject}: {self.what}; {self.remedy_at(place)}"
 
+    @property
+    def remedy(self) -> str:
+        """What to do at a laptop."""
+        return self.remedy_at(Place.LAPTOP)
+
     def remedy_at(self, place: Place) -> str:
         """Return what to do in a place."""
-        return self.remedy.at(place) if isinstance(self.remedy, Remedy) else self.remedy
+        return self.remedies.at(place) if isinstance(self.remedies, Remedy) else self.remedies
 
 
 class UsageError(AgentError):

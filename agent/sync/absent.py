@@ -68,7 +68,7 @@ def silent_lanes(target: Target, seen: Seen) -> list[str]:
     A lane without a pointer may have been pruned: then a checkpoint has its changes.
     """
     lanes = {record.lane for record in seen.union.records.values()}
-    silent = [lane for lane, pointer in seen.pointers.items() if pointer is None and lane not in lanes]
+    silent = [lane for lane, pointer in seen.pointers.items() if not pointer and lane not in lanes]
     near = {lane: nearest(lane, lanes) for lane in silent}
     return [
         f"{target.name}: lane {lane} published nothing" + (f" (the nearest lane: {near[lane]})" if near[lane] else "")

@@ -420,7 +420,7 @@ class Target:
         try:
             return self.complete(union.past(changes))
         except LostLayerError as error:
-            raise UsageError(error.what, subject=error.subject, remedy=error.remedy) from error
+            raise UsageError(error.what, subject=error.subject, remedy=error.remedies) from error
 
 
 def _readable(union: Union) -> set[str]:

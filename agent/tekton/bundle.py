@@ -246,6 +246,4 @@ def _first_file(tar: bytes, where: str) -> bytes:
 
 
 def _no_bundle(subject: str, what: str) -> IntegrityError:
-    return IntegrityError(
-        what, subject=subject, remedy="name an image that `tkn bundle push` or our `bundle push` made"
-    )
+    return IntegrityError(what, subject=subject, remedy="name an image that agent or tkn bundle push made")

@@ -134,7 +134,7 @@ def _check_bundle(place: str, where: str) -> str:
     try:
         parse_reference(place)
     except InvalidReferenceError as error:
-        raise InvalidReferenceError(error.what, subject=f"{where}, {place[:200]}", remedy=error.remedy) from error
+        raise InvalidReferenceError(error.what, subject=f"{where}, {place[:200]}", remedy=error.remedies) from error
     if "," in place:
         raise UsageError("a comma is in its name", subject=where, remedy="name it otherwise")
     return place

@@ -91,7 +91,7 @@ def base_of(template: str | None, variables: Mapping[str, str], where: str) -> s
     try:
         image_of(_with_examples(base))
     except InvalidReferenceError as error:
-        raise UnwrappableError(f"it is {base}: {error.what}", subject=subject, remedy=error.remedy) from error
+        raise UnwrappableError(f"it is {base}: {error.what}", subject=subject, remedy=error.remedies) from error
     return base
 
 

@@ -47,7 +47,7 @@ def test_no_command_makes_a_store_in_the_workspace(agent: Agent, work: Path, cas
         ("pull", "--force", target, "w"),
         ("exec", target, "w", "--", "touch", "w/ran"),
         ("watch", target, "w"),
-        ("exec", f"oci:{agent.place}/ok:t", "w", "--on-failure", "push-to", target, "--", "touch", "w/ran"),
+        ("exec", f"oci:{agent.place}/ok:t", "w", "--push-on-failure", target, "--", "touch", "w/ran"),
     ):
         done = agent(*words, exits=2)
         assert "inside the workspace" in done.stderr, words
@@ -58,8 +58,8 @@ def test_a_base_in_the_workspace_is_refused(agent: Agent, work: Path) -> None:
     (agent.place / "other").mkdir()
     agent("push", f"oci:{agent.place}/elsewhere:b", "w")
     os.rename(agent.place / "elsewhere", work / "base")
-    done = agent("pull", "--force", "--base", f"oci:{work}/base:b", f"oci:{agent.place}/new:t", "w", exits=2)
-    assert "inside the workspace" in done.stderr
+    done = agent("pull", "--force", "--base", f"oci:{work}/base:b", f"oci:{agent.place}/new:t", "w", exits=12)
+    assert "it is left alone" in done.stderr
     assert (work / "base" / "index.json").exists()
 
 

@@ -54,7 +54,7 @@ def test_a_step_takes_limits_in_its_argument(agent: Agent, pushed: str) -> None:
         done = agent("step", "pull", json.dumps({**argument, "limits": limits}), exits=exits)
         return str(done.stderr)
 
-    assert "--limit entries=N" in step({"entries": 2}, 31)
+    assert "limits.entries in the step's argument" in step({"entries": 2}, 31)
     assert "limits.entries: not a positive integer" in step({"entries": "2"}, 2)
     assert "unknown field 'files'" in step({"files": 2}, 2)
     step({"entries": 200, "ratio": 7}, 0)

@@ -75,7 +75,9 @@ def run_state(data: bytes) -> None:
     with open_directory(here.memory.site("a")) as directory:
         if directory.damage is not None:
             raise directory.damage
-        assert directory.memory is not None
+        if directory.memory is None:
+            assert directory.other  # it is whole, and about another directory
+            return
         assert list(directory.memory.known) == rows
         directory.remember(directory.memory)
         assert list(directory.memory.known) == rows
