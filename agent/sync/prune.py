@@ -101,7 +101,7 @@ def _prune(site: Site, target: Target, options: PruneOptions, report: PruneRepor
     now = site.clock()
     checkpoints = [found for located in seen.entries if (found := as_checkpoint(target, located))]
     if checkpoints and not options.dry_run:
-        put_mark(site, target, checkpoints[0].image)
+        put_mark(site, target, max(checkpoints, key=lambda each: each.made).image)
     deletions = _Deletions(site, target, report)
     deletions.run(_needless(target, checkpoints, now - options.older_than, report))
     if report.refused:
@@ -135,7 +135,7 @@ class _Doomed(NamedTuple):
 
     digest: Digest
     tags: tuple[str, ...]
-    kind: Literal["entries", "checkpoints", "head"]
+    kind: Literal["entries", "checkpoints", "head", "mark"]
 
 
 def _needless(target: Target, checkpoints: Iterable[Checkpoint], before: int, report: PruneReport) -> Iterator[_Doomed]:
@@ -214,6 +214,8 @@ class _Deletions:
                 self._report.checkpoints += 1
             case "head":
                 self._report.head = True
+            case "mark":
+                pass  # no part of the workspace
 
     def _still_there(self, refused: list[_Refused]) -> list[_Refused]:
         """Return what is there after a while, and count the rest: a registry may still show what it has deleted."""
@@ -261,10 +263,10 @@ def _prune_all(site: Site, target: Target, report: PruneReport) -> None:
         doomed.append(_Doomed(head.digest, (target.tag,), "head"))
     elif head:
         site.progress.notice(f"{target.name}@{head.digest}: an image of someone else, which is left there")
-    _Deletions(site, target, report).run(doomed)
-    mark = None if report.dry_run or report.refused else target.store.get_manifest(mark_tag(target.tag))
+    mark = target.store.get_manifest(mark_tag(target.tag))
     if mark is not None:
-        target.store.delete_manifest(mark.digest, (mark_tag(target.tag),))
+        doomed.append(_Doomed(mark.digest, (mark_tag(target.tag),), "mark"))
+    _Deletions(site, target, report).run(doomed)
 
 
 def _tags_of(target: Target, known: Mapping[str, Record]) -> Iterator[tuple[str, Digest]]:

@@ -90,16 +90,16 @@ def test_a_pull_that_names_a_lane_of_one_push_asks_for_three_names(memory: Memor
 
 
 def test_a_pull_that_names_many_lanes_asks_for_the_mark_once(memory: MemoryWorkspaces) -> None:
-    memory.pull("z", force=True)
+    memory.pull("z", force=True, create=True)
     lanes = [f"lane-{number}" for number in range(5)]
     for lane in lanes:
-        memory.pull(lane)
+        memory.pull(lane, create=True)
         pushes(memory, lane, lane, lane=lane, attempt=0)
     assert len(asked(memory, lambda: memory.pull("b", after=tuple(lanes)))) == 1 + len(lanes) + 1
 
 
 def test_a_second_directory_under_the_lane_takes_the_number_behind_what_it_finds(memory: MemoryWorkspaces) -> None:
-    memory.pull("b")
+    memory.pull("b", create=True)
     pushes(memory, "a", "one", "two")
     pushes(memory, "b", "three", fresh=True)
     assert numbers(memory) == [0, 1, 2]
@@ -161,7 +161,7 @@ def test_a_push_finishes_one_that_was_stopped_before_its_pointer(memory: MemoryW
 
 
 def test_a_rerun_whose_number_was_taken_meanwhile_takes_the_next(memory: MemoryWorkspaces) -> None:
-    memory.pull("b")
+    memory.pull("b", create=True)
     write(memory.at("a"), b"one", b"1")
 
     def strike(name: str, subject: str) -> None:
@@ -184,7 +184,7 @@ def test_a_rerun_whose_number_was_taken_meanwhile_takes_the_next(memory: MemoryW
 def test_two_who_took_one_number_at_the_same_moment_are_found_where_the_list_tells_of_both(
     memory: MemoryWorkspaces,
 ) -> None:
-    memory.pull("b")
+    memory.pull("b", create=True)
     write(memory.at("a"), b"one", b"1")
     write(memory.at("b"), b"two", b"2")
     pointer, pushed = pointer_tag("main", "me", 0, 0), []
