@@ -300,12 +300,13 @@ class Layers:
 
     def _read_known(self, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
         """Read what is known already. Where it lies is told by nothing but the layers, all of them; few pulls ask."""
-        assert self._stand_in is not None
-        places = {wanted.offset(number): number for number in numbers}
+        places = {entry.path: number for number in numbers if (entry := wanted.entry(number))}
         lying: dict[str, list[TreeEntry]] = defaultdict(list)
         there = {}
-        for place, row in enumerate(self._merged(self._stand_in.union, self._stand_in.union)):
-            number = places.get(place)
+        # Every change since was made on top of what is known: what is left of it has its path still, in whichever
+        # layers the target has now. Those that it was pulled from may have been squashed meanwhile.
+        for row in self._merged(self._union, self._union):
+            number = places.get(row.path)
             if number is not None and (entry := wanted.entry(number)) and entry.node.sha256 == row.node.sha256:
                 lying[row.layer].append(row)
                 there[row.path] = number

@@ -123,6 +123,20 @@ def test_a_new_name_of_a_file_that_stands_gets_its_content_from_where_it_lies(
     check(memory, "b")
 
 
+@pytest.mark.parametrize("begin", [several_changes, a_base_of_others], ids=lambda begin: begin.__name__)
+def test_what_stood_in_other_layers_before_a_squash_gets_its_content_from_where_it_lies_now(
+    memory: MemoryWorkspaces, begin: Any
+) -> None:
+    def change(top: bytes) -> None:
+        squash_target(memory.site("-"), SquashOptions())
+        os.link(top + b"/d1/file-4", top + b"/x-name-of-4")
+        os.rename(top + b"/d2/file-5", top + b"/d2/file-of-b")
+
+    begin(memory)
+    pulled_again(memory, change)
+    check(memory, "b")
+
+
 def test_a_state_that_is_not_what_the_layers_hold_gives_no_content(memory: MemoryWorkspaces) -> None:
     several_changes(memory)
     memory.pull("b")
