@@ -15,6 +15,7 @@ from tests.tekton.golden_cases import CASES, answers, rendered
 
 VALUES = {
     "$(INSTEP_POD)": "run-task-pod-retry2",
+    "$(INSTEP_POD_UID)": "7f4c",
     "$(credentials.path)": "/tekton/creds",
     "$(context.taskRun.name)": "run-task-0",
     "$(context.pipelineRun.name)": "run",

@@ -185,7 +185,7 @@ def test_an_object_is_found_by_kind_in_any_case_and_name() -> None:
     held = members(*ALL)
     assert find(held, "Task", "build", "b").kind == "task"
     assert find(held, "", "greet", "b").kind == "stepaction"
-    with pytest.raises(UsageError, match=r"it is pipeline and task; say which with --kind"):
+    with pytest.raises(UsageError, match=r"it is pipeline and task; say which kind"):
         find(held, "", "build", "b")
 
 

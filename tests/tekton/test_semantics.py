@@ -36,7 +36,7 @@ class Bench:
         **params: str,
     ) -> LocalTekton:
         rendered = documents.read(documents.write(render(documents.read(text, "x"), Wish(SETTINGS, self.target))), "x")
-        tekton = LocalTekton(self.place / name, environment(self.place), meeting, lost)
+        tekton = LocalTekton(self.place / name, environment(self.place), meeting=meeting, lost=lost)
         self.succeeded = tekton.run(spec_of(rendered), name, params)
         return tekton
 
@@ -160,7 +160,7 @@ def test_a_pod_that_was_lost_after_its_push_counts_once(bench: Bench, retries: i
     ] * 2
     first, second, uid = tekton.output["lost-look-pod/work"].split()
     assert (first, second) == ("1", "x")
-    changes = json.loads(bench.agent("log", "lost", "source", "--json"))["changes"]
+    changes = json.loads(bench.agent("log", "lost", "ws", "--json"))["changes"]
     assert [entry["superseded"] for entry in changes if entry["lane"].endswith("/count")] == [False, True]
     assert uid in [entry["pod"] for entry in changes if not entry["superseded"]]
 

@@ -52,6 +52,7 @@ def test_both_steps_get_one_argument_and_nothing_from_a_shell() -> None:
     assert json.loads(pull["args"][2]) == {
         "volume": "/instep",
         "pod": "$(INSTEP_POD)",
+        "pod-uid": "$(INSTEP_POD_UID)",
         "credentials": "$(credentials.path)",
         "on-conflict": "last",
         "workspaces": [
