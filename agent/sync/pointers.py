@@ -20,6 +20,8 @@ Read: TypeAlias = Callable[[str], Located | None]
 """Returns the image at a tag, None if there is none."""
 Pointers: TypeAlias = Mapping[Place, Located]
 """What pointers of a lane lead to."""
+GAPS = 100
+"""How many numbers are asked for in vain: a change may claim one that nobody would ever come to by counting."""
 
 
 class Followed(NamedTuple):
@@ -73,10 +75,13 @@ def follow(read: Read, target: str, lane: str, known: Iterable[Record], before: 
     if newest >= 0:
         is_there(Place(attempt, newest))
     end = first_missing(lambda number: is_there(Place(attempt, number)), newest + 1)
-    # Downwards, because an entry has all that its writer pushed before.
+    # Downwards, because an entry has all that its writer pushed before. What is missing was pruned.
+    gaps = 0
     for number in reversed(range(end)):
-        if Place(attempt, number) not in taken:
-            is_there(Place(attempt, number))
+        if Place(attempt, number) not in taken and not is_there(Place(attempt, number)):
+            gaps += 1
+            if gaps == GAPS:
+                break
     return Followed({place: located for place, located in found.items() if located}, Place(attempt, end))
 
 

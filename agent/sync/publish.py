@@ -19,10 +19,10 @@ from agent.core.image import Image
 from agent.core.known import Fingerprint, Found, Known
 from agent.core.manifest import MANIFEST, format_image
 from agent.core.pack import whiteouts
-from agent.core.record import Record
+from agent.core.record import NUMBER_MAX, Record
 from agent.core.series import Place, first_missing, place_of, places
 from agent.core.tags import entry_tag, mark_tag, pointer_tag
-from agent.errors import MissingBlobError, TagRefusedError
+from agent.errors import MissingBlobError, TagRefusedError, UsageError
 from agent.store.port import Store, Stored
 from agent.sync.options import Compression
 from agent.sync.site import Site
@@ -171,11 +171,7 @@ def free_number(
     start = max(taken, default=-1) + 1
     if start and taken[start - 1].id != acknowledged:
         _finish_other(site, target, taken[start - 1])
-
-    def is_taken(number: int) -> bool:
-        return target.store.get_manifest(pointer_tag(target.tag, lane, attempt, number)) is not None
-
-    return first_missing(is_taken, start)
+    return _first_free(target, lane, attempt, start)
 
 
 def put_mark(site: Site, target: Target, image: Image) -> None:
@@ -213,15 +209,19 @@ def _put_pointer(
     site: Site, target: Target, image: Image, lane: str, place: Place, manifest: bytes, digest: Digest, *, is_free: bool
 ) -> None:
     """Put a pointer to an entry. Where another push took its place by now, the next free one is as good."""
-    if place.attempt or place.number == 1:  # whoever took a larger number found the mark there
-        put_mark(site, target, image)
     # Readers count attempts up from 0: one that published nothing leaves no gap.
     for earlier in range(place.attempt):
         with suppress(TagRefusedError):
             put_manifest(site, target, pointer_tag(target.tag, lane, earlier, 0), manifest)
+    number = place.number
     tag = pointer_tag(target.tag, lane, *place)
     there = None if is_free else target.store.get_manifest(tag)
-    if there is None:
+    while there is None or there.digest != digest:
+        if there is not None:
+            number = _first_free(target, lane, place.attempt, number + 1)
+            tag = pointer_tag(target.tag, lane, place.attempt, number)
+        if place.attempt or number == 1:  # whoever takes a larger number finds the mark there
+            put_mark(site, target, image)
         try:
             put_manifest(site, target, tag, manifest)
             return
@@ -229,9 +229,22 @@ def _put_pointer(
             there = target.store.get_manifest(tag)
             if there is None:
                 raise
-    if there.digest != digest:
-        further = place._replace(number=place.number + 1)
-        _put_pointer(site, target, image, lane, further, manifest, digest, is_free=False)
+
+
+def _first_free(target: Target, lane: str, attempt: int | None, start: int) -> int:
+    """Return the first number from `start` on that no pointer has.
+
+    Raises:
+        UsageError: there is none left.
+    """
+
+    def is_taken(number: int) -> bool:
+        return target.store.get_manifest(pointer_tag(target.tag, lane, attempt, number)) is not None
+
+    number = first_missing(is_taken, start)
+    if number >= NUMBER_MAX:
+        raise UsageError("no number is left for a push of this lane", subject=lane, remedy="push under another lane")
+    return number
 
 
 def _finish_other(site: Site, target: Target, record: Record) -> None:

@@ -23,4 +23,4 @@ def container_started() -> int:
     except (OSError, IndexError, ValueError):
         return now
     since_boot = ticks * (10**9 // os.sysconf("SC_CLK_TCK"))
-    return min(now, now - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + since_boot)
+    return min(now, max(1, now - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + since_boot))

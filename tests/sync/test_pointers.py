@@ -10,6 +10,7 @@ import pytest
 
 from agent.core.digest import digest_of
 from agent.core.image import Image
+from agent.core.record import NUMBER_MAX
 from agent.core.series import Place
 from agent.core.tags import mark_tag, pointer_tag
 from agent.sync.located import Located
@@ -181,6 +182,26 @@ def test_a_rerun_whose_number_was_taken_meanwhile_takes_the_next(memory: MemoryW
     assert pulled(memory, "a") == ["one", "two"]
 
 
+def test_a_rerun_after_many_pushes_of_another_takes_the_next_number_at_once(memory: MemoryWorkspaces) -> None:
+    memory.pull("b")
+    write(memory.at("a"), b"one", b"1")
+
+    def strike(name: str, subject: str) -> None:
+        if name == "put_manifest" and "._p" in subject:
+            raise Killed
+
+    memory.store.before = strike
+    with pytest.raises(Killed):
+        memory.push("a")
+    memory.store.before = None
+    pushes(memory, "b", *(f"more-{number}" for number in range(20)), fresh=True)
+    calls = [subject for _, subject in asked(memory, lambda: memory.push("a")) if "._p" in subject]
+    assert numbers(memory) == list(range(21))
+    assert len(calls) <= 14
+    hide(memory)
+    assert len(pulled(memory, "a")) == 21
+
+
 def test_two_who_took_one_number_at_the_same_moment_are_found_where_the_list_tells_of_both(
     memory: MemoryWorkspaces,
 ) -> None:
@@ -208,10 +229,10 @@ def test_two_who_took_one_number_at_the_same_moment_are_found_where_the_list_tel
 
 def test_a_directory_that_moves_to_another_target_counts_anew_there(memory: MemoryWorkspaces) -> None:
     pushes(memory, "a", "one", "two", "three")
-    assert memory.push("a", to="memory.test/team/ws:other").id is None or True
     pushes(memory, "a", "four", to="memory.test/team/ws:other")
-    first = pointer_tag("other", "a", 0, 0)
-    assert first in memory.store.pointers
+    others = [tag for tag in memory.store.pointers if tag.startswith("other.a._p")]
+    assert others == [pointer_tag("other", "a", 0, 0)]
+    assert mark_tag("other") not in memory.store.pointers
 
 
 def test_the_mark_is_no_entry_nor_head(memory: MemoryWorkspaces) -> None:
@@ -274,6 +295,15 @@ def test_what_was_pruned_and_is_known_is_no_gap() -> None:
     lane = Lane(10, missing=(0, 1, 2, 5))
     followed = follow(lane, "main", "a", lane.known(0, 1, 2, 5), {})  # type: ignore[arg-type]
     assert followed.end == Place(0, 10)
+
+
+def test_a_change_that_claims_an_absurd_number_costs_little() -> None:
+    lane = Lane(3)
+    (first,) = lane.known(0)
+    absurd = replace(first, number=NUMBER_MAX - 2)  # type: ignore[type-var]
+    followed = follow(lane, "main", "a", [absurd], {})  # type: ignore[list-item]
+    assert followed.end == Place(0, NUMBER_MAX - 1)
+    assert len(lane.asked) < 110
 
 
 def test_a_lane_that_nobody_knows_and_that_is_not_there_ends_at_once() -> None:
