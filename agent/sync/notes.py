@@ -13,7 +13,7 @@ from agent.sync.memory import Memory, parse_memory
 from agent.sync.site import Site
 from agent.workspace.aside import Owner, owners_aside, path_aside, set_aside, take_back
 from agent.workspace.durable import read_sealed, remove_file, write_sealed
-from agent.workspace.mark import Mark, new_mark
+from agent.workspace.mark import Mark, is_name, new_mark
 from agent.workspace.root import Root
 from agent.workspace.state import State, StateDamagedError, read_state, senseless, write_state
 
@@ -110,10 +110,12 @@ class Notes:
         self.memory = self.other = self.damage = None
         try:
             self._state, memory = _opened(self._path(STATE))
+            is_mine = memory is None or self._is_mine(memory)
         except StateDamagedError as error:
+            self._close_state()
             self.damage = error
             return
-        if memory is not None and not self._is_mine(memory):
+        if memory is not None and not is_mine:
             self.other = memory.root
             self._close_state()
             return
@@ -128,9 +130,10 @@ class Notes:
     def _has_untouched_path(self, memory: Memory) -> bool:
         """Say whether anything that is remembered stands there untouched."""
         for row in memory.known:
-            found = self.root.lstat(row.path) if row.print is not None else None
-            if found is not None and found.print == row.print:
-                return True
+            with suppress(ValueError):  # no path at all
+                found = self.root.lstat(row.path) if row.print is not None else None
+                if found is not None and found.print == row.print:
+                    return True
         return False
 
     def _is_about(self, note: Mapping[str, Any]) -> bool:
@@ -239,7 +242,10 @@ def _opened(path: str) -> tuple[State | None, Memory | None]:
     if state is None:
         return None, None
     try:
-        return state, parse_memory(state.header, state)
+        memory = parse_memory(state.header, state)
+        if memory.mark is not None and not is_name(memory.mark):
+            raise ValueError("mark")
+        return state, memory
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IntegrityError) as error:
         state.close()
         raise senseless(path) from error

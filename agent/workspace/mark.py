@@ -38,6 +38,11 @@ def new_mark() -> Mark:
     return Mark(os.urandom(8).hex())
 
 
+def is_name(text: str) -> bool:
+    """Say whether a text can name a pull."""
+    return re.fullmatch("[0-9a-f]{16}", text) is not None
+
+
 def read_mark(fd: int) -> Mark | None:
     """Return the mark on an open directory; None if it has none, or a copy of another's: tools copy attributes."""
     with suppress(OSError):

@@ -21,7 +21,10 @@ from tests.fuzz.mutate import bytewise, jsonwise
 from tests.fuzz.search import Target, own_place
 
 _plain = bytewise(b"instep state 1\n", b"instep state 2\n", b"\x28\xb5\x2f\xfd")
-_json = jsonwise(b"target", b"root", b"manifest", b"version", b"rows", b"rare", b"record", b"n", b"absent", b"device")
+_json = jsonwise(
+    *(b"target", b"root", b"manifest", b"version", b"rows", b"rare", b"record", b"n", b"absent", b"device"),
+    *(b"mark", b"sparse", b"goal"),
+)
 
 
 class Site:
