@@ -1,5 +1,7 @@
 """Which page or upload a registry means by the addresses in its answers (RFC 8288, distribution-spec). Pure.
 
+docs/decisions/what-a-registry-means.md says why.
+
 A registry behind a proxy often does not know its own name: it says http where it is reached over TLS, another port, a
 host inside its network, a path with a prefix or without. What can mean nothing but the list or the upload at hand is
 taken as that, at the address that was asked: scheme, host, port and repository are ours, so that nothing goes anywhere

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -84,7 +84,7 @@ class Probes:
     def _whole(self) -> Answered:
         data = os.urandom(_SIZE)
         url = _with(self._begin(), digest=digest_of(data))
-        return _judged(self._transport.once(Request("PUT", url, _OCTETS, body=data), self._grants), {201, 204})
+        return _judged(self._transport.once(Request("PUT", url, _OCTETS, body=data), self._grants), _DONE)
 
     def _resume(self) -> Answered:
         data = os.urandom(_SIZE)
@@ -138,13 +138,13 @@ class Probes:
             self._drop(session)
             return Answered(False, sent.status)
         url = _with(session, digest=digest_of(data))
-        return _judged(self._transport.once(Request("PUT", url, _OCTETS, body=b""), self._grants), {201, 204})
+        return _judged(self._transport.once(Request("PUT", url, _OCTETS, body=b""), self._grants), _DONE)
 
     def _drop(self, session: str) -> None:
         self._transport.once(Request("DELETE", session), self._grants).discard()
 
 
-def _judged(answer: Answer, good: set[int]) -> Answered:
+def _judged(answer: Answer, good: Collection[int]) -> Answered:
     answer.discard()
     return Answered(answer.status in good, answer.status)
 

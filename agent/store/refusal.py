@@ -47,7 +47,9 @@ def is_denial(problem: Problem) -> bool:
 
 def is_manifest_denial(problem: Problem, *, on_tag: bool) -> bool:
     """Say whether the refusal to store a manifest is about the account's rights, not about the tag."""
-    if (on_tag and problem.says(*_FROZEN)) or (problem.status != 401 and problem.says(*_FULL)):
+    if on_tag and problem.says(*_FROZEN):
+        return False
+    if problem.status != 401 and problem.says(*_FULL, *_MEDIA_TYPE, *_ANNOTATION, *_SIZE):
         return False
     return problem.status == 401 or bool(problem.codes & _DENIED) or (problem.status == 403 and not on_tag)
 
@@ -141,6 +143,8 @@ def _meaning(problem: Problem) -> tuple[str, str | Remedy]:
             f"there is no room left for this, {problem.status}",
             NO_ROOM,
         )
+    if problem.says("zstd"):
+        return f"the registry does not take this, {problem.status}", "push with --compression gzip"
     match problem.status:
         case 404:
             return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from urllib.parse import urlencode, urlsplit
 
 from agent.core.digest import Digest, digest_of
@@ -112,7 +113,7 @@ class RegistryStore:
         """See `port.Store`. A 404 is not tried again: only the caller knows which tags must be there."""
         request = Request("GET", f"{self._base}manifests/{check_reference(reference)}", ACCEPT)
         answer, data = self._read(request, MANIFEST_MAX)
-        if answer.status == 404 and not _is_page(answer):
+        if self._is_absent(answer):
             answer.discard()
             return None
         if data is None:
@@ -227,12 +228,26 @@ class RegistryStore:
         if origin_of(url, self._name) != self.origin:
             raise self._odd("its list of tags goes on at another host")
         answer, body = self._read(Request("GET", url), limit)
-        if answer.status == 404 and not _is_page(answer):
+        if self._is_absent(answer):
             answer.discard()
             return None
         if body is None:
             raise self._refusal(answer)
         return Page(body, answer.headers.get("Link"))
+
+    def _is_absent(self, answer: Answer) -> bool:
+        """Say whether an answer means that something is not there: a 404, with a page for people only of a registry."""
+        return answer.status == 404 and (not _is_page(answer) or self._is_registry)
+
+    @cached_property
+    def _is_registry(self) -> bool:
+        """Whether there is a registry at all (distribution-spec, "Determining Support"), behind whatever proxies."""
+        try:
+            answer = self._transport.call(Request("GET", f"{self._base.partition('/v2/')[0]}/v2/"), self._pull)
+        except AuthError:
+            return True
+        answer.discard()
+        return answer.status in (200, 401, 403) and not _is_page(answer)
 
     def _blob(self, digest: str) -> str:
         return f"{self._base}blobs/{digest}"

@@ -81,8 +81,8 @@ class Transport:
 
     def failure(self, answer: Answer, who: str = "the registry") -> UnavailableError | None:
         """Return what went wrong if the answer says nothing about the request itself (`later`), and close it then."""
-        if answer.status < 400 or answer.status == 404:
-            return None
+        if answer.status < 400 or answer.status in (404, 416):
+            return None  # and not read: distribution 2.8 gives a 416 the length of the blob, and not its bytes
         problem = answer.problem()
         # A signature that ran out; one for GET is none for HEAD.
         refused_elsewhere = answer.elsewhere and answer.status in (400, 401, 403) and not answer.is_bodiless

@@ -63,6 +63,7 @@ class Packing:
         self._prints = {old.path: found.print for old, found in (*look.sifted.suspects, *look.sifted.kept.values())}
         self._size = look.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
         self.written = Spill(site.state, ROWS)
+        self._advanced = 0
 
     def upload(self, store: Store) -> tuple[PackedLayer, Stored]:
         """Pack the layer and store it.
@@ -71,6 +72,7 @@ class Packing:
             FileChangedError: a file changed while it was read.
         """
         self._site.progress.stage("read and upload", self._size, "bytes")
+        self._advanced = 0
         writer = self._writer()
         chunks = iter(writer)
         head, length = [], 0
@@ -99,6 +101,9 @@ class Packing:
     def _writer(self) -> LayerWriter:
         root, progress, prints = self._root, self._site.progress, self._prints
         self.written = Spill(self._site.state, ROWS)
+        # An upload that breaks begins again from its start, and so does what is shown of it.
+        progress.advance(-self._advanced)
+        self._advanced = 0
         put = self.written.append
         stands: Fingerprint | None = None
 
@@ -116,6 +121,7 @@ class Packing:
             # The survey decided what to record of it; of a new file only the content and its attributes were unread.
             kind, mode, uid, gid, mtime, _, _, target, device, recorded = entry.node
             progress.advance(size)
+            self._advanced += size
             return _new(Node, (kind, mode, uid, gid, mtime, size, b"", target, device, recorded or xattrs)), data
 
         def written(entry: TocEntry) -> None:

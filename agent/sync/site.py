@@ -19,7 +19,7 @@ class Progress(Protocol):
         """Begin a stage (`scan`, `upload`, `fetch` …) of `total` units (`paths` or `bytes`), None where not known."""
 
     def advance(self, amount: int) -> None:
-        """Say that `amount` more units of the stage are done."""
+        """Say that `amount` more units of the stage are done; fewer, if it is negative: something begins again."""
 
     def notice(self, text: str) -> None:
         """Tell the user something once: a warning that does not stop the work."""

@@ -303,6 +303,17 @@ def test_what_follows_an_answer_is_not_taken_for_the_next(open_at: Open, web: Fa
         assert store.tags() == ["a"]
 
 
+def test_a_range_past_the_end_is_not_read(open_at: Open, web: FaultProxy) -> None:
+    """One that claims the length of the blob, as distribution 2.8 does, would be waited for."""
+    head = b"HTTP/1.1 416 No\r\nContent-Length: 99999999\r\n\r\n{}"
+    web.on("GET", "/blobs/", sends(head, then=drip(b" ", 0.5)), times=9)
+    began = time.monotonic()
+    store = open_at(web.address, limits=LIMITS._replace(read=30.0))
+    assert b"".join(store.read_blob(ANY, 5)) == b""
+    assert time.monotonic() - began < 15
+    assert web.count() == 1
+
+
 def test_cookies_are_not_kept(open_at: Open, web: FaultProxy) -> None:
     web.on("*", "", Fault(200, {"Set-Cookie": "id=1; Path=/"}, b'{"tags":[]}'), times=9)
     store = open_at(web.address)

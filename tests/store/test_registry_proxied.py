@@ -210,3 +210,38 @@ def test_a_login_page_is_no_manifest(open_at: Open, web: FaultProxy) -> None:
     web.on("GET", "/login", Fault(200, {"Content-Type": "text/html"}, page))
     with pytest.raises(AgentError, match=r"page for people \(Sign in\)"):
         open_at(web.address).get_manifest("tag")
+
+
+PAGE = (404, {"Content-Type": "text/html; charset=utf-8"}, b"<html><head><title>404 Not Found</title></head></html>")
+
+
+@pytest.mark.parametrize("login", [False, True])
+def test_a_registry_whose_proxy_writes_pages_is_one(
+    open_at: Open, proxy: FaultProxy, tmp_path: Path, login: bool
+) -> None:
+    """The status counts, since the registry's own address tells that it is one."""
+    environ = logged_in(tmp_path, proxy.address, auth=basic(password=PASSWORD)) if login else {}
+    store = open_at(proxy.address, environ=environ)
+    if login:
+        proxy.add_rule(
+            lambda seen: (
+                None if "Authorization" in seen.headers else Fault(401, {"WWW-Authenticate": 'Basic realm="x"'})
+            )
+        )
+    proxy.on("GET", "/manifests/absent", Fault(*PAGE), times=2)
+    proxy.on("GET", "/tags/", Fault(*PAGE))
+    proxy.on("HEAD", "/blobs/", Fault(*PAGE))
+    assert store.get_manifest("absent") is None and store.get_manifest("absent") is None
+    assert store.tags() == []
+    assert not store.has_blob(digest_of(b"absent"))
+    assert proxy.count("GET", "/v2/") - proxy.count("GET", "/v2/s") == 1, "it is asked once"
+    store.put_manifest("tag", image(store), MANIFEST)
+    assert store.get_manifest("tag") is not None
+
+
+@pytest.mark.parametrize("root", [Fault(*PAGE), Fault(200, {"Content-Type": "text/html"}, b"<html>"), Fault(404)])
+def test_a_web_server_is_none(open_at: Open, web: FaultProxy, root: Fault) -> None:
+    web.add_rule(lambda seen: root if seen.path == "/v2/" else Fault(*PAGE))
+    for call in (lambda store: store.get_manifest("tag"), lambda store: store.tags()):
+        with pytest.raises(RefusedError, match="no registry"):
+            call(open_at(web.address))
