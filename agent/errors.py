@@ -8,11 +8,13 @@
     │   └── RejectedError          the Kubernetes API does not take an object
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
+    ├── MissingTargetError    12   the target holds nothing
     ├── AuthError             20   the registry refuses these credentials
     ├── UnavailableError      21   the registry cannot be reached or does not answer as one
     │   ├── RefusedError           the registry will not do this, or may not be trusted with it
     │   ├── TagRefusedError        the registry does not let a tag move
     │   └── MissingBlobError       a manifest names what the registry does not have
+    │       └── ForgottenError     the target has no longer what a push builds on
     ├── IntegrityError        30   bytes are not what their digest or description promises
     │   ├── MissingTocError        a layer has no table of contents (archive/trailer.py)
     │   └── VanishedError          what an image names is not there, or not any longer
@@ -85,6 +87,12 @@ class DivergedError(AgentError):
     exit_code = 11
 
 
+class MissingTargetError(AgentError):
+    """The target holds nothing, and the command is not one that starts a workspace there."""
+
+    exit_code = 12
+
+
 class AuthError(AgentError):
     """The registry refuses these credentials."""
 
@@ -114,6 +122,10 @@ class MissingBlobError(UnavailableError):
     """A manifest was refused because something it names is not in the repository."""
 
     retryable = False
+
+
+class ForgottenError(MissingBlobError):
+    """The target no longer has the changes that a push builds on, nor can they be had elsewhere."""
 
 
 class IntegrityError(AgentError):

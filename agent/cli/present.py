@@ -95,11 +95,14 @@ def push_summary(report: PushReport, took: float) -> str:
 def squash_summary(report: SquashReport, took: float) -> str:
     """Return the last line of a squash."""
     if report.id is None:
-        return f"agent: nothing to squash: {counted(report.layers, 'layer')}, {seconds(took)}"
+        moved = ", the image at the target's tag shows that now" if report.head_moved else ""
+        return f"agent: nothing to squash: {counted(report.layers, 'layer')}{moved}, {seconds(took)}"
+    became = f"{counted(report.layers_before, 'layer')} became {report.layers:,}"
+    if not report.head_moved:
+        became = "the image at the target's tag keeps its layers"
     return (
         f"agent: squashed {counted(report.covered, 'change')} into {short(report.id)}, "
-        f"layer {size(report.layer_size)}; "
-        f"{counted(report.layers_before, 'layer')} became {report.layers:,}, {seconds(took)}"
+        f"layer {size(report.layer_size)}; {became}, {seconds(took)}"
     )
 
 

@@ -13,7 +13,14 @@ from agent.core.pack import mark_whiteouts
 from agent.core.path import show
 from agent.core.record import Record
 from agent.core.union import Union, unite
-from agent.errors import ConflictError, FileChangedError, IntegrityError, MissingBlobError
+from agent.errors import (
+    ConflictError,
+    FileChangedError,
+    ForgottenError,
+    IntegrityError,
+    MissingBlobError,
+    VanishedError,
+)
 from agent.sync.bring import bring_layers
 from agent.sync.directory import Directory, Intent
 from agent.sync.foreign import adopt
@@ -47,10 +54,14 @@ def publish(
     Raises:
         ConflictError: another change disagrees and `on_conflict` is `fail`, or head is an image of someone else.
         FileChangedError: a file changed while it was read; look again.
+        ForgottenError: the target no longer has what the push builds on, nor can it be had elsewhere.
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     _refuse_replaced(target, memory.union, options)
-    bring_layers(site, target, memory)
+    try:
+        bring_layers(site, target, memory)
+    except VanishedError as error:
+        raise _forgotten(target) from error
     memory = memory.now(union=adopt(site, target, memory.union, options.compression)[0])
     intent = directory.begin(target, memory.union, options, site.clock())
     entries = replace(look.entries, rest=mark_whiteouts(look.entries.rest, memory.known))
@@ -59,13 +70,11 @@ def publish(
     record = directory.confirm(intent, _record(target, memory, options, intent, packed), site.clock())
     # Exactly what stood on the writer's disk: a superseded change did not.
     past = memory.union.past(intent.parents)
+    layer = describe(record, packed, stored)
     try:
-        entry, own = _entry(site, target, past, describe(record, packed, stored), options, memory.finished)
-        if options.on_conflict == "fail":
-            _refuse_conflicts(directory, target, entry, record)
-        report.digest = publish_entry(site, target, entry, record)
+        entry, own, report.digest = _published(site, directory, target, past, layer, options, memory.finished)
     except (MissingBlobError, IntegrityError) as error:
-        entry, own, report.digest = _published_anew(site, target, packing, past, record, options, error)
+        entry, own, report.digest = _published_anew(site, directory, target, packing, past, record, options, error)
     report.id, report.layer_size = record.id, stored.size
     packing.written.version = record.version
     later = look.after(memory, packing.written).now(target=target.name, root=directory.root.identity, union=own)
@@ -106,8 +115,32 @@ def _entry(
     return image._replace(lane=options.lane, attempt=options.attempt, change=change), own
 
 
+def _published(
+    site: Site,
+    directory: Directory,
+    target: Target,
+    past: Union,
+    layer: Layer,
+    options: PushOptions,
+    finished: Collection[str] = (),
+) -> tuple[Image, Union, Digest]:
+    """Publish the entry of a push; return its image, the changes in it, and its manifest's digest.
+
+    Raises:
+        ConflictError: another change disagrees and `on_conflict` is `fail`.
+        MissingBlobError, VanishedError: a layer below it is gone.
+    """
+    entry, own = _entry(site, target, past, layer, options, finished)
+    record = layer.record
+    assert record is not None
+    if options.on_conflict == "fail":
+        _refuse_conflicts(directory, target, entry, record)
+    return entry, own, publish_entry(site, target, entry, record)
+
+
 def _published_anew(
     site: Site,
+    directory: Directory,
     target: Target,
     packing: Packing,
     past: Union,
@@ -121,14 +154,15 @@ def _published_anew(
     stood on the writer's disk.
 
     Raises:
-        MissingBlobError, IntegrityError: `error`, if the target has not the changes that the push builds on.
+        ForgottenError: the target has not the changes that the push builds on.
+        ConflictError, MissingBlobError, IntegrityError: as `_published`.
         FileChangedError: a file changed since it was packed.
     """
     for _ in range(TRIES):
         target.forget()
         now = everything(target.look()).reaching(past.ids)
         if not past.ids <= now.ids:
-            raise error
+            raise _forgotten(target) from error
         packed, stored = packing.upload(target.store)
         if packed.diff_id != record.diff_id or packed.toc_sha256 != record.toc:
             raise FileChangedError(
@@ -137,11 +171,16 @@ def _published_anew(
                 remedy="push again when nothing writes to it",
             )
         try:
-            entry, own = _entry(site, target, now, describe(record, packed, stored), options)
-            return entry, own, publish_entry(site, target, entry, record)
+            return _published(site, directory, target, now, describe(record, packed, stored), options)
         except (MissingBlobError, IntegrityError) as again:
             error = again
     raise error
+
+
+def _forgotten(target: Target) -> ForgottenError:
+    return ForgottenError(
+        "what this push builds on is gone", subject=target.name, remedy="push the directory to a new target"
+    )
 
 
 def _show(site: Site, target: Target, entry: Image, record: Record, options: PushOptions, report: PushReport) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from agent.core.entry import Delete, Touch, Write
 from agent.core.union import Union
-from agent.errors import DivergedError, FileChangedError, UsageError
+from agent.errors import DivergedError, FileChangedError, ForgottenError, UsageError
+from agent.sync.anew import begin_anew
 from agent.sync.directory import Directory, open_directory
+from agent.sync.gone import begin_again, is_held
 from agent.sync.located import this_platform
 from agent.sync.memory import Memory
 from agent.sync.options import PushOptions
@@ -30,15 +32,12 @@ def push(site: Site, options: PushOptions) -> PushReport:
         target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
         if target.digest:
             raise UsageError("a digest never changes", subject=target.name, remedy="name a tag to push to")
-        memory, done = _start(site, directory, target, options)
-        for tries in range(TRIES):
-            try:
-                report = _push(site, directory, target, memory, options, done)
-                break
-            except FileChangedError as error:
-                if tries + 1 == TRIES:
-                    raise
-                site.progress.notice(f"{error}")
+        memory, done = begin_anew(target, lambda: _start(site, directory, target, options))
+        try:
+            report = _push_at_rest(site, directory, target, memory, options, done)
+        except ForgottenError:
+            memory = begin_again(site, directory, target, memory, dry_run=options.dry_run)
+            report = _push_at_rest(site, directory, target, memory, options, None)
         report.traffic = target.traffic
         return report
 
@@ -93,6 +92,22 @@ def _refuse_stranger(site: Site, directory: Directory, target: Target) -> None:
     )
 
 
+def _push_at_rest(
+    site: Site, directory: Directory, target: Target, memory: Memory, options: PushOptions, done: PushReport | None
+) -> PushReport:
+    """Push, and look at the directory again where a file changed meanwhile.
+
+    Raises:
+        ForgottenError: the target no longer holds what the directory was pulled from or pushed to.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return _push(site, directory, target, memory, options, done)
+        except FileChangedError as error:
+            site.progress.notice(f"{error}")
+    return _push(site, directory, target, memory, options, done)
+
+
 def _push(
     site: Site, directory: Directory, target: Target, memory: Memory, options: PushOptions, done: PushReport | None
 ) -> PushReport:
@@ -100,9 +115,12 @@ def _push(
     report = _report(target, look, options)
     _refuse_emptiness(site, look, options)
     moves = memory.target != target.name
+    is_nothing = not look.entries and (done or options.attempt is None) and not moves
+    if is_nothing and not done and not is_held(site, target, memory.union, dry_run=options.dry_run):
+        raise ForgottenError("it is gone", subject=target.name, remedy="push the directory to a new target")
     if options.dry_run:
         return report
-    if not look.entries and (done or options.attempt is None) and not moves:
+    if is_nothing:
         if look.is_refreshed:
             directory.remember(look.after(memory))
         directory.forget_intent()

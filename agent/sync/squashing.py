@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.core.compact import has_room, ids_in, settled
-from agent.core.union import unite
+from agent.core.image import Image
+from agent.core.union import Union, unite
 from agent.errors import UsageError
 from agent.store.port import Traffic
 from agent.sync.anew import begin_anew
 from agent.sync.checkpoint import publish_checkpoint
 from agent.sync.head import everything, move_head, put_head, refuse_foreign
-from agent.sync.located import this_platform
+from agent.sync.located import Located, this_platform
+from agent.sync.merging import merged_image
 from agent.sync.options import Compression
 from agent.sync.site import Site
 from agent.sync.squash import squashed
@@ -82,15 +84,27 @@ def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
             )
         made = squashed(site, target, whole, free, ids_in(free.order), options.compression)
         checkpoint = publish_checkpoint(target, made, site.clock())
-        seen = target.look()
-        put_head(site, target, seen, checkpoint.image)
-        report.head_moved = move_head(site, target, checkpoint.image, options.compression).complete
         (new,) = made.squashes.keys() - whole.squashes.keys() or {next(iter(made.squashes))}
         layer = made.squashes[new]
         report.id, report.layer_size, report.layers = new, layer.size, len(checkpoint.image.layers)
         report.covered = len(layer.squash.ids) if layer.squash else 0
         report.checkpoint = checkpoint.tag
+        report.head_moved = _show(site, target, made, checkpoint.image, options)
+    elif seen.is_ours and not _shows(seen.head, whole):
+        # An earlier squash could not move head, or a late write put an older one back.
+        report.head_moved = _show(site, target, whole, merged_image(target, whole)[0], options)
     return report
+
+
+def _show(site: Site, target: Target, union: Union, image: Image, options: SquashOptions) -> bool:
+    """Move head to the image of a squashed union; say whether it is there then, which the registry may refuse."""
+    put_head(site, target, target.look(), image)
+    return move_head(site, target, image, options.compression).complete and _shows(target.head(), union)
+
+
+def _shows(head: Located | None, union: Union) -> bool:
+    """Say whether head has the squashes of a union in place of what they cover."""
+    return head is not None and union.squashes.keys() <= unite([head.image]).squashes.keys()
 
 
 def _finished(site: Site, seen: Seen) -> set[str]:

@@ -113,6 +113,11 @@ class Seen(NamedTuple):
         return all(pointer is not None and pointer.image.records.keys() <= held for pointer in self.pointers.values())
 
     @property
+    def holds_nothing(self) -> bool:
+        """Whether there is neither an image at the target's tag nor any change of the workspace."""
+        return self.head is None and not self.union.ids
+
+    @property
     def is_ours(self) -> bool:
         """Whether head is a workspace that this program keeps."""
         return self.head is not None and all(layer.kind != "foreign" for layer in self.head.image.layers)

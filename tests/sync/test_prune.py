@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.tags import pointer_tag
-from agent.errors import MissingBlobError, RefusedError, UsageError
+from agent.errors import RefusedError, UsageError
 from agent.store.port import Store
 from agent.sync.doctor import doctor
 from agent.sync.options import PushOptions
@@ -319,15 +319,6 @@ def test_a_push_whose_own_layer_was_collected_uploads_it_again(memory: MemoryWor
     memory.store.before = None
     memory.pull("b")
     same(memory, "a", "b")
-
-
-def test_a_push_onto_what_is_gone_for_good_says_so(memory: MemoryWorkspaces) -> None:
-    fill(memory, "a", 2)
-    assert pruned(memory, all=True).head
-    collect(memory.store)
-    write(memory.at("a"), b"new", b"")
-    with pytest.raises(MissingBlobError):
-        memory.push("a")
 
 
 def test_a_push_that_died_is_known_for_ones_own_after_it_was_pruned(memory: MemoryWorkspaces) -> None:

@@ -178,7 +178,7 @@ def test_a_push_of_nothing_publishes_nothing(memory: MemoryWorkspaces) -> None:
     report = memory.push("a")
     assert (report.id, report.digest, report.written, report.paths) == (None, None, 0, 5)
     assert memory.frozen()[0] == before
-    assert memory.store.log == []
+    assert memory.store.log == [("get_manifest", "main")], "it is there, and has it all"
 
 
 def test_a_push_of_nothing_with_an_attempt_publishes_an_empty_change(memory: MemoryWorkspaces) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.present import squash_summary
 from agent.core.image import Image
 from agent.core.reference import parse_reference
 from agent.core.tags import checkpoint_tag
+from agent.errors import TagRefusedError
 from agent.sync.located import this_platform
 from agent.sync.options import PushOptions
 from agent.sync.push import push
@@ -146,6 +148,44 @@ def test_a_squash_by_hand_leaves_one_layer_and_the_same_tree(memory: MemoryWorks
     assert [entry.squash for entry in entries] == [report.id] * 6
     assert [entry.written for entry in entries] == [None] * 6
     assert squash(memory).id is None, "there is nothing left to squash"
+
+
+def test_a_head_that_the_registry_does_not_move_is_not_said_to_have_moved(memory: MemoryWorkspaces) -> None:
+    fill(memory, "a", 3)
+    head = memory.store.pointers["main"]
+
+    def refuse(name: str, subject: str) -> None:
+        if (name, subject) == ("put_manifest", "main"):
+            raise TagRefusedError("the tag is immutable", subject=subject, remedy="name another")
+
+    memory.store.before = refuse
+    report = squash(memory)
+    assert (report.id is not None, report.head_moved, memory.store.pointers["main"]) == (True, False, head)
+    assert "the image at the target's tag keeps its layers" in squash_summary(report, 1.0)
+    report = squash(memory)
+    assert (report.id, report.head_moved) == (None, False)
+    memory.store.before = None
+    report = squash(memory)
+    assert (report.id, report.head_moved) == (None, True)
+    assert len(head_of(memory).layers) == 1
+    assert "shows that now" in squash_summary(report, 1.0)
+    assert squash(memory).head_moved is False
+    memory.pull("b")
+    same(memory, "a", "b")
+
+
+def test_a_head_that_another_puts_back_is_not_said_to_have_moved(memory: MemoryWorkspaces) -> None:
+    fill(memory, "a", 3)
+    head = memory.store.pointers["main"]
+
+    def put_back(name: str, subject: str) -> None:
+        if (name, subject) == ("get_manifest", "main"):
+            memory.store.pointers["main"] = head
+
+    memory.store.before = put_back
+    assert squash(memory).head_moved is False
+    memory.store.before = None
+    assert squash(memory).head_moved is True
 
 
 def test_a_directory_that_saw_no_squash_goes_on(memory: MemoryWorkspaces) -> None:
