@@ -78,12 +78,12 @@ class Laws:
 
         def deleting(digest: Digest) -> None:
             tags = [tag for tag, found in store.pointers.items() if found == digest]
-            if mark_tag(HEAD) not in store.pointers:
-                raise ViolationError("G1", "something is deleted, and nobody who names a lane is told so")
             for tag in tags[:1]:
                 lost = self.image(store, tag).records.keys() - self._checkpointed(store, but=digest)
                 if lost:
                     raise ViolationError("G9", f"deleted and in no checkpoint: {_short(lost)}")
+            if mark_tag(HEAD) not in store.pointers:
+                raise ViolationError("G1", "something is deleted, and nobody who names a lane is told so")
 
         run.world.put, run.world.deleting = put, deleting
 
@@ -234,14 +234,14 @@ class Laws:
     def _failed(self, run: Run) -> None:
         """A command ends with an error only if an answer to a PUT was lost, or the list that a pull needs.
 
-        Or if it would begin what another has begun: two may, but only at the same time. Or if a later attempt was
-        there before it began.
+        Or if it would begin what another has begun: two may, but only at the same time. Or if a later attempt,
+        which is another's, was there before it began.
         """
         for name, hand in run.hands.items():
             for operation, error in hand.failed:
                 if run.scene.base is None and isinstance(error, DivergedError):
                     continue
-                if isinstance(error, ConflictError) and "attempt" in error.what:
+                if isinstance(error, ConflictError) and "attempt" in error.what and len(run.hands) > 1:
                     continue
                 excuses = (f"{name}!lost", f"{name}!down") if operation == "pull" else (f"{name}!lost",)
                 if not any(word in excuses for word in run.world.schedule):
