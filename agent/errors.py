@@ -10,6 +10,7 @@
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
     ├── AuthError             20   the registry refuses these credentials
     ├── UnavailableError      21   the registry cannot be reached or does not answer as one
+    │   ├── PatienceError          … for as long as the command's patience lasts
     │   ├── RefusedError           the registry will not do this, or may not be trusted with it
     │   ├── TagRefusedError        the registry does not let a tag move
     │   └── MissingBlobError       a manifest names what the registry does not have
@@ -95,6 +96,10 @@ class UnavailableError(AgentError):
 
     exit_code = 21
     retryable = True
+
+
+class PatienceError(UnavailableError):
+    """Nothing moved for as long as the command's patience lasts (agent/store/retrying.py)."""
 
 
 class RefusedError(UnavailableError):

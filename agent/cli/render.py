@@ -9,8 +9,10 @@ import click
 
 from agent.cli.context import Session
 from agent.cli.files import files, read_files
+from agent.cli.options import DurationType
 from agent.cli.output import write
 from agent.cli.progress import warn
+from agent.core.duration import format_duration
 
 
 @click.command(
@@ -32,6 +34,12 @@ from agent.cli.progress import warn
     "--on-conflict",
     type=click.Choice(["last", "fail"]),
     help="What happens when parallel changes disagree: the last one stands, or the task fails.",
+)
+@click.option(
+    "--patience",
+    metavar="DURATION",
+    type=DurationType(least=1),
+    help="How long the steps go on trying while nothing moves.  [2m]",
 )
 @click.option("--image", metavar="IMAGE", help="The agent's image, where your cluster finds it.")
 @click.option("--plain-http", is_flag=True, help="The steps speak HTTP without TLS.")
@@ -82,6 +90,7 @@ def _wish(
     plain_http: bool,
     ca_config_map: str | None,
     results_from: Any,
+    patience: int | None,
     repointings: tuple[str, ...],
     **words: Any,
 ) -> Any:
@@ -95,7 +104,12 @@ def _wish(
         ca_config_map=ca_config_map,
         results_from=results_from,
     )
-    return Wish(settings, repointings=tuple(map(parse_repointing, repointings)), **words)
+    return Wish(
+        settings,
+        patience=None if patience is None else format_duration(patience / 10**9),
+        repointings=tuple(map(parse_repointing, repointings)),
+        **words,
+    )
 
 
 def default_image() -> str:

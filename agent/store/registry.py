@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from agent.core.digest import Digest, digest_of
 from agent.core.reference import RegistryReference, is_tag
 from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
-from agent.store.address import Resolve, is_loopback, origin_of, resolve_host
+from agent.store.address import Resolve, is_loopback, is_spread, origin_of, resolve_host
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
 from agent.store.copying import copy_through
@@ -20,7 +20,7 @@ from agent.store.manifest import MANIFEST_MAX, MANIFEST_TYPES, check_reference, 
 from agent.store.meter import Meter
 from agent.store.port import Ability, Answered, Manifest, Store, Stored
 from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
-from agent.store.retrying import Limits, Timing
+from agent.store.retrying import Hopeless, Limits, Patience
 from agent.store.transport import Transport
 from agent.store.trust import make_trust
 from agent.store.upload import Uploads
@@ -47,7 +47,8 @@ class RegistryStore:
         plain_http: no TLS.
         ca_file: PEM file of certificates to trust as well.
         environ: where credentials are looked for.
-        limits, timing, resolve: patience, clocks and name look-up; for tests.
+        patience: of the command that this is part of; without one, a patience of its own.
+        limits, resolve: how long a try may take, and name look-up; for tests.
 
     Raises:
         UsageError: `ca_file` cannot be used.
@@ -60,8 +61,8 @@ class RegistryStore:
         plain_http: bool = False,
         ca_file: str | None = None,
         environ: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
         limits: Limits | None = None,
-        timing: Timing | None = None,
         resolve: Resolve = resolve_host,
     ) -> None:
         host, repository = reference.registry, reference.repository
@@ -70,9 +71,11 @@ class RegistryStore:
         variables = dict(environ or {})
         self._name = reference.registry
         self._repository = repository
-        self._timing = timing or Timing()
+        self._patience = patience or Patience()
+        self._tag = reference.tag or "latest"
         self._meter = Meter()
         self.traffic = self._meter.traffic
+        self.is_spread = is_spread(urlsplit(f"//{host}").hostname or "")
         own_trust = make_trust(ca_file, variables) if ca_file is not None else None
         scheme = (
             "http" if plain_http or (ca_file is None and is_loopback(urlsplit(f"//{host}").hostname or "")) else "https"
@@ -84,7 +87,7 @@ class RegistryStore:
             trust=lambda: own_trust or make_trust(None, variables),
             meter=self._meter,
             limits=limits or Limits(),
-            timing=self._timing,
+            patience=self._patience,
             resolve=resolve,
         )
         self._authorizer = self._transport.authorizer = Authorizer(
@@ -92,14 +95,14 @@ class RegistryStore:
             self._name,
             lambda: find_credentials(variables, reference.registry, repository),
             self._transport.exchange,
-            self._timing.clock,
+            self._patience.timing.clock,
         )
         self._base = f"{scheme}://{host}/v2/{repository}/"
         self._downloads = Downloads(
             self._transport, f"{self._base}blobs/", self._pull, self._meter, self._refusal, self._subject
         )
         self._uploads = Uploads(
-            self._transport, f"{self._base}blobs/uploads/", self._push, self._meter, self.has_blob, self._refusal
+            self._transport, f"{self._base}blobs/uploads/", self._push, self._meter, self._has_blob, self._refusal
         )
 
     def get_manifest(self, reference: str) -> Manifest | None:
@@ -108,6 +111,7 @@ class RegistryStore:
         answer, data = self._read(request, MANIFEST_MAX)
         if answer.status == 404 and not _is_page(answer):
             answer.discard()
+            self._patience.moved()
             return None
         if data is None:
             raise self._refusal(answer, reference)
@@ -125,6 +129,7 @@ class RegistryStore:
         if answer.status not in (200, 201, 202, 204):
             raise self._put_refusal(answer, reference)
         answer.discard()
+        self._patience.moved()
         kept = answer.headers.get("Docker-Content-Digest", digest)
         if kept.startswith("sha256:") and digest.startswith("sha256:") and kept != digest:
             raise IntegrityError(
@@ -143,18 +148,20 @@ class RegistryStore:
         if answer.status not in (200, 202, 204):
             raise self._refusal(answer, digest)
         answer.discard()
+        self._patience.moved()
         return True
 
     def tags(self, prefix: str = "") -> list[str]:
         """See `port.Store`. Read page by page; a registry that ignores the page size gives all at once."""
         found: set[str] = set()
         url, seen, left = f"{self._base}tags/list?n={_PAGE}", set[str](), _LIST_MAX
-        until = self._timing.clock() + _LIST_SECONDS
+        clock = self._patience.timing.clock
+        until = clock() + _LIST_SECONDS
         while url not in seen:
-            if len(seen) == _PAGES or self._timing.clock() > until:
+            if len(seen) == _PAGES or clock() > until:
                 raise self._odd("its list of tags does not end")
             seen.add(url)
-            answer, page = self._read(Request("GET", url), left)
+            answer, page = self._read(Request("GET", url), left, self._answers_otherwise)
             if answer.status == 404 and not _is_page(answer):
                 answer.discard()
                 break
@@ -170,10 +177,16 @@ class RegistryStore:
             url = self._transport.join(url, following)
             if origin_of(url, self._name) != self.origin:
                 raise self._odd("its list of tags goes on at another host")
+        self._patience.moved()
         return sorted(found, key=str.encode)
 
     def has_blob(self, digest: Digest) -> bool:
         """See `port.Store`."""
+        is_there = self._has_blob(digest)
+        self._patience.moved()
+        return is_there
+
+    def _has_blob(self, digest: Digest) -> bool:
         answer = self._transport.call(Request("HEAD", self._blob(digest)), self._pull)
         answer.discard()
         if answer.status in (200, 204) or (answer.elsewhere and answer.status == 405):
@@ -195,6 +208,11 @@ class RegistryStore:
     def upload(self, chunks: Callable[[], Iterator[bytes]]) -> Stored:
         """See `port.Store`."""
         return self._uploads.stream(chunks)
+
+    def check_push(self) -> None:
+        """See `port.Store`. An upload is begun and given up again, as every push begins."""
+        self._uploads.check()
+        self._patience.moved()
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
         """See `port.Store`. Between repositories of one registry it is mounted where the registry offers that."""
@@ -231,17 +249,29 @@ class RegistryStore:
     def _delete(self) -> Grants:
         return self._pull | {(f"repository:{self._repository}", "delete")}
 
-    def _read(self, request: Request, limit: int) -> tuple[Answer, bytes | None]:
+    def _read(self, request: Request, limit: int, is_hopeless: Hopeless | None = None) -> tuple[Answer, bytes | None]:
         """Return the answer and its body, read anew where the connection breaks; None for what is no document."""
-        patience = self._transport.patience()
+        tries = self._transport.tries()
         while True:
-            answer = self._transport.call(request, self._pull)
+            answer = self._transport.call(request, self._pull, is_hopeless)
             if answer.status != 200 or _is_page(answer):
                 return answer, None
             try:
-                return answer, answer.body(limit)
+                body = answer.body(limit)
             except UnavailableError as error:
-                patience.wait(error)
+                tries.wait(error, is_hopeless=is_hopeless)
+            else:
+                tries.moved()
+                return answer, body
+
+    def _answers_otherwise(self) -> bool:
+        """Say whether the registry answers for a tag: a list that fails then is one that it cannot make."""
+        try:
+            answer = self._transport.once(Request("HEAD", f"{self._base}manifests/{self._tag}", _ACCEPT), self._pull)
+        except AgentError:
+            return False
+        answer.discard()
+        return self._transport.failure(answer) is None
 
     def _blob(self, digest: str) -> str:
         return f"{self._base}blobs/{digest}"

@@ -22,7 +22,7 @@ from agent.store.address import Origin, Reach, Resolve, is_loopback, origin_of
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
 from agent.store.meter import Meter
-from agent.store.retrying import RETRYABLE, Limits, Patience, Timing, retry_after
+from agent.store.retrying import RETRYABLE, Hopeless, Limits, Patience, Timing, Tries, retry_after
 from agent.store.trouble import broken
 from agent.store.wire import Adapter
 
@@ -47,11 +47,11 @@ class Transport:
         trust: Callable[[], ssl.SSLContext],
         meter: Meter,
         limits: Limits,
-        timing: Timing,
+        patience: Patience,
         resolve: Resolve,
     ) -> None:
-        self.limits = limits
-        self.timing = timing
+        self.patience = patience
+        self._limits = limits
         self._origin = origin
         self._name = name
         self._meter = meter
@@ -59,21 +59,32 @@ class Transport:
         self._trust = trust
         self._tls: Adapter | None = None
         self._tls_lock = threading.Lock()
+        self._is_reached = False
         self._plain = Adapter(self._reach.check_peer)
         self.authorizer: Authorizer | None = None
 
-    def patience(self) -> Patience:
-        """Return the tries of one request."""
-        return Patience(self.limits, self.timing)
+    @property
+    def timing(self) -> Timing:
+        """The clocks."""
+        return self.patience.timing
 
-    def call(self, request: Request, grants: Grants) -> Answer:
+    def tries(self) -> Tries:
+        """Return the tries of one piece of work."""
+        return Tries(self.patience, self._limits)
+
+    def call(self, request: Request, grants: Grants, is_hopeless: Hopeless | None = None) -> Answer:
         """Send a request to the registry, again where that is worth while, and return its answer.
+
+        That it answers is no move yet: only the caller knows what it wants of the answer.
+
+        Args:
+            is_hopeless: see `Tries.wait`; not asked where the registry says that it is asked too much.
 
         Raises:
             AuthError: it asks for a login that we do not have.
             UnavailableError: it cannot be reached, or answers with `RETRYABLE` statuses only.
         """
-        return self._insist(lambda: self.once(request, grants))
+        return self._insist(lambda: self.once(request, grants), is_hopeless=is_hopeless)
 
     def failure(self, answer: Answer, who: str = "the registry") -> UnavailableError | None:
         """Return what went wrong if the answer says nothing about the request itself, and close it then."""
@@ -157,18 +168,21 @@ class Transport:
             if adapter is not None:
                 adapter.close()
 
-    def _insist(self, send: Callable[[], Answer], who: str = "the registry") -> Answer:
-        patience = self.patience()
+    def _insist(
+        self, send: Callable[[], Answer], who: str = "the registry", is_hopeless: Hopeless | None = None
+    ) -> Answer:
+        tries = self.tries()
         while True:
             try:
                 answer = send()
             except UnavailableError as error:
-                patience.wait(error)
+                tries.wait(error, is_hopeless=is_hopeless)
                 continue
             failure = self.failure(answer, who)
             if failure is None:
                 return answer
-            patience.wait(failure, retry_after(answer.headers, self.timing))
+            after = retry_after(answer.headers, self.timing)
+            tries.wait(failure, after, is_hopeless if answer.status >= 500 else None)
 
     def _follow(self, request: Request, authorization: str | None, trusted: Origin) -> Answer:
         method, url = request.method, request.url
@@ -177,7 +191,9 @@ class Transport:
             response = self._send(request, method, url, authorization if origin == trusted else None)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or location is None:
-                return Answer(response, origin != trusted, self.authorizer, self._name, self.limits.read)
+                return Answer(
+                    response, origin != trusted, self.authorizer, self._name, self._silence(self._limits.read)
+                )
             response.close()
             if request.streamed is not None or (method not in ("GET", "HEAD") and response.status_code < 307):
                 raise RefusedError(
@@ -198,14 +214,25 @@ class Transport:
         self._meter.add(requests=1)
         try:
             # No requests.Session: it reads .netrc, keeps cookies, and looks into redirects even where told not to.
-            return self._adapter(url).send(
+            response = self._adapter(url).send(
                 requests.Request(method, url, headers=headers, data=body).prepare(),
                 stream=True,
-                timeout=request.seconds or (self.limits.connect, self.limits.read),
+                timeout=self._seconds(request),
                 proxies={} if is_loopback(urlsplit(url).hostname or "") else get_environ_proxies(url),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise broken(error, self._name) from error
+            raise broken(error, self._name, is_reached=self._is_reached) from error
+        self._is_reached = True
+        return response
+
+    def _seconds(self, request: Request) -> tuple[float, float]:
+        """Return how long connecting and sending each piece may take, and how long the answer's head."""
+        sends = request.body is not None or request.streamed is not None
+        silence = self._silence(self._limits.read if request.seconds is None else request.seconds)
+        return min(silence, self._limits.read if sends else self._limits.connect), silence
+
+    def _silence(self, most: float) -> float:
+        return min(most, max(self.patience.left, self._limits.least))
 
     def _adapter(self, url: str) -> Adapter:
         if not url.lower().startswith("https:"):

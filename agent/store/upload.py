@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from math import inf
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from agent.core.digest import Digest
@@ -21,6 +22,7 @@ from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
 from agent.store.meter import Meter
 from agent.store.port import Stored
+from agent.store.retrying import PROGRESS, Tries
 from agent.store.transport import Transport
 
 PIECE = 4 << 20
@@ -67,16 +69,17 @@ class Uploads:
         Raises:
             AuthError, UnavailableError: see `agent.errors`.
         """
-        patience = self._transport.patience()
+        tries = self._transport.tries()
         while new or not self._has(digest):
             new = False
             try:
                 location, _ = self.begin()
                 self._meter.add(sent=len(data))
                 self._finish(location, digest, data)
-                return
+                break
             except UnavailableError as error:
-                patience.wait(error)
+                tries.wait(error)
+        tries.moved()
 
     def stream(self, chunks: Callable[[], Iterator[bytes]], location: str | None = None) -> Stored:
         """Store what `chunks` yields; `location` is a session that already began.
@@ -84,16 +87,18 @@ class Uploads:
         Raises:
             AuthError, UnavailableError: see `agent.errors`. Whatever `chunks` raises passes through.
         """
-        patience = self._transport.patience()
+        way = _Way(self._transport.tries(), self._transport.timing.clock)
         while True:
-            source = _Source(chunks, self._meter)
+            source = _Source(chunks, self._meter, way)
             try:
-                return self._try(source, location)
+                stored = self._try(source, location)
+                way.tries.moved()
+                return stored
             except _StreamRefusedError:
                 self._pieces.set()
             except UnavailableError as error:
                 source.check()
-                patience.wait(error)
+                way.tries.wait(error)
             finally:
                 source.close()
             location = None
@@ -108,6 +113,14 @@ class Uploads:
         if answer.status != 202:
             raise self._judge(answer)
         return self.session_of(answer)
+
+    def check(self) -> None:
+        """Begin a session, and give it up.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        self._cancel(self.begin()[0])
 
     def session_of(self, answer: Answer) -> tuple[str, int]:
         """Return what the answer to a POST (202) says of its session."""
@@ -132,10 +145,7 @@ class Uploads:
         return Stored(digest, source.size)
 
     def _send_stream(self, location: str, source: _Source) -> str:
-        # The silence limit holds for both directions here: a registry that writes through to an object store
-        # stops reading for long.
-        seconds = (self._transport.limits.commit, self._transport.limits.commit)
-        request = Request("PATCH", location, _OCTETS, streamed=iter(source), seconds=seconds)
+        request = Request("PATCH", location, _OCTETS, streamed=iter(source), seconds=inf)
         answer = self._transport.once(request, self._grants)
         if answer.status in _REFUSES_STREAMS:
             answer.close()
@@ -163,10 +173,8 @@ class Uploads:
         raise failure if failure is not None else self._judge(answer)
 
     def _finish(self, location: str, digest: Digest, data: bytes) -> None:
-        limits = self._transport.limits
-        request = Request(
-            "PUT", _with(location, digest=digest), _OCTETS, body=data, seconds=(limits.connect, limits.commit)
-        )
+        # Object stores copy the blob now, and nothing is heard until that is done.
+        request = Request("PUT", _with(location, digest=digest), _OCTETS, body=data, seconds=inf)
         answer = self._transport.call(request, self._grants)
         if answer.status in (200, 201, 204):
             answer.discard()
@@ -192,19 +200,43 @@ class Uploads:
 
     def _cancel(self, location: str) -> None:
         with suppress(AuthError, UnavailableError):
-            self._transport.once(Request("DELETE", location, seconds=(1.0, 2.0)), self._grants).discard()
+            self._transport.once(Request("DELETE", location, seconds=2.0), self._grants).discard()
 
 
 class _StreamRefusedError(RefusedError):
     """Pieces have to be used."""
 
 
+class _Way:
+    """How far the runs through one content have come. What none of them had sent before is a move; the rest is none,
+    but costs no patience while it goes out."""
+
+    def __init__(self, tries: Tries, clock: Callable[[], float]) -> None:
+        self.tries = tries
+        self._clock = clock
+        self._furthest = 0
+
+    def began(self) -> float:
+        return self._clock()
+
+    def sent(self, size: int, since: float) -> float:
+        """Note that a run has sent `size` bytes; return the time, from which its next piece counts."""
+        now = self._clock()
+        if size - self._furthest >= PROGRESS:
+            self._furthest = size
+            self.tries.moved()
+        else:
+            self.tries.excuse(now - since)
+        return now
+
+
 class _Source:
     """One run through `chunks`: counts, hashes, and keeps apart what it raises from what the network raises."""
 
-    def __init__(self, chunks: Callable[[], Iterator[bytes]], meter: Meter) -> None:
+    def __init__(self, chunks: Callable[[], Iterator[bytes]], meter: Meter, way: _Way) -> None:
         self._chunks = chunks
         self._meter = meter
+        self._way = way
         self._iterator: Iterator[bytes] | None = None
         self._error: BaseException | None = None
         self.hashed = hashlib.sha256()
@@ -213,12 +245,14 @@ class _Source:
     def __iter__(self) -> Iterator[bytes]:
         try:
             self._iterator = self._chunks()
+            at = self._way.began()
             for chunk in self._iterator:
                 if chunk:
                     self.hashed.update(chunk)
                     self.size += len(chunk)
                     self._meter.add(sent=len(chunk))
                     yield chunk
+                    at = self._way.sent(self.size, at)
         except GeneratorExit:
             raise
         except BaseException as error:

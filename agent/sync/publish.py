@@ -11,6 +11,7 @@ from agent.archive.toc_rules import InTar
 from agent.archive.writer import LayerWriter, PackedLayer
 from agent.core.diff import Entries
 from agent.core.digest import Digest
+from agent.core.duration import format_duration
 from agent.core.entry import Context, Node, TocEntry, Write
 from agent.core.image import Image
 from agent.core.known import Fingerprint, Found, Known
@@ -18,7 +19,7 @@ from agent.core.manifest import MANIFEST, format_image
 from agent.core.pack import whiteouts
 from agent.core.record import Record
 from agent.core.tags import entry_tag, pointer_tag
-from agent.errors import MissingBlobError, TagRefusedError
+from agent.errors import MissingBlobError, TagRefusedError, UnavailableError
 from agent.store.port import Store, Stored
 from agent.sync.options import Compression
 from agent.sync.site import Site
@@ -32,6 +33,8 @@ from agent.workspace.spill import Spill
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds, more or less, between tries to put a manifest whose blobs the registry does not find."""
+SHOWN_PAUSE, SHOWN_PAUSE_MAX = 0.05, 2.0
+"""Seconds between looks for what was put; doubled each time."""
 BUFFERED = 4 << 20
 """Layers up to this size are held in memory, so that they can be checked for existence and sent again."""
 SMALL = 16 << 20
@@ -166,10 +169,31 @@ def put_manifest(site: Site, target: Target, tag: str, manifest: bytes) -> Diges
     return target.store.put_manifest(tag, manifest, MANIFEST)
 
 
+def _wait_until_shown(site: Site, target: Target, tag: str) -> None:
+    """Wait until the registry shows a tag that was put: who reads it by its name does not wait for it.
+
+    Why the writer does: docs/decisions/writers-wait-for-pointers.md.
+
+    Raises:
+        UnavailableError: it does not for as long as the command's patience lasts.
+    """
+    waited, pause = 0.0, SHOWN_PAUSE
+    while target.store.get_manifest(tag) is None:
+        if waited >= site.patience:
+            raise UnavailableError(
+                f"the registry does not show this tag {format_duration(site.patience)} after it took it",
+                subject=f"{target.name} ({tag})",
+                remedy="push again, which publishes nothing twice",
+            )
+        site.sleep(pause)
+        waited, pause = waited + pause, min(2 * pause, SHOWN_PAUSE_MAX)
+
+
 def _put_pointer(site: Site, target: Target, record: Record, manifest: bytes, digest: Digest) -> None:
     pointer = pointer_tag(target.tag, record.lane, record.attempt)
     try:
         put_manifest(site, target, pointer, manifest)
+        _wait_until_shown(site, target, pointer)
     except TagRefusedError as error:
         # A registry whose tags never move: a rerun finds what it put there, and a laptop's second push finds its first.
         there = target.store.get_manifest(pointer)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 
-from agent.errors import AgentError, DivergedError, UsageError
+from agent.core.reference import Reference
+from agent.errors import AgentError, AuthError, DivergedError, UnavailableError, UsageError
+from agent.store.port import Store
 from agent.sync.argument import StepArgument, StepWorkspace
 from agent.sync.options import PullOptions, PushOptions
 from agent.workspace.state import read_state
@@ -106,6 +108,20 @@ def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
             subject=workspace.directory,
             remedy="give both steps the same argument",
         )
+
+
+def check_push(store: Store, target: Reference) -> None:
+    """See, before a task that takes long, that what it writes can be pushed.
+
+    Raises:
+        AuthError, UnavailableError: it cannot.
+    """
+    try:
+        store.check_push()
+    except (AuthError, UnavailableError) as error:
+        error.what = f"nothing could be pushed there after the task: {error.what}"
+        error.subject = str(target)
+        raise
 
 
 def pull_options(argument: StepArgument, workspace: StepWorkspace) -> PullOptions:

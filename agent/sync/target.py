@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agent.sync.layers import Layers
 
 POINTER_PAUSES = (0.2, 0.4, 0.8, 1.6)
-"""Seconds between looks for a pointer: 3 s in all (design section 6, pull)."""
+"""Seconds between looks for a pointer in a registry that is spread over several places: 3 s in all."""
 TAG_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds between looks at a tag that is listed and was not found."""
 ENTRY_TRIES = 2
@@ -281,14 +281,16 @@ class Target:
         self._configs.clear()
 
     def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Located | None]:
-        """Return what lanes point at; one without a pointer is waited for, before that means that it did not run.
+        """Return what lanes point at.
 
-        A lane whose change head holds had a pointer before head did, so that it was pruned: the list tells of the
+        One without a pointer published nothing: its writer would have waited until the pointer is shown. Only where a
+        registry may show one reader what it does not show another yet, it is looked for again. A
+        lane whose change head holds had a pointer before head did, so that it was pruned: the list tells of the
         checkpoint that has it.
         """
         pointers = {lane: self.pointer(lane) for lane in after}
         pruned = {record.lane for record in head.image.records.values()} if head and head.image.format else set()
-        for pause in POINTER_PAUSES:
+        for pause in POINTER_PAUSES if self.store.is_spread else ():
             missing = [lane for lane, pointer in pointers.items() if pointer is None and lane not in pruned]
             if not missing:
                 break

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from agent.core.duration import EXAMPLES, parse_duration
 from agent.errors import UsageError
 from agent.tekton.fields import Object
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, ResultsFrom, Settings
@@ -66,6 +67,13 @@ def _seconds(value: Any, subject: str) -> int:
     return value
 
 
+def _duration(value: Any, subject: str) -> str:
+    found = str(value)
+    if isinstance(value, bool) or not parse_duration(found):
+        raise UsageError(f"it is {found}", subject=subject, remedy=f"write a duration from 1s on, such as {EXAMPLES}")
+    return found
+
+
 def _mapping(value: Any, subject: str) -> Object:
     if not isinstance(value, dict):
         raise UsageError("it is no mapping", subject=subject, remedy="write requests and limits")
@@ -93,6 +101,7 @@ _KEYS: dict[str, Callable[[Any, str], Any]] = {
     "base": _word,
     "on-conflict": _choice(OnConflict),
     "form": _choice(Form),
+    "patience": _duration,
     "resolution-timeout": _seconds,
 }
 _KNOWN = ", ".join(_KEYS)
@@ -103,4 +112,4 @@ _FIELDS = {
     "plain-http": "plain_http",
     "ca-config-map": "ca_config_map",
 }
-_DEFAULTS = ("target", "base", "on-conflict", "form")
+_DEFAULTS = ("target", "base", "on-conflict", "form", "patience")

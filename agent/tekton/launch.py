@@ -15,7 +15,7 @@ from agent.tekton.wrapping import NO_DEFAULTS, Defaults, run_of
 
 DEFAULT_TIMEOUT = "1h0m0s"
 _PREFIX = "ocipipeline."
-_OPTIONS = ("target", "base", "on-conflict", "form")
+_OPTIONS = ("target", "base", "on-conflict", "form", "patience")
 _KEPT_BACK = ("tekton.dev/", "chains.tekton.dev/", "pipeline.tekton.dev/", "kopf.", f"{DOMAIN}/")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 

@@ -60,7 +60,8 @@ def _writer(scene: Scene, task: Object, workspace: str) -> Writer | None:
     if not used:
         return None
     may_skip = any(task.get(key) for key in _SKIPPING) or task.get("onError") == "continue"
-    is_sure = not may_skip and any(scene.writes(task, use) for use in used)
+    # A Task that is referred to may be another one by the time when it is asked for.
+    is_sure = not may_skip and task.get("taskSpec") is not None and any(scene.writes(task, use) for use in used)
     members = _members(scene, task)
     if members is None:
         return Writer(None, is_sure)

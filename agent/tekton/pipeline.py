@@ -24,7 +24,7 @@ def wrap_pipeline(pipeline: Object, wrapping: Wrapping, run: Run, tasks: Tasks |
     Wrapping what is wrapped already replaces the agent's steps.
 
     Args:
-        tasks: Tasks that are known. The form `inline` needs all of `references_to_inline`; the form `references` needs
+        tasks: Tasks that are known. The form `inline` needs all of `tasks_referred_to`; the form `references` needs
             none, but does not wait for the pushes of those that it can see to be read-only.
 
     Raises:
@@ -78,8 +78,8 @@ def wrap_pipeline_spec(
     return {**scene.spec, **groups}
 
 
-def references_to_inline(spec: Object, wrapping: Wrapping, run: Run, *, where: str) -> list[Reference]:
-    """Return the Tasks that the form `inline` needs.
+def tasks_referred_to(spec: Object, wrapping: Wrapping, run: Run, *, where: str) -> list[Reference]:
+    """Return the Tasks that tasks with wrapped workspaces refer to: what the form `inline` needs.
 
     Raises:
         UnwrappableError: the pipeline cannot be wrapped.
@@ -99,6 +99,7 @@ def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]
         mounts=tuple(mounts[name, use.name] for use in used),
         base=scene.wrapping.base,
         on_conflict=scene.wrapping.on_conflict,
+        patience=scene.wrapping.patience,
         is_matrix=bool(task.get("matrix")),
         is_non_root=forbids_root(scene.run.pod_template(name), scene.place(task)),
     )

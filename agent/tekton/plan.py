@@ -42,6 +42,7 @@ class Plan:
     Attributes:
         task: its name in the pipeline.
         base: the image that workspaces start from.
+        patience: the steps', None for what they have anyway.
         is_matrix: whether it has several TaskRuns, each with a lane of its own.
         is_non_root: whether the run's pod template says that no container runs as root.
     """
@@ -51,6 +52,7 @@ class Plan:
     mounts: tuple[Mount, ...]
     base: str | None = None
     on_conflict: OnConflict = "last"
+    patience: str | None = None
     is_matrix: bool = False
     is_non_root: bool = False
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from agent.core.duration import EXAMPLES, parse_duration
 from agent.errors import UnwrappableError
 from agent.tekton.documents import read
 from agent.tekton.fields import Object, mapping, objects, text
@@ -77,6 +78,7 @@ def _wrapping(values: dict[str, Object], settings: Settings, defaults: Defaults)
         workspaces=_workspaces(values),
         on_conflict=_choice(values, "on-conflict", get_args(OnConflict), defaults.on_conflict),
         form=_choice(values, "form", get_args(Form), defaults.form),
+        patience=_duration(values, "patience", defaults.patience),
     )
 
 
@@ -99,8 +101,15 @@ def _choice(values: dict[str, Object], name: str, choices: tuple[Any, ...], defa
     return found
 
 
+def _duration(values: dict[str, Object], name: str, default: str | None) -> str | None:
+    found = _word(values, name, default or "")
+    if found and not parse_duration(found):
+        raise _odd(name, f"it is {found}", f"write a duration from 1s on, such as {EXAMPLES}")
+    return found or None
+
+
 def _refuse_unknown(values: dict[str, Object]) -> None:
-    known = {PIPELINEREF, "target", "base", "workspaces", "on-conflict", "form", "wrapper"}
+    known = {PIPELINEREF, "target", "base", "workspaces", "on-conflict", "form", "patience", "wrapper"}
     for name in values:
         if name not in known and not name.startswith(f"{PIPELINEREF}."):
             raise _odd(name, "there is no such parameter", f"the parameters are {', '.join(sorted(known))}")

@@ -26,7 +26,7 @@ from agent.tekton.lookup_course import look_up
 from agent.tekton.lookup_request import parse_lookup_request
 from agent.tekton.names import LOOKUP, RESOLVER
 from agent.tekton.nested import TYPE, Source, local_source, nested_request, nested_source
-from agent.tekton.pipeline import references_to_inline, wrap_pipeline
+from agent.tekton.pipeline import tasks_referred_to, wrap_pipeline
 from agent.tekton.reference import Reference
 from agent.tekton.request import WRAPPER, PipelineRequest, TaskRequest, parse_request
 from agent.tekton.task import wrap_task
@@ -92,16 +92,28 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
     if wrapping.base:
         image_of(wrapping.base)
         wrapping = replace(wrapping, base=(yield Pin(wrapping.base)))
-    tasks = {}
+    where = f"Pipeline {text(mapping(source.value, 'metadata', 'Pipeline'), 'name', 'Pipeline')}"
+    references = tasks_referred_to(mapping(source.value, "spec", where), wrapping, run, where=where)
     if wrapping.form == "inline":
-        where = f"Pipeline {text(mapping(source.value, 'metadata', 'Pipeline'), 'name', 'Pipeline')}"
-        spec = mapping(source.value, "spec", where)
-        references = references_to_inline(spec, wrapping, run, where=where)
         inner = yield from _sources(request, "Task", references)
         if isinstance(inner, Waiting):
             return inner
         tasks = {reference: task.value for reference, task in zip(references, inner, strict=True)}
+    else:
+        tasks = yield from _at_hand(references)
     return answered(wrap_pipeline(source.value, wrapping, run, tasks), source)
+
+
+def _at_hand(references: Sequence[Reference]) -> Generator[Step, Any, dict[Reference, Object]]:
+    """Return the Tasks of the namespace that references lead to: nobody need wait for one that only reads.
+
+    One that is not there is an error when Tekton asks for it, which names the pipeline's task.
+    """
+    found = {}
+    for reference in references:
+        if not reference.resolver:
+            found[reference] = yield Get("Task", reference.name)
+    return {reference: task for reference, task in found.items() if task is not None and task.get("kind") == "Task"}
 
 
 def _task(request: Object, asked: TaskRequest) -> Course:

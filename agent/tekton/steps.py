@@ -30,7 +30,8 @@ class Injection:
 def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection:
     """Return what a task gets.
 
-    There is no pull step where nothing can be there to pull, and no push step where nothing may be written; but where
+    The pull step is there even if there is nothing to pull: it sees, before the task does its work, that what it writes
+    can be pushed (docs/decisions/first-tasks-check.md). There is no push step where nothing may be written; but where
     there are results that the kubelet may cut, a push step compares their size with what it lets through.
 
     Args:
@@ -42,13 +43,12 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
         return Injection((), (), ())
     results = [text(result, "name", where) for result in objects(spec, "results", where)]
     is_limited = bool(results) and plan.settings.results_from == "termination-message"
-    pulls = any(not mount.is_fresh for mount in mounts)
     pushes = any(not mount.is_read_only for mount in mounts) or is_limited
     there = {text(item, "name", where) for item in objects(spec, "volumes", where)}
     volumes = names.free(names.VOLUME, there), names.free(names.CA_VOLUME, there)
     arguments = _arguments(plan, mounts)
     if is_limited:
-        limit = result_limit(spec, pulls + pushes, where)
+        limit = result_limit(spec, 1 + pushes, where)
         arguments["results"] = {
             "directory": "/tekton/results",
             "names": results,
@@ -57,7 +57,7 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
         }
     step = _step(plan, mounts, spec, volumes, dump(arguments), is_v1=is_v1, where=where)
     taken = names.step_names(objects(spec, "steps", where))
-    before = ({**step, **_named("pull", names.free(names.PULL, taken), step)},) if pulls else ()
+    before = ({**step, **_named("pull", names.free(names.PULL, taken), step)},)
     after = ({**step, **_named("push", names.free(names.PUSH, taken), step)},) if pushes else ()
     return Injection(before, after, tuple(_volumes(plan, *volumes)))
 
@@ -134,6 +134,8 @@ def _arguments(plan: Plan, mounts: Sequence[Mount]) -> dict[str, Any]:
         "on-conflict": plan.on_conflict,
         "workspaces": [_workspace(plan, mount) for mount in mounts],
     }
+    if plan.patience:
+        arguments["patience"] = plan.patience
     if plan.settings.plain_http:
         arguments["plain-http"] = True
     if plan.settings.ca_config_map:

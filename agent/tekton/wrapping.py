@@ -43,6 +43,7 @@ class Defaults:
     base: str | None = None
     on_conflict: OnConflict = "last"
     form: Form = "references"
+    patience: str | None = None
 
 
 NO_DEFAULTS = Defaults()
@@ -57,6 +58,7 @@ class Wrapping:
         base: the image that workspaces start from. Resolve it to a digest once per run before it gets here.
         workspaces: the pipeline's workspaces to wrap; None for every one that is bound to an emptyDir.
         form: what becomes of tasks that refer to a Task: they refer to the resolver, or have the Task written in.
+        patience: how long the steps wait for a registry while nothing moves, such as 2m; None for what they do anyway.
     """
 
     settings: Settings
@@ -65,6 +67,7 @@ class Wrapping:
     workspaces: tuple[str, ...] | None = None
     on_conflict: OnConflict = "last"
     form: Form = "references"
+    patience: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

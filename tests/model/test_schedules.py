@@ -40,6 +40,11 @@ LUCKY = 45_000
 """A seed that soon finds what is broken."""
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(120 + 4 * SOAK)]
 
+UNSEEN = (
+    "a pull that names a lane whose pointer is not seen at once, with an older head and no new tags",
+    "b b b b b!twice b b b a a!unseen a a a a a a late-0 z z z z z!stale",
+)
+"""What a pull that does not wait for pointers lacks if the push did not wait for its own either."""
 FOUND = [
     # A repair put what it had merged from an older look, and did not look again.
     ("laptops that push again and again", "a a a b b b b b a a a z z b b b b b b b b b b a a a a a a a a a z"),
@@ -67,6 +72,7 @@ FOUND = [
         "a pusher and one who squashes and prunes, and garbage is collected",
         "collect " + "a " * 10 + "p " * 21 + "collect",
     ),
+    UNSEEN,
 ]
 """Schedules that once broke a guarantee, or were thought to."""
 
@@ -104,10 +110,10 @@ def test_a_schedule_that_broke_a_guarantee_does_so_no_longer(place: Path, name: 
 def test_a_push_beside_nobody_needs_few_requests(place: Path) -> None:
     run = Search(place, SCENES["two pushers"]).replay(["a"] * 100 + ["b"] * 100)
     alone, after = (push.requests for name in ("a", "b") for push in run.hands[name].pushed)
-    # Layer 2, entry 1 + 1, config 2, pointer 1, head and list 2, head 1, head and list 2.
-    assert alone == 12
+    # Layer 2, entry 1 + 1, config 2, pointer 1 + 1, head and list 2, head 1, head and list 2.
+    assert alone == 13
     # Three for the fix-up, three for the config, one for the table of contents of what the other pushed.
-    assert after <= 19
+    assert after <= 20
 
 
 # Would the search notice? What follows breaks the code and looks whether it does.
@@ -125,6 +131,10 @@ def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def no_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent.sync.publish, "_put_pointer", lambda *of: None)
+
+
+def no_look_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent.sync.publish, "_wait_until_shown", lambda *of: None)
 
 
 def no_fix_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +222,13 @@ def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeyp
     monkeypatch.setattr(agent.sync.head, "repair", once)
     with pytest.raises(AssertionError, match="G2"):
         Search(place, SCENES["two pushers and a repair"]).explore(EVERY)
+
+
+def test_a_push_that_does_not_wait_for_its_pointer_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_look_for_the_pointer(monkeypatch)
+    name, schedule = UNSEEN
+    with pytest.raises(ViolationError, match="G1: a pull that named its lane lacks"):
+        Search(place, SCENES[name]).replay(schedule.split())
 
 
 def test_a_violation_is_made_short(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

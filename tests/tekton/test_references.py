@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.errors import UnwrappableError
-from agent.tekton.pipeline import references_to_inline
+from agent.tekton.pipeline import tasks_referred_to
 from agent.tekton.reference import Reference
 from agent.tekton.request import PipelineRequest, TaskRequest, parse_request
 from agent.tekton.task import wrap_task
@@ -84,7 +84,7 @@ def inline(pipeline_task: dict[str, Any], *tasks: dict[str, Any], run: Any = Non
 
 def test_the_tasks_that_are_needed_are_named_once() -> None:
     found = pipeline(refers("a"), refers("b"), refers("c", taskRef=GIT), task("d"), refers("e", workspaces=[]))
-    needed = references_to_inline(found, Wrapping(SETTINGS, TARGET), a_run(), where="Pipeline p")
+    needed = tasks_referred_to(found, Wrapping(SETTINGS, TARGET), a_run(), where="Pipeline p")
     assert str(needed[0]) == "t"
     assert [reference.resolver for reference in needed] == ["", "git"]
 
