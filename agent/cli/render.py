@@ -13,6 +13,7 @@ from agent.cli.options import DurationType
 from agent.cli.output import write
 from agent.cli.progress import warn
 from agent.core.duration import format_duration
+from agent.store.retrying import PATIENCE_S
 
 
 @click.command(
@@ -39,7 +40,7 @@ from agent.core.duration import format_duration
     "--patience",
     metavar="DURATION",
     type=DurationType(least=1),
-    help="How long the steps go on trying while nothing moves.  [2m]",
+    help="How long the steps, and this command, go on trying while nothing moves.  [2m]",
 )
 @click.option("--image", metavar="IMAGE", help="The agent's image, where your cluster finds it.")
 @click.option("--plain-http", is_flag=True, help="The steps speak HTTP without TLS.")
@@ -75,7 +76,8 @@ def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
     from agent.tekton.offline import render
 
     found = [document for _, document in read_files(paths)]
-    with Session(plain_http=wishes["plain_http"]).stores() as open_store:
+    patience = PATIENCE_S if wishes["patience"] is None else wishes["patience"] / 10**9
+    with Session(plain_http=wishes["plain_http"], patience=patience).stores() as open_store:
         after = documents.write(render(found, _wish(**wishes), Bundles(open_store)))
     if default_image() in after and not wishes["image"]:
         warn(f"the steps' image is {default_image()}, which stands for yours; name that with --image")

@@ -90,13 +90,13 @@ def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
     from agent.sync.step import check_push, naming, pull_options, state_of
 
     for workspace in argument.workspaces:
-        # Before the first byte is read: what a task needs hours for must not be lost to a login that is missing.
+        # Before the first byte is read: a missing login must not cost the work of a task.
         if not workspace.read_only:
             with naming(workspace):
                 check_push(open_store(workspace.target), workspace.target)
     for workspace in argument.workspaces:
         if workspace.fresh:
-            session.say(f"agent: workspace {workspace.name} at {workspace.target} starts empty, and can be pushed")
+            session.say(f"agent: workspace {workspace.name} at {workspace.target} starts empty; a push will be let in")
             continue
         session.restart()
         session.say(f"agent: workspace {workspace.name} at {workspace.target}")

@@ -9,7 +9,8 @@ What an adapter promises:
 - A tag is moved by one atomic step. There is no compare-and-swap: races on one tag are the caller's business.
 - After `put_manifest` returned, `get_manifest` of the same tag gives that manifest or a later one; it may give what was
   there before for a while, but not again once it gave the new one. Where `is_spread`, that holds for each reader alone.
-- `tags` may lag behind `put_manifest`, and need not keep any order.
+- `tags` may lag behind `put_manifest`, and need not keep any order. `get_manifest` gives what `tags` shows after
+  `put_manifest` returned.
 - It retries what is worth retrying by itself and raises only errors of `agent.errors`.
 - It does not check that a blob's bytes fit its digest when reading: readers above hash what they read anyway.
 """

@@ -19,7 +19,7 @@ from agent.errors import PatienceError, UnavailableError
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that say nothing about the request itself."""
 PATIENCE_S = 120.0
-"""What a command has where nobody says otherwise, seconds."""
+"""Seconds of patience where nobody says otherwise."""
 PROGRESS = 64 << 10
 """Bytes of new content that count as a move: the pace that each answer must keep (`wire.PACE`)."""
 _TELL_S = 2.0
@@ -52,8 +52,8 @@ class Limits(NamedTuple):
 
     Attributes:
         connect: until a connection is open.
-        read: of silence, after which a connection counts as broken. What the registry may do in silence, such as
-            storing a large blob, is bounded by patience alone.
+        read: of silence, after which a connection counts as broken. Only patience bounds the silence at the end of an
+            upload, where a registry may store a large blob.
         least: of silence that every try is allowed, the last one too.
         backoff: before the second try at most; doubled each time.
         pause: the longest that the doubling comes to.
@@ -67,7 +67,7 @@ class Limits(NamedTuple):
 
 
 class Patience:
-    """What one command has, for all of its stores together. Safe for several threads.
+    """The time that one command may wait, for all of its stores together. Safe for several threads.
 
     Args:
         seconds: how long nothing may move.
@@ -143,7 +143,7 @@ class Tries:
         self._patience = patience
         self._limits = limits
         self._failures = 0
-        self._excused = 0.0
+        self._excused = self._sent_again = 0.0
         self._began = patience.timing.clock()
 
     def wait(self, failure: UnavailableError, after: float | None = None, is_hopeless: Hopeless | None = None) -> None:
@@ -169,24 +169,30 @@ class Tries:
         patience.tell(failure, pause)
         patience.timing.sleep(pause)
         self._failures += 1
-        self._excused = 0.0
+        self._excused = self._sent_again = 0.0
         self._began = patience.timing.clock()
 
     def excuse(self, seconds: float) -> None:
-        """Do not charge seconds of this try: who reads or writes the content took them, or content moved."""
+        """Do not charge seconds of this try: the reader of the content took them."""
         self._excused += seconds
+
+    def sent_again(self, seconds: float) -> None:
+        """Do not charge seconds in which content went out that was sent before, but pause for a share of them."""
+        self._excused += seconds
+        self._sent_again += seconds
 
     def moved(self) -> None:
         """Begin anew, because there was progress."""
         self._patience.moved()
-        self._failures, self._excused = 0, 0.0
+        self._failures = 0
+        self._excused = self._sent_again = 0.0
         self._began = self._patience.timing.clock()
 
     def _pause(self) -> float:
         longest = min(self._limits.pause, self._patience.seconds / 8)
         doubled = min(self._limits.backoff * 2.0**self._failures, longest)
-        # What is sent again and again costs no patience while it moves, so that the pauses must bound it.
-        return max(doubled * (0.5 + 0.5 * self._patience.timing.jitter()), self._excused / _SHARE)
+        # Content that is sent again and again costs no patience while it goes out, so that the pauses must bound it.
+        return max(doubled * (0.5 + 0.5 * self._patience.timing.jitter()), self._sent_again / _SHARE)
 
 
 def retry_after(headers: Mapping[str, str], timing: Timing) -> float | None:

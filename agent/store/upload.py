@@ -208,8 +208,8 @@ class _StreamRefusedError(RefusedError):
 
 
 class _Way:
-    """How far the runs through one content have come. What none of them had sent before is a move; the rest is none,
-    but costs no patience while it goes out."""
+    """How far the runs through one content have come. Content that none of them had sent before is a move; the rest is
+    none, but costs no patience while it goes out."""
 
     def __init__(self, tries: Tries, clock: Callable[[], float]) -> None:
         self.tries = tries
@@ -226,7 +226,7 @@ class _Way:
             self._furthest = size
             self.tries.moved()
         else:
-            self.tries.excuse(now - since)
+            self.tries.sent_again(now - since)
         return now
 
 

@@ -169,8 +169,8 @@ def put_manifest(site: Site, target: Target, tag: str, manifest: bytes) -> Diges
     return target.store.put_manifest(tag, manifest, MANIFEST)
 
 
-def _wait_until_shown(site: Site, target: Target, tag: str) -> None:
-    """Wait until the registry shows a tag that was put: who reads it by its name does not wait for it.
+def wait_until_shown(site: Site, target: Target) -> None:
+    """Wait until the registry shows the pointers that this push put: a reader does not wait for them.
 
     Why the writer does: docs/decisions/writers-wait-for-pointers.md.
 
@@ -178,7 +178,11 @@ def _wait_until_shown(site: Site, target: Target, tag: str) -> None:
         UnavailableError: it does not for as long as the command's patience lasts.
     """
     waited, pause = 0.0, SHOWN_PAUSE
-    while target.store.get_manifest(tag) is None:
+    while target.unshown:
+        tag = min(target.unshown)
+        if target.store.get_manifest(tag) is not None:
+            target.unshown.discard(tag)
+            continue
         if waited >= site.patience:
             raise UnavailableError(
                 f"the registry does not show this tag {format_duration(site.patience)} after it took it",
@@ -193,7 +197,7 @@ def _put_pointer(site: Site, target: Target, record: Record, manifest: bytes, di
     pointer = pointer_tag(target.tag, record.lane, record.attempt)
     try:
         put_manifest(site, target, pointer, manifest)
-        _wait_until_shown(site, target, pointer)
+        target.unshown.add(pointer)
     except TagRefusedError as error:
         # A registry whose tags never move: a rerun finds what it put there, and a laptop's second push finds its first.
         there = target.store.get_manifest(pointer)

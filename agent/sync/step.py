@@ -111,7 +111,7 @@ def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
 
 
 def check_push(store: Store, target: Reference) -> None:
-    """See, before a task that takes long, that what it writes can be pushed.
+    """See, before a task that may take long, that a push after it would be let in.
 
     Raises:
         AuthError, UnavailableError: it cannot.

@@ -125,6 +125,9 @@ class Target:
         open_store: opens the repository, once something is wanted of it: a push of nothing needs no HTTP client, and
             loading one takes longer than many a scan.
         wanted: the platform to choose where the target is an index.
+
+    Attributes:
+        unshown: tags that were put here for readers who know their names, and that no list has shown yet.
     """
 
     def __init__(
@@ -146,6 +149,7 @@ class Target:
         self._sleep = sleep
         self._entries: dict[str, Located] = {}
         self._configs: set[Digest] = set()
+        self.unshown: set[str] = set()
         # Whether head itself is listed matters, too.
         slug = derived_prefix(self.tag)[:-1]
         self._prefix = slug if self.tag.startswith(slug) else ""
@@ -266,7 +270,9 @@ class Target:
 
     def tags(self) -> list[str]:
         """Return the tags that may be this target's."""
-        return self.store.tags(self._prefix)
+        found = self.store.tags(self._prefix)
+        self.unshown.difference_update(found)
+        return found
 
     def put_config(self, config: bytes, *, new: bool = False) -> None:
         """Store a config, once; `new` as for `Store.put_blob`."""

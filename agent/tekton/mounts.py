@@ -49,6 +49,7 @@ def _mount(scene: Scene, task: Object, use: Use, lanes: tuple[str, ...] | None) 
         after=lanes or (),
         sub_path=use.sub_path,
         is_read_only=scene.writes(task, use) is False,
+        is_written=scene.writes(task, use) is True,
         is_fresh=lanes == () and scene.wrapping.base is None and _is_of_this_run(scene.wrapping, scene.run),
     )
 
@@ -60,8 +61,7 @@ def _writer(scene: Scene, task: Object, workspace: str) -> Writer | None:
     if not used:
         return None
     may_skip = any(task.get(key) for key in _SKIPPING) or task.get("onError") == "continue"
-    # A Task that is referred to may be another one by the time when it is asked for.
-    is_sure = not may_skip and task.get("taskSpec") is not None and any(scene.writes(task, use) for use in used)
+    is_sure = not may_skip and any(scene.writes(task, use) for use in used)
     members = _members(scene, task)
     if members is None:
         return Writer(None, is_sure)

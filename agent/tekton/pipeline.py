@@ -25,7 +25,7 @@ def wrap_pipeline(pipeline: Object, wrapping: Wrapping, run: Run, tasks: Tasks |
 
     Args:
         tasks: Tasks that are known. The form `inline` needs all of `tasks_referred_to`; the form `references` needs
-            none, but does not wait for the pushes of those that it can see to be read-only.
+            none, but names no lane of those that it can see to be read-only.
 
     Raises:
         UnwrappableError: it cannot be wrapped, or is no Pipeline.

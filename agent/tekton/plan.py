@@ -23,6 +23,7 @@ class Mount:
         after: the lanes that the pull must have seen.
         sub_path: the part that the task mounts, empty for all.
         is_read_only: whether others count on it that nothing is pushed.
+        is_written: whether others count on it that something is pushed, if the task runs.
         is_fresh: whether nothing can be there to pull.
     """
 
@@ -32,6 +33,7 @@ class Mount:
     after: tuple[str, ...] = ()
     sub_path: str = ""
     is_read_only: bool = False
+    is_written: bool = False
     is_fresh: bool = False
 
 

@@ -30,8 +30,8 @@ class Injection:
 def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection:
     """Return what a task gets.
 
-    The pull step is there even if there is nothing to pull: it sees, before the task does its work, that what it writes
-    can be pushed (docs/decisions/first-tasks-check.md). There is no push step where nothing may be written; but where
+    The pull step is there even if there is nothing to pull: it sees, before the task does its work, that a push
+    will be let in (docs/decisions/first-tasks-check.md). There is no push step where nothing may be written; but where
     there are results that the kubelet may cut, a push step compares their size with what it lets through.
 
     Args:

@@ -110,10 +110,10 @@ def test_a_schedule_that_broke_a_guarantee_does_so_no_longer(place: Path, name: 
 def test_a_push_beside_nobody_needs_few_requests(place: Path) -> None:
     run = Search(place, SCENES["two pushers"]).replay(["a"] * 100 + ["b"] * 100)
     alone, after = (push.requests for name in ("a", "b") for push in run.hands[name].pushed)
-    # Layer 2, entry 1 + 1, config 2, pointer 1 + 1, head and list 2, head 1, head and list 2.
-    assert alone == 13
+    # Layer 2, entry 1 + 1, config 2, pointer 1, head and list 2, head 1, head and list 2.
+    assert alone == 12
     # Three for the fix-up, three for the config, one for the table of contents of what the other pushed.
-    assert after <= 20
+    assert after <= 19
 
 
 # Would the search notice? What follows breaks the code and looks whether it does.
@@ -134,7 +134,7 @@ def no_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_look_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.publish, "_wait_until_shown", lambda *of: None)
+    monkeypatch.setattr(agent.sync.change, "wait_until_shown", lambda *of: None)
 
 
 def no_fix_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ as long as its patience, the last try's silence added. Law 2: it does not give u
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from agent.core.manifest import MANIFEST
 from agent.core.reference import RegistryReference
 from agent.errors import PatienceError, RefusedError, UnavailableError
+from agent.store import wire
 from agent.store.registry import RegistryStore
 from agent.store.retrying import PATIENCE_S, PROGRESS, Limits, Patience, Tries
 from tests.fakes.docker_registry import DockerRegistry
@@ -117,6 +119,7 @@ def test_a_slow_reader_costs_no_patience(store: RegistryStore, proxy: FaultProxy
         found += chunk
         patient.now += 500
     assert found == data
+    assert max(patient.slept) < 1
 
 
 def test_patience_is_one_for_all_stores_and_calls(open_at: Open, web: FaultProxy, patient: Patient) -> None:
@@ -210,8 +213,6 @@ def test_a_wait_is_told_once_and_anew_after_a_move(store: RegistryStore, proxy: 
 
 def test_a_name_that_went_is_waited_for(open_at: Open, registry: str, patient: Patient) -> None:
     """As that of a service whose pod is replaced; a name that was never there is a wrong one."""
-    import socket
-
     real, gone = socket.getaddrinfo, [0]
 
     def away(*args: object, **kwargs: object) -> object:
@@ -269,7 +270,7 @@ def own(tmp_path: Path) -> Iterator[DockerRegistry]:
 
 
 def test_a_registry_that_is_away_for_less_than_the_patience_is_survived(own: DockerRegistry, tmp_path: Path) -> None:
-    store = RegistryStore(reference_at(own), patience=Patience(6.0))
+    store = RegistryStore(reference_at(own), patience=Patience(60.0))
     data = os.urandom(1 << 20)
     store.put_blob(data)
     calls: list[Callable[[], object]] = [
@@ -312,3 +313,22 @@ def test_a_registry_that_takes_its_time_to_store_a_blob_is_let(open_at: Open, pr
     proxy.on("PUT", "/blobs/", Fault(delay=0.6))
     store.upload(lambda: iter([b"content"]))
     assert proxy.count("PUT", "/blobs/") == 1
+
+
+def test_a_host_that_went_without_a_word_is_noticed_while_it_is_waited_for(
+    open_at: Open, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel asks it, so that nobody need wait for as long as the patience."""
+    sockets: list[socket.socket] = []
+    real = wire._Watched._new_conn
+
+    def noted(connection: wire._Watched) -> socket.socket:
+        sockets.append(real(connection))
+        return sockets[-1]
+
+    monkeypatch.setattr(wire._Watched, "_new_conn", noted)
+    open_at(registry).tags()
+    [one] = sockets
+    assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    idle, every, times = (one.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name, _ in wire._ALIVE)
+    assert idle + every * times <= PATIENCE_S / 3
