@@ -12,6 +12,7 @@
     ├── MissingTargetError    12   the target holds nothing
     ├── AuthError             20   the registry refuses these credentials
     ├── UnavailableError      21   the registry cannot be reached or does not answer as one
+    │   ├── PatienceError          … for as long as the command's patience lasts
     │   ├── RefusedError           the registry will not do this, or may not be trusted with it
     │   ├── TagRefusedError        the registry does not let a tag move
     │   └── MissingBlobError       a manifest names what the registry does not have
@@ -126,6 +127,10 @@ class UnavailableError(AgentError):
     retryable = True
     after: float | None = None
     """Seconds that the registry asks to wait before another try, if it says so."""
+
+
+class PatienceError(UnavailableError):
+    """Nothing moved for as long as the command's patience lasts (agent/store/retrying.py)."""
 
 
 class RefusedError(UnavailableError):

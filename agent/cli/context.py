@@ -19,8 +19,9 @@ from agent.cli.output import flush, write
 from agent.cli.progress import Closing, Display, choose_display
 from agent.core.reference import LayoutReference, Reference, parse_reference
 from agent.errors import DivergedError
-from agent.store import StoreOptions, open_store
+from agent.store import Patience, StoreOptions, open_store
 from agent.store.port import Store
+from agent.store.retrying import PATIENCE_S
 from agent.sync.site import Site, check_outside
 from agent.workspace.home import make_state_home, state_home
 
@@ -32,6 +33,7 @@ class Session:
     Attributes:
         json: whether the command prints one JSON object instead of text.
         quiet: whether progress and summary are left out.
+        patience: seconds that the command waits for its stores while nothing moves.
         limits: how much an image may ask for.
         notices: the warnings of the run, where a machine will read them.
     """
@@ -40,9 +42,11 @@ class Session:
     quiet: bool = False
     plain_http: bool = False
     ca_file: str | None = None
+    patience: float = PATIENCE_S
     limits: Limits = DEFAULT_LIMITS
     notices: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
+    _shown: Display | None = None
 
     @property
     def took(self) -> float:
@@ -52,7 +56,8 @@ class Session:
     @contextmanager
     def stores(self) -> Iterator[Callable[[Reference], Store]]:
         """Give a function that opens the repository of a reference, each one once; closes them all."""
-        options = StoreOptions(plain_http=self.plain_http, ca_file=self.ca_file, environ=os.environ)
+        patience = Patience(self.patience, tell=lambda text: (self._shown or self.display()).notice(text))
+        options = StoreOptions(self.plain_http, self.ca_file, os.environ, patience)
         opened: dict[Reference, Store] = {}
 
         def open_once(reference: Reference) -> Store:
@@ -142,7 +147,8 @@ class Session:
 
     def display(self) -> Display:
         """Return what shows progress, and collects or prints warnings."""
-        return choose_display(quiet=self.quiet, collected=self.notices if self.json else None)
+        self._shown = choose_display(quiet=self.quiet, collected=self.notices if self.json else None)
+        return self._shown
 
     def print_json(self, value: dict[str, Any]) -> None:
         """Print the command's one object."""
@@ -183,6 +189,7 @@ class Session:
             sleep=time.sleep,
             random=random.random,
             limits=self.limits,
+            patience=self.patience,
         )
 
 

@@ -166,8 +166,10 @@ class Place(NamedTuple):
 
 def _pull(place: Place, wanted: PullOptions) -> PullReport:
     from agent.sync.pull import pull
+    from agent.sync.step import check_push
 
     with place.open("run it again") as site:
+        check_push(site.store, site.target)
         report = pull(site, wanted)
     if not place.session.json:
         finish_pull(place.session, report, place.session.took)

@@ -13,12 +13,14 @@ from click.shell_completion import CompletionItem
 
 from agent.archive.limits import OPTIONS, limits_of
 from agent.cli.context import Session, absolute
+from agent.core.duration import EXAMPLES, format_duration, parse_duration
 from agent.core.path import check_path, show
 from agent.core.pod import Pod
 from agent.core.record import NUMBER_MAX
 from agent.core.reference import Reference, parse_reference
 from agent.core.tags import check_target_tag
 from agent.errors import InvalidReferenceError, UnsafeArchiveError, UsageError
+from agent.store.retrying import PATIENCE_S
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 RESERVED = "dev.instep."
@@ -95,16 +97,25 @@ class AnnotationType(TextType):
 
 
 class DurationType(click.ParamType):  # type: ignore[type-arg]
-    """A duration, as 90s, 30m, 1h or 2d; in ns."""
+    """A duration, as 90s, 30m, 1h or 2d; in ns.
+
+    Args:
+        least: the shortest that makes sense, seconds.
+    """
 
     name = "duration"
 
+    def __init__(self, least: int = 0) -> None:
+        self._least = least
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return how many ns the words mean."""
-        match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", str(value))
-        if not match:
-            self.fail(f"{show(os.fsencode(str(value)))} is no duration, such as 90s, 30m, 1h or 2d", param, ctx)
-        return int(match[1]) * _UNITS[match[2]] * 10**9
+        seconds = parse_duration(str(value))
+        if seconds is None:
+            self.fail(f"{show(os.fsencode(str(value)))} is no duration, such as {EXAMPLES}", param, ctx)
+        if seconds < self._least:
+            self.fail(f"{value} is less than {self._least}s", param, ctx)
+        return seconds * 10**9
 
 
 class LimitType(click.ParamType):  # type: ignore[type-arg]
@@ -122,7 +133,6 @@ class LimitType(click.ParamType):  # type: ignore[type-arg]
 
 
 _BINARY = {None: 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 REFERENCE = ReferenceType()
 DURATION = DurationType()
 LIMIT = LimitType()
@@ -152,23 +162,39 @@ def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command]
             *args: Any,
             plain_http: bool,
             ca_file: str | None,
+            patience: int,
             as_json: bool,
             quiet: bool = False,
             limit: tuple[tuple[str, int], ...] = (),
             **options: Any,
         ) -> Any:
             allowed = limits_of(dict(limit))
-            opened = Session(json=as_json, quiet=quiet, plain_http=plain_http, ca_file=ca_file, limits=allowed)
+            opened = Session(
+                json=as_json,
+                quiet=quiet,
+                plain_http=plain_http,
+                ca_file=ca_file,
+                patience=patience / 10**9,
+                limits=allowed,
+            )
             return command(opened, *args, **options)
 
         options = [
             click.option("--plain-http", is_flag=True, help="Speak HTTP without TLS; automatic for localhost."),
             click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM), too."),
+            click.option(
+                "--patience",
+                metavar="DURATION",
+                type=DurationType(least=1),
+                default=format_duration(PATIENCE_S),
+                show_default=True,
+                help="How long to go on trying while nothing moves.",
+            ),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/json.md)."),
         ]
         if limits:
             text = f"How much an image may ask for: {', '.join(OPTIONS)} (docs/security.md). Repeatable."
-            options.insert(2, click.option("--limit", metavar="NAME=N", multiple=True, type=LIMIT, help=text))
+            options.insert(3, click.option("--limit", metavar="NAME=N", multiple=True, type=LIMIT, help=text))
         if quiet:
             options.append(click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."))
         return apply(*options)(with_session)  # type: ignore[return-value]

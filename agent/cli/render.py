@@ -10,8 +10,11 @@ import click
 from agent.cli.context import Session
 from agent.cli.example import example
 from agent.cli.files import files, read_files
+from agent.cli.options import DurationType
 from agent.cli.output import write
 from agent.cli.progress import warn
+from agent.core.duration import format_duration
+from agent.store.retrying import PATIENCE_S
 
 
 @click.command(
@@ -38,6 +41,12 @@ from agent.cli.progress import warn
 )
 @click.option(
     "--step-timeout", metavar="TIME", help="How long each of the steps may take, such as 30m; 0 for no limit."
+)
+@click.option(
+    "--patience",
+    metavar="DURATION",
+    type=DurationType(least=1),
+    help="How long the steps, and this command, go on trying while nothing moves.  [2m]",
 )
 @click.option("--image", metavar="IMAGE", help="The agent's image, where your cluster finds it.")
 @click.option("--plain-http", is_flag=True, help="The steps speak HTTP without TLS.")
@@ -73,7 +82,8 @@ def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
     from agent.tekton.offline import render
 
     found = [document for _, document in read_files(paths)]
-    with Session(plain_http=wishes["plain_http"]).stores() as open_store:
+    patience = PATIENCE_S if wishes["patience"] is None else wishes["patience"] / 10**9
+    with Session(plain_http=wishes["plain_http"], patience=patience).stores() as open_store:
         after = documents.write(render(found, _wish(**wishes), Bundles(open_store), warn))
     if default_image() in after and not wishes["image"]:
         warn(f"the steps' image is {default_image()}, which stands for yours; name that with --image")
@@ -88,6 +98,7 @@ def _wish(
     plain_http: bool,
     ca_config_map: str | None,
     results_from: Any,
+    patience: int | None,
     repointings: tuple[str, ...],
     **words: Any,
 ) -> Any:
@@ -105,7 +116,12 @@ def _wish(
         ca_config_map=ca_config_map,
         results_from=results_from,
     )
-    return Wish(settings, repointings=tuple(map(parse_repointing, repointings)), **words)
+    return Wish(
+        settings,
+        patience=None if patience is None else format_duration(patience / 10**9),
+        repointings=tuple(map(parse_repointing, repointings)),
+        **words,
+    )
 
 
 def default_image() -> str:

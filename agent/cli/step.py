@@ -17,6 +17,7 @@ from agent.cli.failure import Failure, describe
 from agent.cli.finish import finish_pull, finish_push
 from agent.cli.present import to_json
 from agent.remedy import Place
+from agent.store.retrying import PATIENCE_S
 
 if TYPE_CHECKING:
     from agent.core.reference import Reference
@@ -73,7 +74,12 @@ def _run(text: str, work: Work) -> None:
     os.environ.clear()
     os.environ.update(environ)
     tempfile.tempdir = None
-    session = Session(plain_http=argument.plain_http, ca_file=argument.ca_file, limits=argument.limits)
+    session = Session(
+        plain_http=argument.plain_http,
+        ca_file=argument.ca_file,
+        patience=argument.patience or PATIENCE_S,
+        limits=argument.limits,
+    )
     with session.stores() as open_store:
         for workspace in argument.workspaces:
             open_store(workspace.target)  # sends nothing, but reads certificates
@@ -82,13 +88,19 @@ def _run(text: str, work: Work) -> None:
         work(session, argument, open_store)
 
 
-@_step("pull", "Make each workspace's directory the workspace, before the task.")
+@_step("pull", "Make each workspace's directory the workspace, before the task; see that it can be pushed.")
 def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
     from agent.sync.pull import pull
-    from agent.sync.step import naming, pull_options, state_of
+    from agent.sync.step import check_push, naming, pull_options, state_of
 
     for workspace in argument.workspaces:
+        # Before the first byte is read: a missing login must not cost the work of a task.
+        if not workspace.read_only:
+            with naming(workspace):
+                check_push(open_store(workspace.target), workspace.target)
+    for workspace in argument.workspaces:
         if workspace.fresh:
+            session.say(f"agent: workspace {workspace.name} at {workspace.target} starts empty; a push will be let in")
             continue
         session.restart()
         session.say(f"agent: workspace {workspace.name} at {workspace.target}")

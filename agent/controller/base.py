@@ -7,7 +7,7 @@ import os
 
 from agent.core.reference import parse_reference
 from agent.errors import UnavailableError, UsageError
-from agent.store import StoreOptions, open_store
+from agent.store import Patience, StoreOptions, open_store
 from agent.sync.located import read_image, this_platform
 
 TIMEOUT_S = 20
@@ -23,7 +23,7 @@ async def pin(image: str, *, plain_http: bool, ca_file: str | None) -> str:
         UsageError: there is no such image.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    options = StoreOptions(plain_http=plain_http, ca_file=ca_file, environ=os.environ)
+    options = StoreOptions(plain_http, ca_file, os.environ, Patience(TIMEOUT_S))
     try:
         return await asyncio.wait_for(asyncio.to_thread(_pinned, image, options), TIMEOUT_S)
     except TimeoutError as error:

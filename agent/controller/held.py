@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from agent.core.reference import parse_reference
 from agent.errors import AgentError
-from agent.store import StoreOptions, open_store
+from agent.store import Patience, StoreOptions, open_store
 from agent.sync.bundle import read_bundle
 from agent.tekton.bundle import Member
 
@@ -20,7 +20,7 @@ async def held(place: str, *, plain_http: bool, ca_file: str | None) -> Sequence
 
     Tekton's resolver has read it with the run's before, so that nothing is told to who may not know it.
     """
-    options = StoreOptions(plain_http=plain_http, ca_file=ca_file, environ=os.environ)
+    options = StoreOptions(plain_http, ca_file, os.environ, Patience(TIMEOUT_S))
     try:
         return await asyncio.wait_for(asyncio.to_thread(_members, place, options), TIMEOUT_S)
     except (AgentError, TimeoutError):

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from agent.core.reference import LayoutReference, Reference
 from agent.store.port import Manifest, Store, Stored, Traffic
+from agent.store.retrying import Patience
 
-__all__ = ["Manifest", "Store", "StoreOptions", "Stored", "Traffic", "open_store"]
+__all__ = ["Manifest", "Patience", "Store", "StoreOptions", "Stored", "Traffic", "open_store"]
 
 
 class StoreOptions(NamedTuple):
@@ -23,11 +24,13 @@ class StoreOptions(NamedTuple):
         ca_file: a PEM file of certificates to trust besides the system's.
         environ: the environment, for the places where credentials are kept (`HOME`, `DOCKER_CONFIG`,
             `REGISTRY_AUTH_FILE`, `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME`) and `PATH` for their helpers.
+        patience: of the command that opens it, shared by all of its stores; None for one of its own.
     """
 
     plain_http: bool = False
     ca_file: str | None = None
     environ: Mapping[str, str] = MappingProxyType({})
+    patience: Patience | None = None
 
 
 def open_store(reference: Reference, options: StoreOptions) -> Store:
@@ -44,4 +47,10 @@ def open_store(reference: Reference, options: StoreOptions) -> Store:
         return LayoutStore(reference.path)
     from agent.store.registry import RegistryStore
 
-    return RegistryStore(reference, plain_http=options.plain_http, ca_file=options.ca_file, environ=options.environ)
+    return RegistryStore(
+        reference,
+        plain_http=options.plain_http,
+        ca_file=options.ca_file,
+        environ=options.environ,
+        patience=options.patience,
+    )

@@ -35,6 +35,10 @@ _METADATA = tuple(
         ("fd00:ec2::/32", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),
     )
 )
+_SPREAD = (
+    *("docker.io", "ghcr.io", "quay.io", "gcr.io", "pkg.dev", "amazonaws.com", "public.ecr.aws", "azurecr.io"),
+    *("azurecr.cn", "gitlab.com", "jfrog.io", "cloudsmith.io", "icr.io", "ocir.io", "digitalocean.com", "scw.cloud"),
+)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -78,6 +82,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_spread(host: str) -> bool:
+    """Say whether a registry is one of the public services that serve from several places (`port.Store`)."""
+    return any(host == service or host.endswith(f".{service}") for service in _SPREAD)
 
 
 def resolve_host(host: str) -> list[str]:

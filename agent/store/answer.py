@@ -25,7 +25,8 @@ class Request(NamedTuple):
 
     Attributes:
         streamed: a body that can be read only once.
-        seconds: what limits it: until a connection stands, and until the head of the answer is there.
+        seconds: of silence that it may take until the head of its answer is there, instead of `Limits.read`;
+            infinite for what a registry does in its own time, where patience alone is the limit.
         confined: it carries a credential, so that a redirect to another origin is refused.
         satisfied: a redirect to another place at another origin is answer enough, and is not followed.
     """
@@ -35,7 +36,7 @@ class Request(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     body: bytes | None = None
     streamed: Iterator[bytes] | None = None
-    seconds: tuple[float, float] | None = None
+    seconds: float | None = None
     confined: bool = False
     satisfied: bool = False
 

@@ -10,9 +10,9 @@ from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableEr
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
 from agent.store.meter import Meter
+from agent.store.retrying import PROGRESS
 from agent.store.transport import Transport
 
-_PROGRESS = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-")
 
 
@@ -45,22 +45,25 @@ class Downloads:
     def read(self, digest: Digest, start: int, length: int | None) -> Iterator[bytes]:
         """Yield a blob's bytes: `port.Store.read_blob`.
 
-        Where a connection breaks, a new request goes on from there. Tries are counted anew after each MiB gained.
+        Where a connection breaks, a new request goes on from there.
         """
         at, end = start, None if length is None else start + length
-        patience = self._transport.patience()
-        counted_from = start
+        tries, clock = self._transport.tries(), self._transport.timing.clock
+        moved_at = start
         while end is None or at < end:
             try:
                 for chunk in self._range(digest, at, end):
                     at += len(chunk)
+                    if at - moved_at >= PROGRESS:
+                        tries.moved()
+                        moved_at = at
+                    taken = clock()
                     yield chunk
+                    tries.excuse(clock() - taken)
+                tries.moved()
                 break
             except UnavailableError as error:
-                if at - counted_from >= _PROGRESS:
-                    patience.restore()
-                    counted_from = at
-                patience.wait(error)
+                tries.wait(error)
         if end is not None and at < end:
             raise IntegrityError(
                 "the blob is shorter than described", subject=self._subject(digest), remedy="pull another tag"

@@ -13,6 +13,7 @@ removes. Other tools know nothing of the lock: do not let them write at the same
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -51,6 +52,8 @@ class LayoutStore:
     Raises:
         UsageError: `path` is something else than an image layout or an empty directory.
     """
+
+    is_spread = False
 
     def __init__(self, path: str, *, create: bool = True) -> None:
         self._path = os.path.abspath(path)
@@ -177,6 +180,15 @@ class LayoutStore:
             with reporting(self._path):
                 self._settle(temporary, self._blob(digest))
         return Stored(digest, size)
+
+    def check_push(self) -> None:
+        """See `port.Store`: its directory, or the one that it would be made in, can be written."""
+        place = os.path.abspath(self._path)
+        while not os.path.lexists(place):
+            place = os.path.dirname(place)
+        with reporting(place):
+            if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
         """See `port.Store`."""

@@ -7,8 +7,10 @@ What an adapter promises:
 
 - A blob or manifest is addressed by its digest and never changes; writing one twice is harmless.
 - A tag is moved by one atomic step. There is no compare-and-swap: races on one tag are the caller's business.
-- After `put_manifest` returned, `get_manifest` of the same tag gives that manifest or a later one.
-- `tags` may lag behind `put_manifest`; nothing else may.
+- After `put_manifest` returned, `get_manifest` of the same tag gives that manifest or a later one; it may give what was
+  there before for a while, but not again once it gave the new one. Where `is_spread`, that holds for each reader alone.
+- `tags` may lag behind `put_manifest`, and need not keep any order. `get_manifest` gives what `tags` shows after
+  `put_manifest` returned.
 - It retries what is worth retrying by itself and raises only errors of `agent.errors`.
 - It does not check that a blob's bytes fit its digest when reading: readers above hash what they read anyway.
 """
@@ -62,6 +64,8 @@ class Store(Protocol):
     """One repository."""
 
     traffic: Traffic
+    is_spread: bool
+    """Whether it is served from several places that learn of each other's changes with time."""
 
     def get_manifest(self, reference: str) -> Manifest | None:
         """Return the manifest at a tag or digest, None if there is none.
@@ -126,6 +130,13 @@ class Store(Protocol):
 
         Args:
             algorithm: of the blob's digest, `sha256` or `sha512`.
+        """
+
+    def check_push(self) -> None:
+        """See that a push would be let in, as far as that can be told without leaving anything behind.
+
+        Raises:
+            AuthError, UnavailableError: it would not.
         """
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 from agent.core.digest import Digest, digest_of
 from agent.core.reference import RegistryReference
 from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
-from agent.store.address import Resolve, is_loopback, origin_of, resolve_host
+from agent.store.address import Resolve, is_loopback, is_spread, origin_of, resolve_host
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
 from agent.store.claims import ACCEPT, Claims
@@ -21,7 +21,7 @@ from agent.store.manifest import MANIFEST_MAX, MANIFEST_TYPES, check_reference, 
 from agent.store.meter import Meter
 from agent.store.port import Ability, Answered, Deleted, Manifest, Store, Stored
 from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal, said
-from agent.store.retrying import Limits, Timing
+from agent.store.retrying import Hopeless, Limits, Patience
 from agent.store.transport import Transport
 from agent.store.trust import make_trust
 from agent.store.upload import Uploads
@@ -44,7 +44,8 @@ class RegistryStore:
         plain_http: no TLS.
         ca_file: PEM file of certificates to trust as well.
         environ: where credentials are looked for.
-        limits, timing, resolve: patience, clocks and name look-up; for tests.
+        patience: of the command that this is part of; without one, a patience of its own.
+        limits, resolve: how long a try may take, and name look-up; for tests.
 
     Raises:
         UsageError: `ca_file` cannot be used.
@@ -57,8 +58,8 @@ class RegistryStore:
         plain_http: bool = False,
         ca_file: str | None = None,
         environ: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
         limits: Limits | None = None,
-        timing: Timing | None = None,
         resolve: Resolve = resolve_host,
     ) -> None:
         host, repository = reference.registry, reference.repository
@@ -67,9 +68,11 @@ class RegistryStore:
         variables = dict(environ or {})
         self._name = reference.registry
         self._repository = repository
-        self._timing = timing or Timing()
+        self._patience = patience or Patience()
+        self._tag = reference.tag or "latest"
         self._meter = Meter()
         self.traffic = self._meter.traffic
+        self.is_spread = is_spread(urlsplit(f"//{host}").hostname or "")
         own_trust = make_trust(ca_file, variables) if ca_file is not None else None
         scheme = (
             "http" if plain_http or (ca_file is None and is_loopback(urlsplit(f"//{host}").hostname or "")) else "https"
@@ -81,7 +84,7 @@ class RegistryStore:
             trust=lambda: own_trust or make_trust(None, variables),
             meter=self._meter,
             limits=limits or Limits(),
-            timing=self._timing,
+            patience=self._patience,
             resolve=resolve,
         )
         self._authorizer = self._transport.authorizer = Authorizer(
@@ -89,14 +92,14 @@ class RegistryStore:
             self._name,
             lambda: find_credentials(variables, reference.registry, repository),
             self._transport.exchange,
-            self._timing.clock,
+            self._patience.timing.clock,
         )
         self._base = f"{scheme}://{host}/v2/{repository}/"
         self._downloads = Downloads(
             self._transport, f"{self._base}blobs/", self._pull, self._meter, self._refusal, self._subject
         )
         self._uploads = Uploads(
-            self._transport, f"{self._base}blobs/uploads/", self._push, self._meter, self.has_blob, self._refusal
+            self._transport, f"{self._base}blobs/uploads/", self._push, self._meter, self._has_blob, self._refusal
         )
         self._claims = Claims(
             self._transport,
@@ -106,7 +109,7 @@ class RegistryStore:
             self.get_manifest,
             self._refusal,
             self._subject,
-            self._timing,
+            self._patience.timing,
         )
 
     def get_manifest(self, reference: str) -> Manifest | None:
@@ -115,6 +118,7 @@ class RegistryStore:
         answer, data = self._read(request, MANIFEST_MAX)
         if self._is_absent(answer):
             answer.discard()
+            self._patience.moved()
             return None
         if data is None:
             raise self._refusal(answer, reference)
@@ -132,16 +136,21 @@ class RegistryStore:
         if answer.status not in (200, 201, 202, 204):
             raise self._put_refusal(answer, reference, data)
         self._claims.check_stored(answer, reference, digest)
+        self._patience.moved()
         return digest
 
     def delete_manifest(self, digest: Digest, tags: Iterable[str] = ()) -> Deleted:
         """See `port.Store`. By digest, with all tags (distribution-spec); tag by tag where these live on."""
-        return self._claims.delete(digest, tags)
+        deleted = self._claims.delete(digest, tags)
+        self._patience.moved()
+        return deleted
 
     def tags(self, prefix: str = "") -> list[str]:
         """See `port.Store`."""
-        listing = Listing(f"{self._base}tags/list", self._page, self._timing.clock, self._odd)
-        return sorted((tag for tag in listing.tags() if tag.startswith(prefix)), key=str.encode)
+        listing = Listing(f"{self._base}tags/list", self._page, self._patience.timing.clock, self._odd)
+        found = sorted((tag for tag in listing.tags() if tag.startswith(prefix)), key=str.encode)
+        self._patience.moved()
+        return found
 
     def has_blob(self, digest: Digest) -> bool:
         """See `port.Store`.
@@ -149,6 +158,11 @@ class RegistryStore:
         A redirect to a storage is a yes: it is made for a blob that is there. It is not followed, since its signature
         may be good for GET alone. Where HEAD is no way to ask, the first byte is asked for.
         """
+        is_there = self._has_blob(digest)
+        self._patience.moved()
+        return is_there
+
+    def _has_blob(self, digest: Digest) -> bool:
         for request in (
             Request("HEAD", self._blob(digest), satisfied=True),
             Request("GET", self._blob(digest), {"Range": "bytes=0-0"}, satisfied=True),
@@ -175,6 +189,11 @@ class RegistryStore:
     def upload(self, chunks: Callable[[], Iterator[bytes]], algorithm: str = "sha256") -> Stored:
         """See `port.Store`."""
         return self._uploads.stream(chunks, algorithm=algorithm)
+
+    def check_push(self) -> None:
+        """See `port.Store`. An upload is begun and given up again, as every push begins."""
+        self._uploads.check()
+        self._patience.moved()
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
         """See `port.Store`. Between repositories of one registry it is mounted where the registry offers that."""
@@ -211,23 +230,35 @@ class RegistryStore:
     def _delete(self) -> Grants:
         return self._pull | {(f"repository:{self._repository}", "delete")}
 
-    def _read(self, request: Request, limit: int) -> tuple[Answer, bytes | None]:
+    def _read(self, request: Request, limit: int, is_hopeless: Hopeless | None = None) -> tuple[Answer, bytes | None]:
         """Return the answer and its body, read anew where the connection breaks; None for what is no document."""
-        patience = self._transport.patience()
+        tries = self._transport.tries()
         while True:
-            answer = self._transport.call(request, self._pull)
+            answer = self._transport.call(request, self._pull, is_hopeless)
             if answer.status not in (200, 203) or _is_page(answer):
                 return answer, None
             try:
-                return answer, answer.body(limit)
+                body = answer.body(limit)
             except UnavailableError as error:
-                patience.wait(error)
+                tries.wait(error, is_hopeless=is_hopeless)
+            else:
+                tries.moved()
+                return answer, body
+
+    def _answers_otherwise(self) -> bool:
+        """Say whether the registry answers for a tag: a list that fails then is one that it cannot make."""
+        try:
+            answer = self._transport.once(Request("HEAD", f"{self._base}manifests/{self._tag}", ACCEPT), self._pull)
+        except AgentError:
+            return False
+        answer.discard()
+        return self._transport.failure(answer) is None
 
     def _page(self, url: str, limit: int) -> Page | None:
         """Return a page of the list of tags: `listing.Read`."""
         if origin_of(url, self._name) != self.origin:
             raise self._odd("its list of tags goes on at another host")
-        answer, body = self._read(Request("GET", url), limit)
+        answer, body = self._read(Request("GET", url), limit, self._answers_otherwise)
         if self._is_absent(answer):
             answer.discard()
             return None

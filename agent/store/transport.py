@@ -24,7 +24,7 @@ from agent.store.later import says_later, seconds_asked
 from agent.store.meter import Meter
 from agent.store.proxies import proxies_for
 from agent.store.refusal import wants_tls
-from agent.store.retrying import Limits, Patience, Timing
+from agent.store.retrying import Hopeless, Limits, Patience, Timing, Tries
 from agent.store.trouble import broken
 from agent.store.trust import speaks_tls
 from agent.store.wire import Adapter
@@ -50,11 +50,11 @@ class Transport:
         trust: Callable[[], ssl.SSLContext],
         meter: Meter,
         limits: Limits,
-        timing: Timing,
+        patience: Patience,
         resolve: Resolve,
     ) -> None:
-        self.limits = limits
-        self.timing = timing
+        self.patience = patience
+        self._limits = limits
         self._origin = origin
         self._name = name
         self._meter = meter
@@ -62,22 +62,33 @@ class Transport:
         self._trust = trust
         self._tls: Adapter | None = None
         self._tls_lock = threading.Lock()
+        self._is_reached = False
         self._plain = Adapter(self._reach.check_peer)
         self._is_plain: bool | None = None
         self.authorizer: Authorizer | None = None
 
-    def patience(self) -> Patience:
-        """Return the tries of one request."""
-        return Patience(self.limits, self.timing)
+    @property
+    def timing(self) -> Timing:
+        """The clocks."""
+        return self.patience.timing
 
-    def call(self, request: Request, grants: Grants) -> Answer:
+    def tries(self) -> Tries:
+        """Return the tries of one piece of work."""
+        return Tries(self.patience, self._limits)
+
+    def call(self, request: Request, grants: Grants, is_hopeless: Hopeless | None = None) -> Answer:
         """Send a request to the registry, again where that is worth while, and return its answer.
+
+        That it answers is no move yet: only the caller knows what it wants of the answer.
+
+        Args:
+            is_hopeless: see `Tries.wait`; not asked where the registry says that it is asked too much.
 
         Raises:
             AuthError: it asks for a login that we do not have.
             UnavailableError: it cannot be reached, or says "later" each time.
         """
-        return self._insist(lambda: self.once(request, grants))
+        return self._insist(lambda: self.once(request, grants), is_hopeless=is_hopeless)
 
     def failure(self, answer: Answer, who: str = "the registry") -> UnavailableError | None:
         """Return what went wrong if the answer says nothing about the request itself (`later`), and close it then."""
@@ -166,18 +177,20 @@ class Transport:
             if adapter is not None:
                 adapter.close()
 
-    def _insist(self, send: Callable[[], Answer], who: str = "the registry") -> Answer:
-        patience = self.patience()
+    def _insist(
+        self, send: Callable[[], Answer], who: str = "the registry", is_hopeless: Hopeless | None = None
+    ) -> Answer:
+        tries = self.tries()
         while True:
             try:
                 answer = send()
             except UnavailableError as error:
-                patience.wait(error)
+                tries.wait(error, is_hopeless=is_hopeless)
                 continue
             failure = self.failure(answer, who)
             if failure is None:
                 return answer
-            patience.wait(failure, failure.after)
+            tries.wait(failure, failure.after, is_hopeless if answer.status >= 500 else None)
 
     def _follow(self, request: Request, authorization: str | None, trusted: Origin) -> Answer:
         method, url = request.method, request.url
@@ -186,12 +199,16 @@ class Transport:
             response = self._send(request, method, url, authorization if origin == trusted else None)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or location is None:
-                return Answer(response, origin != trusted, self.authorizer, self._name, self.limits.read)
+                return Answer(
+                    response, origin != trusted, self.authorizer, self._name, self._silence(self._limits.read)
+                )
             response.close()
             there = self.locate(url, location)
             is_elsewhere = origin_of(there, self._name) != trusted
             if request.satisfied and is_elsewhere and urlsplit(there).path != urlsplit(url).path:
-                return Answer(response, origin != trusted, self.authorizer, self._name, self.limits.read)
+                return Answer(
+                    response, origin != trusted, self.authorizer, self._name, self._silence(self._limits.read)
+                )
             if request.streamed is not None or (method not in ("GET", "HEAD") and response.status_code < 307):
                 raise RefusedError(
                     "the registry redirects an upload", subject=self._name, remedy="use the address it redirects to"
@@ -214,14 +231,14 @@ class Transport:
             response = self._adapter(url).send(
                 requests.Request(method, url, headers=headers, data=body).prepare(),
                 stream=True,
-                timeout=request.seconds or (self.limits.connect, self.limits.read),
+                timeout=self._seconds(request),
                 proxies=proxies_for(url),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             if self._speaks_tls(url):
                 raise wants_tls(self._name) from error
-            raise broken(error, self._name) from error
-        self._is_plain = True
+            raise broken(error, self._name, is_reached=self._is_reached) from error
+        self._is_plain = self._is_reached = True
         return response
 
     def _speaks_tls(self, url: str) -> bool:
@@ -229,6 +246,15 @@ class Transport:
         if self._is_plain is None and self._origin.scheme == "http" and origin_of(url, self._name) == self._origin:
             self._is_plain = bool(proxies_for(url)) or not speaks_tls(self._origin)
         return self._is_plain is False
+
+    def _seconds(self, request: Request) -> tuple[float, float]:
+        """Return how long connecting and sending each piece may take, and how long the answer's head."""
+        sends = request.body is not None or request.streamed is not None
+        silence = self._silence(self._limits.read if request.seconds is None else request.seconds)
+        return min(silence, self._limits.read if sends else self._limits.connect), silence
+
+    def _silence(self, most: float) -> float:
+        return min(most, max(self.patience.left, self._limits.least))
 
     def _adapter(self, url: str) -> Adapter:
         if not url.lower().startswith("https:"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import ssl
@@ -23,9 +24,16 @@ _INVALID = (
     UnicodeError,
 )
 
+_UNKNOWN = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
-def broken(error: BaseException, name: str) -> UnavailableError:
-    """Return the error to raise for what `requests` or `urllib3` raised while talking to `name`."""
+
+def broken(error: BaseException, name: str, *, is_reached: bool = True) -> UnavailableError:
+    """Return the error to raise for what `requests` or `urllib3` raised while talking to `name`.
+
+    Args:
+        is_reached: whether an answer came from there before. A name that nobody knows is then one that went, as that
+            of a service whose pod is replaced, and may come again; else it is a wrong one, and waiting is no use.
+    """
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -38,7 +46,21 @@ def broken(error: BaseException, name: str) -> UnavailableError:
             return RefusedError("it does not speak TLS", subject=name, remedy=PLAIN_HTTP)
         if isinstance(cause, _INVALID):
             return RefusedError("not an address", subject=name, remedy="check the registry's name")
+        if _is_no_http(cause):
+            return RefusedError("what it answers is no HTTP", subject=name, remedy="check the name and the port")
+        if isinstance(cause, socket.gaierror) and cause.errno in _UNKNOWN and not is_reached:
+            return RefusedError("its name is not known", subject=name, remedy="check the name and the network")
     return UnavailableError(_what(causes), subject=name, remedy="check the name and the network, then try again")
+
+
+def _is_no_http(cause: BaseException) -> bool:
+    """Say whether an answer was read and makes no sense, not even as the beginning of one that broke off."""
+    if isinstance(cause, http.client.RemoteDisconnected | http.client.IncompleteRead):
+        return False
+    if isinstance(cause, http.client.BadStatusLine):
+        line = str(cause.args[0]).strip()
+        return not line.startswith("HTTP/") and not "HTTP/".startswith(line)
+    return isinstance(cause, http.client.HTTPException)
 
 
 def _what(causes: list[BaseException]) -> str:
@@ -47,7 +69,7 @@ def _what(causes: list[BaseException]) -> str:
         return "the proxy does not let us through"
     for cause in causes:
         if isinstance(cause, socket.gaierror):
-            return "its name is not known"
+            return "its name cannot be looked up" if cause.errno == socket.EAI_AGAIN else "its name is not known"
         if isinstance(cause, ConnectionRefusedError):
             return "nothing listens there (connection refused)"
     timeouts = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from math import inf
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from agent.core.digest import Digest
@@ -22,6 +23,7 @@ from agent.store.auth import Grants
 from agent.store.meant import own_upload
 from agent.store.meter import Meter
 from agent.store.port import Stored
+from agent.store.retrying import PROGRESS, Tries
 from agent.store.transport import Transport
 
 PIECES = (4 << 20, 1 << 20, 256 << 10)
@@ -69,7 +71,7 @@ class Uploads:
         Raises:
             AuthError, UnavailableError: see `agent.errors`.
         """
-        patience = self._transport.patience()
+        tries = self._transport.tries()
         while new or not self._has(digest):
             new = False
             try:
@@ -79,12 +81,13 @@ class Uploads:
                 location, _ = self.begin()
                 self._meter.add(sent=len(data))
                 self._finish(location, digest, data)
-                return
+                break
             except _TooMuchError as error:
                 self._piece = error.piece
                 new = True
             except UnavailableError as error:
-                patience.wait(error, error.after)
+                tries.wait(error, error.after)
+        tries.moved()
 
     def stream(
         self, chunks: Callable[[], Iterator[bytes]], location: str | None = None, algorithm: str = "sha256"
@@ -94,16 +97,18 @@ class Uploads:
         Raises:
             AuthError, UnavailableError: see `agent.errors`. Whatever `chunks` raises passes through.
         """
-        patience = self._transport.patience()
+        way = _Way(self._transport.tries(), self._transport.timing.clock)
         while True:
-            source = _Source(chunks, self._meter, algorithm)
+            source = _Source(chunks, self._meter, algorithm, way)
             try:
-                return self._try(source, location)
+                stored = self._try(source, location)
+                way.tries.moved()
+                return stored
             except _TooMuchError as error:
                 self._piece = error.piece
             except UnavailableError as error:
                 source.check()
-                patience.wait(error, error.after)
+                way.tries.wait(error, error.after)
             finally:
                 source.close()
             location = None
@@ -118,6 +123,14 @@ class Uploads:
         if answer.status not in (200, 201, 202, 204):
             raise self._judge(answer)
         return self.session_of(answer)
+
+    def check(self) -> None:
+        """Begin a session, and give it up.
+
+        Raises:
+            AuthError, UnavailableError: see `agent.errors`.
+        """
+        self._cancel(self.begin()[0])
 
     def session_of(self, answer: Answer) -> tuple[str, int]:
         """Return what the answer to a POST (202) says of its session."""
@@ -143,10 +156,7 @@ class Uploads:
         return Stored(digest, source.size)
 
     def _send_stream(self, location: str, source: _Source) -> str:
-        # The silence limit holds for both directions here: a registry that writes through to an object store
-        # stops reading for long.
-        seconds = (self._transport.limits.commit, self._transport.limits.commit)
-        request = Request("PATCH", location, _OCTETS, streamed=iter(source), seconds=seconds)
+        request = Request("PATCH", location, _OCTETS, streamed=iter(source), seconds=inf)
         answer = self._transport.once(request, self._grants)
         failure = self._transport.failure(answer)
         if failure is None and answer.status in _REFUSES_STREAMS:
@@ -175,10 +185,8 @@ class Uploads:
         raise failure if failure is not None else self._judge(answer)
 
     def _finish(self, location: str, digest: Digest, data: bytes) -> None:
-        limits = self._transport.limits
-        request = Request(
-            "PUT", _with(location, digest=digest), _OCTETS, body=data, seconds=(limits.connect, limits.commit)
-        )
+        # Object stores copy the blob now, and nothing is heard until that is done.
+        request = Request("PUT", _with(location, digest=digest), _OCTETS, body=data, seconds=inf)
         answer = self._transport.call(request, self._grants)
         self._check_size(answer, len(data))
         if answer.status in (200, 201, 202, 204):
@@ -228,7 +236,7 @@ class Uploads:
 
     def _cancel(self, location: str) -> None:
         with suppress(AuthError, UnavailableError):
-            self._transport.once(Request("DELETE", location, seconds=(1.0, 2.0)), self._grants).discard()
+            self._transport.once(Request("DELETE", location, seconds=2.0), self._grants).discard()
 
 
 class _TooMuchError(Exception):
@@ -239,12 +247,36 @@ class _TooMuchError(Exception):
         self.piece = piece
 
 
+class _Way:
+    """How far the runs through one content have come. Content that none of them had sent before is a move; the rest is
+    none, but costs no patience while it goes out."""
+
+    def __init__(self, tries: Tries, clock: Callable[[], float]) -> None:
+        self.tries = tries
+        self._clock = clock
+        self._furthest = 0
+
+    def began(self) -> float:
+        return self._clock()
+
+    def sent(self, size: int, since: float) -> float:
+        """Note that a run has sent `size` bytes; return the time, from which its next piece counts."""
+        now = self._clock()
+        if size - self._furthest >= PROGRESS:
+            self._furthest = size
+            self.tries.moved()
+        else:
+            self.tries.sent_again(now - since)
+        return now
+
+
 class _Source:
     """One run through `chunks`: counts, hashes, and keeps apart what it raises from what the network raises."""
 
-    def __init__(self, chunks: Callable[[], Iterator[bytes]], meter: Meter, algorithm: str) -> None:
+    def __init__(self, chunks: Callable[[], Iterator[bytes]], meter: Meter, algorithm: str, way: _Way) -> None:
         self._chunks = chunks
         self._meter = meter
+        self._way = way
         self._iterator: Iterator[bytes] | None = None
         self._error: BaseException | None = None
         self._hashed = hashlib.new(algorithm)
@@ -253,12 +285,14 @@ class _Source:
     def __iter__(self) -> Iterator[bytes]:
         try:
             self._iterator = self._chunks()
+            at = self._way.began()
             for chunk in self._iterator:
                 if chunk:
                     self._hashed.update(chunk)
                     self.size += len(chunk)
                     self._meter.add(sent=len(chunk))
                     yield chunk
+                    at = self._way.sent(self.size, at)
         except GeneratorExit:
             raise
         except BaseException as error:

@@ -27,6 +27,9 @@ PACE = 64 << 10
 FRAMING_MAX = 256 << 10
 LINE_MAX = 64 << 10
 _CONNECTIONS = 16
+_ALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
+"""Seconds of silence before the other side is asked whether it is still there, seconds between such questions, and how
+many may stay without an answer: a host that went without a word is noticed long before patience ends."""
 
 # It logs addresses with their queries, which can be secrets, and what is wrong with a server's headers as a traceback.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -50,12 +53,14 @@ class Adapter(HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         """See `HTTPAdapter`."""
-        super().init_poolmanager(connections, maxsize, block, **self._trust, **kwargs)
+        super().init_poolmanager(connections, maxsize, block, socket_options=_socket_options(), **self._trust, **kwargs)
         self._use_own_connections(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """See `HTTPAdapter`."""
-        return self._use_own_connections(super().proxy_manager_for(proxy, **self._trust, **kwargs))
+        return self._use_own_connections(
+            super().proxy_manager_for(proxy, socket_options=_socket_options(), **self._trust, **kwargs)
+        )
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """See `HTTPAdapter`."""
@@ -67,6 +72,12 @@ class Adapter(HTTPAdapter):
             "https": partial(_TlsPool, check_peer=self._check_peer),
         }
         return manager
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    kept = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    kept += [(socket.IPPROTO_TCP, getattr(socket, name), number) for name, number in _ALIVE if hasattr(socket, name)]
+    return [*HTTPConnection.default_socket_options, *kept]
 
 
 class _Paced(io.RawIOBase):

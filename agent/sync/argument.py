@@ -17,6 +17,7 @@ from agent.errors import InvalidReferenceError
 from agent.sync.fields import (
     Fields,
     directory,
+    duration,
     each_once,
     file_name,
     flag,
@@ -83,6 +84,7 @@ class StepArgument(NamedTuple):
         attempt: which try of the task this is, None if the pod was not named.
         pod_uid: which pod of that attempt, None if that was not said.
         credentials: a directory that may hold `.docker/config.json`.
+        patience: seconds that each of the steps waits for its stores while nothing moves; None for the usual.
         limits: how much an image may ask for.
     """
 
@@ -93,6 +95,7 @@ class StepArgument(NamedTuple):
     credentials: str | None = None
     ca_file: str | None = None
     plain_http: bool = False
+    patience: int | None = None
     on_conflict: OnConflict = "last"
     compression: Compression = "zstd"
     message: str = ""
@@ -123,6 +126,7 @@ def parse_step(text: str) -> StepArgument:
         credentials=fields.maybe("credentials", directory),
         ca_file=fields.maybe("ca-file", directory),
         plain_http=fields.maybe("plain-http", flag) or False,
+        patience=fields.maybe("patience", duration),
         on_conflict=cast(OnConflict, fields.maybe("on-conflict", one_of(*get_args(OnConflict))) or "last"),
         compression=cast(Compression, fields.maybe("compression", one_of(*get_args(Compression))) or "zstd"),
         message=fields.maybe("message", free_text) or "",

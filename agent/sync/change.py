@@ -31,7 +31,7 @@ from agent.sync.memory import Memory
 from agent.sync.merging import disagreements, involving, merged_image
 from agent.sync.options import PushOptions
 from agent.sync.packed import describe
-from agent.sync.publish import Packing, free_number, publish_entry
+from agent.sync.publish import Packing, free_number, publish_entry, wait_until_shown
 from agent.sync.report import PushReport, conflict_reports
 from agent.sync.site import Site
 from agent.sync.squash import ENTRY_LAYERS, compact
@@ -202,6 +202,7 @@ def _show(site: Site, target: Target, entry: Image, record: Record, options: Pus
         ConflictError: head is an image of someone else, or there are conflicts and `on_conflict` is `fail`.
     """
     moved = move_head(site, target, entry, options.compression)
+    wait_until_shown(site, target)
     conflicts = involving(record, moved.conflicts)
     report.head_moved, report.conflicts = moved.complete, conflict_reports(conflicts)
     if conflicts and options.on_conflict == "fail":

@@ -28,11 +28,11 @@ LARGE = 1 << 20
 SKEW_MS = 5_000
 
 
-def doctor(site: Site, patience: float) -> DoctorReport:
+def doctor(site: Site, wait: float) -> DoctorReport:
     """Probe the target's store, and clean up.
 
     Args:
-        patience: seconds to wait at most for the list of tags to show a tag.
+        wait: seconds to wait at most for the list of tags to show a tag.
 
     Raises:
         AuthError, UnavailableError: it cannot even be read.
@@ -46,7 +46,7 @@ def doctor(site: Site, patience: float) -> DoctorReport:
         report.add("write", "unknown", "there is no layout yet", "the first push makes it; nothing was written to try")
         return report
     try:
-        _Examination(site, store, report).run(patience)
+        _Examination(site, store, report).run(wait)
     except AuthError as error:
         report.exit_code = error.exit_code
         report.add("push", "missing", error.what, "these credentials can pull, not push")
@@ -68,11 +68,11 @@ class _Examination:
         self._made: list[Digest] = []
         self._blobs = 0
 
-    def run(self, patience: float) -> None:
+    def run(self, wait: float) -> None:
         try:
             self._uploads()
             first = self._put(0)
-            self._tags_and_lists(first, patience)
+            self._tags_and_lists(first, wait)
             self._moves()
             self._layers()
             self._sizes()
@@ -112,7 +112,7 @@ class _Examination:
             self._made.append(digest)
         return self._store.put_manifest(self._tag if layer is None else digest, manifest, MANIFEST)
 
-    def _tags_and_lists(self, first: Digest, patience: float) -> None:
+    def _tags_and_lists(self, first: Digest, wait: float) -> None:
         read = self._store.get_manifest(self._tag)
         if read is not None and read.digest == first:
             self._report.add("read after push", "ok", "a tag is there at once", "--after LANE finds what was pushed")
@@ -121,11 +121,11 @@ class _Examination:
                 "read after push",
                 "weak",
                 "a tag that was just written is not there at once",
-                "--after LANE looks again for 3 s; a pull right behind a push may miss it",
+                "--after LANE finds what was pushed: a push waits until its own is shown",
             )
         waited, step = 0.0, 0.1
         while not (listed := self._tag in self._store.tags(derived_prefix(self._site.target.tag or "latest"))):
-            if waited >= patience:
+            if waited >= wait:
                 break
             self._site.sleep(step)
             waited, step = waited + step, min(2 * step, 2.0)

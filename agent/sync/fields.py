@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from agent.core.duration import EXAMPLES, parse_duration
 from agent.core.path import check_path
 from agent.errors import UnsafeArchiveError, UsageError
 
@@ -106,6 +107,14 @@ def positive(value: Any, where: str) -> int:
     if type(value) is not int or value <= 0:
         refuse(where, "not a positive integer")
     return value
+
+
+def duration(value: Any, where: str) -> int:
+    """Return seconds, one or more."""
+    seconds = parse_duration(text_of(value, where))
+    if not seconds:
+        refuse(where, f"{value} is no duration from 1s on, such as {EXAMPLES}")
+    return seconds
 
 
 def one_of(*choices: str) -> Callable[[Any, str], str]:

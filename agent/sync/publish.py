@@ -14,6 +14,7 @@ from agent.archive.toc_rules import InTar
 from agent.archive.writer import LayerWriter, PackedLayer
 from agent.core.diff import Entries
 from agent.core.digest import Digest
+from agent.core.duration import format_duration
 from agent.core.entry import Context, Node, TocEntry, Write
 from agent.core.image import Image
 from agent.core.known import Fingerprint, Found, Known
@@ -22,7 +23,7 @@ from agent.core.pack import whiteouts
 from agent.core.record import NUMBER_MAX, Record
 from agent.core.series import Place, first_missing, place_of, places
 from agent.core.tags import entry_tag, mark_tag, pointer_tag
-from agent.errors import MissingBlobError, TagRefusedError, UsageError
+from agent.errors import MissingBlobError, TagRefusedError, UnavailableError, UsageError
 from agent.store.port import Store, Stored
 from agent.sync.options import Compression
 from agent.sync.site import Site
@@ -36,6 +37,8 @@ from agent.workspace.spill import Spill
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds, more or less, between tries to put a manifest whose blobs the registry does not find."""
+SHOWN_PAUSE, SHOWN_PAUSE_MAX = 0.05, 2.0
+"""Seconds between looks for what was put; doubled each time."""
 BUFFERED = 4 << 20
 """Layers up to this size are held in memory, so that they can be checked for existence and sent again."""
 SMALL = 16 << 20
@@ -193,6 +196,7 @@ def put_mark(site: Site, target: Target, image: Image) -> None:
     target.put_config(config)
     with suppress(TagRefusedError):  # it is there, in a registry whose tags never move
         put_manifest(site, target, mark_tag(target.tag), manifest)
+        target.unshown.add(mark_tag(target.tag))
 
 
 def put_manifest(site: Site, target: Target, tag: str, manifest: bytes) -> Digest:
@@ -219,6 +223,7 @@ def _put_pointer(
     for earlier in range(place.attempt):
         with suppress(TagRefusedError):
             put_manifest(site, target, pointer_tag(target.tag, lane, earlier, 0), manifest)
+            target.unshown.add(pointer_tag(target.tag, lane, earlier, 0))
     number = place.number
     tag = pointer_tag(target.tag, lane, *place)
     there = None if is_free else target.store.get_manifest(tag)
@@ -230,6 +235,7 @@ def _put_pointer(
             put_mark(site, target, image)
         try:
             put_manifest(site, target, tag, manifest)
+            target.unshown.add(tag)
             return
         except TagRefusedError:  # a registry whose tags never move: somebody was there first, or this push was
             there = target.store.get_manifest(tag)
@@ -268,3 +274,27 @@ def _finish_other(site: Site, target: Target, record: Record) -> None:
     with suppress(MissingBlobError):  # pruned and collected at this moment
         if entry and kept:
             _put_pointer(site, target, entry.image, record.lane, place, kept.data, kept.digest, is_free=True)
+
+
+def wait_until_shown(site: Site, target: Target) -> None:
+    """Wait until the registry shows the pointers that this push put: a reader does not wait for them.
+
+    Why the writer does: docs/decisions/writers-wait-for-pointers.md.
+
+    Raises:
+        UnavailableError: it does not for as long as the command's patience lasts.
+    """
+    waited, pause = 0.0, SHOWN_PAUSE
+    while target.unshown:
+        tag = min(target.unshown)
+        if target.store.get_manifest(tag) is not None:
+            target.unshown.discard(tag)
+            continue
+        if waited >= site.patience:
+            raise UnavailableError(
+                f"the registry does not show this tag {format_duration(site.patience)} after it took it",
+                subject=f"{target.name} ({tag})",
+                remedy="push again, which publishes nothing twice",
+            )
+        site.sleep(pause)
+        waited, pause = waited + pause, min(2 * pause, SHOWN_PAUSE_MAX)

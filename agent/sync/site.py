@@ -9,6 +9,7 @@ from agent.archive.limits import DEFAULT_LIMITS, Limits
 from agent.core.reference import LayoutReference, Reference
 from agent.errors import UsageError
 from agent.store.port import Store
+from agent.store.retrying import PATIENCE_S
 from agent.workspace.inside import lies_inside
 
 
@@ -38,6 +39,7 @@ class Site(NamedTuple):
         random: a number in [0, 1).
         shares_state: other users may read and change `state`, too: the steps of a task need not run as one user.
         limits: how much an image may ask for.
+        patience: seconds to wait at most for what a registry took and does not show.
     """
 
     target: Reference
@@ -50,6 +52,7 @@ class Site(NamedTuple):
     random: Callable[[], float]
     shares_state: bool = False
     limits: Limits = DEFAULT_LIMITS
+    patience: float = PATIENCE_S
 
     @property
     def store(self) -> Store:

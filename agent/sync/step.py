@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 from agent.core.pod import Pod
-from agent.errors import AgentError, DivergedError, UsageError
+from agent.core.reference import Reference
+from agent.errors import AgentError, AuthError, DivergedError, UnavailableError, UsageError
+from agent.store.port import Store
 from agent.sync.argument import StepArgument, StepWorkspace
 from agent.sync.interruption import interrupted_pull
 from agent.sync.options import PullOptions, PushOptions
@@ -117,6 +119,20 @@ def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
             subject=workspace.directory,
             remedy="give both steps the same argument",
         )
+
+
+def check_push(store: Store, target: Reference) -> None:
+    """See, before a task that may take long, that a push after it would be let in.
+
+    Raises:
+        AuthError, UnavailableError: it cannot.
+    """
+    try:
+        store.check_push()
+    except (AuthError, UnavailableError) as error:
+        error.what = f"nothing could be pushed there after the task: {error.what}"
+        error.subject = str(target)
+        raise
 
 
 def pull_options(argument: StepArgument, workspace: StepWorkspace) -> PullOptions:

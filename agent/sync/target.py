@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from agent.sync.layers import Layers
 
 POINTER_PAUSES = (0.2, 0.4, 0.8, 1.6)
-"""Seconds between looks for a pointer: 3 s in all (design section 6, pull)."""
+"""Seconds between looks for a pointer in a registry that is spread over several places: 3 s in all."""
 TAG_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds between looks at a tag that is listed and was not found."""
 ENTRY_TRIES = 2
@@ -145,6 +145,9 @@ class Target:
         open_store: opens the repository, once something is wanted of it: a push of nothing needs no HTTP client, and
             loading one takes longer than many a scan.
         wanted: the platform to choose where the target is an index.
+
+    Attributes:
+        unshown: tags that were put here for readers who know their names, and that no list has shown yet.
     """
 
     def __init__(
@@ -166,6 +169,7 @@ class Target:
         self._sleep = sleep
         self._entries: dict[str, Located] = {}
         self._configs: set[Digest] = set()
+        self.unshown: set[str] = set()
         # Whether head itself is listed matters, too.
         slug = derived_prefix(self.tag)[:-1]
         self._prefix = slug if self.tag.startswith(slug) else ""
@@ -300,7 +304,9 @@ class Target:
 
     def tags(self) -> list[str]:
         """Return the tags that may be this target's."""
-        return self.store.tags(self._prefix)
+        found = self.store.tags(self._prefix)
+        self.unshown.difference_update(found)
+        return found
 
     def put_config(self, config: bytes, *, new: bool = False) -> None:
         """Store a config, once; `new` as for `Store.put_blob`."""
@@ -315,14 +321,16 @@ class Target:
         self._configs.clear()
 
     def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Pointers]:
-        """Return lanes' first pointers; one without a pointer is waited for, before that means that it did not run.
+        """Return lanes' first pointers.
 
-        A lane whose change head holds had a pointer before head did, so that it was pruned: the list tells of the
+        One without a pointer published nothing: its writer would have waited until the pointer is shown. Only where a
+        registry may show one reader what it does not show another yet, it is looked for again. A
+        lane whose change head holds had a pointer before head did, so that it was pruned: the list tells of the
         checkpoint that has it.
         """
         pointers = {lane: self._first(lane) for lane in after}
         pruned = {record.lane for record in head.image.records.values()} if head and head.image.format else set()
-        for pause in POINTER_PAUSES:
+        for pause in POINTER_PAUSES if self.store.is_spread else ():
             missing = [lane for lane, pointer in pointers.items() if not pointer and lane not in pruned]
             if not missing:
                 break

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from agent.core.duration import EXAMPLES, parse_duration
 from agent.errors import UsageError
 from agent.tekton.fields import Object
 from agent.tekton.timeouts import check_timeout
@@ -71,6 +72,13 @@ def _timeout(value: Any, subject: str) -> str:
     return check_timeout(str(value), subject)
 
 
+def _duration(value: Any, subject: str) -> str:
+    found = str(value)
+    if isinstance(value, bool) or not parse_duration(found):
+        raise UsageError(f"it is {found}", subject=subject, remedy=f"write a duration from 1s on, such as {EXAMPLES}")
+    return found
+
+
 def _mapping(value: Any, subject: str) -> Object:
     if not isinstance(value, dict):
         raise UsageError("it is no mapping", subject=subject, remedy="write requests and limits")
@@ -99,6 +107,7 @@ _KEYS: dict[str, Callable[[Any, str], Any]] = {
     "on-conflict": _choice(OnConflict),
     "form": _choice(Form),
     "step-timeout": _timeout,
+    "patience": _duration,
     "resolution-timeout": _seconds,
 }
 _KNOWN = ", ".join(_KEYS)
@@ -109,4 +118,4 @@ _FIELDS = {
     "plain-http": "plain_http",
     "ca-config-map": "ca_config_map",
 }
-_DEFAULTS = ("target", "base", "on-conflict", "form", "step-timeout")
+_DEFAULTS = ("target", "base", "on-conflict", "form", "step-timeout", "patience")

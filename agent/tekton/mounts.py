@@ -50,6 +50,7 @@ def _mount(scene: Scene, task: Object, use: Use, lanes: tuple[str, ...] | None) 
         after=lanes or (),
         sub_path=use.sub_path,
         is_read_only=scene.writes(task, use) is False,
+        is_written=scene.writes(task, use) is True,
         is_fresh=lanes == () and scene.wrapping.base is None and _is_of_this_run(scene.wrapping, scene.run),
     )
 

@@ -20,7 +20,7 @@ from agent.tekton.inline import pipeline_in_version, refuse_clashes
 from agent.tekton.launch import is_oci_pipeline, launch, name_of
 from agent.tekton.lookup import lookup_of
 from agent.tekton.lookup_offline import Bundles, Places, self_contained
-from agent.tekton.pipeline import references_to_inline, troubles_in, wrap_pipeline_spec
+from agent.tekton.pipeline import tasks_referred_to, troubles_in, wrap_pipeline_spec
 from agent.tekton.reference import Reference, reference_of
 from agent.tekton.repoint import Repointing, repoint, set_lookup
 from agent.tekton.request import request_of
@@ -46,6 +46,7 @@ class Wish:
     workspaces: tuple[str, ...] = ()
     on_conflict: OnConflict | None = None
     step_timeout: str | None = None
+    patience: str | None = None
     lookup: str | None = None
     repointings: tuple[Repointing, ...] = ()
 
@@ -170,7 +171,7 @@ def _render_run(
     if mapping(spec, "pipelineSpec", where):
         given = mapping(spec, "pipelineSpec", where)
         inner = _wrap(given, pipeline_run, pipeline_run, wrapping, documents, where, warn)
-        if references_to_inline(given, wrapping, planned_run_of(pipeline_run), where=where):
+        if tasks_referred_to(given, wrapping, planned_run_of(pipeline_run), where=where):
             refuse_clashes(inner, planned_run_of(pipeline_run).params, where)
         variants[asked.index] = [{**pipeline_run, "spec": {**spec, "pipelineSpec": inner}}]
         return
@@ -211,7 +212,7 @@ def _wrap(
     is_v1 = holder.get("apiVersion") == V1
     tasks: Tasks = {
         reference: documents[place]
-        for reference in references_to_inline(spec, wrapping, run, where=where)
+        for reference in tasks_referred_to(spec, wrapping, run, where=where)
         if (place := _place(documents, "Task", reference)) is not None
     }
     wrapped = wrap_pipeline_spec(spec, wrapping, run, tasks, annotations=annotations, is_v1=is_v1, where=where)
@@ -238,6 +239,7 @@ def _replaced(wish: Wish) -> dict[str, Any]:
         "workspaces": wish.workspaces or None,
         "on_conflict": wish.on_conflict,
         "step_timeout": wish.step_timeout,
+        "patience": wish.patience,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -28,8 +28,8 @@ def wrap_pipeline(
     Wrapping what is wrapped already replaces the agent's steps.
 
     Args:
-        tasks: Tasks that are known. The form `inline` needs all of `references_to_inline`; the form `references` needs
-            none, but does not wait for the pushes of those that it can see to be read-only.
+        tasks: Tasks that are known. The form `inline` needs all of `tasks_referred_to`; the form `references` needs
+            none, but names no lane of those that it can see to be read-only.
         where: what to call it in an error, None for its name.
 
     Raises:
@@ -78,8 +78,10 @@ def wrap_pipeline_spec(
     return change_tasks(scene.spec, lambda task: _wrapped(scene, task, mounts), where)
 
 
-def references_to_inline(spec: Object, wrapping: Wrapping, run: Run, *, where: str) -> dict[Reference, str]:
-    """Return the Tasks that the form `inline` needs, each with what to call it in an error, which names a task.
+def tasks_referred_to(spec: Object, wrapping: Wrapping, run: Run, *, where: str) -> dict[Reference, str]:
+    """Return the Tasks that tasks with wrapped workspaces refer to: what the form `inline` needs.
+
+    Each comes with what to call it in an error, which names a task.
 
     Raises:
         UnwrappableError: the pipeline cannot be wrapped.
@@ -118,6 +120,7 @@ def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]
         mounts=tuple(mounts[name, use.name] for use in used),
         base=scene.wrapping.base,
         on_conflict=scene.wrapping.on_conflict,
+        patience=scene.wrapping.patience,
         is_matrix=bool(task.get("matrix")),
         timeout=_timeout(scene, task),
         pod=pod_of(scene.run.pod_template(name), scene.place(task)),

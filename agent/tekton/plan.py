@@ -24,6 +24,7 @@ class Mount:
         after: the lanes that the pull must have seen.
         sub_path: the part that the task mounts, empty for all.
         is_read_only: whether others count on it that nothing is pushed.
+        is_written: whether others count on it that something is pushed, if the task runs.
         is_fresh: whether nothing can be there to pull.
     """
 
@@ -33,6 +34,7 @@ class Mount:
     after: tuple[str, ...] = ()
     sub_path: str = ""
     is_read_only: bool = False
+    is_written: bool = False
     is_fresh: bool = False
 
 
@@ -43,6 +45,7 @@ class Plan:
     Attributes:
         task: its name in the pipeline.
         base: the image that workspaces start from.
+        patience: the steps', None for what they have anyway.
         is_matrix: whether it has several TaskRuns, each with a lane of its own.
         timeout: of each step, empty for none.
         pod: what the run's pod template decides.
@@ -53,6 +56,7 @@ class Plan:
     mounts: tuple[Mount, ...]
     base: str | None = None
     on_conflict: OnConflict = "last"
+    patience: str | None = None
     is_matrix: bool = False
     timeout: str = ""
     pod: Pod = ANY_POD

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from agent.core.duration import EXAMPLES, parse_duration
 from agent.errors import UnwrappableError
 from agent.tekton.documents import read
 from agent.tekton.embedded import unpack
@@ -16,7 +17,7 @@ from agent.tekton.reference import Reference, needed, reference_in, reference_of
 from agent.tekton.timeouts import check_timeout
 from agent.tekton.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, Settings, Wrapping
 
-OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout")
+OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout", "patience")
 """What a user may say about a wrapping: the same words as parameters and in annotations."""
 
 WHERE = f"resolver {RESOLVER}"
@@ -97,6 +98,7 @@ def _wrapping(values: dict[str, Object], settings: Settings, defaults: Defaults)
         step_timeout=check_timeout(
             _word(values, "step-timeout", defaults.step_timeout), f"{WHERE}, parameter step-timeout"
         ),
+        patience=_duration(values, "patience", defaults.patience),
     )
 
 
@@ -117,6 +119,13 @@ def _choice(values: dict[str, Object], name: str, choices: tuple[Any, ...], defa
     if found not in choices:
         raise _odd(name, f"it is {found}", f"write {' or '.join(choices)}")
     return found
+
+
+def _duration(values: dict[str, Object], name: str, default: str | None) -> str | None:
+    found = _word(values, name, default or "")
+    if found and not parse_duration(found):
+        raise _odd(name, f"it is {found}", f"write a duration from 1s on, such as {EXAMPLES}")
+    return found or None
 
 
 def _refuse_unknown(values: dict[str, Object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from agent.tekton.lookup_course import look_up
 from agent.tekton.lookup_request import look_up_source, parse_lookup_request
 from agent.tekton.names import LOOKUP, RESOLVER, WRAPPERS
 from agent.tekton.nested import TYPE, Source, local_source, nested_request, nested_source, written_source
-from agent.tekton.pipeline import references_to_inline, troubles_in, wrap_pipeline
+from agent.tekton.pipeline import tasks_referred_to, troubles_in, wrap_pipeline
 from agent.tekton.reference import Reference
 from agent.tekton.request import PipelineRequest, TaskRequest, parse_request
 from agent.tekton.task import trouble_in, wrap_task
@@ -102,13 +102,15 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
     if wrapping.base:
         image_of(wrapping.base)
         wrapping = replace(wrapping, base=(yield Pin(wrapping.base)))
-    tasks = {}
+    where = f"Pipeline {text(mapping(source.value, 'metadata', 'Pipeline'), 'name', 'Pipeline')}"
+    references = tasks_referred_to(mapping(source.value, "spec", where), wrapping, run, where=where)
     if wrapping.form == "inline":
-        references = references_to_inline(mapping(source.value, "spec", place), wrapping, run, where=place)
         inner = yield from _sources(request, "Task", references)
         if isinstance(inner, Waiting):
             return inner
         tasks = {reference: task.value for reference, task in inner.items()}
+    else:
+        tasks = yield from _at_hand(references)
     wrapped = wrap_pipeline(source.value, wrapping, run, tasks, where=place)
     return _answered(wrapped, source, troubles_in(mapping(wrapped, "spec", place), run, place))
 
@@ -117,6 +119,18 @@ def _completed(written: Object, run: Run, where: str) -> Object:
     """Return the Pipeline that is written into a run, as one that could stand by itself under the run's name."""
     spec = declared(mapping(written, "spec", where), run, where)
     return {**written, "metadata": {"name": run.name}, "spec": spec}
+
+
+def _at_hand(references: Iterable[Reference]) -> Generator[Step, Any, dict[Reference, Object]]:
+    """Return the Tasks of the namespace that references lead to: nobody need wait for one that only reads.
+
+    One that is not there is an error when Tekton asks for it, which names the pipeline's task.
+    """
+    found = {}
+    for reference in references:
+        if not reference.resolver:
+            found[reference] = yield Get("Task", reference.name)
+    return {reference: task for reference, task in found.items() if task is not None and task.get("kind") == "Task"}
 
 
 def _task(request: Object, asked: TaskRequest) -> Course:

@@ -31,7 +31,8 @@ class Injection:
 def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection:
     """Return what a task gets.
 
-    There is no pull step where nothing can be there to pull, and no push step where nothing may be written; but where
+    The pull step is there even if there is nothing to pull: it sees, before the task does its work, that a push
+    will be let in (docs/decisions/first-tasks-check.md). There is no push step where nothing may be written; but where
     there are results that the kubelet may cut, a push step compares their size with what it lets through.
 
     Args:
@@ -43,12 +44,11 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
         return Injection((), (), ())
     results = [text(result, "name", where) for result in objects(spec, "results", where)]
     is_limited = bool(results) and plan.settings.results_from == "termination-message"
-    pulls = any(not mount.is_fresh for mount in mounts)
     pushes = any(not mount.is_read_only for mount in mounts) or is_limited
     room = room_in(spec, plan.pod, where)
     arguments = _arguments(plan, mounts, room)
     if is_limited:
-        limit = result_limit(spec, pulls + pushes, where)
+        limit = result_limit(spec, 1 + pushes, where)
         arguments["results"] = {
             "directory": "/tekton/results",
             "names": results,
@@ -56,7 +56,7 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
             "steps": "/tekton/steps",
         }
     step = _step(plan, mounts, spec, room, dump(arguments, *room.variables.values()), is_v1=is_v1, where=where)
-    before = ({**step, "name": room.pull, "args": ["step", "pull", *step["args"]]},) if pulls else ()
+    before = ({**step, "name": room.pull, "args": ["step", "pull", *step["args"]]},)
     after = ({**step, "name": room.push, "args": ["step", "push", *step["args"]]},) if pushes else ()
     return Injection(before, after, tuple(_volumes(plan, room)))
 
@@ -123,6 +123,8 @@ def _arguments(plan: Plan, mounts: Sequence[Mount], room: Room) -> dict[str, Any
         "on-conflict": plan.on_conflict,
         "workspaces": [_workspace(plan, mount, room) for mount in mounts],
     }
+    if plan.patience:
+        arguments["patience"] = plan.patience
     if plan.settings.plain_http:
         arguments["plain-http"] = True
     if plan.settings.ca_config_map:

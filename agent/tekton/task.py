@@ -99,13 +99,15 @@ def bare(value: Object) -> dict[str, Any]:
 
 def _seen_from_the_task(mount: Mount, spec: Object, where: str) -> Mount:
     declared = named(objects(spec, "workspaces", where), mount.name) or {}
-    if mount.is_read_only and not declared.get("readOnly"):
+    is_read_only = bool(declared.get("readOnly"))
+    if (mount.is_read_only and not is_read_only) or (mount.is_written and is_read_only):
+        was, now = ("read-only", "not any more") if mount.is_read_only else ("written", "read-only now")
         raise UnwrappableError(
-            f"its workspace {mount.name} was read-only when the run began, and is not any more",
+            f"its workspace {mount.name} was {was} when the run began, and is {now}",
             subject=where,
             remedy="start the run again",
         )
-    return replace(mount, is_read_only=bool(declared.get("readOnly")))
+    return replace(mount, is_read_only=is_read_only)
 
 
 def _refuse_aliases(plan: Plan, where: str) -> None:

@@ -45,6 +45,7 @@ class Defaults:
     on_conflict: OnConflict = "last"
     form: Form = "references"
     step_timeout: str = DEFAULT_TIMEOUT
+    patience: str | None = None
 
 
 NO_DEFAULTS = Defaults()
@@ -60,6 +61,7 @@ class Wrapping:
         workspaces: the pipeline's workspaces to wrap; None for every one that is bound to an emptyDir.
         form: what becomes of tasks that refer to a Task: they refer to the resolver, or have the Task written in.
         step_timeout: how long one of the steps may take, as Go writes durations; `0` for no limit.
+        patience: how long the steps wait for a registry while nothing moves, such as 2m; None for what they do anyway.
     """
 
     settings: Settings
@@ -69,6 +71,7 @@ class Wrapping:
     on_conflict: OnConflict = "last"
     form: Form = "references"
     step_timeout: str = DEFAULT_TIMEOUT
+    patience: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def test_a_registry_that_is_not_there(agent: Agent, work: Path) -> None:
         unused.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{unused.getsockname()[1]}/x/y:z"
         with _unchanged(work):
-            _error(agent("push", target, work, exits=21))
+            _error(agent("push", "--patience", "1s", target, work, exits=21))
     agent("status", work, exits=11)
 
 

@@ -117,7 +117,7 @@ def test_skopeo_inspects_and_copies_a_bundle(agent: Agent, registry: str, files:
         (["bundle", "get", "oci:held:b", "nothing"], 2, "it has no object nothing; name what it has (task/build)"),
         (["bundle", "get", "oci:held:b", "build", "--kind", "Pipeline"], 2, "it has no pipeline build"),
         (["bundle", "list", "oci:spaces:ws"], 30, "name an image that agent or tkn bundle push made"),
-        (["bundle", "list", "127.0.0.1:1/x:1"], 21, "127.0.0.1:1"),
+        (["bundle", "list", "--patience", "1s", "127.0.0.1:1/x:1"], 21, "127.0.0.1:1"),
     ],
 )
 def test_what_does_not_work_is_one_line_and_an_exit_code(

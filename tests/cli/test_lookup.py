@@ -129,11 +129,11 @@ def test_what_is_in_the_bundle_goes_before_what_is_among_the_files_and_is_left_o
 def test_a_bundle_that_cannot_be_reached_is_an_error_and_nothing_is_looked_up_elsewhere(lookups: Lookups) -> None:
     lookups.push("1", *OBJECTS)
     files = (*OBJECTS, RUN)
-    assert "127.0.0.1:1" in lookups.fails(21, "--lookup-bundle", "127.0.0.1:1/ci:1", values=files)
+    assert "127.0.0.1:1" in lookups.fails(21, "--patience=1s", "--lookup-bundle", "127.0.0.1:1/ci:1", values=files)
     assert "there is no such bundle" in lookups.fails(2, "--lookup-bundle", f"{lookups.base}:none", values=files)
     # Nor are the places after it in a list.
     both = f"127.0.0.1:1/ci:1,cluster,{lookups.base}:1"
-    assert "127.0.0.1:1" in lookups.fails(21, "--lookup-bundle", both, values=files)
+    assert "127.0.0.1:1" in lookups.fails(21, "--patience=1s", "--lookup-bundle", both, values=files)
 
 
 def test_a_bundle_that_holds_some_of_what_is_named_is_an_error_that_says_what_it_holds(lookups: Lookups) -> None:

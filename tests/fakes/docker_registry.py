@@ -46,17 +46,22 @@ class DockerRegistry:
         }
         if auth is not None:
             config["auth"] = auth
-        path = directory / "config.yml"
-        path.write_text(json.dumps(config))  # JSON is YAML
+        self._config, self._path = config, directory / "config.yml"
         self.log = directory / "log"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, after `close` again at the same address."""
+        self._path.write_text(json.dumps(self._config))  # JSON is YAML
         # setpriv: the registry must not outlive a test session that is killed.
         wrap = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("REGISTRY_", "OTEL_"))}
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*wrap, BINARY, "serve", str(path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ
+                [*wrap, BINARY, "serve", str(self._path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ
             )
         self.address = f"127.0.0.1:{self._port()}"
+        self._config["http"]["addr"] = self.address
 
     def _port(self) -> int:
         deadline = time.monotonic() + 20

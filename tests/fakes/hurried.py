@@ -7,7 +7,7 @@ import time
 from agent.core.reference import Reference, RegistryReference
 from agent.store.port import Store
 from agent.store.registry import RegistryStore
-from agent.store.retrying import Limits, Timing
+from agent.store.retrying import Limits, Patience, Timing
 from agent.sync.site import Site
 from tests.fakes.workspaces import Workspaces
 
@@ -29,6 +29,6 @@ class HurriedWorkspaces(Workspaces):
         repository = reference._replace(tag=None, digest=None)
         if repository not in self._stores and isinstance(reference, RegistryReference):
             self._stores[repository] = RegistryStore(
-                reference, limits=Limits(read=SILENCE, commit=SILENCE), timing=Timing(sleep=_briefly)
+                reference, limits=Limits(read=SILENCE), patience=Patience(20.0, Timing(sleep=_briefly))
             )
         return super().open_store(reference)

@@ -22,6 +22,8 @@ class MemoryStore:
     `pointers` (tag to digest) are there to be looked at and damaged.
     """
 
+    is_spread = False
+
     def __init__(self, before: Callable[[str, str], None] | None = None) -> None:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[bytes, str]] = {}
@@ -116,6 +118,9 @@ class MemoryStore:
         with self._lock:
             self.blobs[digest] = data
         return Stored(digest, len(data))
+
+    def check_push(self) -> None:
+        self._called("check_push", "")
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
         self._called("copy_blob", digest)

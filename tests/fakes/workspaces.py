@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.reference import Reference, parse_reference
-from agent.store import StoreOptions, open_store
+from agent.store import Patience, StoreOptions, open_store
 from agent.store.port import Store
 from agent.sync.options import PullOptions, PushOptions
 from agent.sync.pull import pull
@@ -45,12 +45,14 @@ class Workspaces:
 
     Attributes:
         notices: what the last operation told the user.
+        patience: for registries that are not there.
     """
 
     def __init__(self, place: Path, target: str | None = None) -> None:
         self.place = place
         self.target = target or f"oci:{place}/layout:ws"
         self.notices: list[str] = []
+        self.patience: Patience | None = None
         self._stores: dict[Reference, Store] = {}
         self._random = random.Random(0)
 
@@ -78,7 +80,7 @@ class Workspaces:
     def open_store(self, reference: Reference) -> Store:
         repository = reference._replace(tag=None, digest=None)
         if repository not in self._stores:
-            self._stores[repository] = open_store(reference, StoreOptions())
+            self._stores[repository] = open_store(reference, StoreOptions(patience=self.patience))
         return self._stores[repository]
 
     def close(self) -> None:

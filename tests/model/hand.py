@@ -30,6 +30,8 @@ from tests.model.actor import RETURNED, TARGET, Actor, Call
 from tests.model.weak_store import WeakStore
 from tests.model.world import World
 
+PATIENCE = 0.3
+"""Seconds: a few looks for what a registry took and does not show."""
 MTIME = 1_600_000_000_000_000_000
 ON_ROOT = "the mark on the directory"
 Files = Mapping[str, str | None]
@@ -127,6 +129,7 @@ class Hand:
             progress=self.progress,
             clock=lambda: self.clock,
             sleep=self._sleep,
+            patience=PATIENCE,
             random=self._random.random,
         )
 

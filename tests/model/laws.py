@@ -234,6 +234,7 @@ class Laws:
     def _failed(self, run: Run) -> None:
         """A command ends with an error only if an answer to a PUT was lost, or the list that a pull needs.
 
+        Or if what it put was not seen for as long as its patience.
         Or if it would begin what another has begun: two may, but only at the same time. Or if a later attempt,
         which is another's, was there before it began.
         """
@@ -243,7 +244,7 @@ class Laws:
                     continue
                 if isinstance(error, ConflictError) and "attempt" in error.what and len(run.hands) > 1:
                     continue
-                excuses = (f"{name}!lost", f"{name}!down") if operation == "pull" else (f"{name}!lost",)
+                excuses = (f"{name}!lost", f"{name}!down" if operation == "pull" else f"{name}!unseen")
                 if not any(word in excuses for word in run.world.schedule):
                     raise ViolationError("exit", f"a {operation} fails for no reason: {error}")
 

@@ -57,6 +57,12 @@ SMALL = [
         is_shared=named,
     ),
     Scene(
+        "a push whose pointer is not seen at once, and a pull that names its lane and is shown no new tags",
+        {"a": Part([pushes()], MINE), "z": Part([pulls(after=("a",))])},
+        Faults(unseen=1, stale=1),
+        is_shared=named,
+    ),
+    Scene(
         "a pusher whose answers are lost, and who tries again, beside a repair",
         {"a": Part([lambda hand: tries(hand, 3)], MINE), "z": Part([pulls(repair=True)])},
         Faults(lost=1),
@@ -131,6 +137,16 @@ LARGE = [
         {"a": Part([pushes()], MINE, 2_001), "b": Part([pushes()], {"b": "b"}, 2_000)},
         Faults(twice=1),
         is_shared=decisive,
+    ),
+    Scene(
+        "a pull that names a lane whose pointer is not seen at once, with an older head and no new tags",
+        {
+            "a": Part([pushes()], MINE),
+            "b": Part([pushes()], {"b": "b"}),
+            "z": Part([pulls(after=("a",))]),
+        },
+        Faults(twice=1, unseen=1, stale=1),
+        is_shared=named,
     ),
     Scene(
         "the list cannot be read",
@@ -300,7 +316,7 @@ RANDOM = [
             "y": Part([pulls(after=("a", "c"))]),
             "z": Part([pulls(repair=True, after=("b",))]),
         },
-        Faults(dies=1, twice=1, stale=4, lost=1),
+        Faults(dies=1, twice=1, unseen=2, stale=4, lost=1),
         is_shared=named,
     ),
     Scene(

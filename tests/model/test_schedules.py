@@ -42,6 +42,11 @@ TWICE = "a laptop pushes twice, what it put first lands late, and a pull that na
 REPLACED = "a pod is lost, and another made under its name whose clock says that it came before"
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1.2 * EVERY + 4 * SOAK)]
 
+UNSEEN = (
+    "a pull that names a lane whose pointer is not seen at once, with an older head and no new tags",
+    "b b b b b!twice b b b a a!unseen a a a a a a late-0 z z z z z!stale",
+)
+"""What a pull that does not wait for pointers lacks if the push did not wait for its own either."""
 FOUND = [
     # A late duplicate moved back the one pointer of a lane without attempts.
     (
@@ -85,6 +90,7 @@ FOUND = [
         "a pruner with a grace time where lists lag",
         "p p p p p!twice p p p a a a a a a a a late-0 " + "p " * 14 + "z z z!stale z z z z!stale z z z z!stale",
     ),
+    UNSEEN,
 ]
 """Schedules that once broke a guarantee, or were thought to."""
 
@@ -162,6 +168,10 @@ def no_pods(monkeypatch: pytest.MonkeyPatch) -> None:
 def pods_by_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe the node's clock, whatever the pod has seen."""
     monkeypatch.setattr(Pod, "after", lambda pod, stamp: pod)
+
+
+def no_look_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent.sync.change, "wait_until_shown", lambda *of: None)
 
 
 def no_fix_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +275,13 @@ def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeyp
     monkeypatch.setattr(agent.sync.head, "repair", once)
     with pytest.raises(AssertionError, match="G2"):
         Search(place, SCENES["two pushers and a repair"]).explore(EVERY)
+
+
+def test_a_push_that_does_not_wait_for_its_pointer_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_look_for_the_pointer(monkeypatch)
+    name, schedule = UNSEEN
+    with pytest.raises(ViolationError, match="G1: a pull that named its lane lacks"):
+        Search(place, SCENES[name]).replay(schedule.split())
 
 
 def test_a_violation_is_made_short(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

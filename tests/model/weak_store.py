@@ -24,6 +24,7 @@ class WeakStore:
     world: World
     actor: Actor
     traffic: Traffic = field(default_factory=Traffic)
+    is_spread: bool = False
 
     def get_manifest(self, reference: str) -> Manifest | None:
         call = Call("get", reference)
@@ -75,6 +76,9 @@ class WeakStore:
         ending = self.actor.ask(Call("blob"))
         stored = self.world.store.upload(lambda: iter([content]))
         return self._count(3, self._told(stored, ending, stored.digest))
+
+    def check_push(self) -> None:
+        pass
 
     def copy_blob(self, digest: Digest, size: int, source: Store) -> None:
         self.world.store.copy_blob(digest, size, source)

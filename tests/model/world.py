@@ -6,6 +6,7 @@ call shall end. A run is therefore its schedule: a list of words, one for each c
     NAME            the actor's call happens
     NAME!lost       the answer to a PUT of a tag is lost: the actor sees an error, the PUT takes effect later, or never
     NAME!twice      a PUT of a tag happens, and a duplicate of it is still on its way
+    NAME!unseen     a PUT of a pointer is acknowledged, and nobody sees it before it lands
     NAME!stale      a list shows what there was when the run began, or, where lists lag by a known time, so long ago
     NAME!stale-N    a list lacks the N newest tags
     NAME!absent     a GET of head or of a listed entry finds nothing for a moment
@@ -14,6 +15,7 @@ call shall end. A run is therefore its schedule: a list of words, one for each c
     NAME!dies       the actor is killed before the call
     NAME!dies-after the actor is killed after it
     late-N          duplicate N lands now
+    seen-N          what nobody saw lands now
     collect         the registry collects garbage: manifests without a tag, then blobs that no manifest names
     over            those that are still on their way never land
 """
@@ -42,6 +44,7 @@ class Faults:
     dies: int = 0
     lost: int = 0
     twice: int = 0
+    unseen: int = 0
     stale: int = 0
     absent: int = 0
     hidden: int = 0
@@ -50,17 +53,21 @@ class Faults:
     actors: tuple[str, ...] | None = None
 
 
-KINDS = ("dies", "lost", "twice", "stale", "absent", "hidden", "down", "collects")
+KINDS = ("dies", "lost", "twice", "unseen", "stale", "absent", "hidden", "down", "collects")
 
 
 @dataclass
 class Late:
-    """A duplicate of a PUT that has not landed yet."""
+    """A PUT, or a duplicate of one, that has not landed yet. One that was acknowledged lands in the end."""
 
     tag: str
     data: bytes
     media_type: str
     landed: bool = False
+    is_acknowledged: bool = False
+
+    def word(self, number: int) -> str:
+        return f"{'seen' if self.is_acknowledged else 'late'}-{number}"
 
 
 class World:
@@ -119,9 +126,10 @@ class World:
     def choices(self) -> list[str]:
         """Return the words that may come next; none when everybody is done."""
         alive = [actor for actor in self.actors.values() if actor.call is not None]
-        late = [f"late-{number}" for number, late in enumerate(self.late) if not late.landed]
+        late = [late.word(number) for number, late in enumerate(self.late) if not late.landed]
         if not alive:
-            return ["over", *late] if late and not self._is_over else []
+            unseen = [word for word in late if word.startswith("seen-")]
+            return unseen or (["over", *late] if late and not self._is_over else [])
         # A call that touches nothing shared commutes with everything: nobody else need be tried before it.
         private = [actor for actor in alive if actor.call is not None and not self.is_shared(actor.call)]
         found = [word for actor in private[:1] or alive for word in self._endings(actor)]
@@ -136,7 +144,7 @@ class World:
         if word == "collect":
             self._collect()
             return
-        if word.startswith("late-"):
+        if word.startswith(("late-", "seen-")):
             late = self.late[int(word[5:])]
             late.landed = True
             with suppress(MissingBlobError):  # a layer of it was collected: the registry refuses
@@ -165,7 +173,7 @@ class World:
         """Return who does it, which faults there are fewer of after it, and what it uses."""
         if word == "over":
             return word, "", dict.fromkeys([LISTED, *(late.tag for late in self.late)], True)
-        if word.startswith("late-"):
+        if word.startswith(("late-", "seen-")):
             return word, "", Call("put", self.late[int(word[5:])].tag).uses()
         name, _, ending = word.partition("!")
         call = self.actors[name].call
@@ -212,6 +220,8 @@ class World:
             yield f"{name}!hidden"
         if call.is_put and call.tag != RETURNED and faults.twice:
             yield f"{name}!twice"
+        if call.is_put and "._p" in call.tag and faults.unseen and call.tag not in self.store.pointers:
+            yield f"{name}!unseen"
         if call.is_list and faults.stale and self._since():
             yield f"{name}!stale"
             yield from (f"{name}!stale-{lag}" for lag in range(1, len(self._since())))
@@ -244,9 +254,12 @@ class World:
         return [tag for tag in self.store.tags(prefix) if tag not in since[len(since) - lag :]]
 
     def accept(self, tag: str, data: bytes, media_type: str, ending: str) -> None:
-        if ending in ("lost", "twice"):
-            self.late.append(Late(tag, data, media_type))
-        if ending != "lost":
+        if ending in ("lost", "twice", "unseen"):
+            self.late.append(Late(tag, data, media_type, is_acknowledged=ending == "unseen"))
+        if ending not in ("lost", "unseen"):
+            # What a place learns late of one tag comes in the order in which it was put.
+            for late in self.late:
+                late.landed = late.landed or (late.is_acknowledged and late.tag == tag)
             self._apply(tag, data, media_type)
 
     def _apply(self, tag: str, data: bytes, media_type: str) -> None:

@@ -15,7 +15,7 @@ from agent.core.manifest import CONFIG, MANIFEST
 from agent.core.reference import RegistryReference
 from agent.store.port import Store
 from agent.store.registry import RegistryStore
-from agent.store.retrying import Timing
+from agent.store.retrying import Patience, Timing
 from tests.fakes.proxy import FaultProxy
 
 
@@ -26,6 +26,10 @@ class Patient:
         self.now = 1000.0
         self.slept: list[float] = []
         self.timing = Timing(sleep=self.sleep, clock=lambda: self.now, wall=lambda: 1_700_000_000.0, jitter=lambda: 1.0)
+        self.told: list[str] = []
+
+    def patience(self, seconds: float = 120.0) -> Patience:
+        return Patience(seconds, self.timing, self.told.append)
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -52,7 +56,7 @@ def open_at(patient: Patient, repository: str) -> Iterator[Open]:
 
     def open_at(address: str, **options: Any) -> RegistryStore:
         host, _, name = address.partition("/")
-        options.setdefault("timing", patient.timing)
+        options.setdefault("patience", patient.patience())
         opened.append(RegistryStore(RegistryReference(host, name or repository, "latest"), **options))
         return opened[-1]
 

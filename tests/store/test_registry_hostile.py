@@ -18,14 +18,14 @@ from agent.core.manifest import DOCKER_LIST, INDEX, MANIFEST
 from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableError, UnsupportedError
 from agent.store.auth import parse_challenges
 from agent.store.registry import RegistryStore
-from agent.store.retrying import Limits
+from agent.store.retrying import Limits, Patience, Timing
 from agent.sync.located import read_image, read_small_blob
 from tests.fakes.hostile import CHUNKED, OK, drip, endless, sends
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.store.conftest import Open, Patient, make_certificate
 from tests.store.test_registry_auth import logged_in
 
-LIMITS = Limits(connect=2.0, read=0.15, commit=0.15, attempts=2)
+LIMITS = Limits(connect=2.0, read=0.15, least=0.15)
 ANY = digest_of(b"any")
 MANY = 32 << 20
 """Bytes. More than a hostile server may get rid of, with what buffers on the way take: a bound is far below."""
@@ -42,6 +42,11 @@ CALLS: dict[str, Call] = {
     "put": lambda store: store.put_manifest("tag", b"{}", MANIFEST),
     "delete": lambda store: store.delete_manifest(ANY),
 }
+
+
+def hurried() -> dict[str, Any]:
+    """Return options of a store that is patient for one pause, so that it tries twice."""
+    return {"limits": LIMITS, "patience": Patience(0.4, Timing(sleep=lambda seconds: time.sleep(0.4)))}
 
 
 def ends(call: Call, store: RegistryStore, seconds: float = 5.0) -> AgentError | None:
@@ -80,13 +85,13 @@ DRIPS = {
 @pytest.mark.parametrize("name", DRIPS)
 def test_answer_that_drips_is_given_up(open_at: Open, web: FaultProxy, name: str, call: str) -> None:
     web.on("*", "", DRIPS[name], times=99)
-    ends(CALLS[call], open_at(web.address, limits=LIMITS))
+    ends(CALLS[call], open_at(web.address, **hurried()))
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_every_call_gives_up_an_answer_whose_head_drips(open_at: Open, web: FaultProxy, call: str) -> None:
     web.on("*", "", DRIPS["headers"], times=99)
-    assert isinstance(ends(CALLS[call], open_at(web.address, limits=LIMITS)), UnavailableError)
+    assert isinstance(ends(CALLS[call], open_at(web.address, **hurried())), UnavailableError)
 
 
 @pytest.mark.parametrize("name", ["headers", "body", "refusal"])
@@ -94,7 +99,7 @@ def test_token_server_that_drips_is_given_up(open_at: Open, web: FaultProxy, tmp
     realm = f'Bearer realm="http://{web.address}/token",service="x"'
     web.on("*", "/token", DRIPS[name], times=99)
     web.on("*", "/v2/", Fault(401, {"WWW-Authenticate": realm}), times=99)
-    store = open_at(web.address, limits=LIMITS, environ=logged_in(tmp_path, web.address))
+    store = open_at(web.address, **hurried(), environ=logged_in(tmp_path, web.address))
     assert ends(CALLS["tags"], store) is not None
 
 
@@ -113,8 +118,8 @@ def test_tls_that_drips_is_given_up(open_at: Open, tmp_path: Path) -> None:
 
         thread = threading.Thread(target=shake_hands, daemon=True)
         thread.start()
-        limits = Limits(connect=0.15, read=0.15, attempts=2)
-        store = open_at(f"127.0.0.1:{listening.getsockname()[1]}", ca_file=certificate, limits=limits)
+        options = {**hurried(), "limits": LIMITS._replace(connect=0.15)}
+        store = open_at(f"127.0.0.1:{listening.getsockname()[1]}", ca_file=certificate, **options)
         assert isinstance(ends(CALLS["tags"], store), UnavailableError)
         listening.shutdown(socket.SHUT_RDWR)
     thread.join(5)
@@ -125,7 +130,7 @@ def test_blob_that_keeps_the_pace_may_take_longer_than_any_limit(open_at: Open, 
     head = OK + b"Content-Length: %d\r\n\r\n" % len(data)
     web.on("GET", "/blobs/", sends(head, then=_pieces(data, 40_000, 0.04)))
     began = time.monotonic()
-    assert b"".join(open_at(web.address, limits=LIMITS).read_blob(ANY)) == data
+    assert b"".join(open_at(web.address, **hurried()).read_blob(ANY)) == data
     assert time.monotonic() - began > 2 * LIMITS.read
     assert web.count() == 1
 
@@ -134,7 +139,7 @@ def test_reader_may_be_as_slow_as_it_likes(open_at: Open, web: FaultProxy) -> No
     data = bytes(2 << 20)
     web.on("GET", "/blobs/", Fault(200, body=data))
     found = bytearray()
-    for chunk in open_at(web.address, limits=LIMITS).read_blob(ANY):
+    for chunk in open_at(web.address, **hurried()).read_blob(ANY):
         found += chunk
         time.sleep(0.1)
     assert found == data
@@ -145,7 +150,7 @@ def test_upload_that_nobody_reads_is_given_up(open_at: Open, web: FaultProxy) ->
     web.on("POST", "", Fault(202, {"Location": "/up"}), times=9)
     web.on("PATCH", "", Fault(delay=30), times=9)
     web.upstream = "127.0.0.1:1"  # so that it does not read what it is sent
-    error = ends(lambda store: store.upload(lambda: iter([bytes(1 << 20)] * 64)), open_at(web.address, limits=LIMITS))
+    error = ends(lambda store: store.upload(lambda: iter([bytes(1 << 20)] * 64)), open_at(web.address, **hurried()))
     assert isinstance(error, UnavailableError)
 
 
@@ -177,7 +182,7 @@ FLOODS = {
 @pytest.mark.parametrize("name", FLOODS)
 def test_answer_without_end_is_not_read_to_it(open_at: Open, web: FaultProxy, name: str, call: str) -> None:
     web.on("*", "", FLOODS[name], times=99)
-    ends(CALLS[call], open_at(web.address, limits=LIMITS), 20)
+    ends(CALLS[call], open_at(web.address, **hurried()), 20)
     assert web.raw_sent < MANY
 
 
@@ -192,7 +197,7 @@ def test_whole_blob_ends_where_its_reader_stops(open_at: Open, web: FaultProxy, 
             if size > 1 << 20:
                 break
 
-    ends(read, open_at(web.address, limits=LIMITS))
+    ends(read, open_at(web.address, **hurried()))
     assert web.raw_sent < MANY
 
 
@@ -238,7 +243,7 @@ def test_number_that_is_none_does_not_trip_us(open_at: Open, web: FaultProxy, he
     for status in (b"206 Partial", b"202 Accepted", b"429 Slow", b"200 OK"):
         web.on("*", "", sends(b"HTTP/1.1 ", status, b"\r\nLocation: /up\r\n", line, b"\r\n{}"), times=3)
         for call in ("range", "upload", "manifest", "put"):
-            ends(CALLS[call], open_at(web.address, limits=LIMITS))
+            ends(CALLS[call], open_at(web.address, **hurried()))
 
 
 def test_retry_after_a_million_seconds_is_not_waited_for(open_at: Open, web: FaultProxy, patient: Patient) -> None:
@@ -291,12 +296,12 @@ def test_control_characters_in_headers_end_in_a_clean_error(
     for status in (b"401 No", b"307 There", b"200 OK", b"202 Up"):
         web.on("*", "", sends(b"HTTP/1.1 ", status, b"\r\n", line, b"Content-Length: 2\r\n\r\n{}"), times=2)
         for call in ("tags", "upload", "manifest"):
-            ends(CALLS[call], open_at(web.address, limits=LIMITS, environ=logged_in(tmp_path, web.address)))
+            ends(CALLS[call], open_at(web.address, **hurried(), environ=logged_in(tmp_path, web.address)))
     assert not [seen for seen in web.seen if "X-Evil" in seen.headers]
 
 
 def test_what_follows_an_answer_is_not_taken_for_the_next(open_at: Open, web: FaultProxy) -> None:
-    store = open_at(web.address, limits=LIMITS)
+    store = open_at(web.address, **hurried())
     forged = OK + b'Content-Length: 19\r\n\r\n{"tags":["forged"]}'
     for _ in range(20):
         web.on("GET", "/tags/", sends(OK, b'Content-Length: 14\r\n\r\n{"tags":["a"]}', forged))

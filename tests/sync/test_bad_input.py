@@ -34,7 +34,7 @@ from agent.errors import (
     UnsupportedError,
     WorkspaceError,
 )
-from agent.store import StoreOptions, open_store
+from agent.store import Patience, StoreOptions, open_store
 from agent.sync.options import PullOptions, PushOptions
 from agent.sync.pull import pull
 from agent.sync.push import push
@@ -94,6 +94,7 @@ def test_a_registry_that_is_not_there(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         made = Workspaces(tmp_path, f"127.0.0.1:{unused.getsockname()[1]}/x/y:z")
+        made.patience = Patience(0.5)
         error = refused(UnavailableError, "127.0.0.1", lambda: made.pull("b"))
         assert error.exit_code == 21
         assert on_disk(made.at("b")) == {}

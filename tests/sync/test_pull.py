@@ -6,14 +6,21 @@ import gzip
 import os
 import time
 from functools import partial
+from math import inf
 
 import pytest
 
 from agent.core.tags import pointer_tag
-from agent.errors import DivergedError, IntegrityError, UsageError
+from agent.errors import DivergedError, IntegrityError, UnavailableError, UsageError
+from agent.store.port import Manifest
 from agent.sync import survey
+from agent.sync.options import PullOptions, PushOptions
+from agent.sync.pull import pull
+from agent.sync.push import push
+from agent.sync.report import PushReport
 from agent.workspace.spill import Spill
 from tests.fakes.contents import noise, write
+from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, unpacked
 from tests.fakes.trees import snapshot, unlike
@@ -82,9 +89,85 @@ def test_at_something_that_is_no_change_or_several_is_refused(memory: MemoryWork
     assert on_disk(memory.at("b")) == {}
 
 
-def test_a_lane_that_published_nothing_is_no_error(memory: MemoryWorkspaces) -> None:
+def test_a_lane_that_published_nothing_is_no_error_and_not_waited_for(memory: MemoryWorkspaces) -> None:
     history(memory, b"one")
     assert memory.pull("b", after=("never/ran", "a")).written == 1
+    assert memory.slept == []
+
+
+def test_a_lane_that_published_nothing_is_looked_for_where_each_reader_sees_something_else(
+    memory: MemoryWorkspaces,
+) -> None:
+    history(memory, b"one")
+    memory.store.is_spread = True
+    assert memory.pull("b", after=("never/ran", "a")).written == 1
+    assert sum(memory.slept) == 3.0
+
+
+def test_a_pointer_that_one_reader_sees_later_is_found(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    memory.pull("b")
+    head = memory.store.pointers["main"]
+    write(memory.at("b"), b"g", b"b")
+    memory.push("b", lane="run/b", attempt=0)
+    memory.store.pointers["main"] = head
+    hidden = {
+        tag: memory.store.pointers.pop(tag) for tag in list(memory.store.pointers) if "._p" in tag or "._e" in tag
+    }
+    memory.store.is_spread = True
+
+    def sleep(seconds: float) -> None:
+        memory.slept.append(seconds)
+        if len(memory.slept) == 3:
+            memory.store.pointers |= hidden
+
+    site = memory.site("c")._replace(sleep=sleep)
+    pull(site, PullOptions(after=("run/b",)))
+    assert sorted(on_disk(memory.at("c"))) == ["f", "g"]
+
+
+class Late(MemoryStore):
+    """Shows pointers in no list, and by their names after so many looks."""
+
+    def __init__(self, looks: float) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def get_manifest(self, reference: str) -> Manifest | None:
+        if "._p" in reference and reference in self.pointers:
+            self.looks -= 1
+            if self.looks >= 0:
+                return None
+        return super().get_manifest(reference)
+
+    def tags(self, prefix: str = "") -> list[str]:
+        return [tag for tag in super().tags(prefix) if "._p" not in tag]
+
+
+def push_to(store: MemoryStore, memory: MemoryWorkspaces) -> PushReport:
+    return push(memory.site("a")._replace(open_store=lambda _: store), PushOptions(lane="a"))
+
+
+def test_a_push_waits_until_its_pointer_is_shown(memory: MemoryWorkspaces) -> None:
+    write(memory.at("a"), b"f", b"one")
+    assert push_to(Late(4), memory).id
+    assert memory.slept == [0.05, 0.1, 0.2, 0.4]
+
+
+def test_a_push_does_not_look_for_a_pointer_that_the_list_shows(memory: MemoryWorkspaces) -> None:
+    history(memory, b"one")
+    assert not [subject for call, subject in memory.store.log if call == "get_manifest" and "._p" in subject]
+
+
+def test_a_push_whose_pointer_is_never_shown_says_so_and_can_be_repeated(memory: MemoryWorkspaces) -> None:
+    store = Late(inf)
+    write(memory.at("a"), b"f", b"one")
+    with pytest.raises(UnavailableError, match="does not show this tag 2m after it took it"):
+        push_to(store, memory)
+    assert 120 <= sum(memory.slept) < 125
+    store.looks = 0
+    assert push_to(store, memory).id
+    assert len(entries_of(store)) == 1
 
 
 def test_what_a_named_lane_pushed_is_there_though_head_and_the_list_lag(memory: MemoryWorkspaces) -> None:

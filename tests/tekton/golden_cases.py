@@ -55,7 +55,8 @@ def answers(case: str) -> list[Any]:
             pipeline = {"apiVersion": run_object["apiVersion"], "kind": "Pipeline", "metadata": {}, "spec": spec}
         else:
             name = request.source.name if request else run_object["spec"]["pipelineRef"]["name"]
-            pipeline = wrap_pipeline(named(found, "Pipeline", name), wrapping, run)
+            tasks = {Reference(item["metadata"]["name"]): item for item in found if item["kind"] == "Task"}
+            pipeline = wrap_pipeline(named(found, "Pipeline", name), wrapping, run, tasks)
         answered += [pipeline, *(answer_task(found, task) for task in asked(pipeline))]
     return answered
 

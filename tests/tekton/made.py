@@ -62,10 +62,10 @@ def argument(wrapped: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def after(wrapped: dict[str, Any], name: str) -> list[str]:
-    """The lanes that a task's pull names, without the run's uid; ['-'] if it has no pull step."""
-    if not any(step["name"] == "instep-pull" for step in steps_of(wrapped, name)):
-        return ["-"]
-    return [lane.removeprefix(f"{UID}/") for lane in argument(wrapped, name)["workspaces"][0].get("after", [])]
+    """The lanes that a task's pull names, without the run's uid; ['-'] if there is nothing to pull."""
+    assert any(step["name"] == "instep-pull" for step in steps_of(wrapped, name))
+    workspace = argument(wrapped, name)["workspaces"][0]
+    return ["-"] if "fresh" in workspace else [lane.removeprefix(f"{UID}/") for lane in workspace.get("after", [])]
 
 
 def the_task(name: str = "t", **fields: Any) -> dict[str, Any]:

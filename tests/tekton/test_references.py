@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.errors import UnwrappableError
-from agent.tekton.pipeline import references_to_inline
+from agent.tekton.pipeline import tasks_referred_to
 from agent.tekton.reference import Reference
 from agent.tekton.request import PipelineRequest, TaskRequest, parse_request
 from agent.tekton.task import wrap_task
@@ -84,7 +84,7 @@ def inline(pipeline_task: dict[str, Any], *tasks: dict[str, Any], run: Any = Non
 
 def test_the_tasks_that_are_needed_are_named_once() -> None:
     found = pipeline(refers("a"), refers("b"), refers("c", taskRef=GIT), task("d"), refers("e", workspaces=[]))
-    needed = references_to_inline(found, Wrapping(SETTINGS, TARGET), a_run(), where="Pipeline p")
+    needed = tasks_referred_to(found, Wrapping(SETTINGS, TARGET), a_run(), where="Pipeline p")
     assert [reference.resolver for reference in needed] == ["", "git"]
     assert needed[Reference("t")] == "Pipeline p, task a, Task t"
 
@@ -102,7 +102,7 @@ def test_a_task_that_is_written_in_keeps_its_metadata_and_gets_the_label_of_a_re
         "labels": {"team": "x", "tekton.dev/task": "t"},
         "annotations": {"note": "n"},
     }
-    assert [step["name"] for step in found["taskSpec"]["steps"]] == ["work", "instep-push"]
+    assert [step["name"] for step in found["taskSpec"]["steps"]] == ["instep-pull", "work", "instep-push"]
 
 
 def test_a_default_that_the_pipeline_would_replace_is_passed() -> None:
@@ -139,19 +139,19 @@ def test_an_optional_workspace_stays_unbound_though_the_run_has_one_of_its_name(
         run=a_run(workspaces=bound),
     )
     assert [item["name"] for item in found["taskSpec"]["workspaces"]] == ["ws", "gpg"]
-    assert found["taskSpec"]["steps"][0]["script"] == "false|||$(workspaces.gpg.bound)"
+    assert found["taskSpec"]["steps"][1]["script"] == "false|||$(workspaces.gpg.bound)"
 
 
 def test_the_tasks_own_name_stays_its_name() -> None:
     found = inline(refers(), the_task(steps=[{"name": "s", "image": "a", "script": "echo $(context.task.name)"}]))
-    assert found["taskSpec"]["steps"][0]["script"] == "echo t"
+    assert found["taskSpec"]["steps"][1]["script"] == "echo t"
 
 
 def test_resources_change_their_key_with_the_version() -> None:
     limits = {"limits": {"cpu": "1"}}
     old = the_task(steps=[{"name": "s", "image": "a", "resources": limits}], stepTemplate={"resources": limits})
     found = inline(refers(), {**old, "apiVersion": "tekton.dev/v1beta1"})
-    assert found["taskSpec"]["steps"][0] == {"name": "s", "image": "a", "computeResources": limits}
+    assert found["taskSpec"]["steps"][1] == {"name": "s", "image": "a", "computeResources": limits}
     assert found["taskSpec"]["stepTemplate"] == {"computeResources": limits}
 
 

@@ -97,7 +97,11 @@ def test_pipeline_and_run_may_stand_in_one_file_in_several_or_in_a_directory(age
     ]
     assert len(set(outputs)) == 1
     wrapped, unchanged = documents.read(outputs[0], "x")
-    assert [step["name"] for step in wrapped["spec"]["tasks"][0]["taskSpec"]["steps"]] == ["work", "instep-push"]
+    assert [step["name"] for step in wrapped["spec"]["tasks"][0]["taskSpec"]["steps"]] == [
+        "instep-pull",
+        "work",
+        "instep-push",
+    ]
     assert documents.write([unchanged]) == f"---\n{RUN}"
 
 

@@ -17,6 +17,7 @@ from agent.tekton.reference import Reference
 from agent.tekton.resolution import resolve
 from agent.tekton.route import parent_concerned, request_concerned, run_concerned
 from tests.tekton.made import SETTINGS, TARGET, UID, pipeline, pipeline_run, task, the_task, wrap
+from tests.tekton.made import after as named_by
 from tests.tekton.schema import check
 from tests.tekton.test_launch import custom_run
 
@@ -182,12 +183,24 @@ def test_the_origin_of_a_local_object_changes_with_what_it_says() -> None:
 
 def test_a_task_of_the_answer_can_be_asked_for() -> None:
     refers = {"name": "a", "taskRef": {"name": "t"}, "workspaces": [{"name": "ws"}]}
-    _, outcome = walk(request({"name": "pipelineref", "value": "p"}), pipeline_run(), the_pipeline(refers))
+    _, outcome = walk(request({"name": "pipelineref", "value": "p"}), pipeline_run(), the_pipeline(refers), the_task())
     params = json.loads(b64decode(outcome.status["data"]))["spec"]["tasks"][0]["taskRef"]["params"]
     asked = {**request(), "spec": {"params": params}}
     steps, outcome = walk(asked, the_task())
     assert steps == [Get("Task", "t")]
     assert json.loads(b64decode(outcome.status["data"]))["kind"] == "Task"
+
+
+@pytest.mark.parametrize(("found", "after"), [("reads", ["a"]), ("writes", ["b"]), ("nothing", ["b", "a"])])
+def test_nobody_waits_for_a_task_of_the_namespace_that_only_reads(found: str, after: list[str]) -> None:
+    """One that is not there is an error when Tekton asks for it, which then names the pipeline's task."""
+    refers = {"name": "b", "runAfter": ["a"], "taskRef": {"name": "t"}, "workspaces": [{"name": "ws"}]}
+    told = the_pipeline(task("a"), refers, task("c", "b"))
+    held = {"name": "ws", "readOnly": found == "reads"}
+    the = None if found == "nothing" else the_task(workspaces=[held])
+    steps, outcome = walk(request({"name": "pipelineref", "value": "p"}), pipeline_run(), told, the)
+    assert steps[-1] == Get("Task", "t")
+    assert named_by(json.loads(b64decode(outcome.status["data"]))["spec"], "c") == after
 
 
 def test_events_lead_to_the_object_that_they_are_about() -> None:

@@ -85,7 +85,7 @@ def test_nameless_steps_keep_the_names_that_tekton_gave_them() -> None:
         (MOUNT, False, [], ["instep-pull", "work", "instep-push"]),
         (MOUNT, True, [], ["instep-pull", "work"]),
         (MOUNT, True, [{"name": "r"}], ["instep-pull", "work", "instep-push"]),
-        (replace(MOUNT, is_fresh=True), False, [], ["work", "instep-push"]),
+        (replace(MOUNT, is_fresh=True), False, [], ["instep-pull", "work", "instep-push"]),
         (replace(MOUNT, is_fresh=True), True, [{"name": "r"}], ["work"]),
     ],
 )
@@ -256,6 +256,13 @@ def test_what_is_no_task_is_refused() -> None:
 def test_a_task_that_stopped_being_read_only_is_refused() -> None:
     with pytest.raises(UnwrappableError, match="was read-only when the run began"):
         wrap_task(the_task(), replace(PLAN, mounts=(replace(MOUNT, is_read_only=True),)))
+
+
+def test_a_task_that_became_read_only_is_refused_where_others_count_on_its_push() -> None:
+    reads = the_task(workspaces=[{"name": "ws", "readOnly": True}])
+    with pytest.raises(UnwrappableError, match="was written when the run began, and is read-only now"):
+        wrap_task(reads, replace(PLAN, mounts=(replace(MOUNT, is_written=True),)))
+    assert wrap_task(reads, replace(PLAN, mounts=(MOUNT,)))
 
 
 @laws
