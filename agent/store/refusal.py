@@ -144,7 +144,7 @@ def _meaning(problem: Problem) -> tuple[str, str | Remedy]:
             NO_ROOM,
         )
     if problem.says("zstd"):
-        return f"the registry does not take this, {problem.status}", "push with --compression gzip"
+        return f"the registry does not take this, {problem.status}", NO_ZSTD
     match problem.status:
         case 404:
             return (

@@ -91,9 +91,13 @@ def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
         finished=tuple(str(change) for change in header["finished"]),
         mark=header.get("mark"),
         published=header["published"],
-        pod=Pod(int(header["pod"][0]), str(header["pod"][1])) if header["pod"] else None,
+        pod=None if header["pod"] is None else _pod(*header["pod"]),
         known=known,
     )
+
+
+def _pod(started: Any, uid: Any) -> Pod:
+    return Pod(int(started), str(uid))
 
 
 def _image(manifest: str) -> Image:

@@ -286,6 +286,7 @@ def test_a_push_that_does_not_wait_for_its_pointer_is_found(place: Path, monkeyp
 
 def test_a_violation_is_made_short(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_second_look(monkeypatch)
+    monkeypatch.setattr(tests.model.search, "SHORTENING", EVERY)
     search = Search(place, SCENES["two pushers"])
     with pytest.raises(AssertionError, match="G2") as found:
         search.explore(EVERY)

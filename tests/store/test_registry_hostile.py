@@ -27,6 +27,8 @@ from tests.store.test_registry_auth import logged_in
 
 LIMITS = Limits(connect=2.0, read=0.15, least=0.15)
 ANY = digest_of(b"any")
+LONG = 1_000_000
+"""So long that what takes the square of it would take hours."""
 MANY = 32 << 20
 """Bytes. More than a hostile server may get rid of, with what buffers on the way take: a bound is far below."""
 
@@ -49,9 +51,8 @@ def hurried() -> dict[str, Any]:
     return {"limits": LIMITS, "patience": Patience(0.4, Timing(sleep=lambda seconds: time.sleep(0.4)))}
 
 
-def ends(call: Call, store: RegistryStore, seconds: float = 5.0) -> AgentError | None:
-    """Run a call, which must end within `seconds`; return the declared error with which it does, if it does."""
-    began = time.monotonic()
+def ends(call: Call, store: RegistryStore) -> AgentError | None:
+    """Run a call, which must end; return the declared error with which it does, if it does."""
     error = None
     try:
         call(store)
@@ -59,7 +60,6 @@ def ends(call: Call, store: RegistryStore, seconds: float = 5.0) -> AgentError |
         error = caught
         assert str(caught).isprintable() and len(str(caught)) < 1000
         assert caught.exit_code in (20, 21, 30)
-    assert time.monotonic() - began < seconds
     return error
 
 
@@ -182,7 +182,7 @@ FLOODS = {
 @pytest.mark.parametrize("name", FLOODS)
 def test_answer_without_end_is_not_read_to_it(open_at: Open, web: FaultProxy, name: str, call: str) -> None:
     web.on("*", "", FLOODS[name], times=99)
-    ends(CALLS[call], open_at(web.address, **hurried()), 20)
+    ends(CALLS[call], open_at(web.address, **hurried()))
     assert web.raw_sent < MANY
 
 
@@ -204,7 +204,7 @@ def test_whole_blob_ends_where_its_reader_stops(open_at: Open, web: FaultProxy, 
 def test_list_of_tags_has_an_end(open_at: Open, web: FaultProxy) -> None:
     page = json.dumps({"tags": [f"{n:0100}" for n in range(80_000)]}).encode()
     web.add_rule(lambda seen: Fault(200, {"Link": f'</v2/x/tags/list?last={seen.number}>; rel="next"'}, page))
-    assert isinstance(ends(CALLS["tags"], open_at(web.address), 20), RefusedError)
+    assert isinstance(ends(CALLS["tags"], open_at(web.address)), RefusedError)
     assert web.count() <= 5
 
 
@@ -275,10 +275,8 @@ def test_long_link_is_read_in_bounded_time(open_at: Open, web: FaultProxy, shape
 
 @pytest.mark.parametrize("shape", [" ", ",", ", ", "a ", "a=", 'a="\\', "a= ", "Basic ", "a,", "=", '"'])
 def test_long_challenge_is_read_in_bounded_time(shape: str) -> None:
-    began = time.monotonic()
-    parse_challenges("Bearer " + shape * (60_000 // len(shape)))
-    parse_challenges(shape * (60_000 // len(shape)) + "\x00")
-    assert time.monotonic() - began < 2
+    parse_challenges("Bearer " + shape * (LONG // len(shape)))
+    parse_challenges(shape * (LONG // len(shape)) + "\x00")
 
 
 @pytest.mark.parametrize("char", ["\x00", "\x1b[31m", "\x0b", "\r", "\r\n ", "\x85", "\xff"])
@@ -312,10 +310,8 @@ def test_a_range_past_the_end_is_not_read(open_at: Open, web: FaultProxy) -> Non
     """One that claims the length of the blob, as distribution 2.8 does, would be waited for."""
     head = b"HTTP/1.1 416 No\r\nContent-Length: 99999999\r\n\r\n{}"
     web.on("GET", "/blobs/", sends(head, then=drip(b" ", 0.5)), times=9)
-    began = time.monotonic()
-    store = open_at(web.address, limits=LIMITS._replace(read=30.0))
+    store = open_at(web.address, limits=LIMITS._replace(read=1_000.0))
     assert b"".join(store.read_blob(ANY, 5)) == b""
-    assert time.monotonic() - began < 15
     assert web.count() == 1
 
 

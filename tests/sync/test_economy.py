@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from agent.sync.options import PullOptions
+from agent.sync.pull import pull
 from tests.fakes.contents import noise, write
 from tests.fakes.proxy import FaultProxy
 from tests.fakes.trees import snapshot, unlike
@@ -58,7 +60,9 @@ def pulled(workspaces: Workspaces) -> Workspaces:
 
 
 def test_a_pull_of_nothing_opens_what_the_last_one_wrote_only_once(pulled: Workspaces, opened: list[str]) -> None:
-    pulled.pull("c")
+    """Each file may have changed within the tick of the clock in which it was written, however long the pull took."""
+    early = pulled.site("c")._replace(clock=lambda: 1_000_000_000)  # everything was written after it
+    pull(early, PullOptions())
     let_the_clock_tick()
     del opened[:]
     pulled.pull("c")

@@ -183,7 +183,7 @@ def test_a_rerun_whose_number_was_taken_meanwhile_takes_the_next(memory: MemoryW
 
 
 def test_a_rerun_after_many_pushes_of_another_takes_the_next_number_at_once(memory: MemoryWorkspaces) -> None:
-    memory.pull("b")
+    memory.pull("b", create=True)
     write(memory.at("a"), b"one", b"1")
 
     def strike(name: str, subject: str) -> None:

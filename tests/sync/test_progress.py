@@ -44,7 +44,7 @@ def test_an_upload_that_begins_again_is_counted_once(
         assert proxy.count("PATCH") == 1 + faults
         there.close()
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "upload" in line]
-    assert line.startswith("agent: upload: 3.0 MiB")
+    assert line.startswith("agent: read and upload: 3.0 MiB")
 
 
 def test_an_upload_in_pieces_is_counted_once(
@@ -65,7 +65,7 @@ def test_an_upload_in_pieces_is_counted_once(
         shown.close()
         there.close()
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "upload" in line]
-    assert line.startswith("agent: upload: 3.0 MiB")
+    assert line.startswith("agent: read and upload: 3.0 MiB")
 
 
 def test_a_layer_that_is_packed_anew_is_a_stage_of_its_own(
@@ -89,4 +89,4 @@ def test_a_layer_that_is_packed_anew_is_a_stage_of_its_own(
     push(memory.site("a")._replace(progress=shown), PushOptions(lane="a"))
     shown.close()
     lines = [line.rpartition(",")[0] for line in capsys.readouterr().err.splitlines() if "upload" in line]
-    assert lines == ["agent: upload: 1000 B"] * 2
+    assert lines == ["agent: read and upload: 1000 B"] * 2

@@ -69,6 +69,8 @@ def elsewhere(strike: Callable[[], object]) -> Callable[[], int]:
 
 
 HERE_NOW = [0]
+FOR_EVER = 3_600
+"""Seconds: longer than any test may take."""
 
 
 def explode() -> None:
@@ -95,17 +97,14 @@ def test_what_another_leaves_undone_is_done_here(
 
 
 def test_an_error_is_raised_here_and_ends_the_others(tmp_path: Path) -> None:
-    began = time.monotonic()
-
     def task() -> int:
         if os.getpid() != HERE_NOW[0]:
-            time.sleep(60)
+            time.sleep(FOR_EVER)
         raise LookupError
 
     HERE_NOW[0] = os.getpid()
     with pytest.raises(LookupError):
         shared([task] * 6, tmp_path)
-    assert time.monotonic() - began < 30
 
 
 def test_an_error_in_another_process_is_met_here(tmp_path: Path) -> None:
@@ -156,14 +155,12 @@ def test_whoever_is_killed_leaves_nobody_behind_with_his_locks(tmp_path: Path) -
     pid = os.fork()
     if not pid:
         try:
-            with Shared([lambda: time.sleep(60)] * 3, lambda _: b"", len, str(tmp_path), 3):
+            with Shared([lambda: time.sleep(FOR_EVER)] * 3, lambda _: b"", len, str(tmp_path), 3):
                 time.sleep(0.3)
                 os.kill(os.getpid(), signal.SIGKILL)
         finally:
             os._exit(1)
     os.close(write)
     os.waitpid(pid, 0)
-    began = time.monotonic()
     assert os.read(read, 1) == b""  # the others have it open as long as they are there
     os.close(read)
-    assert time.monotonic() - began < 5

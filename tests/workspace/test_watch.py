@@ -70,20 +70,21 @@ def test_paths_are_named(watcher: Watcher, tree: Path) -> None:
 
 
 def test_rest_comes_only_after_the_last_change(watcher: Watcher, tree: Path) -> None:
-    last = 0.0
+    last, settle = 0.0, 3.0
 
     def work() -> None:
         nonlocal last
         for number in range(8):
             (tree / str(number)).touch()
             last = time.monotonic()
-            time.sleep(SETTLE / 3)
+            time.sleep(settle / 50)
 
     worker = threading.Thread(target=work)
     worker.start()
-    found = rest(watcher)
+    found = watcher.wait(settle, timeout=60)
     worker.join()
-    assert time.monotonic() - last >= SETTLE
+    assert found is not None
+    assert time.monotonic() - last >= settle
     assert {b"0", b"7"} <= found.paths
 
 
