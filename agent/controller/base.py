@@ -11,6 +11,8 @@ from agent.store import Patience, StoreOptions, open_store
 from agent.sync.located import read_image, this_platform
 
 TIMEOUT_S = 20
+PATIENCE_S = 3.0
+"""The work queue asks again: a registry that is away is not waited for in one answer."""
 
 
 async def pin(image: str, *, plain_http: bool, ca_file: str | None) -> str:
@@ -23,7 +25,7 @@ async def pin(image: str, *, plain_http: bool, ca_file: str | None) -> str:
         UsageError: there is no such image.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    options = StoreOptions(plain_http, ca_file, os.environ, Patience(TIMEOUT_S))
+    options = StoreOptions(plain_http, ca_file, os.environ, Patience(PATIENCE_S))
     try:
         return await asyncio.wait_for(asyncio.to_thread(_pinned, image, options), TIMEOUT_S)
     except TimeoutError as error:

@@ -16,7 +16,7 @@ from math import inf
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from agent.core.digest import Digest
-from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError
+from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
 from agent.remedy import NOT_STORED
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
@@ -133,10 +133,21 @@ class Uploads:
         self._cancel(self.begin()[0])
 
     def session_of(self, answer: Answer) -> tuple[str, int]:
-        """Return what the answer to a POST (202) says of its session."""
+        """Return what the answer to a POST (202) says of its session.
+
+        Raises:
+            RefusedError: it names none.
+        """
         answer.discard()
         least = _COUNT.fullmatch(answer.headers.get("OCI-Chunk-Min-Length", ""))
-        base = self._url + quote(answer.headers.get("Docker-Upload-UUID", ""), safe="")  # where Location is lacking
+        session = answer.headers.get("Docker-Upload-UUID", "")
+        if not session and not answer.headers.get("Location"):
+            raise RefusedError(
+                f"this is no registry: it answers {answer.status}, and not where an upload goes on",
+                subject=urlsplit(self._url).netloc,
+                remedy="check the registry's name, and what stands before it",
+            )
+        base = self._url + quote(session, safe="")  # where Location is lacking
         return self._next(base, answer), min(int(least[0]), _PIECE_MAX) if least else 0
 
     def _try(self, source: _Source, location: str | None) -> Stored:

@@ -195,8 +195,7 @@ def put_mark(site: Site, target: Target, image: Image) -> None:
     config, manifest = format_image(image._replace(lane="", attempt=None, change=MARK))
     target.put_config(config)
     with suppress(TagRefusedError):  # it is there, in a registry whose tags never move
-        put_manifest(site, target, mark_tag(target.tag), manifest)
-        target.unshown.add(mark_tag(target.tag))
+        _put_named(site, target, mark_tag(target.tag), manifest)
 
 
 def put_manifest(site: Site, target: Target, tag: str, manifest: bytes) -> Digest:
@@ -215,6 +214,11 @@ def put_manifest(site: Site, target: Target, tag: str, manifest: bytes) -> Diges
     return target.store.put_manifest(tag, manifest, MANIFEST)
 
 
+def _put_named(site: Site, target: Target, tag: str, manifest: bytes) -> None:
+    """Put a manifest at a tag that others read by its name; see `wait_until_shown`."""
+    target.unshown[tag] = put_manifest(site, target, tag, manifest)
+
+
 def _put_pointer(
     site: Site, target: Target, image: Image, lane: str, place: Place, manifest: bytes, digest: Digest, *, is_free: bool
 ) -> None:
@@ -222,8 +226,7 @@ def _put_pointer(
     # Readers count attempts up from 0: one that published nothing leaves no gap.
     for earlier in range(place.attempt):
         with suppress(TagRefusedError):
-            put_manifest(site, target, pointer_tag(target.tag, lane, earlier, 0), manifest)
-            target.unshown.add(pointer_tag(target.tag, lane, earlier, 0))
+            _put_named(site, target, pointer_tag(target.tag, lane, earlier, 0), manifest)
     number = place.number
     tag = pointer_tag(target.tag, lane, *place)
     there = None if is_free else target.store.get_manifest(tag)
@@ -234,8 +237,7 @@ def _put_pointer(
         if place.attempt or number == 1:  # whoever takes a larger number finds the mark there
             put_mark(site, target, image)
         try:
-            put_manifest(site, target, tag, manifest)
-            target.unshown.add(tag)
+            _put_named(site, target, tag, manifest)
             return
         except TagRefusedError:  # a registry whose tags never move: somebody was there first, or this push was
             there = target.store.get_manifest(tag)
@@ -279,16 +281,17 @@ def _finish_other(site: Site, target: Target, record: Record) -> None:
 def wait_until_shown(site: Site, target: Target) -> None:
     """Wait until the registry shows the pointers that this push put: a reader does not wait for them.
 
-    Why the writer does: docs/decisions/writers-wait-for-pointers.md.
+    Why the writer does: docs/decisions/writers-wait-for-pointers.md. If the manifest is gone as well, another agent
+    pruned it, and a checkpoint has what it held.
 
     Raises:
         UnavailableError: it does not for as long as the command's patience lasts.
     """
     waited, pause = 0.0, SHOWN_PAUSE
     while target.unshown:
-        tag = min(target.unshown)
-        if target.store.get_manifest(tag) is not None:
-            target.unshown.discard(tag)
+        tag, digest = min(target.unshown.items())
+        if target.store.get_manifest(tag) is not None or target.store.get_manifest(digest) is None:
+            del target.unshown[tag]
             continue
         if waited >= site.patience:
             raise UnavailableError(

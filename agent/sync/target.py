@@ -147,7 +147,8 @@ class Target:
         wanted: the platform to choose where the target is an index.
 
     Attributes:
-        unshown: tags that were put here for readers who know their names, and that no list has shown yet.
+        unshown: tags that were put here for readers that know their names, and that no list has shown yet; with their
+            manifests.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class Target:
         self._sleep = sleep
         self._entries: dict[str, Located] = {}
         self._configs: set[Digest] = set()
-        self.unshown: set[str] = set()
+        self.unshown: dict[str, Digest] = {}
         # Whether head itself is listed matters, too.
         slug = derived_prefix(self.tag)[:-1]
         self._prefix = slug if self.tag.startswith(slug) else ""
@@ -305,7 +306,8 @@ class Target:
     def tags(self) -> list[str]:
         """Return the tags that may be this target's."""
         found = self.store.tags(self._prefix)
-        self.unshown.difference_update(found)
+        for tag in self.unshown.keys() & found:
+            del self.unshown[tag]
         return found
 
     def put_config(self, config: bytes, *, new: bool = False) -> None:

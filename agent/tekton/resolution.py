@@ -102,8 +102,7 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
     if wrapping.base:
         image_of(wrapping.base)
         wrapping = replace(wrapping, base=(yield Pin(wrapping.base)))
-    where = f"Pipeline {text(mapping(source.value, 'metadata', 'Pipeline'), 'name', 'Pipeline')}"
-    references = tasks_referred_to(mapping(source.value, "spec", where), wrapping, run, where=where)
+    references = tasks_referred_to(mapping(source.value, "spec", place), wrapping, run, where=place)
     if wrapping.form == "inline":
         inner = yield from _sources(request, "Task", references)
         if isinstance(inner, Waiting):

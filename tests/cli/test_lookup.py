@@ -286,7 +286,7 @@ def test_a_run_has_its_tasks_from_the_bundle_and_its_workspaces_from_the_registr
     [found] = lookups.render(*words, values=(value,))
     build, test = found["spec"]["pipelineSpec"]["tasks"]
     names = [[step["name"] for step in task["taskSpec"]["steps"]] for task in (build, test)]
-    assert names == [["build", "stamp", "instep-push"], ["instep-pull", "test"]]
+    assert names == [["instep-pull", "build", "stamp", "instep-push"], ["instep-pull", "test"]]
     assert build["taskSpec"]["metadata"]["annotations"]["instep.dev/task-source"] == pinned
     assert "pipelineRef" not in found["spec"]
 

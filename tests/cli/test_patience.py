@@ -154,7 +154,7 @@ def test_a_missing_login_is_told_before_the_task(
     target = f"{proxy.address}/early/missing:ws"
     said = agent("step", "pull", argument(tmp_path, target), exits=20).stderr
     assert f"workspace ws0 at {target}: nothing could be pushed there after the task: " in said
-    assert "login" in said.rpartition(";")[2]
+    assert "secret" in said.rpartition(";")[2]
 
 
 def test_an_account_that_may_only_pull_is_told_before_the_task(

@@ -466,9 +466,10 @@ def spoilt_by_a_missing_pull(pods: Callable[..., Pod], _: Agent) -> Pod:
 
 def spoilt_by_a_registry_that_is_away(pods: Callable[..., Pod], agent: Agent) -> Pod:
     pod = pods("task")
-    pod.target = "127.0.0.1:1/nobody/listens:ws"
+    pod.argument["patience"] = "1s"
     write(os.fsencode(pod.mount(fresh=True)), b"f", b"1")
     agent("step", "pull", pod.text)
+    pod.target = pod.argument["workspaces"][0]["target"] = "127.0.0.1:1/nobody/listens:ws"
     return pod
 
 

@@ -47,13 +47,13 @@ def test_it_survives_a_registry_that_is_away(agent: Agent, work: Path, tmp_path:
     address = running.address
     target = f"{address}/watch/away:ws"
     try:
-        process = agent.start("watch", target, work, "--settle", "0.1")
+        process = agent.start("watch", target, work, "--settle", "0.1", "--patience", "1s")
         assert process.stderr is not None
         _said(process.stderr, "agent: pushed")
     finally:
         running.close()
     (work / "one").touch()
-    assert "trying again" in _said(process.stderr, "agent: warning")
+    assert "trying again when" in _said(process.stderr, "agent: warning")
     again = DockerRegistry(tmp_path / "registry", http={"addr": address})
     try:
         (work / "two").touch()

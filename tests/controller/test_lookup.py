@@ -11,7 +11,7 @@ import pytest
 
 from agent.core.reference import parse_reference
 from agent.errors import AgentError, NotInBundleError, UsageError
-from agent.store import StoreOptions, open_store
+from agent.store import Patience, StoreOptions, open_store
 from agent.sync.bundle import Bundles, push_bundle, read_bundle
 from agent.tekton.lookup_request import rewrite_run
 from tests.cli.test_lookup import OBJECTS, RUN
@@ -26,7 +26,7 @@ class Tekton:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.bundles = Bundles(lambda reference: open_store(reference, StoreOptions()))
+        self.bundles = Bundles(lambda reference: open_store(reference, StoreOptions(patience=Patience(1.0))))
         self.asked: list[dict[str, str]] = []
 
     async def play(self) -> None:
@@ -267,7 +267,7 @@ async def test_it_composes_with_wrapping(cluster: Cluster, controller: Start, ba
         pipeline = await answer(cluster, "wrap-1")
         assert pipeline["metadata"]["annotations"] == {"instep.dev/pipeline-source": pinned}
         [build, test] = pipeline["spec"]["tasks"]
-        for task, steps in ((build, ["build", "stamp", "instep-push"]), (test, ["instep-pull", "test"])):
+        for task, steps in ((build, ["instep-pull", "build", "stamp", "instep-push"]), (test, ["instep-pull", "test"])):
             assert task["taskRef"]["resolver"] == "wrap"
             name = f"wrap-{task['name']}"
             await ask(cluster, run, task["taskRef"]["params"], name=name, label="wrap")

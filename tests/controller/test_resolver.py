@@ -125,7 +125,7 @@ async def test_a_pipeline_and_then_its_tasks_are_answered_wrapped(
         run = await a_run(cluster, workspaces="ws", target=TARGET)
         await ask(cluster, run, run["spec"]["pipelineRef"]["params"], label=label)
         first, last = (await answer(cluster))["spec"]["tasks"]
-        assert [step["name"] for step in first["taskSpec"]["steps"]] == ["work", "instep-push"]
+        assert [step["name"] for step in first["taskSpec"]["steps"]] == ["instep-pull", "work", "instep-push"]
         assert "reg.io/ws/ws:run" in first["taskSpec"]["steps"][-1]["args"][2]
         origin = cluster.get("ResolutionRequest", "wrap-1")["status"]["refSource"]
         assert origin["uri"] == f"/apis/tekton.dev/v1/namespaces/ci/pipeline/p@{pipeline_uid}"
@@ -153,7 +153,7 @@ async def test_the_simple_pipeline_of_a_custom_task_is_resolved_from_launch_to_a
         run = await eventually(lambda: cluster.get("PipelineRun", "run-simple-pipeline"))
         await ask(cluster, run, run["spec"]["pipelineRef"]["params"])
         fetch, build = (await answer(cluster))["spec"]["tasks"]
-        assert [step["name"] for step in fetch["taskSpec"]["steps"]] == ["clone", "instep-push"]
+        assert [step["name"] for step in fetch["taskSpec"]["steps"]] == ["instep-pull", "clone", "instep-push"]
         assert [step["name"] for step in build["taskSpec"]["steps"]] == ["instep-pull", "build", "instep-push"]
         target = "docker.io/vdemeester/pipelinerun-run-simple-pipeline-sources:latest"
         assert target in build["taskSpec"]["steps"][0]["args"][2]
@@ -388,7 +388,7 @@ async def test_a_pipeline_that_is_written_into_a_run_is_answered(cluster: Cluste
         assert found["spec"]["params"] == [{"name": "given", "type": "string"}]
         assert found["spec"]["workspaces"] == [{"name": "ws"}]
         first, last = found["spec"]["tasks"]
-        assert [step["name"] for step in first["taskSpec"]["steps"]] == ["work", "instep-push"]
+        assert [step["name"] for step in first["taskSpec"]["steps"]] == ["instep-pull", "work", "instep-push"]
         await ask(cluster, run, last["taskRef"]["params"], name="wrap-2")
         assert [step["name"] for step in (await answer(cluster, "wrap-2"))["spec"]["steps"]] == [
             "instep-pull",

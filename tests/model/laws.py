@@ -202,8 +202,11 @@ class Laws:
             return
         for name, hand in run.hands.items():
             last = hand.pushed[-1] if hand.pushed else None
-            others = [push for other, each in run.hands.items() if other != name for push in each.pushed]
-            rivals = [push for push in others if last and push.lane == last.lane]
+            # Who died after its change was published has pulled before.
+            others = [each for other, each in run.hands.items() if other != name]
+            lanes = {push.lane for each in others for push in each.pushed}
+            lanes |= {pull.own.lane for each in others for pull in each.pulled if pull.own}
+            rivals = last and last.lane in lanes
             if last and last.pod and not rivals and last.id in seen.superseded:
                 raise ViolationError("G6", f"an earlier pod replaces a later one's change: {_name(last)}")
 

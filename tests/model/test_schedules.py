@@ -44,7 +44,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1.2 * EVERY + 4 * SOAK)]
 
 UNSEEN = (
     "a pull that names a lane whose pointer is not seen at once, with an older head and no new tags",
-    "b b b b b!twice b b b a a!unseen a a a a a a late-0 z z z z z!stale",
+    "b b b b b b!twice " + "b " * 8 + "a a a!unseen " + "a " * 12 + "late-0 z z z z z!stale z!stale",
 )
 """What a pull that does not wait for pointers lacks if the push did not wait for its own either."""
 FOUND = [

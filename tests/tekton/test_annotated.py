@@ -223,10 +223,10 @@ def test_the_answer_is_the_spec_wrapped_and_called_as_the_run() -> None:
     assert found["spec"]["params"] == [{"name": "given", "type": "string"}]
     assert found["spec"]["workspaces"] == [{"name": "ws"}]
     first, second = found["spec"]["tasks"]
-    assert [step["name"] for step in first["taskSpec"]["steps"]] == ["work", "instep-push"]
+    assert [step["name"] for step in first["taskSpec"]["steps"]] == ["instep-pull", "work", "instep-push"]
     assert [step["name"] for step in second["taskSpec"]["steps"]] == ["instep-pull", "work", "instep-push"]
     assert second["params"] == EMBEDDED["tasks"][1]["params"]
-    assert "reg.io/ws-ws:run-1" in first["taskSpec"]["steps"][1]["args"][2]
+    assert "reg.io/ws-ws:run-1" in first["taskSpec"]["steps"][2]["args"][2]
 
 
 def test_text_of_the_spec_that_looks_like_json_or_a_variable_stays_what_it_is() -> None:
@@ -234,7 +234,7 @@ def test_text_of_the_spec_that_looks_like_json_or_a_variable_stays_what_it_is() 
     step = {"name": "work", "image": "a", "args": texts}
     spec = {"tasks": [task("a", taskSpec={"workspaces": [{"name": "ws"}], "steps": [step]})]}
     found = answer(run(pipelineSpec=spec, params=[{"name": "given", "value": '"}'}]))
-    assert found["spec"]["tasks"][0]["taskSpec"]["steps"][0] == step
+    assert found["spec"]["tasks"][0]["taskSpec"]["steps"][1] == step
 
 
 def test_what_cannot_be_wrapped_is_refused_in_the_name_of_the_run() -> None:
@@ -261,7 +261,11 @@ def test_render_does_what_the_annotations_ask_and_takes_them_off() -> None:
     assert steps == ["instep-pull", "work", "instep-push"]
     named = {"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "spec": pipeline(task("a"))}
     wrapped, ran = render([named, run(pipelineRef={"name": "p"})], Wish(SETTINGS))
-    assert [step["name"] for step in wrapped["spec"]["tasks"][0]["taskSpec"]["steps"]] == ["work", "instep-push"]
+    assert [step["name"] for step in wrapped["spec"]["tasks"][0]["taskSpec"]["steps"]] == [
+        "instep-pull",
+        "work",
+        "instep-push",
+    ]
     assert ran["spec"]["pipelineRef"] == {"name": "p"}
     assert "annotations" not in ran["metadata"]
 
@@ -282,6 +286,6 @@ def test_a_spec_of_the_old_version_is_written_back_in_the_version_of_the_run() -
     live = {**stored(run(version="v1beta1", pipelineSpec=spec)), "apiVersion": "tekton.dev/v1"}
     [found] = render([live], Wish(SETTINGS))
     check(found)
-    assert found["spec"]["pipelineSpec"]["tasks"][0]["taskSpec"]["steps"][0]["computeResources"] == {
+    assert found["spec"]["pipelineSpec"]["tasks"][0]["taskSpec"]["steps"][1]["computeResources"] == {
         "limits": {"cpu": "1"}
     }
