@@ -388,7 +388,7 @@ def test_the_commands_of_the_page_work(lookups: Lookups) -> None:
         copied = place / path.relative_to(root)
         copied.parent.mkdir(parents=True, exist_ok=True)
         copied.write_text(path.read_text().replace("registry.example.com", ours))
-    page = (root / "docs" / "lookup.md").read_text().replace("registry.example.com", ours)
+    page = (root / "docs" / "reference" / "lookup.md").read_text().replace("registry.example.com", ours)
     blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     lines = [shlex.split(line[2:]) for block in blocks for line in block.splitlines()]
     shown = [lookups.agent(*words[1:]).stdout for words in lines if words[0] == "agent"]

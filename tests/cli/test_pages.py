@@ -54,7 +54,7 @@ def test_the_five_lines_of_the_readme_work(agent: Agent, registry: str, work: Pa
 
 
 def test_the_table_of_exit_codes_has_every_code() -> None:
-    table = (ROOT / "docs" / "cli.md").read_text().partition("## Exit codes")[2]
+    table = (ROOT / "docs" / "reference" / "cli.md").read_text().partition("## Exit codes")[2]
     documented = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for code in row.split(",")}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AgentError)]
     assert documented == {0, 126, 127, 130, 141, 143} | {kind.exit_code for kind in kinds}
