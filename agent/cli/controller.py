@@ -16,7 +16,9 @@ EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the po
 
 
 @click.command("controller", epilog=example("agent controller --config controller.yaml --namespace ci"))
-@click.option("--config", metavar="FILE", required=True, help="Image, defaults and policy, see docs/reference/controller.md.")
+@click.option(
+    "--config", metavar="FILE", required=True, help="Image, defaults and policy, see docs/reference/controller.md."
+)
 @click.option(
     "--namespace", "namespaces", metavar="NAME", multiple=True, help="Serve this namespace, not all. Repeatable."
 )

@@ -108,6 +108,6 @@ def _failed(state: Object) -> FailedStep | None:
 
 
 def _is_ours(name: str, spec: Object) -> bool:
-    """Say whether a step is one that wrapping adds, or one that somebody wrote into a Task (docs/reference/steps.md)."""
+    """Say whether wrapping adds this step, or somebody wrote it into a Task (docs/reference/steps.md)."""
     words = [*spec.get("command", ()), *spec.get("args", ())]
     return words[:2] == [*COMMAND, "step"] if words else name.startswith((PULL, PUSH))

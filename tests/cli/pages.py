@@ -16,6 +16,13 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 
+RUN = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs" / "tutorial").glob("*.md")),
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+]
+"""The pages whose commands are run, and not only parsed."""
+
 _BLOCK = re.compile(r"^( *)```console(?: (\w+))?\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _OMITTED = "…"
 _END = "-- end of a command, exit code "
@@ -38,7 +45,7 @@ class Shown:
 
     Attributes:
         command: without the prompt; a line that ends in `\\` goes on in the next.
-        output: its lines, empty if the page shows none.
+        output: the lines that it writes. A line of `…` stands for any number of lines.
         needs: the word behind `console`, such as `cluster`: a test has no such thing. Empty for a command that is run.
     """
 

@@ -1,4 +1,4 @@
-"""docs/how-to/when-a-step-fails.md, the table of exit codes and the errors say the same; a step's last line needs no other."""
+"""docs/how-to/when-a-step-fails.md, the table of exit codes and the errors agree; a step's last line suffices."""
 
 from __future__ import annotations
 
