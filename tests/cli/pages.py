@@ -128,7 +128,7 @@ def run(commands: list[str], place: Path, registry: str) -> list[Ran]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=850,
     )
     assert done.stderr == "", done.stderr
     text = done.stdout.replace(registry, "registry.example.com").replace(str(place), "")

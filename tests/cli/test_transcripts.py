@@ -20,6 +20,7 @@ import yaml
 from tests.cli.pages import ROOT, RUN, differs, run, shown
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 
+WITH_COMMANDS = [page for page in RUN if any(not found.needs for found in shown(page))]
 NEEDS = {"cluster", "network", "builder"}
 TOOLS = {"kubectl", "skopeo"}
 
@@ -63,9 +64,7 @@ def registries(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
         yield start
 
 
-WITH_COMMANDS = [page for page in RUN if any(not found.needs for found in shown(page))]
-
-
+@pytest.mark.timeout(900)  # some pages have two dozen commands, each a process
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_do_what_it_shows(page: Path, registries: Callable[[Path], str], tmp_path: Path) -> None:
     commands = [found for found in shown(page) if not found.needs]
