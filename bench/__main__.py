@@ -1,4 +1,4 @@
-"""`python -m bench [PART ...] [--write docs/benchmarks.md]`: measure, and print what was reached beside the targets."""
+"""`python -m bench [PART ...] [--write docs/reference/benchmarks.md]`: measure, and compare with the targets."""
 
 from __future__ import annotations
 

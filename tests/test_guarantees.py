@@ -1,4 +1,4 @@
-"""Each promise of docs/guarantees.md names a test that exists."""
+"""Each promise of docs/reference/guarantees.md names a test that exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
-    for line in (ROOT / "docs" / "guarantees.md").read_text().splitlines()
+    for line in (ROOT / "docs" / "reference" / "guarantees.md").read_text().splitlines()
     if line.startswith("|") and not line.startswith(("|---", "| promise "))
 ]
 

@@ -1,7 +1,7 @@
 """Tar headers as we write them: ustar, and a pax extended header only for what ustar cannot say exactly.
 
 A header is a pure function of path, attributes and link target, so that equal trees give equal bytes everywhere and
-a reader can encode again what it believes and compare (docs/format.md, "Layers").
+a reader can encode again what it believes and compare (docs/reference/format.md, "Layers").
 """
 
 from __future__ import annotations

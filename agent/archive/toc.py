@@ -1,4 +1,4 @@
-"""The table of contents of a layer: what its change says, and where its frames lie (docs/format.md, "Layers").
+"""The table of contents of a layer: what its change says, where its frames lie (docs/reference/format.md, "Layers").
 
 A `Toc` keeps the compressed payload and reads it anew each time it is iterated: a million entries are never a list
 unless a caller makes one.

@@ -1,4 +1,4 @@
-"""One line of a table of contents: an entry as canonical JSON, and back (docs/format.md, "Layers").
+"""One line of a table of contents: an entry as canonical JSON, and back (docs/reference/format.md, "Layers").
 
 A line is built by hand, because many are written. It is read as JSON, and is canonical if it is what would be written
 again; `toc_block` reads those of ordinary files.

@@ -16,7 +16,9 @@ EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the po
 
 
 @click.command("controller", epilog=example("agent controller --config controller.yaml --namespace ci"))
-@click.option("--config", metavar="FILE", required=True, help="Image, defaults and policy, see docs/controller.md.")
+@click.option(
+    "--config", metavar="FILE", required=True, help="Image, defaults and policy, see docs/reference/controller.md."
+)
 @click.option(
     "--namespace", "namespaces", metavar="NAME", multiple=True, help="Serve this namespace, not all. Repeatable."
 )
@@ -24,7 +26,7 @@ EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the po
     "--listen", metavar="HOST:PORT", default=EVERYWHERE, show_default=True, help="Where metrics and health are had."
 )
 @click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM) of registries, too.")
-@click.option("--webhook", metavar="HOST:PORT", help="Review runs there, see docs/lookup.md.")
+@click.option("--webhook", metavar="HOST:PORT", help="Review runs there, see docs/reference/lookup.md.")
 @click.option("--certificate", metavar="DIR", help="The webhook's tls.crt and tls.key.")
 @click.option("--webhook-only", is_flag=True, help="Review runs, and do nothing else.")
 @click.option("--lookup-field", is_flag=True, help="Keep the field spec.lookup in Tekton's CRDs.")

@@ -1,4 +1,4 @@
-"""Exit codes that no error of `agent.errors` has. The whole table is in docs/cli.md."""
+"""Exit codes that no error of `agent.errors` has. The whole table is in docs/reference/cli.md."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def agent(debug: bool) -> None:
 def run(args: Sequence[str]) -> int:
     """Run the command line `args` (without the program's name) and return the exit code.
 
-    Whatever happens, the caller sees an exit code of the table in docs/cli.md, and the user one line.
+    Whatever happens, the caller sees an exit code of the table in docs/reference/cli.md, and the user one line.
     """
     options = list(args[: args.index("--")] if "--" in args else args)
     if isinstance(sys.stderr, io.TextIOWrapper):

@@ -190,10 +190,10 @@ def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command]
                 show_default=True,
                 help="How long to go on trying while nothing moves.",
             ),
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/json.md)."),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/reference/json.md)."),
         ]
         if limits:
-            text = f"How much an image may ask for: {', '.join(OPTIONS)} (docs/security.md). Repeatable."
+            text = f"How much an image may ask for: {', '.join(OPTIONS)} (docs/explanation/security.md). Repeatable."
             options.insert(3, click.option("--limit", metavar="NAME=N", multiple=True, type=LIMIT, help=text))
         if quiet:
             options.append(click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."))

@@ -1,4 +1,4 @@
-"""Reports as text for people and as JSON for machines (docs/json.md). Pure: values in, text or values out."""
+"""Reports as text for people and as JSON for machines (docs/reference/json.md). Pure: values in, text or values out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agent step pull` and `agent step push`: what a Tekton task runs before and after its own steps (docs/steps.md)."""
+"""`agent step pull` and `agent step push`: what a task runs around its own steps (docs/reference/steps.md)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ EXAMPLE = (
 def command() -> None:
     """Pull all workspaces of a task before it, push what it changed after it.
 
-    Both commands take the same JSON object, which says everything (docs/steps.md): the environment has no say.
+    Both commands take the same JSON object, which says everything
+    (docs/reference/steps.md): the environment has no say.
     """
 
 

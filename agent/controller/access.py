@@ -118,7 +118,9 @@ class Access:
         self._is_told = True
         found = self._refusals()
         more = f", and {len(found) - _LONGEST} more that /readyz names" if len(found) > _LONGEST else ""
-        LOGGER.error("not ready: %s%s; see the rights that docs/controller.md lists", "; ".join(found[:_LONGEST]), more)
+        LOGGER.error(
+            "not ready: %s%s; see the rights that docs/reference/controller.md lists", "; ".join(found[:_LONGEST]), more
+        )
 
 
 def request_of(method: str, path: str, *, is_watch: bool = False) -> Request:

@@ -281,5 +281,5 @@ def _check(status: int, value: dict[str, Any], subject: str) -> None:
     if status in _BAD or (status == _FORBIDDEN and _is_denied(value)):
         raise RejectedError(message, subject=subject, remedy="mend what is named")
     if status in (_UNAUTHORIZED, _FORBIDDEN) and not _is_over_quota(value):
-        raise AuthError(message, subject=subject, remedy="see the rights that docs/controller.md lists")
+        raise AuthError(message, subject=subject, remedy="see the rights that docs/reference/controller.md lists")
     raise UnavailableError(message, subject=subject, remedy="see that it is up and well")

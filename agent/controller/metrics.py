@@ -11,7 +11,7 @@ _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The counters of one controller; docs/controller.md lists them."""
+    """The counters of one controller; docs/reference/controller.md lists them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

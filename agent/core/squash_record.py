@@ -1,4 +1,4 @@
-"""The record of a squash: which changes one layer stands for (design section 4; docs/format.md)."""
+"""The record of a squash: which changes one layer stands for (design section 4; docs/reference/format.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one argument of `agent step pull` and `agent step push`: all workspaces of a task, as JSON (docs/steps.md).
+"""The one argument of `agent step pull` and `agent step push`: a task's workspaces as JSON (docs/reference/steps.md).
 
 Pure: what can be judged without looking at a disk is judged here.
 """

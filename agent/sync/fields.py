@@ -153,5 +153,5 @@ def refuse(where: str, what: str) -> NoReturn:
     raise UsageError(
         what,
         subject=f"the step's argument, {where}" if where else "the step's argument",
-        remedy="see docs/steps.md for what it may say",
+        remedy="see docs/reference/steps.md for what it may say",
     )

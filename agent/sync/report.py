@@ -1,4 +1,4 @@
-"""What a pull or a push did. Each report is one JSON object of `--json`: its fields are documented in docs/json.md."""
+"""What a pull or a push did. Each report is one JSON object of `--json`; docs/reference/json.md has its fields."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def make_places(argument: StepArgument) -> None:
 
 
 def settled(environ: dict[str, str], argument: StepArgument) -> dict[str, str]:
-    """Return the environment for a step, where `environ` is what it was given: docs/steps.md says what counts and why.
+    """Return the environment for a step that was given `environ` (docs/reference/steps.md, "The environment").
 
     A pod template's variables win over those of a step, and may be meant for the images of other steps.
     """

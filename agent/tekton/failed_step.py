@@ -15,7 +15,7 @@ from agent.tekton.launch import condition_of, controller_of
 from agent.tekton.names import PULL, PUSH
 from agent.tekton.steps import COMMAND
 
-PAGE = "docs/when-a-step-fails.md"
+PAGE = "docs/how-to/when-a-step-fails.md"
 
 RECENT = timedelta(minutes=30)
 """After it a failure is not told any more. Kubernetes keeps events for an hour: what was told in this time is still
@@ -108,6 +108,6 @@ def _failed(state: Object) -> FailedStep | None:
 
 
 def _is_ours(name: str, spec: Object) -> bool:
-    """Say whether a step is one that wrapping adds, or one that somebody wrote into a Task (docs/steps.md)."""
+    """Say whether wrapping adds this step, or somebody wrote it into a Task (docs/reference/steps.md)."""
     words = [*spec.get("command", ()), *spec.get("args", ())]
     return words[:2] == [*COMMAND, "step"] if words else name.startswith((PULL, PUSH))

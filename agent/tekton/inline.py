@@ -1,7 +1,7 @@
 """Writing a Task into the pipeline's task that refers to it, so that nothing changes but where it stands.
 
 Tekton hands an embedded spec more than a referenced Task gets: parameters, workspaces and variables of the pipeline.
-What can be kept from it is; the rest (provenance, checks of signatures) is lost and docs/tekton.md says so.
+What can be kept from it is; the rest (provenance, checks of signatures) is lost and docs/reference/tekton.md says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a run looks up what it names: a bundle instead of its namespace (TEP-0018, docs/lookup.md).
+"""Where a run looks up what it names: a bundle instead of its namespace (TEP-0018, docs/reference/lookup.md).
 
 A run says so by the field `spec.lookup` or by an annotation; it may name several places, in their order.
 """

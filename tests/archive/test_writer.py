@@ -145,7 +145,7 @@ def test_frames_are_of_bounded_size_and_begin_at_entries(compression: Compressio
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_full_frame_ends_where_the_fewest_directories_go_on(seed: int) -> None:
-    """The rule of docs/format.md, "Frames", applied to what stands in the tar: a directory lies in few frames."""
+    """The rule of docs/reference/format.md, "Frames", applied to the tar: a directory lies in few frames."""
     rng = random.Random(seed)
     directories = {b""}
     for name in range(60):

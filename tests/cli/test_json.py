@@ -1,4 +1,4 @@
-"""docs/json.md says what `--json` prints, no more and no less."""
+"""docs/reference/json.md says what `--json` prints, no more and no less."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from agent.sync.report import ConflictReport
 from tests.cli.conftest import Agent
 
-PAGE = Path(__file__).parents[2] / "docs" / "json.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "json.md"
 FREE_FORM = {"changes[].annotations", "object"}
 CONFLICT = asdict(ConflictReport("p", "content", [], [], None))
 

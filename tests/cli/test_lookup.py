@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from agent.tekton import documents
 from tests.cli.conftest import Agent
+from tests.cli.pages import shown
 from tests.tekton.schema import check
 from tests.tekton.test_lookup import run
 
@@ -388,17 +388,16 @@ def test_the_commands_of_the_page_work(lookups: Lookups) -> None:
         copied = place / path.relative_to(root)
         copied.parent.mkdir(parents=True, exist_ok=True)
         copied.write_text(path.read_text().replace("registry.example.com", ours))
-    page = (root / "docs" / "lookup.md").read_text().replace("registry.example.com", ours)
-    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
-    lines = [shlex.split(line[2:]) for block in blocks for line in block.splitlines()]
-    shown = [lookups.agent(*words[1:]).stdout for words in lines if words[0] == "agent"]
-    assert len(shown) == 7
-    listed, *_ = re.findall(r"```text\n(pipeline.*?)```", page, re.DOTALL)
-    assert shown[1] == listed
-    nightly, run_of_ours = documents.read(shown[2], "page")
+    commands = shown(root / "docs" / "how-to" / "run-from-a-bundle.md")
+    lines = [shlex.split(found.command.replace("registry.example.com", ours)) for found in commands]
+    answers = [lookups.agent(*words[1:]).stdout for words in lines if words[0] == "agent"]
+    assert len(answers) == 7
+    [listed] = [found.output for found in commands if found.command.startswith("agent bundle list")]
+    assert answers[1].splitlines() == list(listed)
+    nightly, run_of_ours = documents.read(answers[2], "page")
     assert "taskRef" not in nightly["spec"]
     assert "pipelineRef" not in run_of_ours["spec"]
-    [run_of_theirs] = documents.read(shown[4], "page")
+    [run_of_theirs] = documents.read(answers[4], "page")
     assert run_of_theirs["metadata"]["annotations"]["instep.dev/pipeline-source"].startswith("oci:bundles:ci@sha256:")
     [openssl] = [words for words in lines if words[0] == "openssl"]
     subprocess.run(openssl, cwd=place, check=True, capture_output=True)

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -16,30 +17,53 @@ from agent.cli.main import COMMANDS
 from agent.cli.main import agent as group
 from agent.errors import AgentError
 from tests.cli.conftest import Agent
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+from tests.cli.pages import PAGES, ROOT, RUN, shown
 
 
 def _shown(page: Path) -> list[str]:
-    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
-    return [line[2:].partition("  #")[0] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [found.command.partition("  #")[0] for found in shown(page)]
+
+
+def _words(line: str) -> list[str]:
+    """Return the words of a line's first command, without what a shell does with its output."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    return list(takewhile(lambda word: not set(word) <= set("|&;<>"), lexer))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_shown_commands_parse(page: Path) -> None:
-    for line in _shown(page):
-        words = shlex.split(line)
-        if words[0] == "agent" and words[1] in COMMANDS:
+    """Those that test_transcripts.py does not run."""
+    for found in shown(page):
+        words = _words(found.command)
+        is_run = page in RUN and not found.needs
+        if not is_run and words[0] == "agent" and words[1] in COMMANDS:
             parent = group.make_context("agent", [words[1]])
             import_module(f"agent.cli.{words[1]}").command.make_context(words[1], words[2:], parent=parent)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
+    """To a file, and in it to a heading."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not link.startswith("http"):
-            assert (page.parent / link).exists(), link
+            name, _, anchor = link.partition("#")
+            linked = page.parent / name if name else page
+            assert linked.exists(), link
+            assert not anchor or anchor in _anchors(linked), link
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)", index.read_text())}
+    pages = {page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "decisions"}
+    assert pages - {index} <= linked
 
 
 def test_the_five_lines_of_the_readme_work(agent: Agent, registry: str, work: Path) -> None:
@@ -54,7 +78,7 @@ def test_the_five_lines_of_the_readme_work(agent: Agent, registry: str, work: Pa
 
 
 def test_the_table_of_exit_codes_has_every_code() -> None:
-    table = (ROOT / "docs" / "cli.md").read_text().partition("## Exit codes")[2]
+    table = (ROOT / "docs" / "reference" / "cli.md").read_text().partition("## Exit codes")[2]
     documented = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for code in row.split(",")}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AgentError)]
     assert documented == {0, 126, 127, 130, 141, 143} | {kind.exit_code for kind in kinds}

@@ -541,7 +541,7 @@ def test_a_failed_step_writes_the_termination_log_of_its_container(agent: Agent,
 
 
 def test_the_arguments_that_the_page_shows_are_understood() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "steps.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "steps.md").read_text()
     shown = re.findall(r"'({.*})'", page)
     assert len(shown) == 3
     for text in shown:

@@ -1,4 +1,4 @@
-"""docs/when-a-step-fails.md, the table of exit codes and the errors say the same; a step's last line needs no other."""
+"""docs/how-to/when-a-step-fails.md, the table of exit codes and the errors agree; a step's last line suffices."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def test_the_links_within_the_page_lead_to_sections() -> None:
 def test_every_code_that_a_command_can_end_with_is_in_the_table() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AgentError)]
     codes = {kind.exit_code for kind in kinds} | {exits.BUG, exits.USAGE, exits.NOT_EXECUTABLE, exits.NOT_FOUND}
-    table = (ROOT / "docs" / "cli.md").read_text().partition("## Exit codes")[2]
+    table = (ROOT / "docs" / "reference" / "cli.md").read_text().partition("## Exit codes")[2]
     codes |= {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for code in row.split(",")}
     assert codes - {exits.DONE} <= MEANINGS.keys()

@@ -1,7 +1,7 @@
 """Lookups on a real Kubernetes with Tekton, the controller and the webhook of config/lookup; see test_tekton.py.
 
 Needs INSTEP_CLUSTER_BUNDLE, too: a reference that can be pushed to from here and be read by the cluster. With
-INSTEP_CLUSTER_PLAIN_HTTP=1 it is pushed without TLS; docs/lookup.md says which names Tekton reads so.
+INSTEP_CLUSTER_PLAIN_HTTP=1 it is pushed without TLS; docs/reference/lookup.md says which names Tekton reads so.
 """
 
 from __future__ import annotations

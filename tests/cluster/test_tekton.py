@@ -1,7 +1,8 @@
 """On a real Kubernetes with Tekton and the controller: whatever KUBECONFIG names, with INSTEP_CLUSTER_TESTS=1.
 
 Needs `kubectl`; INSTEP_CLUSTER_TARGET, a target for workspaces with `{{workspace}}` and `$(context.pipelineRun.name)`
-that the cluster can push to; and, if it is not `default`, INSTEP_CLUSTER_NAMESPACE. See docs/controller.md, "Try it".
+that the cluster can push to; and, if it is not `default`, INSTEP_CLUSTER_NAMESPACE. See
+docs/how-to/install-the-controller.md, "Run the cluster tests".
 """
 
 from __future__ import annotations

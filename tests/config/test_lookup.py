@@ -110,6 +110,6 @@ def test_without_the_field_the_webhook_has_not_even_a_token(tmp_path: Path) -> N
 
 
 def test_the_certificate_of_the_page_is_for_the_service() -> None:
-    page = (CONFIG.parent / "docs" / "lookup.md").read_text()
+    page = (CONFIG.parent / "docs" / "how-to" / "run-from-a-bundle.md").read_text()
     [line] = [line for line in page.splitlines() if line.startswith("$ openssl req")]
     assert f"subjectAltName=DNS:{NAME}" in shlex.split(line)

@@ -111,11 +111,13 @@ def test_the_configuration_is_one_that_the_controller_takes_with_its_comments_to
     full = parse_installation(read(spelled_out, "controller.yaml")[0], "controller.yaml")
     assert full.defaults.target.startswith("registry.example.com/")
     assert full.defaults.base
-    documented = set(re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "controller.md").read_text(), re.MULTILINE))
+    documented = set(
+        re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "reference" / "controller.md").read_text(), re.MULTILINE)
+    )
     assert documented >= set(read(spelled_out, "controller.yaml")[0])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/controller.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/install-the-controller.md"])
 def test_the_command_of_the_pages_names_all_images(page: str, tmp_path: Path) -> None:
     """And it can be run again, with another name."""
     [line] = [line.strip() for line in (ROOT / page).read_text().splitlines() if line.strip().startswith("$ sed ")]

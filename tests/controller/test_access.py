@@ -86,7 +86,7 @@ async def test_it_is_not_ready_while_it_can_see_nothing(
         await asyncio.sleep(1)
         [line] = lines(caplog, "not ready")
         assert all(resource in line for resource in SERVED)
-        assert "see the rights that docs/controller.md lists" in line
+        assert "see the rights that docs/reference/controller.md lists" in line
         cluster.api.forbidden.clear()
         await until_ready(port)
         numbers = (await get(port, "/metrics"))[1]

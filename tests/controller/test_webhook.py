@@ -31,7 +31,7 @@ NAME = "instep-webhook.instep.svc"
 
 
 def certify(directory: Path, days: int = 1) -> Path:
-    """Put a certificate of its own making for the webhook's service into a directory, as docs/lookup.md has it."""
+    """Put a certificate for the webhook's service into a directory, as docs/how-to/run-from-a-bundle.md has it."""
     directory.mkdir(exist_ok=True)
     words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", str(days)]
     names = ["-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
