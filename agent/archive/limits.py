@@ -1,4 +1,4 @@
-"""How much an archive may ask for before it is refused (design section 8)."""
+"""How much an archive may ask for before it is refused (design, "Trust")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plain tar, for layers whose bytes must depend on no library's version: a merger's fix-up (design section 5)."""
+"""A plain tar, for layers whose bytes must depend on no library's version: a merger's fix-up (design, "Head")."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Read parts of a layer of ours by ranges of its blob: its table of contents, and single entries.
 
 What comes out is bound by digests from the manifest over the table of contents and the frames to header and content;
-not to the digest of the blob, which nobody has seen whole (design section 8).
+not to the digest of the blob, which nobody has seen whole (design, "Trust").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read a whole layer of ours: every byte of its blob and tar is compared with what was promised (design section 8).
+"""Read a whole layer of ours: every byte of its blob and tar is compared with what was promised (design, "Trust").
 
 The table of contents is known before. So nothing in the tar is interpreted: each header is written anew from its entry
 and compared, which binds the two and costs less. Decompression and the digests of blob and tar run in a thread of their

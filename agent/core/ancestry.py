@@ -1,4 +1,4 @@
-"""Who descends from whom, and which changes that takes out (design sections 2 and 4)."""
+"""Who descends from whom, and which changes that takes out (design, "Changes" and "Merge")."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Ancestry:
     hundred kilobytes.
 
     Raises:
-        IntegrityError: a stamp is not larger than a parent's (design section 1, stamp).
+        IntegrityError: a stamp is not larger than a parent's (design, "Stamp").
     """
 
     def __init__(self, records: Iterable[Recorded]) -> None:
@@ -112,7 +112,7 @@ class Ancestry:
         return tuple(sorted(id_ for id_ in ids if id_ not in self._bit or not mask >> self._bit[id_] & 1))
 
     def superseded(self, covered: Collection[str] = (), dropped: Collection[str] = ()) -> frozenset[str]:
-        """Return the changes that a later attempt of their lane replaces, or a later pod (design section 2).
+        """Return the changes that a later attempt of their lane replaces, or a later pod (design, "Changes").
 
         Args:
             covered: ids that a squash or checkpoint covers; these are never superseded.
@@ -138,7 +138,7 @@ class Ancestry:
     def outdated(self, writer: Writer, covered: Collection[str] = ()) -> frozenset[str]:
         """Return what a pull by `writer` leaves out: what it is a later try of, and all that descends from that.
 
-        What a squash covers stays (design section 2).
+        What a squash covers stays (design, "Changes").
         """
         earlier = [record.id for record in self.records.values() if writer.replaces(record)]
         roots = [id_ for id_ in earlier if id_ not in covered]
@@ -146,7 +146,7 @@ class Ancestry:
         return frozenset(out.union(roots).difference(covered))
 
     def settled(self, after: Iterable[str] = ()) -> frozenset[str]:
-        """Return the changes that no retry can take back: what a squash may cover (design section 4, squash).
+        """Return the changes that no retry can take back: what a squash may cover (design, "Squashes").
 
         Args:
             after: ids of the changes of finished lanes (`--after`); they and their past are settled.

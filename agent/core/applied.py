@@ -3,7 +3,7 @@
 In bytes order of paths, in memory that does not grow with the tree. A union file system agrees with plain
 application, because our layers list every ancestor and use no opaque directories, but for one thing: it hides
 whiteouts only where it merges directories. A directory that one layer alone provides shows its whiteouts as names
-that cannot be opened (design section 5).
+that cannot be opened (design, "Head").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Canonical JSON: UTF-8, keys sorted, no spaces, decimal integers, absent fields omitted (design section 2).
+"""Canonical JSON: UTF-8, keys sorted, no spaces, decimal integers, absent fields omitted (design, "Changes").
 
 Names are bytes; one that is not UTF-8 is written as `{"b64": …}`.
 """

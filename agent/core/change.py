@@ -1,4 +1,4 @@
-"""A change with what it wrote, and a squash that stands for many (design sections 2 and 4)."""
+"""A change with what it wrote, and a squash that stands for many (design, "Changes" and "Merge")."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ _NONE = Version(0, "")
 
 @dataclass(frozen=True, eq=False)
 class Squash:
-    """A layer that stands for the changes `covers` (design section 4).
+    """A layer that stands for the changes `covers` (design, "Merge").
 
     Attributes:
         id: opaque, compared bytewise.

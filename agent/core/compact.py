@@ -16,7 +16,7 @@ TEXTS_MAX = 3 << 20
 
 
 def settled(union: Union, after: Collection[str] = ()) -> Union:
-    """Return what a squash may be made of: what no retry can take back (design section 4, squash).
+    """Return what a squash may be made of: what no retry can take back (design, "Squashes").
 
     Args:
         union: closed under parents.

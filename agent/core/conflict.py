@@ -1,4 +1,4 @@
-"""Which concurrent claims at a path disagree, and how (design section 4, claims and conflicts)."""
+"""Which concurrent claims at a path disagree, and how (design, "Claims and conflicts")."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Ground(NamedTuple):
 
 
 def live_claims(claims: Collection[Stated], ancestry: Ancestry) -> list[Stated]:
-    """Return the claims at one path that no other of them settles (design section 4)."""
+    """Return the claims at one path that no other of them settles (design, "Merge")."""
     if len(claims) < 2:
         return list(claims)
     return [claim for claim in claims if not any(_settles(later, claim.id, ancestry) for later in claims)]

@@ -1,4 +1,4 @@
-"""What an image says of the conflicts in what it holds (design sections 4 and 6, G7; docs/reference/format.md)."""
+"""The record of conflicts in an image (design, "Merge" and "Protocol", G7; docs/reference/format.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layer without a table of contents did, told by its tar and the tree that it was put on (design section 5)."""
+"""What a layer without a table of contents did, told by its tar and the tree that it was put on (design, "Head")."""
 
 from __future__ import annotations
 

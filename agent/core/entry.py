@@ -1,4 +1,4 @@
-"""What a layer's table of contents says: writes, deletions, touches and context (design section 3).
+"""What a layer's table of contents says: writes, deletions, touches and context (design, "Layers").
 
 These are named tuples and not dataclasses because a workspace has a hundred thousand of them and a tuple is
 built four times as fast. Times are integers in ns, sizes and offsets in bytes, digests of contents raw bytes.

@@ -1,4 +1,4 @@
-"""Layers applied one over the other by plain OCI rules (image-spec, layer.md), as a base is (design section 1).
+"""Layers applied one over the other by plain OCI rules (image-spec, layer.md), as a base is (design, "Words").
 
 Where the specification is silent this does what containerd, umoci and buildah agree on: later entries win, a
 non-directory replaces a whole subtree, a directory over a directory updates its attributes, whiteouts touch lower
@@ -214,7 +214,7 @@ def _applied(layers: Iterable[tuple[int, Iterable[Item]]]) -> Flat:
 
 
 def base_change(id_: str, layers: Iterable[tuple[int, Iterable[Item]]]) -> Change:
-    """Return the base as one change of stamp 0 (design section 1, base).
+    """Return the base as one change of stamp 0 (design, "Base").
 
     An entry's `offset` counts from the start of the first layer's tar through the concatenation of the layers'
     uncompressed tars; the change's `layer` is its id, because it lies in several.

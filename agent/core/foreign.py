@@ -1,4 +1,4 @@
-"""An image that someone else made from ours, and put at the target (design section 5, foreign head)."""
+"""An image that someone else made from ours, and put at the target (design, "Foreign heads")."""
 
 from __future__ import annotations
 

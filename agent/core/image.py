@@ -1,4 +1,4 @@
-"""A workspace image as a value: layers, the changes they hold, and the records of changes (design sections 2, 5)."""
+"""A workspace image as a value: layers, changes, and records (design, "Changes" and "Head")."""
 
 from __future__ import annotations
 

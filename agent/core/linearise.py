@@ -1,4 +1,4 @@
-"""A set of changes as a stack of layers that any OCI tool can apply (design section 5)."""
+"""A set of changes as a stack of layers that any OCI tool can apply (design, "Head")."""
 
 from __future__ import annotations
 

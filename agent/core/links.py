@@ -1,4 +1,4 @@
-"""Which paths are one file, across changes that each recorded link groups of their own (design section 4)."""
+"""Which paths are one file, across changes that each recorded link groups of their own (design, "Merge")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests and configs: images to bytes and back (image-spec, manifest.md and config.md; design sections 2 and 5).
+"""Images as manifest and config, and back (image-spec, manifest.md and config.md; design, "Changes" and "Head").
 
 Metadata stands twice, on a layer's descriptor and in the config's history, because tools strip the one or the
 other. The config is needed only where the descriptors lost theirs.

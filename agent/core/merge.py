@@ -1,4 +1,4 @@
-"""The merge of a set of changes: one pure function, commutative, associative, idempotent (design section 4)."""
+"""The merge of a set of changes: one pure function, commutative, associative, idempotent (design, "Merge")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a table of contents the layer's tar holds (design section 3)."""
+"""What of a table of contents the layer's tar holds (design, "Layers")."""
 
 from __future__ import annotations
 

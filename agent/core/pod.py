@@ -1,4 +1,4 @@
-"""Pods: one attempt of a task may have several, one after the other (design section 2, superseded)."""
+"""Pods: one attempt of a task may have several, one after the other (design, "Superseded changes")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a change: what its id is the hash of (design section 2)."""
+"""The record of a change: what its id is the hash of (design, "Changes")."""
 
 from __future__ import annotations
 

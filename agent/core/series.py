@@ -1,4 +1,4 @@
-"""The numbers of a lane's pointers, by which they are counted without a list (design section 6)."""
+"""The numbers of a lane's pointers, by which they are counted without a list (design, "Protocol")."""
 
 from __future__ import annotations
 

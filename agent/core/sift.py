@@ -1,4 +1,4 @@
-"""Where a directory may differ from what is remembered of it: the two read side by side (design section 7)."""
+"""Where a directory may differ from what is remembered of it: the two read side by side (design, "State and scan")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sources of a merge say of one path, and what that makes of it (design section 4)."""
+"""What the sources of a merge say of one path, and what that makes of it (design, "Merge")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One layer in place of many: what it has to say so that no merge can tell (design section 4, squash)."""
+"""One layer in place of many: what it has to say so that no merge can tell (design, "Squashes")."""
 
 from __future__ import annotations
 

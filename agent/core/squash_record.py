@@ -1,4 +1,4 @@
-"""The record of a squash: which changes one layer stands for (design section 4; docs/reference/format.md)."""
+"""The record of a squash: which changes one layer stands for (design, "Merge"; docs/reference/format.md)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SquashRecord:
 
     @cached_property
     def version(self) -> Version:
-        """The largest version that it covers: where it stands among the layers (design section 5)."""
+        """The largest version that it covers: where it stands among the layers (design, "Head")."""
         return max(record.version for record in self.covers)
 
 

@@ -1,4 +1,4 @@
-"""One pass over the paths of a merge, in bytes order, in memory that does not grow with the tree (design section 4).
+"""One pass over the paths of a merge, in bytes order, in memory that does not grow with the tree (design, "Merge").
 
 A path's fate depends on those above it, which come before it, and on those below it, which come later, and not at
 once: "a" < "a-b" < "a/b". Paths whose fate is open stand on a stack and hold back the rows behind them. In bytes

@@ -1,4 +1,4 @@
-"""Derived tags: slugs help people, hashes decide (design section 2, "Derived tags").
+"""Derived tags: slugs help people, hashes decide (design, "Derived tags").
 
 An entry's tag is written once; a pointer is found by its lane without listing; a checkpoint holds a merge; the mark
 says that the first pointers do not tell everything.

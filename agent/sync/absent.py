@@ -1,6 +1,7 @@
 """What a command names and the target does not hold: one error or warning, and one hint, for every command.
 
-Only a push and the step before a task start a workspace at a target that holds nothing (design section 12).
+Only a push and the step before a task start a workspace at a target that holds nothing (design, "Targets that are not
+there").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Work that begins anew where what it had read of a target vanished meanwhile (design section 6, prune)."""
+"""Work that begins anew where what it had read of a target vanished meanwhile (design, "Prune")."""
 
 from __future__ import annotations
 

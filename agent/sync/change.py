@@ -1,4 +1,4 @@
-"""One change made public: its layer packed and uploaded, its entry and pointer, then head (design section 6, push)."""
+"""One change made public: its layer packed and uploaded, its entry and pointer, then head (design, "Push")."""
 
 from __future__ import annotations
 

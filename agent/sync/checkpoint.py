@@ -1,4 +1,4 @@
-"""A checkpoint: an entry without an own change, holding a merge, so that older entries can go (design section 6).
+"""A checkpoint: an entry without an own change, holding a merge, so that older entries can go (design, "Protocol").
 
 It has an age: what it holds may go only when every list of tags shows it, however far that lags
 (docs/decisions/checkpoints-age.md).

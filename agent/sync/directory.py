@@ -26,7 +26,7 @@ from agent.workspace.root import Root, open_root
 
 
 class Intent(NamedTuple):
-    """A push that has begun: what a rerun after a crash must know to give the same id (design section 2).
+    """A push that has begun: what a rerun after a crash must know to give the same id (design, "Changes").
 
     Attributes:
         target: the reference it pushes to.

@@ -1,4 +1,4 @@
-"""Try what a target's store can do, and say what that means for the guarantees (design section 6)."""
+"""Try what a target's store can do, and say what that means for the guarantees (design, "Protocol")."""
 
 from __future__ import annotations
 

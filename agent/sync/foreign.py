@@ -1,4 +1,4 @@
-"""Layers that someone else put on top of ours, made entries of the target (design section 5, foreign head)."""
+"""Layers that someone else put on top of ours, made entries of the target (design, "Foreign heads")."""
 
 from __future__ import annotations
 

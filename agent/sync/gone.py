@@ -1,7 +1,7 @@
 """A target that has vanished since a directory was pulled from it or pushed to it: it was pruned whole, or deleted.
 
 A push to it never says that there is nothing to push. It publishes the whole directory again, or says that the target
-is gone (design section 12, targets that are not there).
+is gone (design, "Targets that are not there").
 """
 
 from __future__ import annotations

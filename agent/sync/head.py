@@ -1,4 +1,4 @@
-"""Keep head what it is: a cached merge of all entries (design sections 5 and 6)."""
+"""Keep head what it is: a cached merge of all entries (design, "Head" and "Protocol")."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def move_head(site: Site, target: Target, own: Image, compression: Compression =
 
 
 def repair(site: Site, target: Target, seen: Seen) -> bool:
-    """Bring head up to date if it lacks a change; never because its bytes differ (design section 5)."""
+    """Bring head up to date if it lacks a change; never because its bytes differ (design, "Head")."""
     return bool(everything(seen).ids - seen.head_ids) and _bring_up(site, target, None, "zstd").complete
 
 

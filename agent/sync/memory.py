@@ -1,4 +1,4 @@
-"""What the agent remembers about a directory between two runs, as values (design section 7)."""
+"""What the agent remembers about a directory between two runs, as values (design, "State and scan")."""
 
 from __future__ import annotations
 

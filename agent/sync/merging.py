@@ -44,7 +44,7 @@ def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict
     """Return the image that holds `whole`, and what in it disagrees.
 
     Its layers come in order, of superseded changes only the records; where those layers alone would give another tree,
-    a fix-up comes last, which is stored in the target's repository (design section 5). The image says what disagrees.
+    a fix-up comes last, which is stored in the target's repository (design, "Head"). The image says what disagrees.
     """
     if whole.is_chain:
         return whole.image(target.tag), ()

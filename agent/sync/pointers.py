@@ -1,4 +1,4 @@
-"""What a lane published, found by names that are known in advance (design section 6, pull).
+"""What a lane published, found by names that are known in advance (design, "Pull").
 
 Each push of a lane takes the next number, so that one push writes a name and it cannot fall back. The target's mark is
 put before a lane goes on behind its first pointer, and before anything is pruned: without it the first pointers tell

@@ -1,4 +1,4 @@
-"""Delete entries that a checkpoint makes needless, or a whole workspace (design section 6, prune)."""
+"""Delete entries that a checkpoint makes needless, or a whole workspace (design, "Prune")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make a directory the workspace that a target holds (design section 6, pull)."""
+"""Make a directory the workspace that a target holds (design, "Pull")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publish what changed in a directory as one new layer (design section 6, push)."""
+"""Publish what changed in a directory as one new layer (design, "Push")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One layer in place of many: made of ranges of the old layers, in bounded memory (design section 4, squash)."""
+"""One layer in place of many: made of ranges of the old layers, in bounded memory (design, "Squashes")."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class Target:
         """Read head, the pointers of lanes, the list of entries, and the entries that those lack.
 
         The list is not read where every lane of `after` has a pointer, head holds what they lead to, and no mark says
-        that there is more: what the caller must see is there (design section 6).
+        that there is more: what the caller must see is there (design, "Protocol").
 
         Args:
             unlisted: called with the error where the list cannot be read; without, it is raised.

@@ -1,4 +1,4 @@
-"""The two steps (design section 11): one argument for both, JSON that says everything."""
+"""The two steps (design, "Tekton"): one argument for both, JSON that says everything."""
 
 from __future__ import annotations
 

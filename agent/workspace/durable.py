@@ -77,7 +77,7 @@ def mode_in(directory: str | bytes) -> int:
 
 
 def write_json(path: str | bytes, value: Mapping[str, Any]) -> None:
-    """Replace the small JSON file at `path`, such as a push's intent (design section 2), in one step.
+    """Replace the small JSON file at `path`, such as a push's intent (design, "Changes"), in one step.
 
     Raises:
         WorkspaceError: it cannot be written; the old one stays.

@@ -58,7 +58,8 @@ def read_mounts() -> list[Mount]:
 
 
 def tick(mounts: list[Mount], device: tuple[int, int], path: bytes) -> int:
-    """Return the granularity in ns of the change times below the directory `path` on `device` (design section 7).
+    """Return the granularity in ns of the change times below the directory `path` on `device`
+    (design, "State and scan").
 
     That of the coarsest file system mounted at or below `path`. One that is not known to be local counts as a
     server's: a tick that is too long costs reading a file once more, one that is too short loses a change.

@@ -84,7 +84,7 @@ class Root:
         write_mark(self._fd, mark)
 
     def tick(self) -> int:
-        """Return the granularity in ns of the change times here, as the mounts say (design section 7)."""
+        """Return the granularity in ns of the change times here, as the mounts say (design, "State and scan")."""
         return tick(read_mounts(), (os.major(self.device), os.minor(self.device)), self.path)
 
     def directory(self, path: bytes) -> int:

@@ -1,4 +1,4 @@
-"""What the agent remembers of a directory: one file, versioned, verified before it is believed (design section 7).
+"""The state of a directory: one file, versioned, verified before it is believed (design, "State and scan").
 
     magic line, with the format's number
     u32 length, header: JSON as the caller gave it

@@ -82,3 +82,23 @@ def test_the_table_of_exit_codes_has_every_code() -> None:
     documented = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for code in row.split(",")}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AgentError)]
     assert documented == {0, 126, 127, 130, 141, 143} | {kind.exit_code for kind in kinds}
+
+
+CITED = re.compile(r'design, ((?:"[^"]+"(?:, | and |,?\n\s*and )?)+)')
+
+
+def test_every_heading_of_the_design_that_the_code_cites_exists() -> None:
+    headings = set(re.findall(r"^#+ (.+)$", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE))
+    cited = [
+        (path, " ".join(heading.split()))
+        for path in [*(ROOT / "agent").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+        for cite in CITED.findall(path.read_text())
+        for heading in re.findall(r'"([^"]+)"', cite)
+    ]
+    assert len(cited) > 60
+    assert not [(path.name, heading) for path, heading in cited if heading not in headings]
+
+
+def test_no_comment_cites_the_design_by_number() -> None:
+    cites = re.compile(r"design\s+sections?\s+\d")
+    assert not [path for path in (ROOT / "agent").rglob("*.py") if cites.search(path.read_text())]

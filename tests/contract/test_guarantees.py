@@ -1,4 +1,4 @@
-"""The guarantees of design section 6 on every kind of store, with real processes where one can be shared by several.
+"""The guarantees of design, "Protocol" on every kind of store, with real processes where one can be shared by several.
 
 One test each. What every schedule of calls may do to them is searched in `tests/model`.
 """

@@ -1,4 +1,4 @@
-"""Images that the tools of others made from our head and put back at the target (design section 5, foreign head)."""
+"""Images that the tools of others made from our head and put back at the target (design, "Foreign heads")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold after every run, whatever the schedule was (design section 6)."""
+"""What must hold after every run, whatever the schedule was (design, "Protocol")."""
 
 from __future__ import annotations
 

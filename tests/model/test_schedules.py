@@ -1,4 +1,4 @@
-"""The guarantees of design section 6, for every schedule of a few agents and for random ones of more.
+"""The guarantees of design, "Protocol", for every schedule of a few agents and for random ones of more.
 
 `INSTEP_SOAK=seconds` (see `make soak`) searches each scene for so long; `INSTEP_SEED` is the first random seed.
 """

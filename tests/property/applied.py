@@ -1,4 +1,4 @@
-"""What a change's entries do to a tree, spelled out anew from the format (design sections 3 and 4)."""
+"""What a change's entries do to a tree, spelled out anew from the format (design, "Layers" and "Merge")."""
 
 from dataclasses import dataclass, field
 

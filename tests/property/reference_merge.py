@@ -1,4 +1,4 @@
-"""The rules of design sections 2 and 4 written down naively: dictionaries of everything, no order, no speed.
+"""The rules of design, "Changes" and "Merge" written down naively: dictionaries of everything, no order, no speed.
 
 No squashes and no link groups: those have laws of their own.
 """

@@ -1,4 +1,4 @@
-"""Images of others as the beginning of a workspace (design section 1, base; section 5, foreign head)."""
+"""Images of others as the beginning of a workspace (design, "Base" and "Foreign heads")."""
 
 from __future__ import annotations
 

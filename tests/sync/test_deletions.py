@@ -1,4 +1,4 @@
-"""What is taken away, replaced or moved arrives too, in every order, and costs what it should (design section 3)."""
+"""What is taken away, replaced or moved arrives too, in every order, and costs what it should (design, "Layers")."""
 
 from __future__ import annotations
 

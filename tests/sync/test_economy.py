@@ -1,4 +1,4 @@
-"""Only what changed moves: what is not opened, not sent and not asked for (design sections 3, 6 and 7)."""
+"""Only what changed is opened, sent and asked for (design, "Layers", "Protocol" and "State and scan")."""
 
 from __future__ import annotations
 

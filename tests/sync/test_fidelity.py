@@ -1,4 +1,4 @@
-"""What is pushed comes back the same to the last attribute (design sections 1, 3 and 7)."""
+"""What is pushed comes back the same to the last attribute (design, "Words", "Layers" and "State and scan")."""
 
 from __future__ import annotations
 

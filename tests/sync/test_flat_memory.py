@@ -1,4 +1,4 @@
-"""How much memory a push takes does not follow the number of paths (design section 6: bounded memory)."""
+"""How much memory a push takes does not follow the number of paths (design, "Protocol": bounded memory)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that others made from ours and put at the target; heads that were lost (design section 5, foreign head)."""
+"""Images that others made from ours and put at the target; heads that were lost (design, "Foreign heads")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A push to a target that has vanished: the whole directory again, or a word that it is gone (design section 12)."""
+"""A push to a target that has vanished: the whole directory again (design, "Targets that are not there")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers of ours whose tables of contents lie: what a pull does with them (design section 8).
+"""Layers of ours whose tables of contents lie: what a pull does with them (design, "Trust").
 
 That the reader of a layer notices each lie is in tests/archive; here the image around it is right in every other way.
 """

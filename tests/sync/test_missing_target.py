@@ -1,4 +1,4 @@
-"""Targets that hold nothing: one error, one hint, and no directory is ever emptied (design section 12)."""
+"""One error, one hint, and no directory is ever emptied (design, "Targets that are not there")."""
 
 from __future__ import annotations
 

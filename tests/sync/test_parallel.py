@@ -1,4 +1,4 @@
-"""Writers that did not see each other: both are kept, and what they disagree about is said (design sections 4 to 6)."""
+"""Parallel writers: both changes count, and every conflict is reported (design, "Merge", "Head" and "Protocol")."""
 
 from __future__ import annotations
 

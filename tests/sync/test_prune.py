@@ -1,4 +1,4 @@
-"""Prune deletes what a checkpoint holds, and nothing else (design section 6, prune; G1, G9)."""
+"""Prune deletes what a checkpoint holds, and nothing else (design, "Prune"; G1, G9)."""
 
 from __future__ import annotations
 

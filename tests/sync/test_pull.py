@@ -1,4 +1,4 @@
-"""What a pull makes of a directory (design sections 2, 5 and 6)."""
+"""What a pull makes of a directory (design, "Changes", "Head" and "Protocol")."""
 
 from __future__ import annotations
 

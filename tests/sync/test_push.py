@@ -1,4 +1,4 @@
-"""What a push publishes, and what it leaves alone (design sections 1, 2, 5 and 6)."""
+"""What a push publishes, and what it leaves alone (design, "Words", "Changes", "Head" and "Protocol")."""
 
 from __future__ import annotations
 

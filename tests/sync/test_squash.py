@@ -1,4 +1,4 @@
-"""Squashes in the life of a workspace: layers stay few, nothing is lost, history stays whole (design section 4)."""
+"""Squashes in the life of a workspace: layers stay few, nothing is lost, history stays whole (design, "Merge")."""
 
 from __future__ import annotations
 

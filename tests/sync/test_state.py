@@ -1,4 +1,4 @@
-"""What is remembered of a directory, when it is damaged, someone else's or contested (design section 7)."""
+"""What is remembered of a directory, when it is damaged, someone else's or contested (design, "State and scan")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes of what a sparse writer had not pulled: they settle nothing, not even in a chain (design section 4)."""
+"""Writes of what a sparse writer had not pulled: they settle nothing, not even in a chain (design, "Merge")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was read of a target is pruned and collected before it is used: then it is read again (design section 6)."""
+"""What was read of a target is pruned and collected before it is used: then it is read again (design, "Protocol")."""
 
 from __future__ import annotations
 
