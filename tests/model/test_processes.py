@@ -28,8 +28,8 @@ from tests.fakes.workspaces import Workspaces
 MANY = 64
 FEW = 12
 REQUESTS = 25 + 2 * MANY
-"""What the median push may need at most. It may have to read an entry and a config of each other push. How many it has to
-read depends on how many the machine lets run at once; on an idle machine 25 requests are enough in all."""
+"""What the median push may need at most. It may have to read an entry and a config of each other push. How many of them
+depends on how many the machine lets run at once; on an idle machine 25 requests are enough in all."""
 TOP = Path(__file__).parent.parent.parent
 
 Files = dict[str, bytes]
