@@ -18,9 +18,9 @@
     │   └── MissingBlobError       a manifest names what the registry does not have
     │       └── ForgottenError     the target has no longer what a push builds on
     ├── IntegrityError        30   bytes are not what their digest or description promises
-    │   ├── MissingTocError        a layer has no table of contents (archive/trailer.py)
+    │   ├── MissingTocError        a layer has no table of contents (archive/toc/trailer.py)
     │   └── VanishedError          what an image names is not there, or not any longer
-    │       └── LostLayerError     a change's own layer is gone (sync/target.py)
+    │       └── LostLayerError     a change's own layer is gone (sync/remote/target.py)
     ├── UnsafeArchiveError    31   an archive would leave its root, or exceed a limit
     └── WorkspaceError        40   the directory cannot be read or written
         ├── FileChangedError       a file changed while it was read

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.files import files, read_files
 from agent.cli.output import write
 from agent.cli.present import counted
-from agent.core.reference import Reference
+from agent.cli.wiring import Session
+from agent.core.spelling.reference import Reference
 
 if TYPE_CHECKING:
-    from agent.sync.bundle import Bundle
+    from agent.sync.commands.bundle import Bundle
 
 
 @click.group("bundle", epilog=example("agent bundle push reg.example.com/team/ci:main -f tekton"))
@@ -26,16 +26,16 @@ def command() -> None:
 
 
 @command.command("push", epilog=example("agent bundle push reg.example.com/team/ci:main -f tekton"))
-@options.target
+@parameters.target
 @files
-@options.session()
+@parameters.session()
 def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
     """Put every Tekton object in FILE that is no run into the bundle TARGET.
 
     The same objects give the same digest. A bundle has at most 20 objects.
     """
-    from agent.sync.bundle import push_bundle
-    from agent.tekton.bundle import belongs
+    from agent.sync.commands.bundle import push_bundle
+    from agent.tekton.requests.bundle_image import belongs
 
     given = [document for _, document in read_files(paths)]
     left_out = Counter(str(document.get("kind")) for document in given if not belongs(document))
@@ -52,11 +52,11 @@ def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
 
 
 @command.command("list", epilog=example("agent bundle list reg.example.com/team/ci:main"))
-@click.argument("bundle", metavar="BUNDLE", type=options.REFERENCE)
-@options.session()
+@click.argument("bundle", metavar="BUNDLE", type=parameters.REFERENCE)
+@parameters.session()
 def list_(session: Session, bundle: Reference) -> None:
     """Print kind, name and apiVersion of each object in BUNDLE."""
-    from agent.sync.bundle import read_bundle
+    from agent.sync.commands.bundle import read_bundle
 
     with session.stores() as open_store:
         found = read_bundle(open_store(bundle), bundle)
@@ -67,14 +67,14 @@ def list_(session: Session, bundle: Reference) -> None:
 
 
 @command.command("get", epilog=example("agent bundle get reg.example.com/team/ci:main build --kind task"))
-@click.argument("bundle", metavar="BUNDLE", type=options.REFERENCE)
+@click.argument("bundle", metavar="BUNDLE", type=parameters.REFERENCE)
 @click.argument("name", metavar="NAME")
 @click.option("--kind", metavar="KIND", default="", help="Such as task, where the bundle has several of that name.")
-@options.session()
+@parameters.session()
 def get(session: Session, bundle: Reference, name: str, kind: str) -> None:
     """Print the object NAME of BUNDLE as YAML."""
-    from agent.sync.bundle import read_bundle, read_object
-    from agent.tekton import documents
+    from agent.sync.commands.bundle import read_bundle, read_object
+    from agent.tekton.model import documents
 
     with session.stores() as open_store:
         store = open_store(bundle)

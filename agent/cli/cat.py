@@ -6,27 +6,27 @@ import os
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.output import write
-from agent.core.canonical import name_to_json
-from agent.core.path import check_path, show
-from agent.core.reference import Reference
+from agent.cli.wiring import Session
+from agent.core.spelling.canonical import name_to_json
+from agent.core.spelling.path import check_path, show
+from agent.core.spelling.reference import Reference
 from agent.errors import UnsafeArchiveError, UsageError
 
 
 @click.command("cat", epilog=example("agent cat reg.example.com/team/ws:main src/main.c"))
-@options.target
+@parameters.target
 @click.argument("path")
 @click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")
-@options.session(limits=True)
+@parameters.session(limits=True)
 def command(session: Session, target: Reference, path: str, at: str | None) -> None:
     """Print the file PATH of the workspace at TARGET.
 
     Only the part of the layer that holds it is read.
     """
-    from agent.sync.read import cat
+    from agent.sync.commands.read import cat
 
     name = _name(path)
     with session.stores() as open_store:

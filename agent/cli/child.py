@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from agent.cli import exits
+from agent.cli import command_exit_codes
 from agent.cli.failure import redact
 from agent.cli.progress import warn
 
@@ -36,13 +36,13 @@ def run_command(words: Sequence[str], directory: str) -> int:
             child = subprocess.Popen(list(words), cwd=directory)  # noqa: S603 (the user's own command)
         except FileNotFoundError:
             warn(f"{redact(words[0])}: command not found")
-            return exits.NOT_FOUND
+            return command_exit_codes.NOT_FOUND
         except OSError as error:
             warn(f"{redact(words[0])}: cannot be executed: {os.strerror(error.errno or 0)}")
-            return exits.NOT_EXECUTABLE
+            return command_exit_codes.NOT_EXECUTABLE
         forwarding.to(child)
         code = child.wait()
-    return code if code >= 0 else exits.SIGNALLED - code
+    return code if code >= 0 else command_exit_codes.SIGNALLED - code
 
 
 class _Forwarding:

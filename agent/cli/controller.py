@@ -70,8 +70,8 @@ def command(
 
 
 def _installation(path: str) -> Any:
-    from agent.tekton.documents import read
-    from agent.tekton.installation import parse_installation
+    from agent.tekton.model.documents import read
+    from agent.tekton.pipeline.installation import parse_installation
 
     try:
         with click.open_file(path, encoding="utf-8") as stream:

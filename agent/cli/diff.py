@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.present import difference_line, to_json
-from agent.core.reference import Reference
+from agent.cli.wiring import Session
+from agent.core.spelling.reference import Reference
 
 
 @click.command("diff", epilog=example("agent diff reg.example.com/team/ws:main 3f2a9c0d 77aa01b2"))
-@options.target
+@parameters.target
 @click.argument("old", metavar="[OLD", required=False)
 @click.argument("new", metavar="[NEW]]", required=False)
-@options.session(limits=True)
+@parameters.session(limits=True)
 def command(session: Session, target: Reference, old: str | None, new: str | None) -> None:
     """Show what differs between two changes of the workspace at TARGET.
 
     OLD and NEW are ids as `agent log` shows them, or the start of one. Without NEW: since OLD, up to now. Without
     both: what the newest change did. Only tables of contents are read. `agent status` compares a directory.
     """
-    from agent.sync.read import diff
+    from agent.sync.commands.read import diff
 
     with session.stores() as open_store:
         differences = diff(open_store(target), target, old, new, session.limits)

@@ -8,15 +8,15 @@ import time
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.present import doctor_lines, to_json
-from agent.core.reference import Reference
+from agent.cli.wiring import Session
+from agent.core.spelling.reference import Reference
 
 
 @click.command("doctor", epilog=example("agent doctor reg.example.com/team/ws:main"))
-@options.target
+@parameters.target
 @click.option(
     "--wait",
     metavar="SECONDS",
@@ -25,15 +25,15 @@ from agent.core.reference import Reference
     show_default=True,
     help="How long the list of tags may take to show a new tag.",
 )
-@options.session()
+@parameters.session()
 def command(session: Session, target: Reference, wait: float) -> int:
     """Try what the registry of TARGET can do, and say what that means for workspaces that are kept there.
 
     A few small images are pushed to TARGET's repository under a tag of their own, and deleted again. TARGET itself is
     only read.
     """
-    from agent.sync.doctor import doctor
-    from agent.sync.site import Site
+    from agent.sync.commands.doctor import doctor
+    from agent.sync.operation.workspace_context import Site
 
     with session.stores() as open_store:
         report = doctor(

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 
 import click
 
-from agent.cli import exits, options
+from agent.cli import command_exit_codes, parameters
 from agent.cli.child import run_command
-from agent.cli.context import Session, default_lane
 from agent.cli.example import example
 from agent.cli.failure import describe, place_of
 from agent.cli.finish import finish_pull, finish_push
 from agent.cli.present import to_json
 from agent.cli.progress import warn
-from agent.core.reference import Reference
+from agent.cli.wiring import Session, default_lane
+from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
-from agent.sync.options import Compression, OnConflict, PullOptions, PushOptions
-from agent.sync.report import PullReport, PushReport
-from agent.sync.site import Site, check_outside
+from agent.sync.operation.options import Compression, OnConflict, PullOptions, PushOptions
+from agent.sync.operation.report import PullReport, PushReport
+from agent.sync.operation.workspace_context import Site, check_outside
 
 _COMMAND = "agent.exec.command"
 
@@ -51,7 +51,7 @@ class Outcome:
     """What happened so far. `kept` is the push of a failed command's tree."""
 
     pulled: PullReport
-    exit_code: int = exits.DONE
+    exit_code: int = command_exit_codes.DONE
     pushed: PushReport | None = None
     kept: PushReport | None = None
 
@@ -68,22 +68,22 @@ class Outcome:
         "agent exec --base reg.example.com/tools/go:1 \\", "  reg.example.com/team/ws:main work -- make test"
     ),
 )
-@options.target
-@options.directory
-@options.base
-@options.create
-@options.force
-@options.after
-@options.publishing
-@options.writer
+@parameters.target
+@parameters.directory
+@parameters.base
+@parameters.create
+@parameters.force
+@parameters.after
+@parameters.publishing
+@parameters.writer
 @click.option(
     "--push-on-failure",
     metavar="TARGET",
-    type=options.TARGET,
+    type=parameters.TARGET,
     help="Push DIR to this new target if CMD fails.",
 )
-@options.state
-@options.session(quiet=True, limits=True)
+@parameters.state
+@parameters.session(quiet=True, limits=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -113,8 +113,8 @@ def command(
     The exit code is CMD's; 128 + n if signal n ended it. Signals are passed on to CMD, its environment, standard
     input and output are those of this command.
     """
-    from_path = options.base_path_checked(base_path, base)
-    pod = options.pod_of(pod_uid, attempt)
+    from_path = parameters.base_path_checked(base_path, base)
+    pod = parameters.pod_of(pod_uid, attempt)
     pulling = PullOptions(
         base=base, create=create, base_path=from_path, after=after, lane=lane, attempt=attempt, pod=pod, force=force
     )
@@ -123,7 +123,7 @@ def command(
         attempt=attempt,
         pod=pod,
         message=message,
-        annotations=options.annotation_pairs(annotations),
+        annotations=parameters.annotation_pairs(annotations),
         on_conflict=on_conflict,
         compression=compression,
     )
@@ -132,7 +132,7 @@ def command(
     place = Place(session, target, directory, state)
     outcome = Outcome(_pull(place, pulling))
     outcome.exit_code = run_command(ctx.meta[_COMMAND], directory)
-    if outcome.exit_code == exits.DONE:
+    if outcome.exit_code == command_exit_codes.DONE:
         outcome.pushed = _push(place, pushing)
     else:
         if push_on_failure is not None:
@@ -165,8 +165,8 @@ class Place(NamedTuple):
 
 
 def _pull(place: Place, wanted: PullOptions) -> PullReport:
-    from agent.sync.pull import pull
-    from agent.sync.step import check_push
+    from agent.sync.commands.pull import pull
+    from agent.sync.task.step import check_push
 
     with place.open("run it again") as site:
         check_push(site.store, site.target)
@@ -177,7 +177,7 @@ def _pull(place: Place, wanted: PullOptions) -> PullReport:
 
 
 def _push(place: Place, wanted: PushOptions) -> PushReport:
-    from agent.sync.push import push
+    from agent.sync.commands.push import push
 
     began = place.session.took
     with place.open(f"CMD is done; go on with: {place.push_command}") as site:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TextIO
 
 import click
 
-from agent.cli import exits
+from agent.cli import command_exit_codes
 from agent.errors import AgentError
 from agent.remedy import Place
 
@@ -74,7 +74,7 @@ def describe(error: BaseException, place: Place = Place.LAPTOP) -> Failure:
         "internal error",
         f"unexpected {type(error).__name__}: {error}",
         "this is a bug: run it again as `agent --debug …` and report what that prints",
-        exits.BUG,
+        command_exit_codes.BUG,
     )
 
 
@@ -103,7 +103,7 @@ def _usage(error: click.ClickException) -> Failure:
     command = context.command_path if context else "agent"
     what = error.format_message().rstrip(".").replace("\n", " ")
     what = what[:1].lower() + what[1:]
-    return _failure("UsageError", command, what, f"see `{command} --help`", exits.USAGE)
+    return _failure("UsageError", command, what, f"see `{command} --help`", command_exit_codes.USAGE)
 
 
 def _failure(kind: str, subject: str, what: str, remedy: str, exit_code: int) -> Failure:

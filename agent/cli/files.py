@@ -35,7 +35,7 @@ def read_files(paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
         UsageError: one is no YAML, or PyYAML is not installed.
         WorkspaceError: one cannot be read.
     """
-    from agent.tekton import documents
+    from agent.tekton.model import documents
 
     names = [name for path in paths for name in _files(path)]
     return [(name, document) for name in names for document in documents.read_objects(_read(name), name)]

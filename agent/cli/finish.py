@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agent.cli.context import Session
 from agent.cli.present import conflict_line, pull_summary, push_summary, to_json
 from agent.cli.progress import warn
-from agent.sync.report import ConflictReport, PullReport, PushReport
+from agent.cli.wiring import Session
+from agent.sync.operation.report import ConflictReport, PullReport, PushReport
 
 
 def finish_pull(session: Session, report: PullReport, took: float) -> None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.present import log_lines, to_json
-from agent.core.reference import Reference
+from agent.cli.wiring import Session
+from agent.core.spelling.reference import Reference
 
 
 @click.command("log", epilog=example("agent log reg.example.com/team/ws:main"))
-@options.target
-@options.session(limits=True)
+@parameters.target
+@parameters.session(limits=True)
 def command(session: Session, target: Reference) -> None:
     """Show the changes of the workspace at TARGET, newest first.
 
     Each line: id, time, lane, paths written (+), deleted (-) and touched (~), size of the layer, message. The last is
     the base, if there is one. Then, where parallel changes disagree, one line for each path.
     """
-    from agent.sync.read import log
+    from agent.sync.commands.read import log
 
     with session.stores() as open_store:
         found = log(open_store(target), target, session.limits)

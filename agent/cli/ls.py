@@ -6,25 +6,25 @@ import os
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.present import listed_line, to_json
-from agent.core.reference import Reference
+from agent.cli.wiring import Session
+from agent.core.spelling.reference import Reference
 
 
 @click.command("ls", epilog=example("agent ls --long reg.example.com/team/ws:main src"))
-@options.target
+@parameters.target
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")
 @click.option("--long", "-l", "long", is_flag=True, help="Mode, owner, group, size, time and change of each, too.")
-@options.session(limits=True)
+@parameters.session(limits=True)
 def command(session: Session, target: Reference, paths: tuple[str, ...], at: str | None, long: bool) -> None:
     """List the workspace at TARGET: all of it, or each PATH with everything below.
 
     Only tables of contents are read.
     """
-    from agent.sync.read import ls
+    from agent.sync.commands.read import ls
 
     names = tuple(os.fsencode(path).strip(b"/") for path in paths)
     with session.stores() as open_store:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from agent.cli import exits
+from agent.cli import command_exit_codes
 from agent.cli.example import example
 from agent.cli.failure import Failure, describe, place_of, redact, write_failure
 from agent.cli.output import abandon, flush, standard_output
@@ -111,16 +111,16 @@ def run(args: Sequence[str]) -> int:
             return _invoke(list(args))  # click empties the list that it is given
     except BrokenPipeError:
         abandon()
-        return exits.SIGNALLED + signal.SIGPIPE
+        return command_exit_codes.SIGNALLED + signal.SIGPIPE
     except KeyboardInterrupt as end:
         return _ended(signal.SIGINT, end, options)
     except _TerminatedError as end:
         return _ended(signal.SIGTERM, end, options)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else exits.BUG
+        return end.code if isinstance(end.code, int) else command_exit_codes.BUG
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
-        return exits.USAGE
+        return command_exit_codes.USAGE
     except Exception as error:
         if "--debug" in options:
             _show_origin(error)
@@ -145,7 +145,7 @@ def _invoke(args: list[str]) -> int:
     except click.exceptions.Exit as end:
         result = end.exit_code
     flush()
-    return result if isinstance(result, int) else exits.DONE
+    return result if isinstance(result, int) else command_exit_codes.DONE
 
 
 class _TerminatedError(SystemExit):
@@ -155,14 +155,16 @@ class _TerminatedError(SystemExit):
 def _unwind(signum: int, frame: FrameType | None) -> NoReturn:
     # The first signal unwinds the main thread so that everything is left clean; a second one ends at once.
     signal.signal(signum, signal.SIG_DFL)
-    raise KeyboardInterrupt if signum == signal.SIGINT else _TerminatedError(exits.SIGNALLED + signum)
+    raise KeyboardInterrupt if signum == signal.SIGINT else _TerminatedError(command_exit_codes.SIGNALLED + signum)
 
 
 def _ended(signum: signal.Signals, end: BaseException, options: list[str]) -> int:
     """Say in one line how things stand after a signal, and return the exit code."""
     command = next((f"agent {word}" for word in options if not word.startswith("-")), "agent")
     stands = "; ".join(getattr(end, "__notes__", [])) or "run it again"
-    failure = Failure("Interrupted", command, f"ended by {signum.name}", redact(stands), exits.SIGNALLED + signum)
+    failure = Failure(
+        "Interrupted", command, f"ended by {signum.name}", redact(stands), command_exit_codes.SIGNALLED + signum
+    )
     _report(failure, as_json="--json" in options)
     return failure.exit_code
 

@@ -8,17 +8,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.failure import printable
-from agent.core.canonical import name_to_json
-from agent.core.entry import Kind
-from agent.core.path import show
+from agent.core.model.entry import Kind
+from agent.core.spelling.canonical import name_to_json
+from agent.core.spelling.path import show
 
 if TYPE_CHECKING:
-    from agent.sync.prune import PruneReport
-    from agent.sync.read import ListedPath, Log, LogEntry
-    from agent.sync.report import ConflictReport, PullReport, PushReport
-    from agent.sync.squashing import SquashReport
-    from agent.sync.status import Difference, StatusReport
-    from agent.sync.verdict import DoctorReport
+    from agent.sync.commands.doctor_verdict import DoctorReport
+    from agent.sync.commands.prune import PruneReport
+    from agent.sync.commands.read import ListedPath, Log, LogEntry
+    from agent.sync.commands.squash_command import SquashReport
+    from agent.sync.commands.status import Difference, StatusReport
+    from agent.sync.operation.report import ConflictReport, PullReport, PushReport
 
 ID_DIGITS = 12
 _MARKS = {"added": "A", "changed": "M", "deleted": "D", "touched": "T"}

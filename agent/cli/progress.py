@@ -11,7 +11,7 @@ import click
 
 from agent.cli.failure import redact
 from agent.cli.present import amount, seconds
-from agent.sync.site import Progress
+from agent.sync.operation.workspace_context import Progress
 
 _STEP = 0.1  # seconds between two updates of a bar: an operation may advance a million times
 

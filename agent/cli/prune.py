@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.present import prune_summary, to_json
-from agent.core.reference import Reference
+from agent.cli.wiring import Session
+from agent.core.spelling.reference import Reference
 
 
 @click.command("prune", epilog=example("agent prune --older-than 2h reg.example.com/team/ws:main"))
-@options.target
+@parameters.target
 @click.option(
     "--older-than",
     metavar="DURATION",
     default="1h",
-    type=options.DURATION,
+    type=parameters.DURATION,
     show_default=True,
     help="How old the checkpoint must be: 90s, 30m, 1h, 2d; never less than the registry's list of tags may lag.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @click.option("--all", "everything", is_flag=True, help="Delete the whole workspace, whatever its age.")
-@options.session(quiet=True, limits=True)
+@parameters.session(quiet=True, limits=True)
 def command(session: Session, target: Reference, older_than: int, dry_run: bool, everything: bool) -> None:
     """Delete the entries of the workspace at TARGET that a checkpoint makes needless.
 
@@ -31,7 +31,7 @@ def command(session: Session, target: Reference, older_than: int, dry_run: bool,
     in a checkpoint that an earlier prune published long enough ago; then a new checkpoint is published, for the next
     prune. The workspace stays as it is. The registry frees the space when it next collects garbage.
     """
-    from agent.sync.prune import PruneOptions, prune
+    from agent.sync.commands.prune import PruneOptions, prune
 
     with session.target_site(target) as site:
         report = prune(site, PruneOptions(older_than, dry_run, everything))

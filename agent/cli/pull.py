@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.finish import finish_pull
-from agent.core.reference import Reference
+from agent.cli.wiring import Session
+from agent.core.spelling.reference import Reference
 
 
 @click.command("pull", epilog=example("agent pull --base reg.example.com/alpine:3 reg.example.com/team/ws:main"))
-@options.target
-@options.directory
-@options.base
-@options.create
-@options.after
-@options.writer
-@options.paths
+@parameters.target
+@parameters.directory
+@parameters.base
+@parameters.create
+@parameters.after
+@parameters.writer
+@parameters.paths
 @click.option("--at", metavar="ID", help="The workspace as this change left it, for its writer.")
-@options.force
+@parameters.force
 @click.option("--repair", is_flag=True, help="Move the target's image forward if it lacks a change.")
-@options.verify_whole
-@options.platform
-@options.state
-@options.session(quiet=True, limits=True)
+@parameters.verify_whole
+@parameters.platform
+@parameters.state
+@parameters.session(quiet=True, limits=True)
 def command(
     session: Session,
     target: Reference,
@@ -51,23 +51,23 @@ def command(
     fetched. A directory with local changes is left alone, unless --force is
     given.
     """
-    from agent.sync.options import PullOptions
-    from agent.sync.pull import pull
+    from agent.sync.commands.pull import pull
+    from agent.sync.operation.options import PullOptions
 
     wanted = PullOptions(
         base=base,
         create=create,
-        base_path=options.base_path_checked(base_path, base),
+        base_path=parameters.base_path_checked(base_path, base),
         after=after,
         lane=lane,
         attempt=attempt,
-        pod=options.pod_of(pod_uid, attempt),
-        paths=options.globs_as_bytes(globs),
+        pod=parameters.pod_of(pod_uid, attempt),
+        paths=parameters.globs_as_bytes(globs),
         at=at,
         force=force,
         repair=repair,
         verify_whole=verify_whole,
-        platform=options.platform_checked(platform),
+        platform=parameters.platform_checked(platform),
     )
     with session.site(target, directory, state) as site:
         report = pull(site, wanted)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session, default_lane
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.finish import finish_push
-from agent.core.reference import Reference
-from agent.sync.options import Compression, OnConflict
+from agent.cli.wiring import Session, default_lane
+from agent.core.spelling.reference import Reference
+from agent.sync.operation.options import Compression, OnConflict
 
 
 @click.command("push", epilog=example('agent push -m "compile" reg.example.com/team/ws:main work'))
-@options.target
-@options.directory
-@options.publishing
-@options.writer
+@parameters.target
+@parameters.directory
+@parameters.publishing
+@parameters.writer
 @click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
 @click.option("--allow-empty", is_flag=True, help="Publish even though everything in DIR is gone.")
-@options.state
-@options.session(quiet=True, limits=True)
+@parameters.state
+@parameters.session(quiet=True, limits=True)
 def command(
     session: Session,
     target: Reference,
@@ -41,15 +41,15 @@ def command(
     Files that did not change since the last pull or push are neither read nor sent. Where nothing changed, nothing is
     published.
     """
-    from agent.sync.options import PushOptions
-    from agent.sync.push import push
+    from agent.sync.commands.push import push
+    from agent.sync.operation.options import PushOptions
 
     wanted = PushOptions(
         lane=lane or default_lane(),
         attempt=attempt,
-        pod=options.pod_of(pod_uid, attempt),
+        pod=parameters.pod_of(pod_uid, attempt),
         message=message,
-        annotations=options.annotation_pairs(annotations),
+        annotations=parameters.annotation_pairs(annotations),
         on_conflict=on_conflict,
         compression=compression,
         allow_empty=allow_empty,

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from agent.cli.context import Session
 from agent.cli.example import example
 from agent.cli.files import files, read_files
-from agent.cli.options import DurationType
 from agent.cli.output import write
+from agent.cli.parameters import DurationType
 from agent.cli.progress import warn
-from agent.core.duration import format_duration
+from agent.cli.wiring import Session
+from agent.core.spelling.duration import format_duration
 from agent.store.retrying import PATIENCE_S
 
 
@@ -77,9 +77,9 @@ def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
     FILE has PipelineRuns, or CustomRuns of OCIPipeline, with their Pipelines and Tasks. The result needs no controller:
     it can be applied as it is. No cluster is asked for anything. What a run looks up in a bundle is written into it.
     """
-    from agent.sync.bundle import Bundles
-    from agent.tekton import documents
-    from agent.tekton.offline import render
+    from agent.sync.commands.bundle import Bundles
+    from agent.tekton.frontends.render import render
+    from agent.tekton.model import documents
 
     found = [document for _, document in read_files(paths)]
     patience = PATIENCE_S if wishes["patience"] is None else wishes["patience"] / 10**9
@@ -102,10 +102,10 @@ def _wish(
     repointings: tuple[str, ...],
     **words: Any,
 ) -> Any:
-    from agent.tekton.offline import Wish
-    from agent.tekton.repoint import parse_repointing
-    from agent.tekton.timeouts import check_timeout
-    from agent.tekton.wrapping import Settings
+    from agent.tekton.frontends.render import Wish
+    from agent.tekton.lookup.repoint import parse_repointing
+    from agent.tekton.model.timeouts import check_timeout
+    from agent.tekton.model.wrapping import Settings
 
     if words["step_timeout"] is not None:
         check_timeout(words["step_timeout"], "--step-timeout")

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.present import squash_summary, to_json
-from agent.core.reference import Reference
-from agent.sync.options import Compression
+from agent.cli.wiring import Session
+from agent.core.spelling.reference import Reference
+from agent.sync.operation.options import Compression
 
 
 @click.command("squash", epilog=example("agent squash --after run-7/build reg.example.com/team/ws:main"))
-@options.target
-@options.after_finished
-@options.compression
-@options.session(quiet=True, limits=True)
+@parameters.target
+@parameters.after_finished
+@parameters.compression
+@parameters.session(quiet=True, limits=True)
 def command(session: Session, target: Reference, after: tuple[str, ...], compression: Compression) -> None:
     """Put one layer in place of all layers of the workspace at TARGET that no retry can take back.
 
     The base stays as it is, and so does the history: `agent log` still shows every change. A push does the same by
     itself when the image has more than 24 layers.
     """
-    from agent.sync.squashing import SquashOptions, squash_target
+    from agent.sync.commands.squash_command import SquashOptions, squash_target
 
     with session.target_site(target) as site:
         report = squash_target(site, SquashOptions(after, compression))

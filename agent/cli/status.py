@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.failure import printable
 from agent.cli.present import difference_line, short, to_json
+from agent.cli.wiring import Session
 
 if TYPE_CHECKING:
-    from agent.sync.status import StatusReport
+    from agent.sync.commands.status import StatusReport
 
 
 @click.command("status", epilog=example("agent status work"))
-@options.directory
-@options.state
-@options.session()
+@parameters.directory
+@parameters.state
+@parameters.session()
 def command(session: Session, directory: str, state: str | None) -> None:
     """Show what changed in DIR (default: here) since the last pull or push.
 
     A added, M changed, D deleted, T only its modification time. The registry is not asked.
     """
-    from agent.sync.status import status
+    from agent.sync.commands.status import status
 
     with session.remembered_site(directory, state) as site:
         report = status(site)

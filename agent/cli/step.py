@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agent.cli.context import Session, default_lane
 from agent.cli.example import example
 from agent.cli.failure import Failure, describe
 from agent.cli.finish import finish_pull, finish_push
 from agent.cli.present import to_json
+from agent.cli.wiring import Session, default_lane
 from agent.remedy import Place
 from agent.store.retrying import PATIENCE_S
 
 if TYPE_CHECKING:
-    from agent.core.reference import Reference
+    from agent.core.spelling.reference import Reference
     from agent.store.port import Store
-    from agent.sync.argument import StepArgument
+    from agent.sync.task.argument import StepArgument
 
 TERMINATION_LOG: Final = "/dev/termination-log"
 """Where Kubernetes reads why a container ended, unless the pod says otherwise; in Tekton's pods it is not there."""
@@ -63,8 +63,8 @@ def _step(name: str, text: str) -> Callable[[Work], Work]:
 
 
 def _run(text: str, work: Work) -> None:
-    from agent.sync.argument import parse_step
-    from agent.sync.step import check_places, make_places, settled
+    from agent.sync.task.argument import parse_step
+    from agent.sync.task.step import check_places, make_places, settled
 
     argument = parse_step(text)
     check_places(argument)
@@ -91,8 +91,8 @@ def _run(text: str, work: Work) -> None:
 
 @_step("pull", "Make each workspace's directory the workspace, before the task; see that it can be pushed.")
 def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
-    from agent.sync.pull import pull
-    from agent.sync.step import check_push, naming, pull_options, state_of
+    from agent.sync.commands.pull import pull
+    from agent.sync.task.step import check_push, naming, pull_options, state_of
 
     for workspace in argument.workspaces:
         # Before the first byte is read: a missing login must not cost the work of a task.
@@ -113,9 +113,9 @@ def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
 
 @_step("push", "Publish what the task changed in each workspace that it may write.")
 def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
-    from agent.sync.push import push
-    from agent.sync.results import check_results
-    from agent.sync.step import check_pulled, naming, push_options, state_of
+    from agent.sync.commands.push import push
+    from agent.sync.task.results import check_results
+    from agent.sync.task.step import check_pulled, naming, push_options, state_of
 
     written = [workspace for workspace in argument.workspaces if not workspace.read_only]
     if argument.results is not None:
@@ -138,7 +138,7 @@ def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
 @contextmanager
 def _reported(argument: StepArgument) -> Iterator[list[dict[str, Any]]]:
     """Leave `report.json` in the volume, however the pushes end."""
-    from agent.workspace.durable import write_json
+    from agent.workspace.durable_files import write_json
 
     pushed: list[dict[str, Any]] = []
     failure: Failure | None = None

@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli import options
-from agent.cli.context import Session, default_lane
+from agent.cli import parameters
 from agent.cli.example import example
 from agent.cli.failure import Failure, describe, place_of
 from agent.cli.finish import finish_push
 from agent.cli.progress import warn
-from agent.core.reference import Reference
+from agent.cli.wiring import Session, default_lane
+from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
-from agent.sync.options import Compression, OnConflict, PushOptions
+from agent.sync.operation.options import Compression, OnConflict, PushOptions
 
 if TYPE_CHECKING:
-    from agent.workspace.watch import Watcher
+    from agent.workspace.watcher import Watcher
 
 
 @click.command("watch", epilog=example("agent watch reg.example.com/team/ws:main work"))
-@options.target
-@options.directory
+@parameters.target
+@parameters.directory
 @click.option(
     "--settle", metavar="SECONDS", type=click.FloatRange(min=0), default=2.0, help="How long DIR must be quiet. [2]"
 )
-@options.publishing
-@options.writer
-@options.state
-@options.session(quiet=True, limits=True)
+@parameters.publishing
+@parameters.writer
+@parameters.state
+@parameters.session(quiet=True, limits=True)
 def command(
     session: Session,
     target: Reference,
@@ -52,15 +52,15 @@ def command(
     Goes on while the registry is away, and tries again at the next rest. Ctrl-C or SIGTERM ends it, after the push
     that is under way; a second one ends it at once. With --json it prints one object for each push.
     """
-    from agent.sync.watch import watch
-    from agent.workspace.watch import Watcher
+    from agent.sync.commands.watch import watch
+    from agent.workspace.watcher import Watcher
 
     wanted = PushOptions(
         lane=lane or default_lane(),
         attempt=attempt,
-        pod=options.pod_of(pod_uid, attempt),
+        pod=parameters.pod_of(pod_uid, attempt),
         message=message,
-        annotations=options.annotation_pairs(annotations),
+        annotations=parameters.annotation_pairs(annotations),
         on_conflict=on_conflict,
         compression=compression,
     )

@@ -9,10 +9,10 @@ from typing import Any
 import kopf
 
 from agent.controller.access import Request
-from agent.controller.cluster import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, TASK_RUNS, Resource
-from agent.controller.work import Key, Work
-from agent.tekton.nested import MANAGED
-from agent.tekton.route import parent_concerned, request_concerned, run_concerned, task_run_concerned
+from agent.controller.kubernetes_client import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, TASK_RUNS, Resource
+from agent.controller.work_queue import Key, Work
+from agent.tekton.controlplane.event_route import parent_concerned, request_concerned, run_concerned, task_run_concerned
+from agent.tekton.controlplane.nested_request import MANAGED
 
 PARENTS = {"CustomRun": CUSTOM_RUNS, "Run": RUNS}
 

@@ -1,17 +1,20 @@
-"""Launches and mirrors the custom task `OCIPipeline`: does what `agent.tekton.mirror` decides."""
+"""Launches and mirrors the custom task `OCIPipeline`.
+
+It does what `agent.tekton.controlplane.customrun_reconcile` decides.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.controller.cluster import PIPELINE_RUNS, Cluster
+from agent.controller.kubernetes_client import PIPELINE_RUNS, Cluster
 from agent.controller.metrics import Metrics
-from agent.controller.work import AGAIN_S, Key
+from agent.controller.work_queue import AGAIN_S, Key
 from agent.errors import RejectedError
-from agent.tekton.fields import Object
-from agent.tekton.installation import Installation
-from agent.tekton.launch import child, controller_of, is_oci_pipeline
-from agent.tekton.mirror import CANCEL, Decision, attempt_of, decide, outcome_of, rejected
+from agent.tekton.controlplane.customrun_reconcile import CANCEL, Decision, attempt_of, decide, outcome_of, rejected
+from agent.tekton.controlplane.launch_run import child, controller_of, is_oci_pipeline
+from agent.tekton.model.fields import Object
+from agent.tekton.pipeline.installation import Installation
 
 
 class Launcher:

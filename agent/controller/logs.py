@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from agent.core.rfc3339 import format_time
+from agent.core.spelling.rfc3339 import format_time
 
 LOGGER = logging.getLogger("agent.controller")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.controller.cluster import CUSTOM_RUNS, EVENTS, PIPELINE_RUNS, RUNS, TASK_RUNS, Cluster
+from agent.controller.kubernetes_client import CUSTOM_RUNS, EVENTS, PIPELINE_RUNS, RUNS, TASK_RUNS, Cluster
 from agent.controller.logs import LOGGER
 from agent.controller.metrics import Metrics
-from agent.controller.work import Key
+from agent.controller.work_queue import Key
 from agent.errors import RejectedError
-from agent.tekton.failed_step import failed_step, is_recent, step_failed
-from agent.tekton.fields import Object
-from agent.tekton.launch import controller_of
+from agent.tekton.controlplane.failed_step import failed_step, is_recent, step_failed
+from agent.tekton.controlplane.launch_run import controller_of
+from agent.tekton.model.fields import Object
 
 RESOURCES = {"PipelineRun": PIPELINE_RUNS, "CustomRun": CUSTOM_RUNS, "Run": RUNS}
 """What can own a TaskRun, or a run that owns one."""

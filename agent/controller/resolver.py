@@ -1,22 +1,22 @@
-"""Answers ResolutionRequests: takes the steps that `agent.tekton.resolution` asks for."""
+"""Answers ResolutionRequests: takes the steps that `agent.tekton.controlplane.resolution` asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, assert_never
 
-from agent.controller.cluster import EVENTS, PIPELINE_RUNS, PIPELINES, REQUESTS, STEP_ACTIONS, TASKS, Cluster
+from agent.controller.kubernetes_client import EVENTS, PIPELINE_RUNS, PIPELINES, REQUESTS, STEP_ACTIONS, TASKS, Cluster
 from agent.controller.logs import LOGGER
 from agent.controller.metrics import Metrics
-from agent.controller.work import AGAIN_S, Key
+from agent.controller.work_queue import AGAIN_S, Key
 from agent.errors import AgentError
-from agent.tekton.bundle import Member
-from agent.tekton.course import Answer, Ask, Course, Get, Held, Pin, Step, Waiting, seconds_left
-from agent.tekton.events import event
-from agent.tekton.fields import Object
-from agent.tekton.installation import Installation
-from agent.tekton.launch import controller_of
-from agent.tekton.resolution import resolve
+from agent.tekton.controlplane.effects import Answer, Ask, Course, Get, Held, Pin, Step, Waiting, seconds_left
+from agent.tekton.controlplane.launch_run import controller_of
+from agent.tekton.controlplane.resolution import resolve
+from agent.tekton.model.events import event
+from agent.tekton.model.fields import Object
+from agent.tekton.pipeline.installation import Installation
+from agent.tekton.requests.bundle_image import Member
 
 KINDS = {"PipelineRun": PIPELINE_RUNS, "Pipeline": PIPELINES, "Task": TASKS, "StepAction": STEP_ACTIONS}
 

@@ -15,9 +15,13 @@ from typing import Any
 import kopf
 
 from agent.controller.access import Access
-from agent.controller.base import pin
-from agent.controller.beside import beside
-from agent.controller.cluster import (
+from agent.controller.background_task import beside
+from agent.controller.base_digest import pin
+from agent.controller.bundle_contents import held
+from agent.controller.crd_field import keep
+from agent.controller.handlers import register, settings, watches
+from agent.controller.health import served
+from agent.controller.kubernetes_client import (
     CUSTOM_RUNS,
     PIPELINE_RUNS,
     REQUESTS,
@@ -27,10 +31,6 @@ from agent.controller.cluster import (
     Resource,
     kopf_session,
 )
-from agent.controller.field import keep
-from agent.controller.handlers import register, settings, watches
-from agent.controller.health import served
-from agent.controller.held import held
 from agent.controller.launcher import Launcher
 from agent.controller.login import login
 from agent.controller.logs import LOGGER
@@ -38,11 +38,11 @@ from agent.controller.metrics import Metrics
 from agent.controller.reporter import Reporter
 from agent.controller.resolver import Resolver
 from agent.controller.webhook import Webhook, reviewing
-from agent.controller.work import Failed, Key, Look, Work
-from agent.core.rfc3339 import format_time
+from agent.controller.work_queue import Failed, Key, Look, Work
+from agent.core.spelling.rfc3339 import format_time
 from agent.errors import AgentError, AuthError, UnavailableError
 from agent.remedy import Place
-from agent.tekton.installation import Installation
+from agent.tekton.pipeline.installation import Installation
 
 IDENTITY: Any = "instep"
 """For kopf's peering, which is off. Without one it looks for the user's name, and in a pod there may be none."""

@@ -1,4 +1,4 @@
-"""The webhook: AdmissionReviews over HTTPS, each answered by `agent.tekton.admission` without asking anybody."""
+"""The webhook: AdmissionReviews over HTTPS, answered by `agent.tekton.frontends.admission` without asking anybody."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.controller.logs import LOGGER
 from agent.controller.metrics import Metrics
 from agent.controller.serving import listening
 from agent.errors import AgentError, UsageError
-from agent.tekton.admission import review
+from agent.tekton.frontends.admission import review
 
 PATH = "/lookup"
 LARGEST = 16 * 1024 * 1024

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agent.core.reference import LayoutReference, Reference
+from agent.core.spelling.reference import LayoutReference, Reference
 from agent.store.port import Manifest, Store, Stored, Traffic
 from agent.store.retrying import Patience
 

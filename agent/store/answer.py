@@ -13,8 +13,8 @@ import urllib3
 
 from agent.errors import UnavailableError
 from agent.store.auth import Authorizer
+from agent.store.connection_errors import broken
 from agent.store.problem import READ_MAX, Problem, parse_problem
-from agent.store.trouble import broken
 from agent.store.wire import PACE
 
 CHUNK = 1 << 18

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, IntegrityError, RefusedError
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants
-from agent.store.manifest import MANIFEST_TYPES
+from agent.store.manifest_limits import MANIFEST_TYPES
 from agent.store.port import Deleted, Manifest
 from agent.store.refusal import deletion_refusal, kept_all_the_same, not_kept
 from agent.store.retrying import Timing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 from agent.errors import IntegrityError
 from agent.store.port import Store, Stored
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableError, VanishedError
 from agent.store.answer import Answer, Request
 from agent.store.auth import Grants

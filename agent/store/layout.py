@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from agent.core.digest import Digest, digest_of, parse_digest
+from agent.core.spelling.digest import Digest, digest_of, parse_digest
 from agent.errors import IntegrityError, MissingBlobError, UsageError, VanishedError
 from agent.store.copying import copy_through
-from agent.store.directory import CHUNK, LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep, write_all
+from agent.store.directory_files import CHUNK, LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep, write_all
 from agent.store.layout_index import EMPTY, find_tag, parse_index, tags_in, with_tag, without_digest
-from agent.store.manifest import (
+from agent.store.manifest_limits import (
     MANIFEST_MAX,
     check_reference,
     digest_for,

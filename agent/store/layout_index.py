@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any, TypeAlias
 
-from agent.core.digest import Digest, parse_digest
-from agent.core.manifest import INDEX
-from agent.core.reference import is_tag
+from agent.core.image.manifest import INDEX
+from agent.core.spelling.digest import Digest, parse_digest
+from agent.core.spelling.reference import is_tag
 from agent.errors import IntegrityError
 
 REF_NAME = "org.opencontainers.image.ref.name"

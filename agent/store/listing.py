@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from agent.core.reference import is_tag
+from agent.core.spelling.reference import is_tag
 from agent.errors import RefusedError
-from agent.store.meant import next_page
+from agent.store.answer_links import next_page
 
 _PAGE = 1000
 _PAGES = 10_000

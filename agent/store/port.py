@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 
 
 class Manifest(NamedTuple):

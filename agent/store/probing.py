@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from agent.core.digest import digest_of
-from agent.core.manifest import INDEX
+from agent.core.image.manifest import INDEX
+from agent.core.spelling.digest import digest_of
 from agent.store.answer import Answer, Request
+from agent.store.answer_links import own_upload
 from agent.store.auth import Grants
-from agent.store.manifest import MANIFEST_TYPES
-from agent.store.meant import own_upload
+from agent.store.manifest_limits import MANIFEST_TYPES
 from agent.store.port import Ability, Answered
 from agent.store.transport import Transport
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from urllib.parse import urlencode, urlsplit
 
-from agent.core.digest import Digest, digest_of
-from agent.core.reference import RegistryReference
+from agent.core.spelling.digest import Digest, digest_of
+from agent.core.spelling.reference import RegistryReference
 from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
 from agent.store.address import Resolve, is_loopback, is_spread, origin_of, resolve_host
 from agent.store.answer import Answer, Request
@@ -17,7 +17,14 @@ from agent.store.copying import copy_through
 from agent.store.credentials import find_credentials
 from agent.store.download import Downloads
 from agent.store.listing import Listing, Page
-from agent.store.manifest import MANIFEST_MAX, MANIFEST_TYPES, check_reference, digest_for, is_digest, manifest_of
+from agent.store.manifest_limits import (
+    MANIFEST_MAX,
+    MANIFEST_TYPES,
+    check_reference,
+    digest_for,
+    is_digest,
+    manifest_of,
+)
 from agent.store.meter import Meter
 from agent.store.port import Ability, Answered, Deleted, Manifest, Store, Stored
 from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal, said

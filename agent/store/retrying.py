@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from agent.core.duration import format_duration
+from agent.core.spelling.duration import format_duration
 from agent.errors import PatienceError, UnavailableError
 
 PATIENCE_S = 120.0

@@ -20,12 +20,12 @@ from agent.errors import RefusedError, UnavailableError
 from agent.store.address import Origin, Reach, Resolve, origin_of
 from agent.store.answer import Answer, Request
 from agent.store.auth import Authorizer, Grants
-from agent.store.later import says_later, seconds_asked
+from agent.store.connection_errors import broken
 from agent.store.meter import Meter
 from agent.store.proxies import proxies_for
 from agent.store.refusal import wants_tls
+from agent.store.retry_after import says_later, seconds_asked
 from agent.store.retrying import Hopeless, Limits, Patience, Timing, Tries
-from agent.store.trouble import broken
 from agent.store.trust import speaks_tls
 from agent.store.wire import Adapter
 

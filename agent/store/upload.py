@@ -15,12 +15,12 @@ from contextlib import suppress
 from math import inf
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
 from agent.remedy import NOT_STORED
 from agent.store.answer import Answer, Request
+from agent.store.answer_links import own_upload
 from agent.store.auth import Grants
-from agent.store.meant import own_upload
 from agent.store.meter import Meter
 from agent.store.port import Stored
 from agent.store.retrying import PROGRESS, Tries

@@ -3,7 +3,8 @@
 Belongs here: pure functions on dicts as YAML or the API server gives them. Never belongs here: I/O, a clock, a client
 of Kubernetes. An argument is never changed; what a function returns shares what it left alone with its argument.
 
-Begin with `pipeline.wrap_pipeline` and `task.wrap_task`, then `lineage`. `launch` and `mirror` are the custom task.
-For lookups begin with `lookup` and `lookup_request.rewrite_run`. Runs with a Pipeline of their own are `annotated`, and
-what travels to the resolver is `embedded`.
+Begin with `pipeline.wrap_pipeline` and `wrap.task`, then `pipeline.lineage`. The custom task is in
+`controlplane.launch_run` and `controlplane.customrun_reconcile`. For lookups begin with `lookup.lookup` and
+`lookup.lookup_request`. Runs with a Pipeline of their own are in `frontends.annotated`, and what travels to the resolver
+is in `requests.embedded`.
 """

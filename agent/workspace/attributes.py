@@ -7,11 +7,11 @@ import os
 import re
 from typing import Final
 
-from agent.core.entry import Node
-from agent.core.path import show
+from agent.core.model.entry import Node
+from agent.core.spelling.path import show
 from agent.errors import UnsafeArchiveError
 from agent.workspace.examine import CAPABILITY, read_xattrs
-from agent.workspace.failure import NOT_SUPPORTED
+from agent.workspace.system_errors import NOT_SUPPORTED
 
 _REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL}) | NOT_SUPPORTED
 _TOO_LARGE: Final = frozenset({errno.E2BIG, errno.ERANGE})

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
-from agent.core.entry import Node
-from agent.core.path import show
+from agent.core.model.entry import Node
+from agent.core.spelling.path import show
 from agent.errors import IntegrityError
 
 HOLE: Final = 64 << 10

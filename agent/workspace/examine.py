@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from agent.archive.pax import is_kept
-from agent.core.entry import Kind, Node, Xattrs
-from agent.core.known import Found
-from agent.core.path import show
-from agent.core.sift import KINDS
+from agent.archive.tar.pax import is_kept
+from agent.core.directory.scan_join import KINDS
+from agent.core.directory.state_row import Found
+from agent.core.model.entry import Kind, Node, Xattrs
+from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
-from agent.workspace.failure import LINK_IN_THE_WAY, NO_DATA, NOT_SUPPORTED, changed, failed
 from agent.workspace.root import Root
+from agent.workspace.system_errors import LINK_IN_THE_WAY, NO_DATA, NOT_SUPPORTED, changed, failed
 
 CHUNK: Final = 1 << 20
 """The most bytes that are read at once."""

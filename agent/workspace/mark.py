@@ -14,7 +14,7 @@ import re
 from contextlib import suppress
 from typing import NamedTuple
 
-from agent.core.entry import MARK
+from agent.core.model.entry import MARK
 
 _FORMAT = re.compile(rb"1 ([0-9]+) ([0-9a-f]{16}) ([0-9a-f]{0,16}) ([0-9a-f]{0,64})")
 

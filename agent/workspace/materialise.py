@@ -8,16 +8,16 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from agent.core.entry import Kind, Node
-from agent.core.known import KEPT, Fingerprint
-from agent.core.path import is_target, parent, show
-from agent.core.sift import KINDS
+from agent.core.directory.scan_join import KINDS
+from agent.core.directory.state_row import KEPT, Fingerprint
+from agent.core.model.entry import Kind, Node
+from agent.core.spelling.path import is_target, parent, show
 from agent.errors import AgentError, UnsafeArchiveError, WorkspaceError
 from agent.workspace.attributes import Attributes, may_chown, out_of_range
 from agent.workspace.content import write_content
-from agent.workspace.failure import LINK_IN_THE_WAY, changed, collides, failed
-from agent.workspace.names import Names
+from agent.workspace.directory_entries import Names
 from agent.workspace.root import Root
+from agent.workspace.system_errors import LINK_IN_THE_WAY, changed, collides, failed
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLACE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

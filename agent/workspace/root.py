@@ -12,12 +12,12 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Any, Final
 
-from agent.core.known import Fingerprint, Found
-from agent.core.path import show
+from agent.core.directory.state_row import Fingerprint, Found
+from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
-from agent.workspace.failure import failed
+from agent.workspace.clock_granularity import read_mounts, tick
 from agent.workspace.mark import Mark, read_mark, write_mark
-from agent.workspace.mounts import read_mounts, tick
+from agent.workspace.system_errors import failed
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 OPEN_DIRECTORIES: Final = 64

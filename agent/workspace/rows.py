@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import zstandard
 
-from agent.core.entry import Kind, Node, Version
-from agent.core.known import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.model.entry import Kind, Node, Version
 
 ROWS: Final = 4096
 LARGEST: Final = 1 << 30

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Final, TypeAlias
 
-from agent.core.known import Fingerprint, Found
-from agent.core.path import WHITEOUT, ancestors, show
+from agent.core.directory.state_row import Fingerprint, Found
+from agent.core.spelling.path import WHITEOUT, ancestors, show
 from agent.errors import WorkspaceError
-from agent.workspace.failure import changed, failed
 from agent.workspace.root import Root
+from agent.workspace.system_errors import changed, failed
 
 TEMPORARY: Final = WHITEOUT + b".instep-"
 """Names of files on their way to their place begin so. No workspace can hold such a name, hence no user's does."""

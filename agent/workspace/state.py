@@ -20,15 +20,15 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from agent.core.entry import Version
-from agent.core.known import Known
-from agent.core.path import show
+from agent.core.directory.state_row import Known
+from agent.core.model.entry import Version
+from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
-from agent.workspace.blocks import blocks
-from agent.workspace.durable import Durable
-from agent.workspace.failure import failed
+from agent.workspace.durable_files import Durable
+from agent.workspace.row_blocks import blocks
+from agent.workspace.row_buffer import MOST
 from agent.workspace.rows import UNREADABLE, Columns, Versions, pack, read_versions, rows_of, unpack
-from agent.workspace.spill import MOST
+from agent.workspace.system_errors import failed
 
 FORMAT: Final = 2
 """What is written. Format 1 said twice what had not been pulled; an agent that wrote it would take that for gone."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha256
 
-from agent.archive import trailer
-from agent.archive.compression import Compression, media_type_of
-from agent.archive.frames import Frame, FramePacker
-from agent.archive.tar import END, encode_header, padded, whiteout_header
-from agent.archive.toc import TocWriter
-from agent.archive.writer import PackedLayer
-from agent.core.digest import digest_of
-from agent.core.entry import Kind, Node, TocEntry, Write
+from agent.archive.layer.writer import PackedLayer
+from agent.archive.stream.compression import Compression, media_type_of
+from agent.archive.stream.frames import Frame, FramePacker
+from agent.archive.tar.tar_header import END, encode_header, padded, whiteout_header
+from agent.archive.toc import trailer
+from agent.archive.toc.toc import TocWriter
+from agent.core.model.entry import Kind, Node, TocEntry, Write
+from agent.core.spelling.digest import digest_of
 from tests.archive.packing import TIME, Packed
 
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
-from agent.archive.checks import Expected
-from agent.archive.compression import Compression, compression_of
-from agent.archive.limits import DEFAULT_LIMITS, Limits
-from agent.archive.ranged import read_toc
-from agent.archive.reader import LayerReader
-from agent.archive.tar import whiteout_header
-from agent.archive.toc import Toc
-from agent.archive.whole import read_whole
-from agent.archive.writer import LayerWriter, PackedLayer
-from agent.core.digest import digest_of
-from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, Version, Write, toc_order
-from agent.core.item import Item, Linked, Placed, Whiteout
+from agent.archive.layer.checks import Expected
+from agent.archive.layer.ranged import read_toc
+from agent.archive.layer.reader import LayerReader
+from agent.archive.layer.whole import read_whole
+from agent.archive.layer.writer import LayerWriter, PackedLayer
+from agent.archive.stream.compression import Compression, compression_of
+from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
+from agent.archive.tar.tar_header import whiteout_header
+from agent.archive.toc.toc import Toc
+from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Version, Write, toc_order
+from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
+from agent.core.spelling.digest import digest_of
 
 BASE = Version(1_700_000_000_000_000_000, "sha256:" + "ab" * 32)
 OTHER = Version(1_700_000_000_000_000_001, "cd" * 32)

@@ -6,8 +6,8 @@ import gzip
 
 import pytest
 
-from agent.archive.gzip import pack_stored, read_header, read_member
-from agent.archive.source import Source
+from agent.archive.stream.gzip import pack_stored, read_header, read_member
+from agent.archive.stream.source import Source
 
 EDGE = 0xFFFF
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.archive.compression import COMPRESSIONS, Compression
-from agent.archive.trailer import FOOTER_SIZE
-from agent.core.entry import Context, Delete, TocEntry, Touch, Write
+from agent.archive.stream.compression import COMPRESSIONS, Compression
+from agent.archive.toc.trailer import FOOTER_SIZE
+from agent.core.model.entry import Context, Delete, TocEntry, Touch, Write
 from tests.archive.packing import BASE, Packed, directory, file, link, pack, sample
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.archive.compression import COMPRESSIONS, Compression
-from agent.archive.frames import Frame
-from agent.archive.ranged import read_entries
-from agent.archive.toc import Toc, TocWriter
-from agent.core.entry import Context, Write
+from agent.archive.layer.ranged import read_entries
+from agent.archive.stream.compression import COMPRESSIONS, Compression
+from agent.archive.stream.frames import Frame
+from agent.archive.toc.toc import Toc, TocWriter
+from agent.core.model.entry import Context, Write
 from agent.errors import AgentError, IntegrityError
 from tests.archive.packing import Packed, directory, file, pack, running, sample
 

@@ -15,19 +15,19 @@ from hashlib import sha256, sha512
 import pytest
 import zstandard
 
-from agent.archive import trailer
-from agent.archive.checks import Expected
-from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
-from agent.archive.frames import Frame
-from agent.archive.gzip import pack_extra, pack_member
-from agent.archive.limits import Limits
-from agent.archive.reader import read_layer
-from agent.archive.tar import END
-from agent.archive.toc import TocWriter
-from agent.archive.whole import read_whole
-from agent.core.digest import Digest, digest_of
-from agent.core.entry import Context, Kind, Node, Write
-from agent.core.item import Linked, Opaque, Placed, Whiteout
+from agent.archive.layer.checks import Expected
+from agent.archive.layer.reader import read_layer
+from agent.archive.layer.whole import read_whole
+from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
+from agent.archive.stream.frames import Frame
+from agent.archive.stream.gzip import pack_extra, pack_member
+from agent.archive.stream.limits import Limits
+from agent.archive.tar.tar_header import END
+from agent.archive.toc import trailer
+from agent.archive.toc.toc import TocWriter
+from agent.core.model.entry import Context, Kind, Node, Write
+from agent.core.model.tar_item import Linked, Opaque, Placed, Whiteout
+from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import IntegrityError, UnsafeArchiveError, UnsupportedError
 from tests.archive.forging import DATA, LIES, honest, lying, member
 from tests.archive.packing import Promised, digest, file, pack, read, sample

@@ -8,13 +8,13 @@ from hashlib import sha256
 
 import pytest
 
-from agent.archive.checks import Expected
-from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
-from agent.archive.reader import LayerReader, read_layer
-from agent.archive.tar import END, encode_header
-from agent.archive.toc import TocWriter
-from agent.archive.whole import read_whole
-from agent.core.entry import Kind, Node, Write
+from agent.archive.layer.checks import Expected
+from agent.archive.layer.reader import LayerReader, read_layer
+from agent.archive.layer.whole import read_whole
+from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
+from agent.archive.tar.tar_header import END, encode_header
+from agent.archive.toc.toc import TocWriter
+from agent.core.model.entry import Kind, Node, Write
 from agent.errors import AgentError, IntegrityError
 from tests.archive.packing import file, pack, running, sample
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.archive.tar import END, encode_header, padded, whiteout_header
-from agent.archive.untar import read_tar
-from agent.core.entry import Kind, Node
-from agent.core.item import Linked, Placed, Whiteout
+from agent.archive.tar.tar_header import END, encode_header, padded, whiteout_header
+from agent.archive.tar.untar import read_tar
+from agent.core.model.entry import Kind, Node
+from agent.core.model.tar_item import Linked, Placed, Whiteout
 from agent.errors import IntegrityError, UnsafeArchiveError
 
 GNU_TAR = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")

@@ -10,16 +10,16 @@ from hashlib import sha256
 import pytest
 import zstandard
 
-from agent.archive import trailer
-from agent.archive.compression import COMPRESSIONS, Compression
-from agent.archive.frames import Frame
-from agent.archive.limits import Limits
-from agent.archive.ranged import read_toc
-from agent.archive.toc import Toc, TocWriter
-from agent.archive.toc_line import format_entry, format_whiteout, parse_line
-from agent.archive.trailer import MissingTocError
-from agent.core.canonical import canonical
-from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
+from agent.archive.layer.ranged import read_toc
+from agent.archive.stream.compression import COMPRESSIONS, Compression
+from agent.archive.stream.frames import Frame
+from agent.archive.stream.limits import Limits
+from agent.archive.toc import trailer
+from agent.archive.toc.toc import Toc, TocWriter
+from agent.archive.toc.toc_line import format_entry, format_whiteout, parse_line
+from agent.archive.toc.trailer import MissingTocError
+from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
+from agent.core.spelling.canonical import canonical
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
 from tests.archive.packing import BASE, OTHER, TIME, directory, file, link, sample
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from agent.archive.squash_line import format_squashed, parse_squashed
-from agent.archive.toc_block import parse_block, parse_squash_block
-from agent.archive.toc_line import format_entry, parse_line
-from agent.core.change import Claim, Kept, Listed, SquashEntry, claim_value
-from agent.core.entry import UNPULLED, Context, Kind, Node, TocEntry, Write
+from agent.archive.toc.squash_line import format_squashed, parse_squashed
+from agent.archive.toc.toc_block import parse_block, parse_squash_block
+from agent.archive.toc.toc_line import format_entry, parse_line
+from agent.core.model.change import Claim, Kept, Listed, SquashEntry, claim_value
+from agent.core.model.entry import UNPULLED, Context, Kind, Node, TocEntry, Write
 from agent.errors import IntegrityError
 from tests.archive.packing import BASE, OTHER
 

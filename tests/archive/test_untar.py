@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.archive.limits import Limits
-from agent.archive.pax import format_record
-from agent.archive.tar import END, encode_header
-from agent.archive.untar import read_tar
-from agent.core.entry import Kind, Node
-from agent.core.item import Item, Linked, Opaque, Placed, Whiteout
+from agent.archive.stream.limits import Limits
+from agent.archive.tar.pax import format_record
+from agent.archive.tar.tar_header import END, encode_header
+from agent.archive.tar.untar import read_tar
+from agent.core.model.entry import Kind, Node
+from agent.core.model.tar_item import Item, Linked, Opaque, Placed, Whiteout
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
 
 GNU_TAR = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
-from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
-from agent.archive.frames import FRAME, FRAME_FULL
-from agent.archive.tar import END
-from agent.archive.untar import read_tar
-from agent.archive.writer import LayerWriter
-from agent.core.digest import digest_of
-from agent.core.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
-from agent.core.item import Linked, Placed, Whiteout
-from agent.core.path import ancestors, parent
+from agent.archive.layer.writer import LayerWriter
+from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
+from agent.archive.stream.frames import FRAME, FRAME_FULL
+from agent.archive.tar.tar_header import END
+from agent.archive.tar.untar import read_tar
+from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
+from agent.core.model.tar_item import Linked, Placed, Whiteout
+from agent.core.spelling.digest import digest_of
+from agent.core.spelling.path import ancestors, parent
 from agent.errors import AgentError, FileChangedError, IntegrityError
 from tests.archive.packing import BASE, TIME, Packed, digest, directory, file, pack, running, sample
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.store import StoreOptions, open_store
 from agent.store.port import Store
-from agent.tekton import documents
+from agent.tekton.model import documents
 from tests.cli.conftest import Agent
 from tests.interop.tools import Skopeo
 from tests.tekton import tkn

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.store import StoreOptions, open_store
 from tests.cli.conftest import Agent
 from tests.fakes.hostile_images import images

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.manifest import INDEX, MANIFEST
+from agent.core.image.manifest import INDEX, MANIFEST
 from tests.cli.conftest import Agent
 from tests.fakes.contents import noise
 from tests.fakes.hostile import CHUNKED, OK, endless, sends

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.sync.report import ConflictReport
+from agent.sync.operation.report import ConflictReport
 from tests.cli.conftest import Agent
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "json.md"

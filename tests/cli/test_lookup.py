@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.tekton import documents
+from agent.tekton.model import documents
 from tests.cli.conftest import Agent
 from tests.cli.pages import shown
 from tests.tekton.schema import check

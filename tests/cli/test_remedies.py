@@ -40,8 +40,8 @@ def texts() -> Iterator[tuple[str, str]]:
         if name.startswith(("cli/", "controller/")) or name in (
             "remedy.py",
             "exit_codes.py",
-            "sync/doctor.py",
-            "core/manifest.py",
+            "sync/commands/doctor.py",
+            "core/image/manifest.py",
         ):
             continue
         tree = ast.parse(path.read_text())

@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-from agent.tekton import documents
+from agent.tekton.model import documents
 from tests.cli.conftest import Agent
 
 SPEC = {

@@ -20,7 +20,7 @@ import pytest
 
 from agent.cli.failure import LINE_MAX, Failure
 from agent.cli.step import leave_message
-from agent.sync.argument import parse_step
+from agent.sync.task.argument import parse_step
 from tests.cli.conftest import Agent
 from tests.fakes.contents import CASES, ROOT_ONLY, write
 from tests.fakes.secrets import secret

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from agent import errors
-from agent.cli import exits
+from agent.cli import command_exit_codes
 from agent.errors import AgentError
 from agent.exit_codes import MEANINGS, OUT_OF_TIME, UNKNOWN
-from agent.tekton.failed_step import PAGE
+from agent.tekton.controlplane.failed_step import PAGE
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,12 @@ def test_the_links_within_the_page_lead_to_sections() -> None:
 
 def test_every_code_that_a_command_can_end_with_is_in_the_table() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AgentError)]
-    codes = {kind.exit_code for kind in kinds} | {exits.BUG, exits.USAGE, exits.NOT_EXECUTABLE, exits.NOT_FOUND}
+    codes = {kind.exit_code for kind in kinds} | {
+        command_exit_codes.BUG,
+        command_exit_codes.USAGE,
+        command_exit_codes.NOT_EXECUTABLE,
+        command_exit_codes.NOT_FOUND,
+    }
     table = (ROOT / "docs" / "reference" / "cli.md").read_text().partition("## Exit codes")[2]
     codes |= {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for code in row.split(",")}
-    assert codes - {exits.DONE} <= MEANINGS.keys()
+    assert codes - {command_exit_codes.DONE} <= MEANINGS.keys()

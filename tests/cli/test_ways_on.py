@@ -21,7 +21,7 @@ from tests.cli.conftest import Agent
 STRUCK = """
 import os, sys
 from agent.workspace.materialise import TreeWriter
-from agent.sync.publish import Packing
+from agent.sync.publish.publish_entry import Packing
 
 def strike(*args, **named):
     try:
@@ -40,13 +40,13 @@ where = sys.argv[3]
 if where == "pull":
     TreeWriter.write_file = write_file
 elif where == "pull begins":
-    import agent.sync.target
-    agent.sync.target.Target.look = strike
+    import agent.sync.remote.target
+    agent.sync.remote.target.Target.look = strike
 elif where == "push":
     Packing.upload = strike
 elif where == "read":
-    import agent.sync.read
-    agent.sync.read.log = strike
+    import agent.sync.commands.read
+    agent.sync.commands.read.log = strike
 from agent.cli.main import run
 sys.exit(run(sys.argv[4:]))
 """
@@ -336,7 +336,7 @@ def test_a_signal_that_is_ignored_stays_ignored(agent: Agent, here: Here, layout
     here("push", layout, work)
     script = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "from agent.sync.target import Target\n"
+        "from agent.sync.remote.target import Target\n"
         "real = Target.look\n"
         "Target.look = lambda *args: (os.kill(os.getpid(), signal.SIGINT), real(*args))[1]\n"
         "from agent.cli.main import run; sys.exit(run(sys.argv[1:]))"

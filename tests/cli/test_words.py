@@ -19,12 +19,12 @@ from agent.errors import AgentError, InvalidReferenceError
 
 HEAVY = ("requests", "urllib3", "rich", "zstandard", "oras", "watchdog")
 WORKING = (
-    "agent.archive.toc",
-    "agent.archive.untar",
-    "agent.archive.writer",
-    "agent.core.merge",
-    "agent.sync.doctor",
-    "agent.sync.head",
+    "agent.archive.toc.toc",
+    "agent.archive.tar.untar",
+    "agent.archive.layer.writer",
+    "agent.core.merge.merge",
+    "agent.sync.commands.doctor",
+    "agent.sync.publish.head",
     "agent.workspace.materialise",
     "concurrent.futures",
     "requests",
@@ -64,7 +64,7 @@ def test_a_command_that_finds_nothing_to_do_imports_nothing_that_would_do_it(tmp
         words = [sys.executable, "-c", script, command, *common]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         assert done.stdout.startswith("0 [")
-        assert ("agent.archive.toc" in done.stdout) is wanted
+        assert ("agent.archive.toc.toc" in done.stdout) is wanted
         assert (done.stdout == "0 []\n") is not wanted
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from agent.exit_codes import MEANINGS
-from agent.tekton.failed_step import PAGE
+from agent.tekton.controlplane.failed_step import PAGE
 from tests.cluster.test_tekton import asked, condition, create, custom, ended, kubectl, task
 
 pytestmark = [

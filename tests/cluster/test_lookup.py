@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.store import StoreOptions, open_store
-from agent.sync.bundle import push_bundle
-from agent.tekton.names import LOOKUP_BUNDLE
+from agent.sync.commands.bundle import push_bundle
+from agent.tekton.model.names import LOOKUP_BUNDLE
 from tests.cluster.test_tekton import IMAGE, NAMESPACE, TARGET, condition, create, ended, kubectl
 
 pytestmark = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.tekton.names import LOOKUP_BUNDLE, WRAP
+from agent.tekton.model.names import LOOKUP_BUNDLE, WRAP
 from tests.cluster.test_lookup import BUNDLE, OBJECTS, digest, named, value
 from tests.cluster.test_tekton import (
     EMPTY,

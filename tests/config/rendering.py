@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.tekton.documents import read
+from agent.tekton.model.documents import read
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"

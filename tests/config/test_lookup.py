@@ -10,9 +10,9 @@ import pytest
 
 from agent.cli.controller import command
 from agent.controller.webhook import PATH
-from agent.tekton.admission import KINDS
-from agent.tekton.lookup import FIELD
-from agent.tekton.names import LOOKUP_BUNDLE, WRAP
+from agent.tekton.frontends.admission import KINDS
+from agent.tekton.lookup.lookup import FIELD
+from agent.tekton.model.names import LOOKUP_BUNDLE, WRAP
 from tests.config.rendering import COMPONENTS, CONFIG, Manifests, lookup_with, named, render
 from tests.config.test_manifests import is_restricted, loaded
 from tests.controller.test_webhook import NAME

@@ -13,9 +13,9 @@ import kubernetes_validate
 import pytest
 
 from agent.cli.controller import EVERYWHERE, command
-from agent.tekton.documents import read
-from agent.tekton.installation import parse_installation
-from agent.tekton.wrapping import NO_DEFAULTS
+from agent.tekton.model.documents import read
+from agent.tekton.model.wrapping import NO_DEFAULTS
+from agent.tekton.pipeline.installation import parse_installation
 from tests.config.rendering import CONFIG, ROOT, lookup_with, render
 
 CLUSTER = CONFIG / "cluster"

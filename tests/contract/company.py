@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from agent.core.digest import Digest
-from agent.core.entry import Kind, Node
-from agent.core.image import Image
-from agent.core.item import Item, Linked, Placed, Whiteout
-from agent.core.reference import parse_reference
-from agent.store.manifest import named_digests
+from agent.core.image.image import Image
+from agent.core.model.entry import Kind, Node
+from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
+from agent.core.spelling.digest import Digest
+from agent.core.spelling.reference import parse_reference
+from agent.store.manifest_limits import named_digests
 from agent.store.port import Store
-from agent.sync.located import read_image, this_platform
-from agent.sync.read import Log, LogEntry, log
-from agent.sync.target import Seen, Target
+from agent.sync.commands.read import Log, LogEntry, log
+from agent.sync.remote.located_image import read_image, this_platform
+from agent.sync.remote.target import Seen, Target
 from tests.fakes.killing import Killed
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import Plain, on_disk, unpacked

@@ -12,10 +12,10 @@ from hashlib import sha256
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError
-from agent.sync.prune import PruneOptions, prune
-from agent.sync.squashing import SquashOptions, squash_target
+from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.squash_command import SquashOptions, squash_target
 from tests.contract.company import Company, items
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at

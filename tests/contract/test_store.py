@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.digest import Digest, digest_of
-from agent.core.manifest import CONFIG, DOCKER_MANIFEST, INDEX, MANIFEST
-from agent.core.reference import RegistryReference
+from agent.core.image.manifest import CONFIG, DOCKER_MANIFEST, INDEX, MANIFEST
+from agent.core.spelling.digest import Digest, digest_of
+from agent.core.spelling.reference import RegistryReference
 from agent.errors import IntegrityError, InvalidReferenceError, MissingBlobError
 from agent.store.layout import LayoutStore
 from agent.store.port import Deleted, Store

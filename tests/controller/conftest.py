@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import pytest
 
 from agent.controller.run import Options, serve
-from agent.tekton.installation import Installation
-from agent.tekton.wrapping import Settings
+from agent.tekton.model.wrapping import Settings
+from agent.tekton.pipeline.installation import Installation
 from tests.fakes.cluster import Cluster
 
 IMAGE = "reg.io/agent:1"

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from agent.controller import access as access_module
 from agent.controller import handlers
 from agent.controller.access import Access, Request, request_of
-from agent.controller.cluster import PIPELINE_RUNS, kopf_session
-from agent.controller.cluster import Cluster as Client
+from agent.controller.kubernetes_client import PIPELINE_RUNS, kopf_session
+from agent.controller.kubernetes_client import Cluster as Client
 from agent.controller.login import login
 from agent.controller.metrics import Metrics
 from agent.errors import AuthError, RejectedError, UnavailableError

@@ -11,13 +11,13 @@ import kmock
 import pytest
 import yaml
 
-from agent.controller.beside import beside
-from agent.controller.cluster import Cluster as Client
-from agent.controller.field import keep
+from agent.controller.background_task import beside
+from agent.controller.crd_field import keep
+from agent.controller.kubernetes_client import Cluster as Client
 from agent.controller.login import login
 from agent.controller.metrics import Metrics
-from agent.tekton import documents
-from agent.tekton.lookup_field import CRDS, SCHEMA, field_patch
+from agent.tekton.lookup.lookup_field import CRDS, SCHEMA, field_patch
+from agent.tekton.model import documents
 from tests.fakes.cluster import Cluster, eventually, never
 from tests.tekton.schema import CRDS as FILES
 

@@ -10,7 +10,7 @@ from typing import Any
 import kmock
 import pytest
 
-from agent.core.rfc3339 import format_time
+from agent.core.spelling.rfc3339 import format_time
 from tests.controller.conftest import Start
 from tests.controller.test_command import get
 from tests.fakes.cluster import Cluster, eventually, never

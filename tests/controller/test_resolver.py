@@ -11,12 +11,12 @@ from typing import Any
 import kmock
 import pytest
 
-from agent.core.reference import parse_reference
-from agent.core.rfc3339 import format_time
+from agent.core.spelling.reference import parse_reference
+from agent.core.spelling.rfc3339 import format_time
 from agent.store import StoreOptions, open_store
-from agent.tekton import documents
-from agent.tekton.admission import admit
-from agent.tekton.wrapping import Defaults
+from agent.tekton.frontends.admission import admit
+from agent.tekton.model import documents
+from agent.tekton.model.wrapping import Defaults
 from tests.controller.conftest import Start
 from tests.fakes.cluster import Cluster, condition, eventually, never
 from tests.fakes.plain import put_image

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agent.tekton import documents
-from agent.tekton.lookup import parse_lookup
-from agent.tekton.lookup_request import LookupRequest
+from agent.tekton.lookup.lookup import parse_lookup
+from agent.tekton.lookup.lookup_request import LookupRequest
+from agent.tekton.model import documents
 from tests.controller.conftest import Start
 from tests.controller.test_reporter import fail
 from tests.controller.test_resolver import TARGET, a_run, answer, answer_nested, ask, nested, the_pipeline

@@ -19,8 +19,8 @@ from agent.controller.metrics import Metrics
 from agent.controller.run import Options, serve
 from agent.controller.webhook import PATH, Webhook, reviewing
 from agent.errors import UsageError
-from agent.tekton.installation import Installation
-from agent.tekton.wrapping import Settings
+from agent.tekton.model.wrapping import Settings
+from agent.tekton.pipeline.installation import Installation
 from tests.controller.test_command import CONFIG, agent_controller, get
 from tests.controller.test_command import run as command_line
 from tests.fakes.cluster import Cluster, eventually

@@ -1,8 +1,8 @@
 """Records, layers and images with as little as a test has to say."""
 
-from agent.core.digest import Digest
-from agent.core.image import Encoding, Image, Layer
-from agent.core.record import Record
+from agent.core.image.image import Encoding, Image, Layer
+from agent.core.model.record import Record
+from agent.core.spelling.digest import Digest
 
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 

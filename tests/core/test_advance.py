@@ -1,8 +1,8 @@
 """Single cases of what is remembered without a scan; laws are in tests/property/test_diff_laws.py."""
 
-from agent.core.advance import UNKNOWN, Advanced, lies_below, unexamined
-from agent.core.entry import Context, Delete, Kind, Node, Touch, TreeEntry, Write
-from agent.core.known import Fingerprint, Known
+from agent.core.directory.advance import UNKNOWN, Advanced, lies_below, unexamined
+from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.model.entry import Context, Delete, Kind, Node, Touch, TreeEntry, Write
 from tests.property.disk import version
 
 V1, V2 = version(1), version(2)

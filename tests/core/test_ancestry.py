@@ -1,8 +1,8 @@
 import pytest
 
-from agent.core.ancestry import Ancestry, Writer
-from agent.core.change import Ancestor
-from agent.core.pod import Pod
+from agent.core.model.ancestry import Ancestry, Writer
+from agent.core.model.change import Ancestor
+from agent.core.model.pod import Pod
 from agent.errors import IntegrityError
 
 

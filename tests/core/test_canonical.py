@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.canonical import canonical, name_from_json, name_to_json
+from agent.core.spelling.canonical import canonical, name_from_json, name_to_json
 
 
 @pytest.mark.parametrize(

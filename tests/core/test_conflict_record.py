@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from agent.core.conflict import Conflict, ConflictKind
-from agent.core.conflict_record import NO_CONFLICTS, ROOM, format_conflicts, parse_conflicts, record_conflicts
+from agent.core.image.conflict_record import NO_CONFLICTS, ROOM, format_conflicts, parse_conflicts, record_conflicts
+from agent.core.merge.conflict import Conflict, ConflictKind
 
 LANES = {"a": "one", "b": "two"}
 

@@ -4,11 +4,11 @@ import stat
 
 import pytest
 
-from agent.core.advance import UNKNOWN
-from agent.core.diff import diff, recorded
-from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write
-from agent.core.known import Fingerprint, Found, Known
-from agent.core.sift import Sifted, join, kind_of, sift
+from agent.core.directory.advance import UNKNOWN
+from agent.core.directory.scan_diff import diff, recorded
+from agent.core.directory.scan_join import Sifted, join, kind_of, sift
+from agent.core.directory.state_row import Fingerprint, Found, Known
+from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write
 from tests.property.disk import Disk, after_push, look, version
 
 V1, V2 = version(1), version(2)

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.digest import digest_of, parse_digest
+from agent.core.spelling.digest import digest_of, parse_digest
 from agent.errors import IntegrityError
 
 

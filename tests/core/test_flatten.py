@@ -1,10 +1,10 @@
 import pytest
 
-from agent.core import flatten as flattening
-from agent.core.entry import Kind, Node, Version, Write
-from agent.core.flatten import base_change, flatten
-from agent.core.item import Linked, Opaque, Placed, Whiteout
-from agent.core.merge import merge
+from agent.core.layers import flatten as flattening
+from agent.core.layers.flatten import base_change, flatten
+from agent.core.merge.merge import merge
+from agent.core.model.entry import Kind, Node, Version, Write
+from agent.core.model.tar_item import Linked, Opaque, Placed, Whiteout
 from agent.errors import IntegrityError, UnsafeArchiveError
 
 IMPLIED = Node(Kind.DIR, 0o755)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.identity import Identity, is_same
+from agent.core.directory.identity import Identity, is_same
 
 
 @pytest.mark.parametrize(

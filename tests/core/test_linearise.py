@@ -1,8 +1,8 @@
-from agent.core.change import Ancestor, Change, Kept, Squash
-from agent.core.entry import Context, Delete, Kind, Node, Touch, TreeEntry, Version, Write
-from agent.core.item import Linked, Placed, Whiteout
-from agent.core.linearise import FixUp, fix_up, layers
-from agent.core.merge import merge
+from agent.core.layers.linearise import FixUp, fix_up, layers
+from agent.core.merge.merge import merge
+from agent.core.model.change import Ancestor, Change, Kept, Squash
+from agent.core.model.entry import Context, Delete, Kind, Node, Touch, TreeEntry, Version, Write
+from agent.core.model.tar_item import Linked, Placed, Whiteout
 
 B = Version(0, "b")
 DIR = Node(Kind.DIR, 0o755)

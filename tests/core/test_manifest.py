@@ -2,10 +2,8 @@ import json
 
 import pytest
 
-from agent.core.conflict import Conflict, ConflictKind
-from agent.core.conflict_record import record_conflicts
-from agent.core.digest import digest_of
-from agent.core.manifest import (
+from agent.core.image.conflict_record import record_conflicts
+from agent.core.image.manifest import (
     CONFIG,
     INLINE_MAX,
     INLINE_TOTAL_MAX,
@@ -17,6 +15,8 @@ from agent.core.manifest import (
     needs_config,
     parse_image,
 )
+from agent.core.merge.conflict import Conflict, ConflictKind
+from agent.core.spelling.digest import digest_of
 from agent.errors import IntegrityError
 from tests.core.made import ZSTD, base_layer, digest, fixup_layer, image_of, layer_of, record_of
 

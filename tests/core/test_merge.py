@@ -4,10 +4,10 @@ import tracemalloc
 
 import pytest
 
-from agent.core.change import Ancestor, Change, Claim, Kept, Squash
-from agent.core.conflict import Conflict, ConflictKind
-from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Touch, TreeEntry, Version, Write
-from agent.core.merge import merge
+from agent.core.merge.conflict import Conflict, ConflictKind
+from agent.core.merge.merge import merge
+from agent.core.model.change import Ancestor, Change, Claim, Kept, Squash
+from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, TreeEntry, Version, Write
 from agent.errors import IntegrityError
 
 

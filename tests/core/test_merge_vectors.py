@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from agent.core.merge import merge
+from agent.core.merge.merge import merge
 from tests.core.vector_cases import load, sets, shown
 
 CASES = load()

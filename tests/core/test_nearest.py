@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from agent.core.nearest import MOST, distance, nearest
+from agent.core.spelling.nearest import MOST, distance, nearest
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.core.manifest import CONFIG, DOCKER_CONFIG
-from agent.core.offer import check_is_image, choose_platform
+from agent.core.image.manifest import CONFIG, DOCKER_CONFIG
+from agent.core.image.platform_choice import check_is_image, choose_platform
 from agent.errors import IntegrityError, UnsupportedError
 from tests.core.made import digest
 

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.path import ancestors, check_path, parent, show
+from agent.core.spelling.path import ancestors, check_path, parent, show
 from agent.errors import UnsafeArchiveError
 
 

@@ -1,10 +1,10 @@
 """Single cases of what a pull must do; laws are in tests/property/test_plan_laws.py."""
 
-from agent.core.entry import Kind, Node, TreeEntry
-from agent.core.known import Fingerprint, Known
-from agent.core.plan import plan
-from agent.core.prints import Prints
-from agent.core.select import everything, selection
+from agent.core.directory.fingerprint_table import Prints
+from agent.core.directory.pull_plan import plan
+from agent.core.directory.select import everything, selection
+from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.model.entry import Kind, Node, TreeEntry
 from tests.property.disk import in_order, version
 
 V1, V2 = version(1), version(2)

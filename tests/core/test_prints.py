@@ -1,8 +1,8 @@
 """Fingerprints of a pull: by row, by path, of any size."""
 
-from agent.core.entry import Kind, Node
-from agent.core.known import KEPT, Fingerprint, Known
-from agent.core.prints import Prints
+from agent.core.directory.fingerprint_table import Prints
+from agent.core.directory.state_row import KEPT, Fingerprint, Known
+from agent.core.model.entry import Kind, Node
 
 NODE = Node(Kind.FILE, 0o644)
 OLD = Fingerprint(1, 2, 3, 4, 5, 6, 7)

@@ -4,9 +4,9 @@ from hashlib import sha256
 
 import pytest
 
-from agent.core.entry import Version
-from agent.core.pod import Pod
-from agent.core.record import parse_record
+from agent.core.model.entry import Version
+from agent.core.model.pod import Pod
+from agent.core.model.record import parse_record
 from agent.errors import IntegrityError
 from tests.core.made import digest, record_of
 

@@ -1,7 +1,7 @@
 import pytest
 
-from agent.core.digest import Digest
-from agent.core.reference import LayoutReference, RegistryReference, is_tag, parse_reference
+from agent.core.spelling.digest import Digest
+from agent.core.spelling.reference import LayoutReference, RegistryReference, is_tag, parse_reference
 from agent.errors import InvalidReferenceError
 
 DIGEST = Digest("sha256:" + "0" * 64)

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.rfc3339 import format_time
+from agent.core.spelling.rfc3339 import format_time
 
 _DAY = 86_400 * 10**9
 

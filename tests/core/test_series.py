@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.series import Place, first_missing, has_rival, place_of, places
+from agent.core.model.pointer_numbers import Place, first_missing, has_rival, place_of, places
 from tests.core.made import record_of
 
 

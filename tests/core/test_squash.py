@@ -1,7 +1,7 @@
-from agent.core.change import Change, Claim, Grouped, Kept, Listed, Tombstone, Touched
-from agent.core.entry import Context, Delete, Kind, Node, Touch, Version, Write
-from agent.core.merge import merge
-from agent.core.squash import squash
+from agent.core.layers.squash_entries import squash
+from agent.core.merge.merge import merge
+from agent.core.model.change import Change, Claim, Grouped, Kept, Listed, Tombstone, Touched
+from agent.core.model.entry import Context, Delete, Kind, Node, Touch, Version, Write
 
 B = Version(0, "b")
 DIR = Node(Kind.DIR, 0o755)

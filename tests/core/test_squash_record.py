@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from agent.core.ancestry import Writer
-from agent.core.canonical import canonical
-from agent.core.compact import newest_layers
-from agent.core.digest import digest_of
-from agent.core.image import Image, Layer
-from agent.core.manifest import format_image, load_json, parse_image
-from agent.core.record import Record
-from agent.core.squash_record import SquashRecord, parse_squash
-from agent.core.union import unite
+from agent.core.image.change_set import unite
+from agent.core.image.image import Image, Layer
+from agent.core.image.manifest import format_image, load_json, parse_image
+from agent.core.image.squash_policy import newest_layers
+from agent.core.model.ancestry import Writer
+from agent.core.model.record import Record
+from agent.core.model.squash_record import SquashRecord, parse_squash
+from agent.core.spelling.canonical import canonical
+from agent.core.spelling.digest import digest_of
 from agent.errors import IntegrityError
 
 TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"

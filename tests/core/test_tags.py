@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.tags import (
+from agent.core.spelling.tags import (
     check_target_tag,
     checkpoint_ids,
     checkpoint_tag,

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.ancestry import Writer
-from agent.core.image import DEFAULT_PLATFORM
-from agent.core.squash_record import SquashRecord
-from agent.core.union import Union, unite
+from agent.core.image.change_set import Union, unite
+from agent.core.image.image import DEFAULT_PLATFORM
+from agent.core.model.ancestry import Writer
+from agent.core.model.squash_record import SquashRecord
 from tests.core.made import base_layer, digest, fixup_layer, image_of, layer_of, record_of
 
 BASE = digest(9)

@@ -1,7 +1,7 @@
 """What a pull keeps of the files that it needs."""
 
-from agent.core.entry import Kind, Node, TreeEntry
-from agent.core.wanted import Wanted
+from agent.core.directory.fetch_list import Wanted
+from agent.core.model.entry import Kind, Node, TreeEntry
 
 NODE = Node(Kind.FILE, 0o644, mtime=5, size=3, sha256=b"x" * 32)
 

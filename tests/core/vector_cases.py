@@ -4,8 +4,8 @@ import base64
 import json
 from importlib.resources import files
 
-from agent.core.change import Ancestor, Change, Claim, Kept, Listed, Squash, Tombstone, Touched, squash_order
-from agent.core.entry import Context, Delete, Kind, Node, Touch, Version, Write, toc_order
+from agent.core.model.change import Ancestor, Change, Claim, Kept, Listed, Squash, Tombstone, Touched, squash_order
+from agent.core.model.entry import Context, Delete, Kind, Node, Touch, Version, Write, toc_order
 
 
 def load():

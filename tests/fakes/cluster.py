@@ -22,7 +22,7 @@ import aiohttp.web
 import attrs
 import kmock
 
-from agent.core.rfc3339 import format_time
+from agent.core.spelling.rfc3339 import format_time
 from tests.fakes.secrets import secret
 from tests.tekton.schema import problems_of
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from agent.core.reference import Reference, RegistryReference
+from agent.core.spelling.reference import Reference, RegistryReference
 from agent.store.port import Store
 from agent.store.registry import RegistryStore
 from agent.store.retrying import Limits, Patience, Timing
-from agent.sync.site import Site
+from agent.sync.operation.workspace_context import Site
 from tests.fakes.workspaces import Workspaces
 
 SILENCE = 0.25

@@ -6,10 +6,10 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-from agent.core.digest import Digest, digest_of
+from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import IntegrityError, MissingBlobError, VanishedError
 from agent.store.copying import copy_through
-from agent.store.manifest import check_reference, digest_for, is_digest, manifest_of, named_digests
+from agent.store.manifest_limits import check_reference, digest_for, is_digest, manifest_of, named_digests
 from agent.store.meter import Meter
 from agent.store.port import Deleted, Manifest, Store, Stored
 

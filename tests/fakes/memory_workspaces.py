@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.core.reference import Reference, parse_reference
+from agent.core.spelling.reference import Reference, parse_reference
 from agent.store.port import Store
-from agent.sync.read import LogEntry, log
-from agent.sync.report import ConflictReport
-from agent.sync.site import Site
+from agent.sync.commands.read import LogEntry, log
+from agent.sync.operation.report import ConflictReport
+from agent.sync.operation.workspace_context import Site
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.workspaces import Workspaces
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import zstandard
 
-from agent.core.digest import Digest
-from agent.core.manifest import CONFIG, MANIFEST
+from agent.core.image.manifest import CONFIG, MANIFEST
+from agent.core.spelling.digest import Digest
 from agent.store.port import Store
 
 Plain = dict[str, tuple[Any, ...]]

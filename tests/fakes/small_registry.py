@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
-from agent.store.manifest import named_digests
+from agent.store.manifest_limits import named_digests
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 
 Deletes = Literal["whole", "by tag", "late", "in name only", "never"]

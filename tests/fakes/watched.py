@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from agent.core.reference import Reference
+from agent.core.spelling.reference import Reference
 from agent.store.port import Store
 from tests.fakes.workspaces import Workspaces
 

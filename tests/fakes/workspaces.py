@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.core.reference import Reference, parse_reference
+from agent.core.spelling.reference import Reference, parse_reference
 from agent.store import Patience, StoreOptions, open_store
 from agent.store.port import Store
-from agent.sync.options import PullOptions, PushOptions
-from agent.sync.pull import pull
-from agent.sync.push import push
-from agent.sync.read import log
-from agent.sync.report import PullReport, PushReport
-from agent.sync.site import Site
-from agent.sync.status import StatusReport, status
+from agent.sync.commands.pull import pull
+from agent.sync.commands.push import push
+from agent.sync.commands.read import log
+from agent.sync.commands.status import StatusReport, status
+from agent.sync.operation.options import PullOptions, PushOptions
+from agent.sync.operation.report import PullReport, PushReport
+from agent.sync.operation.workspace_context import Site
 
 
 @dataclass

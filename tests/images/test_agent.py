@@ -50,8 +50,16 @@ print(json.dumps(about))
 # What every start imports that has no compiled form where Python looks for it.
 UNCOMPILED = """
 import json, os, sys
-import agent.cli.main, agent.cli.pull, agent.cli.push, agent.sync.pull, agent.sync.push, agent.store.registry
-import agent.sync.carry_out, agent.sync.change, agent.sync.layers, agent.workspace.materialise
+import agent.cli.main
+import agent.cli.pull
+import agent.cli.push
+import agent.sync.commands.pull
+import agent.sync.commands.push
+import agent.store.registry
+import agent.sync.local.apply_plan
+import agent.sync.publish.publish_change
+import agent.sync.remote.layers
+import agent.workspace.materialise
 import rich.progress, requests, click, zstandard
 modules = [module.__spec__ for module in sys.modules.values() if getattr(module, "__spec__", None)]
 print(json.dumps([spec.name for spec in modules if spec.cached and not os.path.exists(spec.cached)]))

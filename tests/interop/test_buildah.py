@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from tests.fakes.contents import write
 from tests.fakes.trees import Tree, snapshot, unlike
 from tests.fakes.workspaces import Workspaces

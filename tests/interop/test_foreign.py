@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.record import FOREIGN_LANE
-from agent.core.reference import parse_reference
-from agent.sync.read import log, ls
+from agent.core.model.record import FOREIGN_LANE
+from agent.core.spelling.reference import parse_reference
+from agent.sync.commands.read import log, ls
 from tests.fakes.contents import noise, write
 from tests.fakes.plain import applied, on_disk
 from tests.fakes.trees import snapshot, unlike

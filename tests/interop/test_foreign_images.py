@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import UnsupportedError
-from agent.sync.read import cat, diff, log, ls
+from agent.sync.commands.read import cat, diff, log, ls
 from tests.fakes.contents import write
 from tests.fakes.trees import Tree, snapshot, unlike
 from tests.fakes.workspaces import Workspaces

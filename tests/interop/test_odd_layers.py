@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import UnsupportedError
 from tests.fakes.plain import put_image
 from tests.fakes.trees import snapshot, unlike

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from tests.fakes.contents import write
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces

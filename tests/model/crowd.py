@@ -17,12 +17,6 @@ import sys
 import time
 from typing import Any
 
-import agent.cli.push
-import agent.store.layout
-import agent.store.registry
-import agent.sync.change
-import agent.sync.layers
-import agent.sync.push  # noqa: F401 (so that the forks need not)
 from agent.cli.main import run
 
 

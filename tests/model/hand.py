@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.core.ancestry import Writer
-from agent.core.pod import Pod
-from agent.core.reference import Reference, parse_reference
-from agent.core.union import Union
+from agent.core.image.change_set import Union
+from agent.core.model.ancestry import Writer
+from agent.core.model.pod import Pod
+from agent.core.spelling.reference import Reference, parse_reference
 from agent.errors import AgentError
 from agent.store.port import Store
-from agent.sync.memory import Memory, parse_memory
-from agent.sync.options import PullOptions, PushOptions
-from agent.sync.prune import PruneOptions, prune
-from agent.sync.pull import pull
-from agent.sync.push import push
-from agent.sync.site import Site
-from agent.sync.squashing import SquashOptions, squash_target
+from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.pull import pull
+from agent.sync.commands.push import push
+from agent.sync.commands.squash_command import SquashOptions, squash_target
+from agent.sync.local.directory_state import Memory, parse_memory
+from agent.sync.operation.options import PullOptions, PushOptions
+from agent.sync.operation.workspace_context import Site
 from agent.workspace.mark import MARK
 from agent.workspace.state import read_state
 from tests.fakes.plain import Plain, on_disk

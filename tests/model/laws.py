@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from itertools import islice, permutations
 from pathlib import Path
 
-from agent.core.ancestry import Ancestry, Writer
-from agent.core.digest import Digest
-from agent.core.image import Image
-from agent.core.manifest import format_image
-from agent.core.record import Record
-from agent.core.reference import parse_reference
-from agent.core.series import place_of
-from agent.core.tags import checkpoint_ids, entry_ids, mark_tag
-from agent.core.union import Union, unite
+from agent.core.image.change_set import Union, unite
+from agent.core.image.image import Image
+from agent.core.image.manifest import format_image
+from agent.core.model.ancestry import Ancestry, Writer
+from agent.core.model.pointer_numbers import place_of
+from agent.core.model.record import Record
+from agent.core.spelling.digest import Digest
+from agent.core.spelling.reference import parse_reference
+from agent.core.spelling.tags import checkpoint_ids, entry_ids, mark_tag
 from agent.errors import AgentError, ConflictError, DivergedError
 from agent.store.port import Store
-from agent.sync.located import read_image, this_platform
-from agent.sync.merging import merged_image
-from agent.sync.target import Target
+from agent.sync.remote.located_image import read_image, this_platform
+from agent.sync.remote.merged_image import merged_image
+from agent.sync.remote.target import Target
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.plain import Plain, applied
 from tests.model.actor import HEAD, TARGET

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from agent.core.reference import parse_reference
-from agent.sync.located import this_platform
-from agent.sync.read import LogEntry, log
-from agent.sync.target import Target
+from agent.core.spelling.reference import parse_reference
+from agent.sync.commands.read import LogEntry, log
+from agent.sync.remote.located_image import this_platform
+from agent.sync.remote.target import Target
 from tests.fakes.contents import write
 from tests.fakes.plain import Plain, applied, on_disk
 from tests.fakes.workspaces import Workspaces

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-import agent.sync.change
-import agent.sync.head
-import agent.sync.prune
-import agent.sync.publish
+import agent.sync.commands.prune
+import agent.sync.publish.head
+import agent.sync.publish.publish_change
+import agent.sync.publish.publish_entry
 import tests.model.search
-from agent.core.digest import Digest
-from agent.core.pod import Pod
-from agent.core.union import Union, unite
-from agent.sync.checkpoint import Checkpoint
-from agent.sync.head import Moved, everything, put_head
-from agent.sync.merging import merged_image
-from agent.sync.target import Target
+from agent.core.image.change_set import Union, unite
+from agent.core.model.pod import Pod
+from agent.core.spelling.digest import Digest
+from agent.sync.publish.checkpoint import Checkpoint
+from agent.sync.publish.head import Moved, everything, put_head
+from agent.sync.remote.merged_image import merged_image
+from agent.sync.remote.target import Target
 from tests.fakes.soaking import SEED, SOAK
 from tests.model.hand import Hand
 from tests.model.laws import ViolationError
@@ -138,21 +138,21 @@ def test_a_push_beside_nobody_needs_few_requests(place: Path) -> None:
 
 
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.head, "LOOKS", 1)
-    monkeypatch.setattr(agent.sync.head._Company, "rests", lambda self, others: False)
-    monkeypatch.setattr(agent.sync.head, "Moved", lambda complete, conflicts: Moved(True, conflicts))
+    monkeypatch.setattr(agent.sync.publish.head, "LOOKS", 1)
+    monkeypatch.setattr(agent.sync.publish.head._Company, "rests", lambda self, others: False)
+    monkeypatch.setattr(agent.sync.publish.head, "Moved", lambda complete, conflicts: Moved(True, conflicts))
 
 
 def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.change, "publish_entry", lambda *of, **more: "sha256:" + "0" * 64)
+    monkeypatch.setattr(agent.sync.publish.publish_change, "publish_entry", lambda *of, **more: "sha256:" + "0" * 64)
 
 
 def no_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.publish, "_put_pointer", lambda *of, **more: None)
+    monkeypatch.setattr(agent.sync.publish.publish_entry, "_put_pointer", lambda *of, **more: None)
 
 
 def no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (agent.sync.publish, agent.sync.head, agent.sync.prune):
+    for module in (agent.sync.publish.publish_entry, agent.sync.publish.head, agent.sync.commands.prune):
         monkeypatch.setattr(module, "put_mark", lambda *of: None)
 
 
@@ -171,7 +171,7 @@ def pods_by_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_look_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.change, "wait_until_shown", lambda *of: None)
+    monkeypatch.setattr(agent.sync.publish.publish_change, "wait_until_shown", lambda *of: None)
 
 
 def no_fix_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,17 +190,17 @@ def prune_by_head(monkeypatch: pytest.MonkeyPatch) -> None:
         assert located is not None
         return Checkpoint("", located.image, located.digest, 0, unite([located.image]).ids)
 
-    monkeypatch.setattr(agent.sync.prune, "_checkpoint", head)
+    monkeypatch.setattr(agent.sync.commands.prune, "_checkpoint", head)
 
 
 def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not read the checkpoint again: delete what is seen once it is published."""
-    real = agent.sync.prune._checkpoint
+    real = agent.sync.commands.prune._checkpoint
 
     def seen(site: Any, target: Target, *of: Any) -> Checkpoint:
         return replace(real(site, target, *of), ids=everything(target.look()).ids)
 
-    monkeypatch.setattr(agent.sync.prune, "_checkpoint", seen)
+    monkeypatch.setattr(agent.sync.commands.prune, "_checkpoint", seen)
 
 
 def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,18 +210,18 @@ def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         image, _ = merged_image(target, whole)
         return Checkpoint("", image, Digest(""), 0, whole.ids)
 
-    monkeypatch.setattr(agent.sync.prune, "publish_checkpoint", unseen)
+    monkeypatch.setattr(agent.sync.commands.prune, "publish_checkpoint", unseen)
 
 
 def no_age(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every checkpoint for an old one."""
-    published, read = agent.sync.prune.publish_checkpoint, agent.sync.prune.as_checkpoint
+    published, read = agent.sync.commands.prune.publish_checkpoint, agent.sync.commands.prune.as_checkpoint
 
     def old(found: Checkpoint | None) -> Checkpoint | None:
         return found and replace(found, made=0)
 
-    monkeypatch.setattr(agent.sync.prune, "publish_checkpoint", lambda *of: old(published(*of)))
-    monkeypatch.setattr(agent.sync.prune, "as_checkpoint", lambda *of: old(read(*of)))
+    monkeypatch.setattr(agent.sync.commands.prune, "publish_checkpoint", lambda *of: old(published(*of)))
+    monkeypatch.setattr(agent.sync.commands.prune, "as_checkpoint", lambda *of: old(read(*of)))
 
 
 def any_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +272,7 @@ def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeyp
             return False
         return put_head(site, target, seen, merged_image(target, whole)[0])
 
-    monkeypatch.setattr(agent.sync.head, "repair", once)
+    monkeypatch.setattr(agent.sync.publish.head, "repair", once)
     with pytest.raises(AssertionError, match="G2"):
         Search(place, SCENES["two pushers and a repair"]).explore(EVERY)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.core.digest import Digest, digest_of
+from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import MissingBlobError, UnavailableError
 from agent.store.port import Deleted, Manifest, Store, Stored, Traffic
 from tests.model.actor import Actor, Call

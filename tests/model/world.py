@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 from agent.errors import MissingBlobError
-from agent.store.manifest import named_digests
+from agent.store.manifest_limits import named_digests
 from agent.store.port import Deleted
 from tests.fakes.memory_store import MemoryStore
 from tests.model.actor import LISTED, RETURNED, Actor, Call

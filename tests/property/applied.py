@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from agent.core.entry import Context, Delete, Kind, Touch, Write, toc_order
-from agent.core.path import ancestors
+from agent.core.model.entry import Context, Delete, Kind, Touch, Write, toc_order
+from agent.core.spelling.path import ancestors
 
 
 @dataclass

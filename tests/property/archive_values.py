@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write
-from agent.core.path import WHITEOUT
+from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write
+from agent.core.spelling.path import WHITEOUT
 
 EDGES = [0, 1, 999_999_999, 10**9, 8**11 * 10**9 - 1, 8**11 * 10**9, -1, -(10**9), -1_500_000_000]
 times = st.one_of(st.integers(0, 2**34 * 10**9), st.sampled_from(EDGES), st.integers(-(2**70), 2**70))

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 
-from agent.core.diff import diff, recorded
-from agent.core.entry import Context, Kind, Node, TreeEntry, Version, Write
-from agent.core.known import Fingerprint, Found, Known
-from agent.core.path import ancestors, parent
-from agent.core.plan import plan
-from agent.core.prints import Prints
-from agent.core.remember import remembered
-from agent.core.select import everything
-from agent.core.sift import Sifted, sift
+from agent.core.directory.fingerprint_table import Prints
+from agent.core.directory.pull_plan import plan
+from agent.core.directory.remember import remembered
+from agent.core.directory.scan_diff import diff, recorded
+from agent.core.directory.scan_join import Sifted, sift
+from agent.core.directory.select import everything
+from agent.core.directory.state_row import Fingerprint, Found, Known
+from agent.core.model.entry import Context, Kind, Node, TreeEntry, Version, Write
+from agent.core.spelling.path import ancestors, parent
 
 _FORMATS = {Kind.FILE: stat.S_IFREG, Kind.DIR: stat.S_IFDIR, Kind.LINK: stat.S_IFLNK, Kind.FIFO: stat.S_IFIFO}
 

@@ -2,12 +2,12 @@
 
 from hypothesis import strategies as st
 
-from agent.core.conflict_record import NO_CONFLICTS
-from agent.core.digest import Digest
-from agent.core.image import Encoding, Image, Layer
-from agent.core.manifest import PREFIX
-from agent.core.pod import Pod
-from agent.core.record import FORMAT, Record
+from agent.core.image.conflict_record import NO_CONFLICTS
+from agent.core.image.image import Encoding, Image, Layer
+from agent.core.image.manifest import PREFIX
+from agent.core.model.pod import Pod
+from agent.core.model.record import FORMAT, Record
+from agent.core.spelling.digest import Digest
 
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 

@@ -4,8 +4,8 @@ A directory is merged from the layers that have it, down to the first that has s
 A listing hides whiteouts only where it merges at least two; else it shows them as names that lead nowhere.
 """
 
-from agent.core.entry import Kind
-from agent.core.item import Linked, Placed, Whiteout
+from agent.core.model.entry import Kind
+from agent.core.model.tar_item import Linked, Placed, Whiteout
 
 WHITEOUT = "whiteout"
 

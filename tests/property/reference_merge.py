@@ -6,9 +6,9 @@ No squashes and no link groups: those have laws of their own.
 from collections import defaultdict
 from itertools import combinations
 
-from agent.core.change import claim_value
-from agent.core.entry import UNPULLED, Context, Delete, Kind, Touch, Write
-from agent.core.path import ancestors
+from agent.core.model.change import claim_value
+from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Touch, Write
+from agent.core.spelling.path import ancestors
 
 
 class Reference:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.archive.compression import COMPRESSIONS, Compression
-from agent.archive.ranged import read_entries
-from agent.archive.toc import Toc
-from agent.core.digest import digest_of
-from agent.core.entry import Context, Delete, Kind, Touch, Write
-from agent.core.item import Linked, Placed, Whiteout
+from agent.archive.layer.ranged import read_entries
+from agent.archive.stream.compression import COMPRESSIONS, Compression
+from agent.archive.toc.toc import Toc
+from agent.core.model.entry import Context, Delete, Kind, Touch, Write
+from agent.core.model.tar_item import Linked, Placed, Whiteout
+from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
 from tests.archive.packing import digest, pack, read
 from tests.property.archive_values import layers

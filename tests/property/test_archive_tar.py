@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.archive.pax import format_record, format_time, parse_records, parse_time
-from agent.archive.tar import END, encode_header, padded, whiteout_header
-from agent.archive.untar import read_tar
-from agent.core.entry import Kind, Node
-from agent.core.item import Linked, Placed, Whiteout
+from agent.archive.tar.pax import format_record, format_time, parse_records, parse_time
+from agent.archive.tar.tar_header import END, encode_header, padded, whiteout_header
+from agent.archive.tar.untar import read_tar
+from agent.core.model.entry import Kind, Node
+from agent.core.model.tar_item import Linked, Placed, Whiteout
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
 from tests.property.archive_values import files, names, nodes, paths, sizes, targets, times
 

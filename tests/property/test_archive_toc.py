@@ -8,9 +8,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.archive.toc_line import format_entry, format_whiteout, parse_line
-from agent.core.canonical import canonical
-from agent.core.entry import TocEntry
+from agent.archive.toc.toc_line import format_entry, format_whiteout, parse_line
+from agent.core.model.entry import TocEntry
+from agent.core.spelling.canonical import canonical
 from agent.errors import IntegrityError
 from tests.property.archive_values import entries, paths
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.core.advance import Advanced, unexamined
-from agent.core.change import Change
-from agent.core.entry import Kind, Touch
-from agent.core.known import Known
-from agent.core.merge import merge
-from agent.core.sift import Sifted, sift, united
+from agent.core.directory.advance import Advanced, unexamined
+from agent.core.directory.scan_join import Sifted, sift, united
+from agent.core.directory.state_row import Known
+from agent.core.merge.merge import merge
+from agent.core.model.change import Change
+from agent.core.model.entry import Kind, Touch
 from tests.property.applied import apply, check_self_contained, tree_from
 from tests.property.disk import Disk, after_push, look, pull, tree_of, version
 from tests.property.edits import apply_edits, contents_of, edited, edits, laws, many_edits
@@ -126,7 +126,7 @@ def test_merging_what_is_remembered_with_the_entries_gives_the_disk(case):
 
 def _origin(known, origin):
     """The change that wrote some of what is remembered; groups are recorded by the newest of those in them."""
-    from agent.core.entry import Context, Write
+    from agent.core.model.entry import Context, Write
 
     newest = {}
     for row in known:

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from agent.core.canonical import canonical, name_from_json, name_to_json
-from agent.core.digest import digest_of, parse_digest
-from agent.core.image import DEFAULT_PLATFORM
-from agent.core.manifest import (
+from agent.core.image.image import DEFAULT_PLATFORM
+from agent.core.image.manifest import (
     INLINE_MAX,
     INLINE_TOTAL_MAX,
     PREFIX,
@@ -22,10 +20,12 @@ from agent.core.manifest import (
     needs_config,
     parse_image,
 )
-from agent.core.offer import choose_platform
-from agent.core.record import parse_record
-from agent.core.reference import LayoutReference, RegistryReference, parse_reference
-from agent.core.rfc3339 import format_time
+from agent.core.image.platform_choice import choose_platform
+from agent.core.model.record import parse_record
+from agent.core.spelling.canonical import canonical, name_from_json, name_to_json
+from agent.core.spelling.digest import digest_of, parse_digest
+from agent.core.spelling.reference import LayoutReference, RegistryReference, parse_reference
+from agent.core.spelling.rfc3339 import format_time
 from agent.errors import AgentError, IntegrityError, InvalidReferenceError, UnsupportedError
 from tests.core.made import image_of, layer_of
 from tests.property.edits import laws

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.core.ancestry import Ancestry, Writer
-from agent.core.change import Ancestor, Claim, Squash
-from agent.core.entry import Kind
-from agent.core.known import Known
-from agent.core.merge import merge
-from agent.core.path import parent
-from agent.core.pod import Pod
-from agent.core.stand_in import STATE, Rows
+from agent.core.directory.state_as_squash import STATE, Rows
+from agent.core.directory.state_row import Known
+from agent.core.merge.merge import merge
+from agent.core.model.ancestry import Ancestry, Writer
+from agent.core.model.change import Ancestor, Claim, Squash
+from agent.core.model.entry import Kind
+from agent.core.model.pod import Pod
+from agent.core.spelling.path import parent
 from tests.property.histories import (
     History,
     check_layers,

@@ -5,7 +5,7 @@ from itertools import combinations, product
 
 import pytest
 
-from agent.core.merge import merge
+from agent.core.merge.merge import merge
 from tests.property.histories import History, check_layers, check_order, check_own_disk, check_squash, check_tree
 from tests.property.writer import directory, file, link
 

@@ -5,11 +5,12 @@ import fnmatch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.core.path import ancestors
-from agent.core.record import NUMBER_MAX
-from agent.core.reference import is_tag
-from agent.core.select import selection
-from agent.core.tags import (
+from agent.core.directory.select import selection
+from agent.core.image.change_set import unite
+from agent.core.model.record import NUMBER_MAX
+from agent.core.spelling.path import ancestors
+from agent.core.spelling.reference import is_tag
+from agent.core.spelling.tags import (
     check_target_tag,
     checkpoint_ids,
     checkpoint_tag,
@@ -21,7 +22,6 @@ from agent.core.tags import (
     pointers,
     slug,
 )
-from agent.core.union import unite
 from agent.errors import InvalidReferenceError
 from tests.core.made import base_layer, digest, fixup_layer, image_of, layer_of
 from tests.property.edits import laws

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.archive.checks import Expected
-from agent.archive.ranged import read_entries, read_toc
-from agent.archive.squash_line import format_squashed, parse_squashed
-from agent.archive.toc_line import format_whiteout
-from agent.archive.toc_rules import InTar
-from agent.archive.whole import read_whole
-from agent.archive.writer import SquashWriter
-from agent.core.canonical import canonical
-from agent.core.change import (
+from agent.archive.layer.checks import Expected
+from agent.archive.layer.ranged import read_entries, read_toc
+from agent.archive.layer.whole import read_whole
+from agent.archive.layer.writer import SquashWriter
+from agent.archive.toc.squash_line import format_squashed, parse_squashed
+from agent.archive.toc.toc_line import format_whiteout
+from agent.archive.toc.toc_rules import InTar
+from agent.core.model.change import (
     Claim,
     Grouped,
     Kept,
@@ -28,7 +27,8 @@ from agent.core.change import (
     claim_value,
     squash_order,
 )
-from agent.core.entry import UNPULLED, Kind, Node, Touch, Version, Write
+from agent.core.model.entry import UNPULLED, Kind, Node, Touch, Version, Write
+from agent.core.spelling.canonical import canonical
 from agent.errors import IntegrityError
 from tests.property.archive_values import described, ids, layers, nodes, offsets, paths, times, versions
 

@@ -3,11 +3,11 @@
 import itertools
 from dataclasses import dataclass, field
 
-from agent.core.change import Change
-from agent.core.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write, toc_order
-from agent.core.known import Fingerprint, Known
-from agent.core.pack import mark_whiteouts
-from agent.core.path import ancestors
+from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.layers.pack import mark_whiteouts
+from agent.core.model.change import Change
+from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write, toc_order
+from agent.core.spelling.path import ancestors
 
 ON_DISK = Fingerprint(0, 0, 0, 0, 0, 0, 0)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.core.manifest import CONFIG, MANIFEST
-from agent.core.reference import RegistryReference
+from agent.core.image.manifest import CONFIG, MANIFEST
+from agent.core.spelling.reference import RegistryReference
 from agent.store.port import Store
 from agent.store.registry import RegistryStore
 from agent.store.retrying import Patience, Timing

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from agent.core.digest import digest_of
-from agent.core.manifest import MANIFEST
+from agent.core.image.manifest import MANIFEST
+from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
-from agent.store.later import STATUSES, says_later, seconds_asked
 from agent.store.problem import parse_problem
 from agent.store.registry import RegistryStore
+from agent.store.retry_after import STATUSES, says_later, seconds_asked
 from agent.store.retrying import Timing
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.fakes.token_server import TokenServer

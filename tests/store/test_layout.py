@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from agent.core.digest import digest_of
-from agent.core.manifest import CONFIG, INDEX, MANIFEST
-from agent.core.reference import LayoutReference, RegistryReference
+from agent.core.image.manifest import CONFIG, INDEX, MANIFEST
+from agent.core.spelling.digest import digest_of
+from agent.core.spelling.reference import LayoutReference, RegistryReference
 from agent.errors import IntegrityError, UnavailableError, UsageError
 from agent.store import StoreOptions, open_store
-from agent.store.directory import LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep
+from agent.store.directory_files import LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep
 from agent.store.layout import LayoutStore
 from agent.store.layout_index import EMPTY, REF_NAME, parse_index, with_tag
 from agent.store.port import Store
@@ -249,7 +249,7 @@ def test_failed_upload_leaves_nothing(tmp_path: Path) -> None:
 
 FULL = """
 import os, resource, sys
-from agent.core.digest import digest_of
+from agent.core.spelling.digest import digest_of
 from agent.errors import UnavailableError
 from agent.store.layout import LayoutStore
 store = LayoutStore(sys.argv[1])
@@ -379,7 +379,7 @@ def test_umoci_reads_what_we_write_and_we_read_what_it_writes(tmp_path: Path) ->
 
 def test_layout_needs_no_http_client(tmp_path: Path) -> None:
     code = (
-        "import sys; from agent.store import *; from agent.core.reference import parse_reference\n"
+        "import sys; from agent.store import *; from agent.core.spelling.reference import parse_reference\n"
         "store = open_store(parse_reference('oci:' + sys.argv[1]), StoreOptions()); store.put_blob(b'x')\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'requests', 'urllib3', 'oras', 'ssl'}))"
     )

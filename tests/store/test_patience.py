@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.manifest import MANIFEST
-from agent.core.reference import RegistryReference
+from agent.core.image.manifest import MANIFEST
+from agent.core.spelling.reference import RegistryReference
 from agent.errors import PatienceError, RefusedError, UnavailableError
 from agent.store import wire
 from agent.store.registry import RegistryStore

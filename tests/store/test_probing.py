@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.core.manifest import CONFIG, MANIFEST
-from agent.core.reference import RegistryReference
+from agent.core.image.manifest import CONFIG, MANIFEST
+from agent.core.spelling.reference import RegistryReference
 from agent.store.port import Ability, Probing
 from agent.store.registry import RegistryStore
 from tests.fakes.memory_store import MemoryStore

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.digest import digest_of
-from agent.core.manifest import MANIFEST
+from agent.core.image.manifest import MANIFEST
+from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.memory_store import MemoryStore

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.core.digest import digest_of
-from agent.core.manifest import MANIFEST
+from agent.core.image.manifest import MANIFEST
+from agent.core.spelling.digest import digest_of
 from agent.errors import (
     IntegrityError,
     PatienceError,

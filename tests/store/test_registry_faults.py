@@ -7,8 +7,8 @@ from email.utils import formatdate
 
 import pytest
 
-from agent.core.digest import digest_of
-from agent.core.manifest import INDEX, MANIFEST
+from agent.core.image.manifest import INDEX, MANIFEST
+from agent.core.spelling.digest import digest_of
 from agent.errors import (
     AuthError,
     IntegrityError,

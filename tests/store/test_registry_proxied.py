@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.digest import Digest, digest_of
-from agent.core.manifest import MANIFEST
+from agent.core.image.manifest import MANIFEST
+from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import AgentError, AuthError, RefusedError
 from agent.store.registry import RegistryStore
 from agent.store.upload import PIECES

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.manifest import MANIFEST
+from agent.core.image.manifest import MANIFEST
 from agent.errors import AgentError, AuthError, RefusedError
 from agent.store.registry import RegistryStore
 from tests.fakes.proxy import Fault, FaultProxy, Seen
@@ -272,7 +272,7 @@ def test_redirects_into_a_real_network_are_refused() -> None:
 
 
 REDIRECTED = f"""
-from agent.core.reference import RegistryReference
+from agent.core.spelling.reference import RegistryReference
 from agent.errors import RefusedError
 from agent.store.registry import RegistryStore
 from tests.fakes.proxy import Fault, FaultProxy

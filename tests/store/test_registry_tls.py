@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.digest import digest_of
-from agent.core.manifest import MANIFEST
+from agent.core.image.manifest import MANIFEST
+from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, RefusedError, UsageError
 from agent.store.trust import make_trust
 from tests.fakes.docker_registry import BINARY, DockerRegistry

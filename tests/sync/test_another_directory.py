@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from agent.core.entry import MARK
+from agent.core.model.entry import MARK
 from agent.errors import DivergedError
-from agent.sync.options import PushOptions
-from agent.sync.push import push
-from agent.workspace.durable import read_sealed, write_sealed
+from agent.sync.commands.push import push
+from agent.sync.operation.options import PushOptions
+from agent.workspace.durable_files import read_sealed, write_sealed
 from agent.workspace.state import read_state, write_state
 from tests.fakes.contents import write
 from tests.fakes.killing import killed_at

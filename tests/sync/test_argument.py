@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import UsageError
-from agent.sync.argument import Results, StepArgument, StepWorkspace, parse_step
+from agent.sync.task.argument import Results, StepArgument, StepWorkspace, parse_step
 
 WORKSPACE = {"name": "source", "directory": "/w/source", "target": "reg.example.com/run/{{workspace}}:x"}
 EVERYTHING = {

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.manifest import CONFIG, INDEX, MANIFEST
-from agent.core.reference import parse_reference
-from agent.core.tags import entry_tag
+from agent.core.image.manifest import CONFIG, INDEX, MANIFEST
+from agent.core.spelling.reference import parse_reference
+from agent.core.spelling.tags import entry_tag
 from agent.errors import (
     AgentError,
     AuthError,
@@ -35,10 +35,10 @@ from agent.errors import (
     WorkspaceError,
 )
 from agent.store import Patience, StoreOptions, open_store
-from agent.sync.options import PullOptions, PushOptions
-from agent.sync.pull import pull
-from agent.sync.push import push
-from agent.sync.site import Progress
+from agent.sync.commands.pull import pull
+from agent.sync.commands.push import push
+from agent.sync.operation.options import PullOptions, PushOptions
+from agent.sync.operation.workspace_context import Progress
 from tests.fakes.contents import noise, write
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of

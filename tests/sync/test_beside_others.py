@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent.errors import DivergedError
-from agent.sync.options import PullOptions
-from agent.sync.pull import pull
+from agent.sync.commands.pull import pull
+from agent.sync.operation.options import PullOptions
 from tests.fakes.contents import write
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Notices, Workspaces

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.core.known import Known
-from agent.sync.directory import open_directory
-from agent.sync.options import PushOptions
-from agent.sync.prune import HOUR, PruneOptions, prune
-from agent.sync.push import push
-from agent.sync.survey import survey
+from agent.core.directory.state_row import Known
+from agent.sync.commands.prune import HOUR, PruneOptions, prune
+from agent.sync.commands.push import push
+from agent.sync.local.open_directory import open_directory
+from agent.sync.local.scan_directory import survey
+from agent.sync.operation.options import PushOptions
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import DivergedError
 from agent.store import StoreOptions, open_store
-from agent.sync.located import this_platform
-from agent.sync.target import Target
+from agent.sync.remote.located_image import this_platform
+from agent.sync.remote.target import Target
 from tests.fakes.contents import noise, write
 from tests.fakes.trees import Tree, snapshot, unlike
 from tests.fakes.workspaces import Workspaces

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, AuthError, RefusedError, TagRefusedError, UnavailableError
 from agent.store.port import Ability, Answered
-from agent.sync.doctor import doctor
-from agent.sync.verdict import DoctorReport
+from agent.sync.commands.doctor import doctor
+from agent.sync.commands.doctor_verdict import DoctorReport
 from tests.fakes.contents import write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.sync.options import PullOptions
-from agent.sync.pull import pull
+from agent.sync.commands.pull import pull
+from agent.sync.operation.options import PullOptions
 from tests.fakes.contents import noise, write
 from tests.fakes.proxy import FaultProxy
 from tests.fakes.trees import snapshot, unlike

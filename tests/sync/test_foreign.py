@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from agent.core.foreign import chain_ids
-from agent.core.manifest import MANIFEST
-from agent.core.record import FOREIGN_LANE
-from agent.core.reference import parse_reference
+from agent.core.image.foreign_layers import chain_ids
+from agent.core.image.manifest import MANIFEST
+from agent.core.model.record import FOREIGN_LANE
+from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError
-from agent.sync.read import log, ls
-from agent.sync.squashing import SquashOptions, squash_target
+from agent.sync.commands.read import log, ls
+from agent.sync.commands.squash_command import SquashOptions, squash_target
 from tests.fakes.contents import noise, write
 from tests.fakes.edits import Editor
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import AgentError
 from tests.fakes.contents import write
 from tests.fakes.hostile_images import ORDERS, images

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.archive.limits import DEFAULT_LIMITS, OPTIONS, Limits, limits_of
+from agent.archive.stream.limits import DEFAULT_LIMITS, OPTIONS, Limits, limits_of
 from agent.errors import UnsafeArchiveError
-from agent.sync.options import PullOptions
-from agent.sync.pull import pull
-from agent.sync.push import PushOptions, push
-from agent.sync.read import ls
+from agent.sync.commands.pull import pull
+from agent.sync.commands.push import PushOptions, push
+from agent.sync.commands.read import ls
+from agent.sync.operation.options import PullOptions
 from tests.fakes.contents import noise, write
 from tests.fakes.hostile_images import END, file, pax
 from tests.fakes.memory_workspaces import MemoryWorkspaces

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from agent.archive.tar import END
-from agent.archive.trailer import wrap
-from agent.core.digest import Digest
-from agent.core.entry import Context, Kind, Node, Write
-from agent.core.image import Image, Layer
-from agent.core.manifest import MANIFEST, format_image
-from agent.core.record import Record
+from agent.archive.tar.tar_header import END
+from agent.archive.toc.trailer import wrap
+from agent.core.image.image import Image, Layer
+from agent.core.image.manifest import MANIFEST, format_image
+from agent.core.model.entry import Context, Kind, Node, Write
+from agent.core.model.record import Record
+from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, IntegrityError
 from agent.store.port import Stored
-from agent.sync import layers as reading
-from agent.sync.packed import describe
+from agent.sync.publish.packed_layer import describe
+from agent.sync.remote import layers as reading
 from tests.archive.forging import DATA, HONEST, LIES, NODE, forge, honest, lying, member, table
 from tests.archive.packing import Packed, directory, file, link, pack
 from tests.fakes.memory_workspaces import MemoryWorkspaces

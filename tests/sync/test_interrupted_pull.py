@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import DivergedError
-from agent.sync.argument import parse_step
-from agent.sync.pull import pull
-from agent.sync.step import check_pulled, pull_options, state_of
-from agent.workspace.durable import write_sealed
+from agent.sync.commands.pull import pull
+from agent.sync.task.argument import parse_step
+from agent.sync.task.step import check_pulled, pull_options, state_of
+from agent.workspace.durable_files import write_sealed
 from agent.workspace.materialise import TreeWriter
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import AuthError, DivergedError, MissingTargetError, RefusedError, UnavailableError
-from agent.sync.argument import parse_step
-from agent.sync.options import PullOptions
-from agent.sync.prune import PruneOptions, prune
-from agent.sync.pull import pull
-from agent.sync.read import cat, diff, log, ls
-from agent.sync.squashing import SquashOptions, squash_target
-from agent.sync.step import pull_options
+from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.pull import pull
+from agent.sync.commands.read import cat, diff, log, ls
+from agent.sync.commands.squash_command import SquashOptions, squash_target
+from agent.sync.operation.options import PullOptions
+from agent.sync.task.argument import parse_step
+from agent.sync.task.step import pull_options
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk, put_image

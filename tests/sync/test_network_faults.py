@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-import agent.sync.publish
+import agent.sync.publish.publish_entry
 from agent.errors import AgentError, IntegrityError, UnavailableError
-from agent.sync.report import PullReport, PushReport
+from agent.sync.operation.report import PullReport, PushReport
 from tests.fakes.contents import noise, write
 from tests.fakes.hurried import SILENCE, HurriedWorkspaces
 from tests.fakes.plain import applied, on_disk
@@ -182,7 +182,7 @@ class World:
 
 @pytest.fixture
 def world(registry: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.setattr(agent.sync.publish, "BUFFERED", STREAMED)
+    monkeypatch.setattr(agent.sync.publish.publish_entry, "BUFFERED", STREAMED)
     with FaultProxy(registry) as proxy:
         made = World(place, proxy)
         yield made

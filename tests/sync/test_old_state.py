@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.core.entry import MARK
-from agent.core.reference import parse_reference
+from agent.core.model.entry import MARK
+from agent.core.spelling.reference import parse_reference
 from agent.errors import DivergedError
-from agent.sync.options import PullOptions, PushOptions
-from agent.sync.pull import pull
-from agent.sync.push import push
-from agent.sync.status import status
+from agent.sync.commands.pull import pull
+from agent.sync.commands.push import push
+from agent.sync.commands.status import status
+from agent.sync.operation.options import PullOptions, PushOptions
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import on_disk

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError
-from agent.sync.options import PushOptions
-from agent.sync.push import push
+from agent.sync.commands.push import push
+from agent.sync.operation.options import PushOptions
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, put_image

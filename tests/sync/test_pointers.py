@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.digest import digest_of
-from agent.core.image import Image
-from agent.core.record import NUMBER_MAX
-from agent.core.series import Place
-from agent.core.tags import mark_tag, pointer_tag
-from agent.sync.located import Located
-from agent.sync.pointers import follow
+from agent.core.image.image import Image
+from agent.core.model.pointer_numbers import Place
+from agent.core.model.record import NUMBER_MAX
+from agent.core.spelling.digest import digest_of
+from agent.core.spelling.tags import mark_tag, pointer_tag
+from agent.sync.remote.located_image import Located
+from agent.sync.remote.pointers import follow
 from tests.core.made import layer_of
 from tests.fakes.contents import write
 from tests.fakes.killing import Killed

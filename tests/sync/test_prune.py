@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.tags import mark_tag, pointer_tag
+from agent.core.spelling.tags import mark_tag, pointer_tag
 from agent.errors import RefusedError, UsageError
 from agent.store.port import Store
-from agent.sync.doctor import doctor
-from agent.sync.options import PushOptions
-from agent.sync.prune import HOUR, PruneOptions, PruneReport, prune
-from agent.sync.push import push
-from agent.sync.read import diff
-from agent.sync.site import Site
-from agent.sync.squashing import SquashOptions, squash_target
+from agent.sync.commands.doctor import doctor
+from agent.sync.commands.prune import HOUR, PruneOptions, PruneReport, prune
+from agent.sync.commands.push import push
+from agent.sync.commands.read import diff
+from agent.sync.commands.squash_command import SquashOptions, squash_target
+from agent.sync.operation.options import PushOptions
+from agent.sync.operation.workspace_context import Site
 from tests.fakes.contents import write
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.memory_store import MemoryStore

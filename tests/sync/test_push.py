@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.core.reference import parse_reference
-from agent.core.tags import mark_tag, pointer_tag
+from agent.core.spelling.reference import parse_reference
+from agent.core.spelling.tags import mark_tag, pointer_tag
 from agent.errors import ConflictError, DivergedError, IntegrityError, TagRefusedError, UsageError
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import Killed

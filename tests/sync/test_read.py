@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.reference import Reference, parse_reference
+from agent.core.spelling.reference import Reference, parse_reference
 from agent.errors import IntegrityError, MissingTargetError, UsageError
 from agent.store.port import Store
-from agent.sync.read import cat, diff, log, ls
+from agent.sync.commands.read import cat, diff, log, ls
 from tests.fakes.contents import noise, write
 from tests.fakes.plain import put_image
 from tests.fakes.workspaces import Workspaces

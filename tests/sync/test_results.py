@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import UsageError, WorkspaceError
-from agent.sync.argument import Results
-from agent.sync.results import check_results, message_size
+from agent.sync.task.argument import Results
+from agent.sync.task.results import check_results, message_size
 
 START = {"key": "StartedAt", "value": "2026-11-21T05:06:07.123+02:00", "type": 3}
 

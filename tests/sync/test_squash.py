@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from agent.cli.present import squash_summary
-from agent.core.image import Image
-from agent.core.reference import parse_reference
-from agent.core.tags import checkpoint_tag
+from agent.core.image.image import Image
+from agent.core.spelling.reference import parse_reference
+from agent.core.spelling.tags import checkpoint_tag
 from agent.errors import TagRefusedError
-from agent.sync.located import this_platform
-from agent.sync.options import PushOptions
-from agent.sync.push import push
-from agent.sync.read import cat, log
-from agent.sync.squashing import SquashOptions, SquashReport, squash_target
-from agent.sync.target import Target
+from agent.sync.commands.push import push
+from agent.sync.commands.read import cat, log
+from agent.sync.commands.squash_command import SquashOptions, SquashReport, squash_target
+from agent.sync.operation.options import PushOptions
+from agent.sync.remote.located_image import this_platform
+from agent.sync.remote.target import Target
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.trees import snapshot, unlike

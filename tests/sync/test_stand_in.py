@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import IntegrityError
-from agent.sync.squashing import SquashOptions, squash_target
+from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.workspace.state import read_state, write_state
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from agent.core.entry import MARK
-from agent.core.reference import parse_reference
+from agent.core.model.entry import MARK
+from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError, DivergedError, WorkspaceError
-from agent.sync.options import PushOptions
-from agent.sync.push import push
-from agent.workspace.durable import write_sealed
-from agent.workspace.home import lock
+from agent.sync.commands.push import push
+from agent.sync.operation.options import PushOptions
+from agent.workspace.durable_files import write_sealed
 from agent.workspace.state import read_state, write_state
+from agent.workspace.state_home import lock
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import Killed
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of

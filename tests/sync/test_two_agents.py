@@ -12,12 +12,12 @@ from functools import partial
 import pytest
 
 from agent.errors import BusyError, DivergedError
-from agent.sync import directory
-from agent.sync.options import PullOptions, PushOptions
-from agent.sync.pull import pull
-from agent.sync.push import push
-from agent.sync.site import Site
-from agent.workspace import home
+from agent.sync.commands.pull import pull
+from agent.sync.commands.push import push
+from agent.sync.local import open_directory
+from agent.sync.operation.options import PullOptions, PushOptions
+from agent.sync.operation.workspace_context import Site
+from agent.workspace import state_home
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
 from tests.fakes.trees import snapshot, unlike
@@ -178,10 +178,10 @@ def _also_known(shared: Workspaces) -> Site:
 
 
 def test_who_waits_in_vain_is_told_and_changes_nothing(shared: Workspaces, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory, "Turn", partial(home.Turn, 0.1))
+    monkeypatch.setattr(open_directory, "Turn", partial(state_home.Turn, 0.1))
     before = len(shared.ids())
     write(shared.at("a"), b"new", b"n")
-    with home.lock(str(shared.place / ".state-a")):
+    with state_home.lock(str(shared.place / ".state-a")):
         for act in (shared.push, shared.pull, shared.status):
             with pytest.raises(
                 BusyError, match=rf"/a: another agent \(pid {os.getpid()}\) is at work; wait until"

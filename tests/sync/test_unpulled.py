@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from agent.core.reference import parse_reference
+from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError
-from agent.sync.squashing import SquashOptions, squash_target
-from agent.sync.target import Target
+from agent.sync.commands.squash_command import SquashOptions, squash_target
+from agent.sync.remote.target import Target
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import applied, on_disk

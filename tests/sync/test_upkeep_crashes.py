@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import agent.cli.main
-from agent.sync.options import PushOptions
-from agent.sync.prune import PruneOptions, prune
-from agent.sync.squashing import SquashOptions, squash_target
-from agent.sync.watch import watch
-from agent.workspace.watch import Watcher
+from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.squash_command import SquashOptions, squash_target
+from agent.sync.commands.watch import watch
+from agent.sync.operation.options import PushOptions
+from agent.workspace.watcher import Watcher
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
 from tests.fakes.plain import applied, on_disk

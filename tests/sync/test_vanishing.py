@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConflictError, UnavailableError, UsageError, VanishedError
-from agent.sync.prune import PruneOptions, prune
-from agent.sync.read import cat, diff, log, ls
-from agent.sync.squashing import SquashOptions, squash_target
+from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.read import cat, diff, log, ls
+from agent.sync.commands.squash_command import SquashOptions, squash_target
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces

@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from agent.tekton import documents
-from agent.tekton.launch import is_oci_pipeline, launch
-from agent.tekton.offline import Wish, render
-from agent.tekton.pipeline import wrap_pipeline, wrap_pipeline_spec
-from agent.tekton.reference import Reference
-from agent.tekton.request import PipelineRequest, TaskRequest, parse_request, request_of
-from agent.tekton.task import wrap_task
-from agent.tekton.wrapping import Settings, Wrapping, run_of
+from agent.tekton.controlplane.launch_run import is_oci_pipeline, launch
+from agent.tekton.frontends.render import Wish, render
+from agent.tekton.model import documents
+from agent.tekton.model.object_reference import Reference
+from agent.tekton.model.wrapping import Settings, Wrapping, run_of
+from agent.tekton.pipeline.wrap_pipeline import wrap_pipeline, wrap_pipeline_spec
+from agent.tekton.requests.request import PipelineRequest, TaskRequest, parse_request, request_of
+from agent.tekton.wrap.task import wrap_task
 
 HERE = Path(__file__).parent / "golden"
 CASES = sorted(path.name for path in HERE.iterdir())

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.tekton.graph import dependencies
-from agent.tekton.steps import COMMAND
-from agent.tekton.variables import canonical
-from agent.tekton.workspaces import workspaces_mentioned
+from agent.tekton.model.variables import canonical
+from agent.tekton.pipeline.graph import dependencies
+from agent.tekton.wrap.steps import COMMAND
+from agent.tekton.wrap.workspaces import workspaces_mentioned
 
 _VARIABLE = re.compile(r"\$\(([^()]*)\)")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent.tekton.pipeline import wrap_pipeline_spec
-from agent.tekton.reference import Reference
-from agent.tekton.wrapping import Run, Settings, Wrapping, run_of
+from agent.tekton.model.object_reference import Reference
+from agent.tekton.model.wrapping import Run, Settings, Wrapping, run_of
+from agent.tekton.pipeline.wrap_pipeline import wrap_pipeline_spec
 
 SETTINGS = Settings(image="reg.io/agent:1")
 TARGET = "reg.io/ws-{{workspace}}:$(context.pipelineRun.name)"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent.errors import UsageError
-from agent.tekton.admission import review
-from agent.tekton.names import LOOKUP_BUNDLE
+from agent.tekton.frontends.admission import review
+from agent.tekton.model.names import LOOKUP_BUNDLE
 from tests.tekton.schema import check
 from tests.tekton.test_lookup import BUNDLE, GIT, asks, run
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from agent.tekton.admission import admit
-from agent.tekton.annotated import wrap_run, wrapping_asked
-from agent.tekton.names import LOOKUP_BUNDLE
-from agent.tekton.offline import Wish, render
-from agent.tekton.request import PipelineRequest, parse_request, request_of
+from agent.tekton.frontends.admission import admit
+from agent.tekton.frontends.annotated import wrap_run, wrapping_asked
+from agent.tekton.frontends.render import Wish, render
+from agent.tekton.model.names import LOOKUP_BUNDLE
+from agent.tekton.requests.request import PipelineRequest, parse_request, request_of
 from tests.tekton.made import SETTINGS, pipeline, task
 from tests.tekton.referenced import problems_of_pipeline
 from tests.tekton.schema import check

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.sync.argument import parse_step
-from agent.tekton.variables import strings
+from agent.sync.task.argument import parse_step
+from agent.tekton.model.variables import strings
 from tests.tekton.golden_cases import CASES, answers, rendered
 
 VALUES = {

@@ -13,9 +13,20 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.digest import Digest, digest_of
+from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import IntegrityError, NotInBundleError, UnsafeArchiveError, UsageError
-from agent.tekton.bundle import API_VERSION, KIND, MOST, NAME, Member, belongs, find, pack, parse_members, unpack
+from agent.tekton.requests.bundle_image import (
+    API_VERSION,
+    KIND,
+    MOST,
+    NAME,
+    Member,
+    belongs,
+    find,
+    pack,
+    parse_members,
+    unpack,
+)
 from tests.property.edits import laws
 from tests.tekton import tkn
 from tests.tekton.made import pipeline, the_task

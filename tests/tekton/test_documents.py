@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UsageError
-from agent.tekton.documents import read, read_objects, write
+from agent.tekton.model.documents import read, read_objects, write
 from tests.property.edits import laws
 
 scalars = st.text() | st.integers(-(2**53), 2**53) | st.booleans() | st.none() | st.floats(-1e6, 1e6)

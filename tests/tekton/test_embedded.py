@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
-from agent.tekton.embedded import LARGEST, declared, pack, unpack
-from agent.tekton.wrapping import Run, run_of
+from agent.tekton.model.wrapping import Run, run_of
+from agent.tekton.requests.embedded import LARGEST, declared, pack, unpack
 from tests.property.edits import laws
 from tests.tekton.referenced import problems_of_pipeline
 from tests.tekton.schema import check

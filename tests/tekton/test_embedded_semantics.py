@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from agent.tekton import documents
-from agent.tekton.course import Answer, Ask, Get
-from agent.tekton.installation import Installation
-from agent.tekton.launch import launch
-from agent.tekton.resolution import resolve
+from agent.tekton.controlplane.effects import Answer, Ask, Get
+from agent.tekton.controlplane.launch_run import launch
+from agent.tekton.controlplane.resolution import resolve
+from agent.tekton.model import documents
+from agent.tekton.pipeline.installation import Installation
 from tests.tekton.local_tekton import LocalTekton, environment
 from tests.tekton.made import SETTINGS
 from tests.tekton.referenced import problems_of_pipeline

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.core.digest import Digest
-from agent.tekton.admission import admit
-from agent.tekton.bundle import Member
-from agent.tekton.launch import launch
-from agent.tekton.lookup import Lookup
-from agent.tekton.lookup_answer import answer
-from agent.tekton.lookup_request import LookupRequest, rewrite_run
-from agent.tekton.names import LOOKUP_BUNDLE, WRAP
-from agent.tekton.offline import Wish, render
-from agent.tekton.redirect import redirect_pipeline, redirect_run, redirect_task
-from agent.tekton.request import parse_request
+from agent.core.spelling.digest import Digest
+from agent.tekton.controlplane.launch_run import launch
+from agent.tekton.frontends.admission import admit
+from agent.tekton.frontends.render import Wish, render
+from agent.tekton.lookup.lookup import Lookup
+from agent.tekton.lookup.lookup_answer import answer
+from agent.tekton.lookup.lookup_request import LookupRequest, rewrite_run
+from agent.tekton.model.names import LOOKUP_BUNDLE, WRAP
+from agent.tekton.requests.bundle_image import Member
+from agent.tekton.requests.redirect import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.request import parse_request
 from tests.tekton.made import SETTINGS
 from tests.tekton.schema import CRDS
 from tests.tekton.test_lookup import BUNDLE

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.tekton import documents
-from agent.tekton.offline import Wish, render
+from agent.tekton.frontends.render import Wish, render
+from agent.tekton.model import documents
 from tests.tekton.made import SETTINGS
 from tests.tekton.schema import check
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.exit_codes import KILLED, MEANINGS, OUT_OF_TIME, UNKNOWN, meaning_of
-from agent.tekton.failed_step import PAGE, RECENT, FailedStep, failed_step, is_recent, step_failed
-from agent.tekton.route import task_run_concerned
-from agent.tekton.steps import COMMAND
+from agent.tekton.controlplane.event_route import task_run_concerned
+from agent.tekton.controlplane.failed_step import PAGE, RECENT, FailedStep, failed_step, is_recent, step_failed
+from agent.tekton.wrap.steps import COMMAND
 from tests.tekton.made import pipeline, steps_of, task, wrap
 from tests.tekton.schema import check
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agent.errors import UsageError
-from agent.tekton.documents import read
-from agent.tekton.installation import DEADLINE, Installation, parse_installation
-from agent.tekton.wrapping import Defaults, Settings
+from agent.tekton.model.documents import read
+from agent.tekton.model.wrapping import Defaults, Settings
+from agent.tekton.pipeline.installation import DEADLINE, Installation, parse_installation
 
 ALL = """
 image: reg.io/agent@sha256:00

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agent.errors import UnwrappableError
-from agent.tekton.launch import is_oci_pipeline, launch
-from agent.tekton.request import request_of
+from agent.tekton.controlplane.launch_run import is_oci_pipeline, launch
+from agent.tekton.requests.request import request_of
 from tests.tekton.made import SETTINGS, pipeline_run
 from tests.tekton.schema import check
 

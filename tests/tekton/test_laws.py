@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.tekton.steps import COMMAND
-from agent.tekton.task import unwrap_task_spec
+from agent.tekton.wrap.steps import COMMAND
+from agent.tekton.wrap.task import unwrap_task_spec
 from tests.property.edits import laws
 from tests.tekton.made import UID, a_run, known, pipeline, the_task, wrap
 from tests.tekton.schema import check

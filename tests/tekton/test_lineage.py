@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
-from agent.tekton.lineage import Writer, everyone, nearest
-from agent.tekton.wrapping import run_of
+from agent.tekton.model.wrapping import run_of
+from agent.tekton.pipeline.lineage import Writer, everyone, nearest
 from tests.property.edits import laws
 from tests.tekton.made import (
     a_run,

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import InvalidReferenceError, UsageError
-from agent.tekton.lookup import Lookup, lookup_of, parse_lookup
-from agent.tekton.lookup_request import (
+from agent.tekton.lookup.lookup import Lookup, lookup_of, parse_lookup
+from agent.tekton.lookup.lookup_request import (
     LookupRequest,
     parse_lookup_request,
     request_in,
     requests_in,
     rewrite_run,
 )
-from agent.tekton.names import LOOKUP_BUNDLE
-from agent.tekton.reference import Reference, reference_in
+from agent.tekton.model.names import LOOKUP_BUNDLE
+from agent.tekton.model.object_reference import Reference, reference_in
 from tests.property.edits import laws
 from tests.tekton.schema import check
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 from agent.errors import UsageError
-from agent.tekton.bundle import Member
-from agent.tekton.lookup import Lookup
-from agent.tekton.lookup_answer import answer, came_from, is_not_there, not_found
-from agent.tekton.lookup_request import LookupRequest, request_in
-from agent.tekton.reference import Reference, reference_of
+from agent.tekton.lookup.lookup import Lookup
+from agent.tekton.lookup.lookup_answer import answer, came_from, is_not_there, not_found
+from agent.tekton.lookup.lookup_request import LookupRequest, request_in
+from agent.tekton.model.object_reference import Reference, reference_of
+from agent.tekton.requests.bundle_image import Member
 from tests.tekton.schema import check
 from tests.tekton.test_lookup import BUNDLE, DIGEST, GIT, STEPS, asks
 

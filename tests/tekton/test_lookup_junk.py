@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.digest import Digest
+from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, NotInBundleError, UsageError
-from agent.tekton import documents
-from agent.tekton.admission import review
-from agent.tekton.bundle import Member
-from agent.tekton.lookup_answer import answer
-from agent.tekton.lookup_field import field_patch
-from agent.tekton.lookup_request import request_in
-from agent.tekton.offline import Wish, render
-from agent.tekton.repoint import Repointing
+from agent.tekton.frontends.admission import review
+from agent.tekton.frontends.render import Wish, render
+from agent.tekton.lookup.lookup_answer import answer
+from agent.tekton.lookup.lookup_field import field_patch
+from agent.tekton.lookup.lookup_request import request_in
+from agent.tekton.lookup.repoint import Repointing
+from agent.tekton.model import documents
+from agent.tekton.requests.bundle_image import Member
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, spec, task, the_task
 from tests.tekton.test_admission import asked

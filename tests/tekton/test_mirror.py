@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agent.tekton.launch import launch
-from agent.tekton.mirror import Decision, decide
-from agent.tekton.wrapping import Defaults
+from agent.tekton.controlplane.customrun_reconcile import Decision, decide
+from agent.tekton.controlplane.launch_run import launch
+from agent.tekton.model.wrapping import Defaults
 from tests.tekton.schema import check
 from tests.tekton.test_launch import custom_run, old_run
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.tekton.names import child_name, free, frozen, task_run_names
+from agent.tekton.model.names import child_name, free, frozen, task_run_names
 from tests.property.edits import laws
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from agent.errors import UnwrappableError
-from agent.tekton.pipeline import tasks_referred_to
-from agent.tekton.reference import Reference
-from agent.tekton.request import PipelineRequest, TaskRequest, parse_request
-from agent.tekton.task import wrap_task
-from agent.tekton.wrapping import Wrapping
+from agent.tekton.model.object_reference import Reference
+from agent.tekton.model.wrapping import Wrapping
+from agent.tekton.pipeline.wrap_pipeline import tasks_referred_to
+from agent.tekton.requests.request import PipelineRequest, TaskRequest, parse_request
+from agent.tekton.wrap.task import wrap_task
 from tests.tekton.made import SETTINGS, TARGET, a_run, known, pipeline, task, the_task, wrap
 
 GIT = {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agent.errors import UnwrappableError
-from agent.tekton.pipeline import wrap_pipeline
-from agent.tekton.wrapping import Wrapping
+from agent.tekton.model.wrapping import Wrapping
+from agent.tekton.pipeline.wrap_pipeline import wrap_pipeline
 from tests.tekton.made import SETTINGS, TARGET, a_run, pipeline, spec, task, wrap
 
 CUSTOM = {"taskSpec": None, "taskRef": {"apiVersion": "example.dev/v1", "kind": "Wait", "name": "w"}}

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError
-from agent.tekton import documents
-from agent.tekton.offline import Wish, render
+from agent.tekton.frontends.render import Wish, render
+from agent.tekton.model import documents
 from tests.property.edits import laws
 from tests.tekton.golden_cases import CASES, HERE, SETTINGS, TARGET, rendered
 from tests.tekton.golden_cases import given as given_case

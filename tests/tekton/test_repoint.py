@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agent.errors import UsageError
-from agent.tekton.names import LOOKUP_BUNDLE
-from agent.tekton.repoint import Repointing, parse_repointing, repoint
+from agent.tekton.lookup.repoint import Repointing, parse_repointing, repoint
+from agent.tekton.model.names import LOOKUP_BUNDLE
 from tests.tekton.test_lookup import DIGEST, GIT, run
 
 NEW = "reg.io/ci:pr-7"

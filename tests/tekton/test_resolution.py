@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from agent.errors import UnavailableError, UnwrappableError, UsageError
-from agent.tekton.course import Answer, Ask, Get, Pin, Waiting, is_answered, seconds_left
-from agent.tekton.events import USERS_DIFFER
-from agent.tekton.installation import Installation
-from agent.tekton.nested import local_source, nested_request, nested_source
-from agent.tekton.reference import Reference
-from agent.tekton.resolution import resolve
-from agent.tekton.route import parent_concerned, request_concerned, run_concerned
+from agent.tekton.controlplane.effects import Answer, Ask, Get, Pin, Waiting, is_answered, seconds_left
+from agent.tekton.controlplane.event_route import parent_concerned, request_concerned, run_concerned
+from agent.tekton.controlplane.nested_request import local_source, nested_request, nested_source
+from agent.tekton.controlplane.resolution import resolve
+from agent.tekton.model.events import USERS_DIFFER
+from agent.tekton.model.object_reference import Reference
+from agent.tekton.pipeline.installation import Installation
 from tests.tekton.made import SETTINGS, TARGET, UID, pipeline, pipeline_run, task, the_task, wrap
 from tests.tekton.made import after as named_by
 from tests.tekton.schema import check

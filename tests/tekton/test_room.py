@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.tekton import names
-from agent.tekton.plan import Mount, Plan, format_plan, parse_plan
-from agent.tekton.pod import pod_of
-from agent.tekton.steps import is_injected
-from agent.tekton.task import unwrap_task_spec, wrap_task, wrap_task_spec
+from agent.tekton.model import names
+from agent.tekton.model.pod_template import pod_of
+from agent.tekton.wrap.steps import is_injected
+from agent.tekton.wrap.task import unwrap_task_spec, wrap_task, wrap_task_spec
+from agent.tekton.wrap.task_plan import Mount, Plan, format_plan, parse_plan
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, a_run, pipeline, steps_of, task, the_task, wrap
 from tests.tekton.schema import check

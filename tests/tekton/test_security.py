@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
-from agent.tekton.pod import Pod, pod_of
-from agent.tekton.security import identity, security_context
+from agent.tekton.model.pod_template import Pod, pod_of
+from agent.tekton.wrap.security import identity, security_context
 from tests.property.edits import laws
 
 IMAGES_USER = 0

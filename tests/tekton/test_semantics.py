@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.tekton import documents
-from agent.tekton.offline import Wish, render
+from agent.tekton.frontends.render import Wish, render
+from agent.tekton.model import documents
 from tests.tekton.local_tekton import LocalTekton, environment
 from tests.tekton.made import SETTINGS
 

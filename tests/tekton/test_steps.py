@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
-from agent.tekton.budget import result_limit
-from agent.tekton.plan import Mount, Plan, format_plan, parse_plan
-from agent.tekton.pod import Pod
-from agent.tekton.steps import COMMAND
-from agent.tekton.task import unwrap_task_spec, wrap_task, wrap_task_spec
+from agent.tekton.model.pod_template import Pod
+from agent.tekton.wrap.result_budget import result_limit
+from agent.tekton.wrap.steps import COMMAND
+from agent.tekton.wrap.task import unwrap_task_spec, wrap_task, wrap_task_spec
+from agent.tekton.wrap.task_plan import Mount, Plan, format_plan, parse_plan
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, a_run, argument, pipeline, spec, steps_of, task, the_task, wrap
 

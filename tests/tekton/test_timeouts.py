@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UsageError
-from agent.tekton.installation import parse_installation
-from agent.tekton.request import PipelineRequest, parse_request
-from agent.tekton.timeouts import format_duration, group_timeout, parse_duration, step_timeout
+from agent.tekton.model.timeouts import format_duration, group_timeout, parse_duration, step_timeout
+from agent.tekton.pipeline.installation import parse_installation
+from agent.tekton.requests.request import PipelineRequest, parse_request
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, a_run, pipeline, steps_of, task, wrap
 from tests.tekton.test_references import asked, params

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
-from agent.tekton.variables import RUN_UID, dump, mentioned, substitute
+from agent.tekton.model.variables import RUN_UID, dump, mentioned, substitute
 from tests.property.edits import laws
 
 texts = st.text() | st.text('$()ab.{}"\\', max_size=30)

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from agent.core.entry import Kind, Node, Version
-from agent.core.known import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.model.entry import Kind, Node, Version
 
 NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-(1 << 200), 1 << 200) | st.integers(0, 5)
 NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.entry import Kind, Node
+from agent.core.model.entry import Kind, Node
 from agent.workspace.examine import examine, hash_content
 from agent.workspace.root import Root, open_root
 from agent.workspace.scan import scan

@@ -4,7 +4,7 @@ import os
 from hashlib import sha256
 from typing import Any
 
-from agent.core.entry import Kind, Node
+from agent.core.model.entry import Kind, Node
 from agent.workspace.materialise import TreeWriter
 from agent.workspace.root import Root
 from agent.workspace.scan import Scan

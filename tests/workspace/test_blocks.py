@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.entry import Version
-from agent.core.known import Known
-from agent.core.remember import Revised
-from agent.workspace import blocks
+from agent.core.directory.remember import Revised
+from agent.core.directory.state_row import Known
+from agent.core.model.entry import Version
+from agent.workspace import row_blocks
+from agent.workspace.row_buffer import Spill
 from agent.workspace.rows import Versions
-from agent.workspace.spill import Spill
 from agent.workspace.state import read_state, write_state
 from tests.workspace.any_rows import KNOWN
 
@@ -38,7 +38,7 @@ def test_rows_over_others_are_what_stands_at_each_path(
     place = tmp_path_factory.mktemp("state")
     first, second = os.fsencode(place / "first"), os.fsencode(place / "second")
     change = Version(9, "d" * 64)
-    with patch.object(blocks, "ROWS", size), Spill(str(place), 2) as spill:
+    with patch.object(row_blocks, "ROWS", size), Spill(str(place), 2) as spill:
         write_state(first, {}, before)
         for row in written:
             spill.append(row)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent.core.entry import Kind
-from agent.core.known import Found
+from agent.core.directory.state_row import Found
+from agent.core.model.entry import Kind
 from agent.errors import FileChangedError, WorkspaceError
 from agent.workspace.examine import CHUNK, examine, hash_content, open_content
 from agent.workspace.root import Root, open_root

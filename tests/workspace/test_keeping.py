@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent.core.entry import Kind, Node
-from agent.core.known import KEPT
+from agent.core.directory.state_row import KEPT
+from agent.core.model.entry import Kind, Node
 from agent.errors import DivergedError
 from agent.workspace.materialise import TreeWriter
 from agent.workspace.root import Root, open_root

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.entry import Kind, Node
+from agent.core.model.entry import Kind, Node
 from agent.errors import FileChangedError, IntegrityError, UnsafeArchiveError, WorkspaceError
 from agent.workspace.materialise import TreeWriter
 from agent.workspace.root import Root, open_root

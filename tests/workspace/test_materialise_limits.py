@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.entry import Kind, Node
+from agent.core.model.entry import Kind, Node
 from agent.errors import UnsafeArchiveError, WorkspaceError
 from agent.workspace.materialise import TreeWriter
 from agent.workspace.root import Root, open_root

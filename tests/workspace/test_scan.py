@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.known import Found
+from agent.core.directory.state_row import Found
 from agent.errors import FileChangedError, WorkspaceError
 from agent.workspace.root import Root, open_root
 from agent.workspace.scan import TEMPORARY, Scan, scan

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.entry import Kind, Node, Version
-from agent.core.known import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.model.entry import Kind, Node, Version
 from agent.errors import WorkspaceError
+from agent.workspace.row_buffer import Spill
 from agent.workspace.rows import ROWS
-from agent.workspace.spill import Spill
 
 
 def rows(count: int) -> list[Known]:

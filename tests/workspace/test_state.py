@@ -12,8 +12,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.entry import Kind, Node, Version
-from agent.core.known import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.model.entry import Kind, Node, Version
 from agent.errors import WorkspaceError
 from agent.workspace.rows import ROWS, Columns, pack
 from agent.workspace.state import FORMAT, StateDamagedError, read_state, write_state
@@ -229,7 +229,7 @@ def test_parts_hold_all_rows_between_their_ends(
     versions = [None, *(Version(number, f"{number:064x}") for number in range(5))]
     known = [row(number)._replace(version=versions[number * number % 6]) for number in range(count)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent.workspace.blocks.ROWS", block)
+        patch.setattr("agent.workspace.row_blocks.ROWS", block)
         write_state(path, {}, known)
     state = read_state(path)
     assert state is not None

@@ -7,22 +7,22 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from agent.core.ancestry import Writer
-from agent.core.canonical import canonical
-from agent.core.conflict import Conflict
-from agent.core.conflict_record import record_conflicts
-from agent.core.digest import digest_of
-from agent.core.image import Encoding, Image, Layer
-from agent.core.manifest import INDEX, PREFIX, format_image, load_json, needs_config, parse_image
-from agent.core.offer import check_is_image, choose_platform
-from agent.core.pod import Pod
-from agent.core.record import FOREIGN_LANE, Record, parse_record
-from agent.core.squash_record import is_squash_text, parse_squash
-from agent.core.union import unite
+from agent.core.image.change_set import unite
+from agent.core.image.conflict_record import record_conflicts
+from agent.core.image.image import Encoding, Image, Layer
+from agent.core.image.manifest import INDEX, PREFIX, format_image, load_json, needs_config, parse_image
+from agent.core.image.platform_choice import check_is_image, choose_platform
+from agent.core.merge.conflict import Conflict
+from agent.core.model.ancestry import Writer
+from agent.core.model.pod import Pod
+from agent.core.model.record import FOREIGN_LANE, Record, parse_record
+from agent.core.model.squash_record import is_squash_text, parse_squash
+from agent.core.spelling.canonical import canonical
+from agent.core.spelling.digest import digest_of
 from agent.errors import IntegrityError, InvalidReferenceError, UnsupportedError
 from agent.store.layout_index import REF_NAME, find_tag, parse_index, tags_in, with_tag, without_digest
-from agent.store.manifest import digest_for, is_manifest, manifest_of, named_digests
-from agent.sync.report import conflict_reports
+from agent.store.manifest_limits import digest_for, is_manifest, manifest_of, named_digests
+from agent.sync.operation.report import conflict_reports
 from tests.core.test_squash_record import TYPE, A, B, C, D, layer, record, squash
 from tests.fuzz.mutate import bytewise, dump, jsonwise, spoilt
 from tests.fuzz.search import Target

@@ -12,18 +12,18 @@ from random import Random
 
 import zstandard
 
-from agent.archive import trailer
-from agent.archive.checks import Expected
-from agent.archive.compression import COMPRESSIONS, Compression, media_type_of
-from agent.archive.gzip import pack_member, pack_stored
-from agent.archive.ranged import read_entries, read_toc
-from agent.archive.reader import LayerReader
-from agent.archive.toc import Toc, TocWriter
-from agent.archive.trailer import FOOTER_SIZE, Footer, find_footer, format_footer, wrap, wrapped_length
-from agent.archive.untar import read_tar
-from agent.core.change import Claim, Grouped, Kept, Listed, SquashEntry, Tombstone, Touched
-from agent.core.digest import digest_of
-from agent.core.entry import Context, Delete, Kind, Node, Write
+from agent.archive.layer.checks import Expected
+from agent.archive.layer.ranged import read_entries, read_toc
+from agent.archive.layer.reader import LayerReader
+from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
+from agent.archive.stream.gzip import pack_member, pack_stored
+from agent.archive.tar.untar import read_tar
+from agent.archive.toc import trailer
+from agent.archive.toc.toc import Toc, TocWriter
+from agent.archive.toc.trailer import FOOTER_SIZE, Footer, find_footer, format_footer, wrap, wrapped_length
+from agent.core.model.change import Claim, Grouped, Kept, Listed, SquashEntry, Tombstone, Touched
+from agent.core.model.entry import Context, Delete, Kind, Node, Write
+from agent.core.spelling.digest import digest_of
 from agent.errors import IntegrityError
 from tests.archive.packing import BASE, OTHER, TIME, Packed, Promised, directory, file, pack, read, sample
 from tests.fuzz.mutate import bytewise, jsonwise

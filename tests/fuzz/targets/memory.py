@@ -13,7 +13,7 @@ from random import Random
 import zstandard
 
 from agent.errors import DivergedError
-from agent.sync.directory import open_directory
+from agent.sync.local.open_directory import open_directory
 from agent.workspace.state import StateDamagedError, read_state
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces

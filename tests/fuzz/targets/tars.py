@@ -10,15 +10,15 @@ from contextlib import suppress
 from hashlib import sha256
 from random import Random
 
-from agent.archive.header import check_sum, parse_size
-from agent.archive.limits import MIB, Limits
-from agent.archive.member import normalise
-from agent.archive.pax import format_record, parse_integer, parse_records, parse_time
-from agent.archive.tar import BLOCK, END, checksum, encode_header, padded, whiteout_header
-from agent.archive.untar import read_tar
-from agent.core.entry import Kind, Node
-from agent.core.item import Item, Linked, Opaque, Placed, Whiteout
-from agent.core.path import OPAQUE, WHITEOUT
+from agent.archive.stream.limits import MIB, Limits
+from agent.archive.tar.any_header import check_sum, parse_size
+from agent.archive.tar.member import normalise
+from agent.archive.tar.pax import format_record, parse_integer, parse_records, parse_time
+from agent.archive.tar.tar_header import BLOCK, END, checksum, encode_header, padded, whiteout_header
+from agent.archive.tar.untar import read_tar
+from agent.core.model.entry import Kind, Node
+from agent.core.model.tar_item import Item, Linked, Opaque, Placed, Whiteout
+from agent.core.spelling.path import OPAQUE, WHITEOUT
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
 from tests.archive.packing import TIME
 from tests.fuzz.mutate import NUMBERS, bytewise

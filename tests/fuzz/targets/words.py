@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 
-from agent.core.reference import parse_reference
-from agent.core.tags import check_target_tag, checkpoint_ids, entry_ids, entry_tag, pointer_tag, pointers
+from agent.core.spelling.reference import parse_reference
+from agent.core.spelling.tags import check_target_tag, checkpoint_ids, entry_ids, entry_tag, pointer_tag, pointers
 from agent.errors import AuthError, InvalidReferenceError, RefusedError, UsageError
 from agent.store.address import origin_of
+from agent.store.answer_links import next_page, own_upload
 from agent.store.auth import Authorizer, format_scopes, parse_challenges
 from agent.store.credentials import Credentials, find_credentials
 from agent.store.download import parse_range_start
-from agent.store.later import says_later, seconds_asked
-from agent.store.meant import next_page, own_upload
 from agent.store.problem import Problem, parse_problem
+from agent.store.retry_after import says_later, seconds_asked
 from agent.store.retrying import Timing
-from agent.sync.argument import parse_step
+from agent.sync.task.argument import parse_step
 from tests.fuzz.mutate import bytewise, jsonwise
 from tests.fuzz.search import Target, own_place
 from tests.sync.test_argument import EVERYTHING

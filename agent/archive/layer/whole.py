@@ -1,0 +1,124 @@
+"""Read a whole layer of ours: every byte of its blob and tar is compared with what was promised (design, "Trust").
+
+The table of contents is known before. So nothing in the tar is interpreted: each header is written anew from its entry
+and compared, which binds the two and costs less. Decompression and the digests of blob and tar run in a thread of their
+own, unless the blob is small; headers and contents are checked in the consumer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from hashlib import sha256
+
+from agent.archive.layer.checks import Expected, Hashing, check_content, hash_for, promised
+from agent.archive.stream.decode import read_frame
+from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged
+from agent.archive.stream.readahead import ahead
+from agent.archive.stream.source import Source
+from agent.archive.tar.tar_header import BLOCK, END, encode_header, whiteout_header
+from agent.archive.toc import trailer
+from agent.archive.toc.toc import Toc
+from agent.archive.toc.toc_rules import InTar
+from agent.core.model.entry import Kind
+from agent.core.spelling.path import show
+
+_AHEAD = 4
+_SMALL = 256 << 10
+"""Bytes of a blob that a thread of its own is not worth starting for."""
+_FILE = Kind.FILE
+
+
+def read_whole(
+    toc: Toc, chunks: Iterable[bytes], expected: Expected, wanted: Iterable[int], limits: Limits = DEFAULT_LIMITS
+) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+    """Yield entries with their contents, in the tar's order.
+
+    Nothing that came out counts before the iterator is exhausted without an error: some checks are possible at the end
+    only. But each content is compared with its sha256 before its end is told, whether it is consumed or skipped.
+
+    Args:
+        toc: the layer's, its entries known to be the promised ones.
+        chunks: the blob; iterated in another thread, if it is not small.
+        expected: what was promised.
+        wanted: `offset`s of the entries to yield, in order; not of hard links, which have no content of their own.
+        limits: what to refuse.
+
+    Raises:
+        IntegrityError: something is not what was promised, or is damaged or truncated.
+        UnsafeArchiveError: a limit is exceeded.
+    """
+    steps = _pieces(toc, chunks, expected, limits)
+    is_small = expected.size is not None and expected.size <= _SMALL
+    with closing(steps if is_small else ahead(steps, _AHEAD)) as pieces:
+        source = Source(pieces, "the tar")
+        for path in toc.whiteouts():
+            _compare(source, whiteout_header(path), path)
+        yield from _entries(toc, source, wanted)
+        if source.take(len(END)) != END or not source.at_end():
+            raise _unlike()
+
+
+def _entries(toc: Toc, source: Source, wanted: Iterable[int]) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+    places = iter(wanted)
+    place = next(places, -1)
+    for entry, link_to in toc.placed():
+        path, node, offset = entry.path, entry.node, entry.offset
+        if offset != source.offset:
+            raise _unlike(path)
+        _compare(source, encode_header(path, node, link_to), path)
+        if link_to is not None:
+            continue
+        content: Iterable[bytes] = ()
+        size = node.size
+        if node.kind is _FILE:
+            if size <= len(source.chunk) - source.at:
+                data = source.take(size)
+                check_content(node.sha256, sha256(data).digest(), path)
+                content = (data,) if data else ()
+            else:
+                content = Hashing(source.stream(size), sha256(), node.sha256, path)
+        if offset == place:
+            yield entry, content
+            place = next(places, -1)
+        for _ in content:
+            pass
+        source.skip(-size % BLOCK)
+    if place >= 0:
+        raise damaged(f"its table of contents has no entry at {place}")
+
+
+def _compare(source: Source, header: bytes, path: bytes) -> None:
+    if source.take(len(header)) != header:
+        raise _unlike(path)
+
+
+def _pieces(toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: Limits) -> Generator[bytes, None, None]:
+    """Yield the tar, and check what is known of it and the blob when it is at its end."""
+    source, diff = Source(promised(chunks, expected), "the blob"), hash_for(expected.diff_id)
+    for frame in toc.frames:
+        data = read_frame(toc.compression, source, frame, limits)
+        diff.update(data)
+        yield data
+    # Of nothing else may the blob consist: not of other frames, nor of a second table.
+    for piece in trailer.wrap(toc.compression, toc.payload):
+        part = memoryview(piece)
+        if toc.compression == "none":
+            diff.update(part)
+        while part:
+            found = source.some(len(part))
+            if part[: len(found)] != found:
+                raise _untiled()
+            part = part[len(found) :]
+    if not source.at_end():
+        raise _untiled()
+    if expected.diff_id and not expected.diff_id.endswith(":" + diff.hexdigest()):
+        raise damaged("its uncompressed content has another digest than promised", str(expected.diff_id))
+
+
+def _unlike(path: bytes = b"") -> Exception:
+    return damaged("its tar is not the one that its table of contents describes", show(path) if path else "layer")
+
+
+def _untiled() -> Exception:
+    return damaged("its frames and table of contents do not tile the blob")

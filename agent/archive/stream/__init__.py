@@ -1,0 +1,1 @@
+"""Bytes that pass: compression, frames, limits, reading ahead. Nothing here knows of tar."""

@@ -1,0 +1,1 @@
+"""Tar: headers of ours, written; headers of anyone, read."""

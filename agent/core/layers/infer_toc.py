@@ -1,0 +1,84 @@
+"""What a layer without a table of contents did, told by its tar and the tree that it was put on (design, "Head")."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from agent.core.directory.scan_diff import diff
+from agent.core.directory.scan_join import Sifted, sift
+from agent.core.directory.state_row import Fingerprint, Found, Known
+from agent.core.layers.flatten import Flat
+from agent.core.layers.pack import mark_whiteouts
+from agent.core.model.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
+from agent.core.model.tar_item import Item, Linked, Placed
+
+_TYPES = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.DIR: stat.S_IFDIR,
+    Kind.LINK: stat.S_IFLNK,
+    Kind.FIFO: stat.S_IFIFO,
+    Kind.CHAR: stat.S_IFCHR,
+    Kind.BLOCK: stat.S_IFBLK,
+}
+
+
+def derive(tree: Sequence[TreeEntry], items: Iterable[Item]) -> list[TocEntry]:
+    """Return what a layer says, in toc order: as a writer would who had `tree` and made what the layer makes of it.
+
+    It is put on the tree by plain OCI rules, and the result is compared with the tree: what is gone was deleted in
+    exactly the version that stood there, what the layer only repeats is no write.
+
+    Args:
+        tree: what stood below, in bytes order of paths.
+        items: the layer's tar, files with the sha256 of their contents.
+
+    Returns:
+        entries whose `offset` is a place in the layer's tar; -(n + 1) where a content is that of row n of `tree`, of
+        which the layer made another name.
+
+    Raises:
+        IntegrityError, UnsafeArchiveError: as `Flat.apply`.
+    """
+    flat = Flat()
+    flat.apply(_placed(tree))
+    flat.apply(items)
+    after = {write.path: write for write in flat.writes()}
+    known = list(_remembered(tree))
+    # A file's place serves as its inode number: no two files share one, and one that was left alone keeps its own.
+    found = [
+        Found(path, _print(write.offset, write.node), 2 if write.group else 1, write.node.device)
+        for path, write in after.items()
+    ]
+    nodes = {path: write.node for path, write in after.items()}
+    sifted = Sifted()
+    fresh = [Known(new.path, nodes[new.path], None, new.print) for new in sift(known, found, 1, sifted)]
+    entries = diff(sifted, fresh, nodes)
+    entries = replace(entries, rest=mark_whiteouts(entries.rest, known))
+    return [
+        entry._replace(offset=after[entry.path].offset) if isinstance(entry, Write | Context) else entry
+        for entry in entries
+    ]
+
+
+def _firsts(tree: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, int]]:
+    """Yield each row with the number of the first row that is the same file."""
+    first: dict[int, int] = {}
+    for number, row in enumerate(tree):
+        yield row, number if row.group is None else first.setdefault(row.group, number)
+
+
+def _placed(tree: Sequence[TreeEntry]) -> Iterator[Item]:
+    for number, (row, first) in enumerate(_firsts(tree)):
+        yield Placed(row.path, row.node, -number - 1) if first == number else Linked(row.path, tree[first].path)
+
+
+def _remembered(tree: Sequence[TreeEntry]) -> Iterator[Known]:
+    for row, first in _firsts(tree):
+        group = 0 if row.group is None else row.group + 1
+        yield Known(row.path, row.node, row.version, _print(-first - 1, row.node), group)
+
+
+def _print(file: int, node: Node) -> Fingerprint:
+    return Fingerprint(file, node.size, _TYPES[node.kind] | node.mode, node.uid, node.gid, node.mtime, 0)

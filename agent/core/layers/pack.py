@@ -1,0 +1,114 @@
+"""What of a table of contents the layer's tar holds (design, "Layers")."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from agent.core.directory.state_row import Known
+from agent.core.model.change import Kept, Listed, SquashEntry, Tombstone
+from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Write, toc_order
+from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
+from agent.core.spelling.path import ancestors
+
+
+def mark_whiteouts(entries: Iterable[TocEntry], known: Iterable[Known]) -> list[TocEntry]:
+    """Return a change's entries with each deletion marked that gets a whiteout in the tar.
+
+    One whiteout stands for a whole directory only if it is gone and nothing of it was left unpulled; a directory
+    that was removed and made again gets whiteouts path by path, and what a file replaced gets none. A directory
+    above a whiteout is listed even if it is gone from the disk: because it holds paths that were not pulled, or
+    because it had no version that could be deleted.
+
+    Args:
+        entries: in `toc_order`, whiteouts not yet marked. Writes of what is new may be left out: nothing that was
+            there before lies below them.
+        known: what the writer remembered before the change; `print` None means not pulled.
+    """
+    entries = list(entries)
+    removed = {entry.path for entry in entries if type(entry) is Delete}
+    if not removed:
+        return entries
+    removed.update([above for path in removed for above in ancestors(path)])
+    unpulled: list[bytes] = []
+    nodes: dict[bytes, Node] = {}
+    for row in known:
+        if row.print is None:
+            unpulled.append(row.path)
+        if row.node.kind is Kind.DIR and row.path in removed:
+            nodes[row.path] = row.node
+    placed = {entry.path: entry.node for entry in entries if isinstance(entry, Write | Context)}
+    kept = {path for path in nodes if _any_below(unpulled, path)}
+    marked = list(_mark(entries, placed, kept))
+    listed = {above for path in whiteouts(marked) for above in ancestors(path)} - placed.keys()
+    if listed:
+        marked.extend(Context(path, nodes[path]) for path in listed if path in nodes)
+        marked.sort(key=toc_order)
+    return marked
+
+
+def whiteouts(entries: Iterable[TocEntry | SquashEntry]) -> Iterator[bytes]:
+    """Yield the paths of the whiteouts that the tar holds, in bytes order."""
+    for entry in entries:
+        if isinstance(entry, Delete | Tombstone) and entry.whiteout:
+            yield entry.path
+
+
+def tar_items(entries: Iterable[TocEntry | SquashEntry]) -> Iterator[Item]:
+    """Yield what the tar holds, in its order: whiteouts first, then entries in bytes order of paths.
+
+    Args:
+        entries: of a change or a squash, in order; iterated twice.
+    """
+    for path in whiteouts(entries):
+        yield Whiteout(path)
+    first: dict[int, bytes] = {}
+    for entry in entries:
+        if isinstance(entry, Write | Context | Kept):
+            to = first.setdefault(entry.group, entry.path) if entry.group else entry.path
+            if to != entry.path:
+                yield Linked(entry.path, to, entry.offset)
+            else:
+                yield Placed(entry.path, entry.node, entry.offset)
+        elif isinstance(entry, Listed) and entry.placed:
+            yield Placed(entry.path, entry.node, entry.offset)
+
+
+def _any_below(paths: list[bytes], directory: bytes) -> bool:
+    prefix = directory + b"/"
+    at = bisect_left(paths, prefix)
+    return at < len(paths) and paths[at].startswith(prefix)
+
+
+def _mark(entries: list[TocEntry], placed: Mapping[bytes, Node], kept: Collection[bytes]) -> Iterator[TocEntry]:
+    covered = _Covered()
+    for entry in entries:
+        if covered.holds(entry.path):
+            yield entry
+            continue
+        node = placed.get(entry.path)
+        if node is not None and node.kind is not Kind.DIR:
+            covered.add(entry.path)
+        elif type(entry) is Delete and node is None and entry.path not in kept:
+            covered.add(entry.path)
+            yield entry._replace(whiteout=True)
+            continue
+        yield entry
+
+
+class _Covered:
+    """Paths whose whole subtree needs no whiteout of its own, while going through paths in bytes order.
+
+    Between a path and its subtree others may lie, all of which start with the path's bytes.
+    """
+
+    def __init__(self) -> None:
+        self._stack: list[bytes] = []
+
+    def holds(self, path: bytes) -> bool:
+        while self._stack and not path.startswith(self._stack[-1]):
+            self._stack.pop()
+        return any(path.startswith(above + b"/") for above in self._stack)
+
+    def add(self, path: bytes) -> None:
+        self._stack.append(path)

@@ -1,0 +1,1 @@
+"""One directory and its state: opened, scanned, changed by a plan, remembered."""

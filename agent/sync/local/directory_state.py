@@ -1,0 +1,104 @@
+"""What the agent remembers about a directory between two runs, as values (design, "State and scan")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from agent.core.directory.state_row import Known
+from agent.core.image.change_set import Union, unite
+from agent.core.image.image import Image
+from agent.core.image.manifest import format_image, load_json, parse_image
+from agent.core.model.ancestry import Writer
+from agent.core.model.pod import Pod
+
+VERSION = 1
+
+
+class Memory(NamedTuple):
+    """The past of a directory.
+
+    Attributes:
+        target: the reference it was pulled from or pushed to.
+        root: (st_dev, st_ino) of the directory.
+        clean_before: a path whose ctime (ns) is not before this may have changed unseen.
+        union: the changes that lie on the disk.
+        base: the reference that the base's layers can be read from.
+        sparse: the globs of a sparse pull.
+        finished: ids of the newest changes of the lanes that were pulled `--after`: no retry takes them back.
+        mark: what names the last pull that wrote into the directory (`agent.workspace.mark`), None if it has no mark.
+        published: the id of the change that this directory published last, to the end.
+        pod: the pod that it was last pulled or pushed in.
+        known: every path, in bytes order; iterated more than once.
+    """
+
+    target: str
+    root: tuple[int, int]
+    clean_before: int
+    union: Union
+    base: str | None = None
+    sparse: tuple[bytes, ...] = ()
+    finished: tuple[str, ...] = ()
+    mark: str | None = None
+    published: str | None = None
+    pod: Pod | None = None
+    known: Iterable[Known] = ()
+
+    def header(self) -> dict[str, Any]:
+        """Return everything but `known` as JSON."""
+        _, manifest = format_image(self.union.image(""))
+        return {
+            "version": VERSION,
+            "target": self.target,
+            "root": list(self.root),
+            "clean_before": self.clean_before,
+            "manifest": manifest.decode(),
+            "base": self.base,
+            "sparse": [glob.hex() for glob in self.sparse],
+            "finished": list(self.finished),
+            "mark": self.mark,
+            "published": self.published,
+            "pod": self.pod,
+        }
+
+    def began_as(self, writer: Writer) -> Writer:
+        """Return `writer` with its pod as it was when the directory was pulled in it, which was at its start."""
+        is_same = writer.pod and self.pod and writer.pod.uid == self.pod.uid
+        return writer._replace(pod=self.pod) if is_same else writer
+
+    def now(self, **changed: Any) -> Memory:
+        """Return the memory with some attributes replaced."""
+        return self._replace(**changed)
+
+
+def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
+    """Return what `Memory.header` wrote.
+
+    Raises:
+        KeyError, ValueError, TypeError: it is not a header of this version.
+        IntegrityError: the image in it is none.
+    """
+    if header["version"] != VERSION:
+        raise ValueError("version")
+    device, inode = header["root"]
+    return Memory(
+        target=str(header["target"]),
+        root=(int(device), int(inode)),
+        clean_before=int(header["clean_before"]),
+        union=unite([_image(header["manifest"])]),
+        base=header["base"],
+        sparse=tuple(bytes.fromhex(glob) for glob in header["sparse"]),
+        finished=tuple(str(change) for change in header["finished"]),
+        mark=header.get("mark"),
+        published=header["published"],
+        pod=None if header["pod"] is None else _pod(*header["pod"]),
+        known=known,
+    )
+
+
+def _pod(started: Any, uid: Any) -> Pod:
+    return Pod(int(started), str(uid))
+
+
+def _image(manifest: str) -> Image:
+    return parse_image(load_json(manifest.encode(), "state"), None, "state")

@@ -1,0 +1,41 @@
+"""What a directory holds when what is remembered of it cannot be trusted, or shall not be."""
+
+from __future__ import annotations
+
+from agent.core.directory.advance import UNKNOWN
+from agent.core.directory.scan_join import join, kind_of
+from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.model.entry import Kind, Node
+from agent.core.spelling.path import show
+from agent.sync.local.directory_state import Memory
+from agent.sync.operation.workspace_context import Site
+from agent.workspace.root import Root
+from agent.workspace.scan import Scan
+
+
+def distrusted(site: Site, root: Root, memory: Memory | None) -> list[Known]:
+    """Return what stands in a directory: as remembered where it stands untouched, else as something to replace.
+
+    After a pull that was killed, or when local changes shall be discarded.
+    """
+
+    def warn(path: bytes, why: str) -> None:
+        site.progress.notice(f"{show(path)}: {why}")
+
+    rows = []
+    scan = Scan(root, warn)
+    for old, found in join(memory.known if memory else (), scan):
+        if found is None:
+            if old is not None and old.print is None:
+                rows.append(old)
+        elif old is not None and memory and old.print == found.print and found.print.ctime < memory.clean_before:
+            rows.append(old)
+        else:
+            rows.append(_replaceable(found.path, kind_of(found.print.mode), found.print))
+    rows.extend(_replaceable(path, Kind.FILE, UNKNOWN) for path in scan.leftovers)
+    return sorted(rows, key=lambda row: row.path)
+
+
+def _replaceable(path: bytes, kind: Kind, stands: Fingerprint) -> Known:
+    # No recorded mode is negative, so that this equals nothing that a tree may want here.
+    return Known(path, Node(kind, -1), None, stands)

@@ -1,0 +1,1 @@
+"""Writing to a target: layer, entry, pointer, head, checkpoint."""

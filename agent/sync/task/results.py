@@ -1,0 +1,106 @@
+"""A task's results, which travel in each step's termination message: do they still fit, now that steps were added?
+
+Kubernetes gives a pod 12 KiB for the messages of all its containers and cuts each to its share without a word; Tekton
+then finds no JSON in it and the results are gone. Every step repeats all results that exist when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from agent.errors import UsageError, WorkspaceError
+from agent.sync.task.argument import Results
+from agent.workspace.system_errors import failed
+
+# Go escapes what HTML would misread, and every byte that is no UTF-8, as \uXXXX; \b and \f, too, before Go 1.22.
+_LONG = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f<>&\u2028\u2029\udc80-\udcff]")
+_SHORT = re.compile(r'["\\\n\r\t]')
+_READ_MAX = 64 << 10
+"""Bytes of one result that are read: none may have as many."""
+# What Tekton's entrypoint adds of its own (pkg/entrypoint, Go): its start, at most in this form.
+_STARTED = ("StartedAt", "2006-01-02T15:04:05.000+07:00", 3)
+_RESULT = 1
+
+
+def check_results(results: Results) -> None:
+    """See that the termination messages with the task's results fit: this step's, and those of the steps before it.
+
+    A step with results of its own, which a task's may be made of, repeats them and what the task had written by then.
+
+    Raises:
+        UsageError: one would be cut, so that results would be lost.
+        WorkspaceError: a result cannot be read.
+    """
+    paths = {name: os.path.join(results.directory, name) for name in results.names}
+    _check([found for name, path in paths.items() if (found := _read(path, name))], results.limit, "the task's")
+    for step, ended, own in _steps(results.steps) if results.steps else ():
+        of_its_own = [found for path in own if (found := _read(path, os.path.basename(path)))]
+        if of_its_own:
+            before = [found for name, path in paths.items() if (found := _read(path, name, ended))]
+            _check([*of_its_own, *before], results.limit, f"{step}'s")
+
+
+def _check(found: Sequence[tuple[str, bytes]], limit: int, whose: str) -> None:
+    size = message_size(found)
+    if found and size > limit:
+        sizes = sorted(((len(value), name) for name, value in found), reverse=True)
+        largest = ", ".join(f"{name} {count}" for count, name in sizes[:3])
+        raise UsageError(
+            f"{whose} results need {size} bytes of termination message, of which each of the pod's containers "
+            f"has {limit} (largest: {largest}); they would be lost",
+            subject="results",
+            remedy="write fewer or shorter ones, keep what is large in a file of the workspace, or let Tekton deliver "
+            "them by its feature flag results-from: sidecar-logs",
+        )
+
+
+def _steps(directory: str) -> Iterator[tuple[str, int, list[str]]]:
+    """Yield the steps that have ended, each with when that was (ns) and the files of its own results."""
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+        step, own = os.path.join(directory, name), os.path.join(directory, name, "results")
+        try:
+            ended = os.stat(os.path.join(step, "exitCode")).st_mtime_ns
+            yield name, ended, [os.path.join(own, result) for result in sorted(os.listdir(own))]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _unreadable(error, name) from error
+
+
+def message_size(results: Iterable[tuple[str, bytes]]) -> int:
+    """Return how many bytes Tekton's entrypoint writes for so many results, as Go's encoding/json would."""
+    entries = [(name, value.decode(errors="surrogateescape"), _RESULT) for name, value in results]
+    return len("[]") + len(",") * len(entries) + sum(map(_entry_size, [*entries, _STARTED]))
+
+
+def _entry_size(entry: tuple[str, str, int]) -> int:
+    key, value, kind = entry
+    return len('{"key":,"value":,"type":}') + _string_size(key) + _string_size(value) + len(str(kind))
+
+
+def _string_size(text: str) -> int:
+    plain, long = _LONG.subn("", text)
+    return len('""') + len(plain.encode()) + len(_SHORT.findall(plain)) + len(r"\u0000") * long
+
+
+def _read(path: str, name: str, ended: int | None = None) -> tuple[str, bytes] | None:
+    """Return a result, None if it is not there, or was not yet when a step ended."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(error, name) from error
+    try:
+        is_later = ended is not None and os.fstat(fd).st_mtime_ns > ended
+        return None if is_later else (name, os.read(fd, _READ_MAX))
+    except OSError as error:
+        raise _unreadable(error, name) from error
+    finally:
+        os.close(fd)
+
+
+def _unreadable(error: OSError, name: str) -> WorkspaceError:
+    return failed(error, f"result {name}".encode(), "cannot be read")

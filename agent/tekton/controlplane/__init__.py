@@ -1,0 +1,1 @@
+"""What the controller decides: answers to ResolutionRequests, runs for CustomRuns, events about failed steps."""

@@ -1,0 +1,113 @@
+"""Which step of ours ended a TaskRun, from its status alone, and the event that says so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from agent.exit_codes import KILLED, meaning_of
+from agent.tekton.controlplane.launch_run import condition_of, controller_of
+from agent.tekton.model.events import STEP_FAILED, event
+from agent.tekton.model.fields import Object, mapping, named, objects, text
+from agent.tekton.model.names import PULL, PUSH
+from agent.tekton.wrap.steps import COMMAND
+
+PAGE = "docs/how-to/when-a-step-fails.md"
+
+RECENT = timedelta(minutes=30)
+"""After it a failure is not told any more. Kubernetes keeps events for an hour: what was told in this time is still
+there, so that a controller that starts again finds it, and tells nothing twice."""
+
+_PASSED_OVER = ("Skipped", "Continued")
+"""Tekton's reasons of a step that did not fail by itself, or that the task ignores."""
+
+_OTHERS = ("TaskRun", "Cancelled")
+"""How the reasons begin of a step that Tekton ended, with what came of the TaskRun."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStep:
+    """A step of ours that failed, and ended its TaskRun by that.
+
+    Attributes:
+        name, container: the step's, and the container's in the pod.
+        exit_code: the container's.
+        reason: Tekton's or Kubernetes' word for how it ended, such as `Error`, `OOMKilled`, `TimeoutExceeded`.
+    """
+
+    name: str
+    container: str
+    exit_code: int
+    reason: str
+
+
+def failed_step(task_run: Object) -> FailedStep | None:
+    """Return the step of ours that failed first, None if none did or if a step of the task did before it.
+
+    The steps behind a failed one end with code 1, too, though they did not run.
+    """
+    if condition_of(task_run).get("status") != "False":
+        return None
+    status = mapping(task_run, "status", "TaskRun")
+    states = objects(status, "steps", "TaskRun")
+    specs = objects(mapping(status, "taskSpec", "TaskRun"), "steps", "TaskRun")
+    # Pods list their containers in any order; the Task has the steps in theirs.
+    ordered = [state for spec in specs for state in [named(states, str(spec.get("name")))] if state] or states
+    for state in ordered:
+        spec = named(specs, str(state.get("name"))) or {}
+        failed = _failed(state)
+        if failed is not None and failed.reason not in _PASSED_OVER and spec.get("onError") != "continue":
+            is_told = _is_ours(failed.name, spec) and not failed.reason.startswith(_OTHERS)
+            return failed if is_told else None
+    return None
+
+
+def is_recent(task_run: Object, now: str) -> bool:
+    """Say whether a TaskRun ended so recently that its failure is told."""
+    ended = text(mapping(task_run, "status", "TaskRun"), "completionTime", "TaskRun")
+    return bool(ended) and datetime.fromisoformat(now) - datetime.fromisoformat(ended) < RECENT
+
+
+def step_failed(task_run: Object, failed: FailedStep, run: Object, now: str) -> dict[str, Any]:
+    """Return the event that tells a run of a failed step.
+
+    It has one name for all members of a matrix and all attempts that fail in the same way: a run gets one for each of
+    its tasks and exit codes, however often it happens.
+
+    Args:
+        run: the TaskRun's owner, an owner of that, or itself, as a reference.
+        now: the time, RFC 3339.
+    """
+    meta = mapping(task_run, "metadata", "TaskRun")
+    namespace, name = text(meta, "namespace", "TaskRun"), text(meta, "name", "TaskRun")
+    task = text(mapping(meta, "labels", "TaskRun"), "tekton.dev/pipelineTask", "TaskRun") or name
+    pod = text(mapping(task_run, "status", "TaskRun"), "podName", "TaskRun")
+    owner = controller_of(task_run).get("name")
+    told = json.dumps([run.get("uid"), owner, task, failed.name, failed.exit_code, failed.reason])
+    how = "" if failed.reason in ("", "Error") else f" ({failed.reason})"
+    message = (
+        f"task {task}: step {failed.name} ended with exit code {failed.exit_code}{how}: "
+        f"{meaning_of(failed.exit_code, failed.reason).text}. "
+        f"The last line of its log says what and why: kubectl -n {namespace} logs {pod} -c {failed.container}. "
+        f"Causes and cures: {PAGE}"
+    )
+    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    return event(f"{str(run.get('name'))[:200]}.{digest}", namespace, run, STEP_FAILED, message, now)
+
+
+def _failed(state: Object) -> FailedStep | None:
+    name = text(state, "name", "step")
+    terminated = mapping(state, "terminated", "step")
+    reason = text(state, "terminationReason", "step") or text(terminated, "reason", "step")
+    code = terminated.get("exitCode") or (KILLED if reason == "OOMKilled" else 0)
+    container = text(state, "container", "step") or f"step-{name}"
+    return FailedStep(name, container, code, reason) if code else None
+
+
+def _is_ours(name: str, spec: Object) -> bool:
+    """Say whether wrapping adds this step, or somebody wrote it into a Task (docs/reference/steps.md)."""
+    words = [*spec.get("command", ()), *spec.get("args", ())]
+    return words[:2] == [*COMMAND, "step"] if words else name.startswith((PULL, PUSH))

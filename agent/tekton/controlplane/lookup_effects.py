@@ -1,0 +1,57 @@
+"""The resolver `lookup`: Tekton's own reads the bundle, with the run's credentials, and we change what it found."""
+
+from __future__ import annotations
+
+from agent.tekton.controlplane.effects import Answer, Ask, Course, Get, Held, Waiting, answered, is_answered
+from agent.tekton.controlplane.launch_run import condition_of
+from agent.tekton.controlplane.nested_request import Source, local_source, nested_request, nested_source
+from agent.tekton.lookup.lookup import CLUSTER
+from agent.tekton.lookup.lookup_answer import answer, came_from, is_not_there, not_found
+from agent.tekton.lookup.lookup_request import LABELS, LookupRequest
+from agent.tekton.model.fields import Object, mapping, text
+from agent.tekton.model.names import BUNDLES
+
+
+def look_up(request: Object, asked: LookupRequest) -> Course:
+    """Return what to do about a request: what is wanted is looked for in one place after the other.
+
+    Only a place that was read and lacks the object is followed by the next.
+
+    Raises:
+        NotInBundleError: it is in none of them.
+        UnwrappableError: a place cannot be read, or holds something else.
+    """
+    if asked.source is not None:
+        nested = yield Ask(nested_request(request, asked.source))
+        if not is_answered(nested):
+            return Waiting(asked.source.resolver, 0)
+        return _answer(nested_source(nested, str(asked)), asked, "")
+    for place in asked.lookup.places:
+        if place == CLUSTER:
+            value = yield Get(LABELS[asked.kind], asked.name)
+            if value is None:
+                continue
+            return _answer(local_source(value, str(asked)), asked, place)
+        nested = yield Ask(nested_request(request, asked.in_bundle(place)))
+        if not is_answered(nested):
+            return Waiting(BUNDLES, 0)
+        if not _lacks(nested):
+            return _answer(nested_source(nested, f"{asked}, bundle {place}"), asked, place)
+    held = {}
+    for place in asked.lookup.places:
+        if place != CLUSTER:
+            held[place] = yield Held(place)
+    raise not_found(asked, held)
+
+
+def _answer(source: Source, asked: LookupRequest, place: str) -> Answer:
+    value = answer(source.value, asked, place, source.origin)
+    name = text(mapping(value, "metadata", str(asked)), "name", str(asked))
+    notice = f"looked up {asked.kind} {name}: {came_from(place, source.origin) or 'of unknown origin'}"
+    return answered(value, source, notice)
+
+
+def _lacks(nested: Object) -> bool:
+    """Say whether the bundle of a nested request was read and does not have the object."""
+    has_data = bool(mapping(nested, "status", "ResolutionRequest").get("data"))
+    return not has_data and is_not_there(str(condition_of(nested).get("message")))

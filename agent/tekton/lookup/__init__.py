@@ -1,0 +1,1 @@
+"""`spec.lookup`: a run that names its objects in a bundle (TEP-0018)."""

@@ -1,0 +1,1 @@
+"""What travels in references and bundles: requests to resolvers, embedded pipelines, objects in an image."""

@@ -1,0 +1,155 @@
+"""A Pipeline that is written into a run: how it travels to the resolver, and what it needs to be a Pipeline.
+
+A PipelineRun has a `pipelineSpec` or names a resolver, never both. So the spec becomes a parameter of the resolver
+`wrap` (docs/decisions/embedded-pipelines.md). It travels as JSON without a single `$`, so that Tekton replaces nothing
+in it.
+
+Tekton lets a `pipelineSpec` use parameters and workspaces of its run that it does not declare. A Pipeline that a
+resolver answers with has to declare all that it uses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from agent.errors import UnwrappableError
+from agent.tekton.model.fields import Object, mapping, named, objects, text
+from agent.tekton.model.groups import change_tasks, is_custom, tasks_of
+from agent.tekton.model.variables import canonical, mentioned
+from agent.tekton.model.wrapping import Run
+
+LARGEST = 250_000
+"""Bytes of a packed spec. A ResolutionRequest holds it beside its answer, a PipelineRun beside the wrapped spec, and
+etcd takes 1.5 MiB of each."""
+
+_ENTIRE = re.compile(r"\$\((.*)\[\*\]\s*\)")
+
+
+def pack(spec: Object, api_version: str, where: str) -> str:
+    """Return a `pipelineSpec` as the value of a parameter: equal specs give equal texts.
+
+    Args:
+        api_version: of the object that it is written into.
+
+    Raises:
+        UnwrappableError: it is too large.
+    """
+    pipeline = {"apiVersion": api_version, "kind": "Pipeline", "spec": spec}
+    packed = json.dumps(pipeline, sort_keys=True, separators=(",", ":")).replace("$", "\\u0024")
+    if len(packed) > LARGEST:
+        raise UnwrappableError(
+            f"its Pipeline has {len(packed)} bytes, and no more than {LARGEST} travel with a run",
+            subject=where,
+            remedy="make it a Pipeline of its own, and refer to that",
+        )
+    return packed
+
+
+def unpack(packed: str, where: str) -> Object:
+    """Return the Pipeline that `pack` wrote.
+
+    Raises:
+        UnwrappableError: it is none.
+    """
+    try:
+        pipeline = json.loads(packed)
+    except (ValueError, RecursionError):
+        pipeline = None
+    if not isinstance(pipeline, Mapping) or pipeline.get("kind") != "Pipeline" or not mapping(pipeline, "spec", where):
+        raise UnwrappableError(
+            "it is no Pipeline as JSON",
+            subject=where,
+            remedy="write a pipelineSpec into the run, and ask for the wrapping with annotations",
+        )
+    return pipeline
+
+
+def declared(spec: Object, run: Run, where: str) -> dict[str, Any]:
+    """Return the spec of a pipeline that declares what it has from its run, and means the same.
+
+    Raises:
+        UnwrappableError: a field has another type than Tekton's.
+    """
+    params, workspaces = objects(spec, "params", where), objects(spec, "workspaces", where)
+    used = [name for name in mentioned(spec, "params") if name in run.params and named(params, name) is None]
+    params = params + [_declaration(name, run.params[name]) for name in used]
+    params = [_with_keys(param, spec, where) for param in params]
+    known = {text(param, "name", where): param for param in params}
+    for name in _mapped(spec, where):
+        if named(workspaces, name) is None:
+            workspaces = [*workspaces, {"name": name, **({} if name in run.bindings else {"optional": True})}]
+    lists = {key: value for key, value in (("params", params), ("workspaces", workspaces)) if value}
+    return {**change_tasks(spec, lambda task: _task(task, spec, known, where), where), **lists}
+
+
+def _mapped(spec: Object, where: str) -> list[str]:
+    """Return the pipeline's workspaces that its tasks map to theirs."""
+    uses = [item for task in tasks_of(spec, where) for item in objects(task, "workspaces", where)]
+    return list(dict.fromkeys(text(item, "workspace", where) or text(item, "name", where) for item in uses))
+
+
+def _task(task: Object, spec: Object, known: Mapping[str, Object], where: str) -> Object:
+    """Return a pipeline's task whose embedded spec declares the parameters that only the task passes to it."""
+    embedded = mapping(task, "taskSpec", where)
+    if is_custom(embedded):
+        return task
+    params = objects(embedded, "params", where)
+    used = mentioned(embedded, "params")
+    added = [
+        _declaration(name, _value(param.get("value"), spec, known, where))
+        for param in objects(task, "params", where)
+        if (name := text(param, "name", where)) in used and name not in known and named(params, name) is None
+    ]
+    return {**task, "taskSpec": {**embedded, "params": [*params, *added]}} if added else task
+
+
+def _with_keys(param: Object, spec: Object, where: str) -> Object:
+    """Return the declaration of a mapping with the keys that tasks add to it for their own specs."""
+    if param.get("type") != "object":
+        return param
+    passed = [
+        given["value"]
+        for task in tasks_of(spec, where)
+        if mapping(task, "taskSpec", where)
+        for given in objects(task, "params", where)
+        if given.get("name") == param.get("name") and isinstance(given.get("value"), Mapping)
+    ]
+    properties, default = mapping(param, "properties", where), mapping(param, "default", where)
+    more = [key for value in passed for key in value if key not in properties]
+    if not more:
+        return param
+    # The run need not give them: no task looks there for a value.
+    return {
+        **param,
+        "properties": {**properties, **_properties(more)},
+        "default": {**dict.fromkeys(more, ""), **default},
+    }
+
+
+def _declaration(name: str, value: Any) -> dict[str, Any]:
+    """Return the declaration of a parameter that has a value like this one."""
+    if isinstance(value, Mapping):
+        return {"name": name, "type": "object", "properties": _properties(value)}
+    return {"name": name, "type": "array" if isinstance(value, list) else "string"}
+
+
+def _properties(keys: Collection[str]) -> dict[str, Any]:
+    return {key: {"type": "string"} for key in keys}
+
+
+def _value(value: Any, spec: Object, known: Mapping[str, Object], where: str) -> Any:
+    """Return something like what a parameter's value will be: `$(…[*])` stands for a list, or for a mapping."""
+    entire = _ENTIRE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if entire is None:
+        return value
+    kind, _, path = canonical(entire[1]).partition(".")
+    declaration = known.get(path, {})
+    if kind == "tasks":
+        name, _, result = path.partition(".results.")
+        task = named(tasks_of(spec, where), name) or {}
+        declaration = named(objects(mapping(task, "taskSpec", where), "results", where), result) or {}
+    properties = mapping(declaration, "properties", where)
+    return properties if declaration.get("type") == "object" or properties else []

@@ -1,0 +1,1 @@
+"""One task with the two steps: names that are free, users, resources, result sizes, and what cannot be wrapped."""

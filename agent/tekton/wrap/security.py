@@ -1,0 +1,138 @@
+"""The security context of the two steps: a user that can read what the task writes, and else as little as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.tekton.model.fields import Object, mapping, number
+from agent.tekton.model.pod_template import Pod
+from agent.tekton.model.variables import strings
+
+_ROOT = 0
+_READS_ALL = frozenset(("ALL", "DAC_OVERRIDE", "CAP_DAC_OVERRIDE"))
+"""Capabilities, one of which lets root read what another user keeps to itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom the agent's steps run as.
+
+    Attributes:
+        user: the UID, None if the agent's image decides: it is root in the image that this project builds.
+        fields: of their `securityContext`, so that they do; the pod template says the rest.
+        is_non_root: whether they certainly are not root.
+        trouble: what they cannot do for this task, in words for people; None for nothing.
+    """
+
+    user: int | None
+    fields: dict[str, Any]
+    is_non_root: bool
+    trouble: str | None = None
+
+
+def identity(steps: Sequence[Object], template: Object, pod: Pod, where: str) -> Identity:
+    """Return whom the agent's steps run as.
+
+    If the task's steps agree, as they do. If they do not, root can read whatever they write: so it is root if one of
+    them is. If none is, the agent does not become root on its own account.
+
+    Args:
+        steps: the user's. One that refers to a StepAction runs as the templates say, as far as that is known here.
+        template: the `stepTemplate`.
+    """
+    shared = mapping(template, "securityContext", where)
+    given = {"runAsUser": pod.user, "runAsNonRoot": pod.is_non_root}
+    inherited: dict[str, Any] = {**given, **shared}
+    contexts: list[Object] = [
+        inherited if step.get("ref") else {**inherited, **mapping(step, "securityContext", where)} for step in steps
+    ]
+    user = _user(contexts, inherited, where)
+    fields = {
+        key: contexts[0].get(key)
+        for key in ("runAsGroup", "runAsNonRoot")
+        if contexts and all(context.get(key) == contexts[0].get(key) for context in contexts)
+    }
+    if user == _ROOT or (user is None and _may_be_root(contexts)):
+        fields["runAsNonRoot"] = False
+    fields = {
+        key: value
+        for key, value in {"runAsUser": user, **fields}.items()
+        if value not in (given.get(key), None) or value != inherited.get(key)
+    }
+    is_non_root = bool(user or {**inherited, **fields}.get("runAsNonRoot"))
+    return Identity(user, fields, is_non_root, _trouble(contexts, user, shared, where))
+
+
+def security_context(who: Identity, template: Object, where: str) -> dict[str, Any]:
+    """Return a step's `securityContext`, to be merged over the template's by Tekton.
+
+    Root keeps the runtime's capabilities: it needs them to restore owners. Others have no use for any.
+
+    Args:
+        template: the `stepTemplate`.
+    """
+    context: dict[str, Any] = {
+        **who.fields,
+        "privileged": False,
+        "readOnlyRootFilesystem": False,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    adds = mapping(mapping(template, "securityContext", where), "capabilities", where).get("add")
+    if not adds:  # SYS_ADMIN without escalation is refused by Kubernetes, and a template's cannot be taken away
+        context["allowPrivilegeEscalation"] = False
+    if who.is_non_root:
+        context["capabilities"] = {"drop": ["ALL"]}
+    return context
+
+
+def _user(contexts: Sequence[Object], inherited: Object, where: str) -> int | None:
+    """Return the UID of the agent's steps, None for that of their image.
+
+    Args:
+        contexts: of the user's steps, with what they inherit.
+    """
+    users = [number(context, "runAsUser", where) for context in contexts]
+    own = number(inherited, "runAsUser", where)
+    if len(set(users)) <= 1:
+        return users[0] if users else own
+    if any(_is_root(context) for context in contexts):
+        return _ROOT
+    if own is not None or _may_be_root(contexts):
+        return own
+    if inherited["runAsNonRoot"] or all(context.get("runAsNonRoot") for context in contexts):
+        return next((user for user in reversed(users) if user), None)
+    return None  # as every container that says nothing of it
+
+
+def _is_root(context: Object) -> bool:
+    return context.get("runAsUser") == _ROOT and not context.get("runAsNonRoot")
+
+
+def _may_be_root(contexts: Sequence[Object]) -> bool:
+    """Say whether the image of one of the steps decides, and may decide for root."""
+    return any(context.get("runAsUser") is None and not context.get("runAsNonRoot") for context in contexts)
+
+
+def _trouble(contexts: Sequence[Object], user: int | None, shared: Object, where: str) -> str | None:
+    users = {context.get("runAsUser") for context in contexts}
+    if len(users) <= 1:
+        return None
+    if user:
+        reason = f"the agent's steps run as {user}"
+    elif any(users) and not _reads_all(mapping(shared, "capabilities", where)):
+        reason = "the agent's steps run as root without the capability DAC_OVERRIDE"
+    else:
+        return None
+    listed = ", ".join(sorted("their image's" if found is None else str(found) for found in users))
+    return (
+        f"its steps run as different users ({listed}), and {reason}: they cannot push a file that another user keeps "
+        "to itself (mode 0600); give all steps of the task one runAsUser"
+    )
+
+
+def _reads_all(capabilities: Object) -> bool:
+    """Say whether root with these capabilities reads everybody's files."""
+    kept, dropped = set(strings(capabilities.get("add"))), set(strings(capabilities.get("drop")))
+    return bool(kept & _READS_ALL) or not dropped & _READS_ALL
