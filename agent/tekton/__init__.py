@@ -5,6 +5,6 @@ of Kubernetes. An argument is never changed; what a function returns shares what
 
 Begin with `pipeline.wrap_pipeline` and `wrap.task`, then `pipeline.lineage`. The custom task is in
 `controlplane.launch_run` and `controlplane.customrun_reconcile`. For lookups begin with `lookup.lookup` and
-`lookup.lookup_request`. Runs with a Pipeline of their own are in `frontends.annotated`, and what travels to the resolver
-is in `requests.embedded`.
+`lookup.lookup_request`. Runs with a Pipeline of their own are in `frontends.annotated`; `requests.embedded` is what
+travels to the resolver.
 """
