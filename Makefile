@@ -64,13 +64,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # With LOCKED=1, as in .ci/run, exactly what .ci/dev.lock pins is installed; else the newest that pyproject.toml allows.
 ifdef LOCKED
-$(VENV)/.runtime: pyproject.toml .ci/dev.lock
+$(VENV)/.locked: pyproject.toml .ci/dev.lock
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes --requirement .ci/dev.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime
+$(VENV)/.runtime $(VENV)/.dev: $(VENV)/.locked
 	touch $@
 else
 $(VENV)/.runtime: pyproject.toml
