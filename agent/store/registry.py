@@ -310,7 +310,8 @@ class RegistryStore:
         problem = answer.problem()
         subject = self._subject(reference)
         if answer.status < 300:
-            return self._odd(f"it answers with a page for people{said(problem)}")
+            what = "with a page for people" if _is_page(answer) else f"{answer.status}, and not what was asked for"
+            return self._odd(f"it answers {what}{said(problem)}")
         return self._authorizer.refusal(problem, subject) if is_denial(problem) else refusal(problem, subject)
 
     def _put_refusal(self, answer: Answer, reference: str, data: bytes) -> AgentError:

@@ -16,7 +16,7 @@ from math import inf
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from agent.core.spelling.digest import Digest
-from agent.errors import AgentError, AuthError, IntegrityError, RefusedError, UnavailableError
+from agent.errors import AgentError, AuthError, IntegrityError, UnavailableError
 from agent.remedy import NOT_STORED
 from agent.store.answer import Answer, Request
 from agent.store.answer_links import own_upload
@@ -138,15 +138,11 @@ class Uploads:
         Raises:
             RefusedError: it names none.
         """
-        answer.discard()
-        least = _COUNT.fullmatch(answer.headers.get("OCI-Chunk-Min-Length", ""))
         session = answer.headers.get("Docker-Upload-UUID", "")
         if not session and not answer.headers.get("Location"):
-            raise RefusedError(
-                f"this is no registry: it answers {answer.status}, and not where an upload goes on",
-                subject=urlsplit(self._url).netloc,
-                remedy="check the registry's name, and what stands before it",
-            )
+            raise self._judge(answer)
+        answer.discard()
+        least = _COUNT.fullmatch(answer.headers.get("OCI-Chunk-Min-Length", ""))
         base = self._url + quote(session, safe="")  # where Location is lacking
         return self._next(base, answer), min(int(least[0]), _PIECE_MAX) if least else 0
 

@@ -161,9 +161,8 @@ def test_a_push_finishes_one_that_was_stopped_before_its_pointer(memory: MemoryW
     assert pulled(memory, "a") == ["one", "three", "two"]
 
 
-def test_a_rerun_whose_number_was_taken_meanwhile_takes_the_next(memory: MemoryWorkspaces) -> None:
-    memory.pull("b", create=True)
-    write(memory.at("a"), b"one", b"1")
+def killed_before_its_pointer(memory: MemoryWorkspaces) -> None:
+    """Let `a` push, and die before it puts a pointer."""
 
     def strike(name: str, subject: str) -> None:
         if name == "put_manifest" and "._p" in subject:
@@ -173,6 +172,12 @@ def test_a_rerun_whose_number_was_taken_meanwhile_takes_the_next(memory: MemoryW
     with pytest.raises(Killed):
         memory.push("a")
     memory.store.before = None
+
+
+def test_a_rerun_whose_number_was_taken_meanwhile_takes_the_next(memory: MemoryWorkspaces) -> None:
+    memory.pull("b", create=True)
+    write(memory.at("a"), b"one", b"1")
+    killed_before_its_pointer(memory)
     pushes(memory, "b", "two", fresh=True)
     first = memory.store.pointers[pointer_tag("main", "a", 0, 0)]
     assert memory.push("a").id
@@ -185,15 +190,7 @@ def test_a_rerun_whose_number_was_taken_meanwhile_takes_the_next(memory: MemoryW
 def test_a_rerun_after_many_pushes_of_another_takes_the_next_number_at_once(memory: MemoryWorkspaces) -> None:
     memory.pull("b", create=True)
     write(memory.at("a"), b"one", b"1")
-
-    def strike(name: str, subject: str) -> None:
-        if name == "put_manifest" and "._p" in subject:
-            raise Killed
-
-    memory.store.before = strike
-    with pytest.raises(Killed):
-        memory.push("a")
-    memory.store.before = None
+    killed_before_its_pointer(memory)
     pushes(memory, "b", *(f"more-{number}" for number in range(20)), fresh=True)
     calls = [subject for _, subject in asked(memory, lambda: memory.push("a")) if "._p" in subject]
     assert numbers(memory) == list(range(21))

@@ -1,4 +1,4 @@
-"""What to remember of a directory after a push (design, "State and scan")."""
+"""The rows of a state after a push (design, "State and scan")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one push changed: what is remembered beside what a scan found (design, "Layers" and "State and scan").
+"""The changes of one push: the state compared with a scan (design, "Layers" and "State and scan").
 
 In three steps, because only the middle one reads files: `sift` finds where the disk may differ, the caller
 examines those paths, `diff` says what that means. What is fresh goes through all of them without being a list: a first

@@ -211,7 +211,7 @@ def unite(images: Iterable[Image]) -> Union:
 
 
 def _without_needless(squashes: dict[str, Layer], changes: dict[str, Layer]) -> dict[str, Layer]:
-    """Return the squashes without those of which another covers everything, ties by digest (design, "Merge").
+    """Return the squashes that no other squash covers; digests decide between equal ones (design, "Merge").
 
     One that another tool encoded anew, so that nobody can read it by itself, is left out where the changes are there.
     """

@@ -1,4 +1,4 @@
-"""What a layer without a table of contents did, told by its tar and the tree that it was put on (design, "Head")."""
+"""Infer the table of contents of a layer that has none, from its tar and the tree below it (design, "Head")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a table of contents the layer's tar holds (design, "Layers")."""
+"""Select the entries of a table of contents that go into the tar (design, "Layers")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sources of a merge say of one path, and what that makes of it (design, "Merge")."""
+"""The state of one path in a merge: the claims of all sources, and the result (design, "Merge")."""
 
 from __future__ import annotations
 
