@@ -130,7 +130,7 @@ class UnavailableError(AgentError):
 
 
 class PatienceError(UnavailableError):
-    """Nothing moved for as long as the command's patience lasts (agent/store/retrying.py)."""
+    """Nothing moved for as long as the command's patience lasts (agent/store/network/retrying.py)."""
 
 
 class RefusedError(UnavailableError):

@@ -1,7 +1,7 @@
 """What an exit code of a step says: the one table. `docs/how-to/when-a-step-fails.md` has it with causes and cures.
 
 The codes of errors are attributes of their classes in `agent.errors`, those of the command line are in
-`agent.cli.command_exit_codes`; a test compares all of them with this table.
+`agent.cli.terminal.command_exit_codes`; a test compares all of them with this table.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import os
 
 import click
 
-from agent.cli import parameters
-from agent.cli.example import example
-from agent.cli.output import write
-from agent.cli.wiring import Session
+from agent.cli.invocation import parameters
+from agent.cli.invocation.example import example
+from agent.cli.invocation.wiring import Session
+from agent.cli.terminal.output import write
 from agent.core.spelling.canonical import name_to_json
 from agent.core.spelling.path import check_path, show
 from agent.core.spelling.reference import Reference

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from agent.cli.example import example
-from agent.cli.failure import redact
+from agent.cli.invocation.example import example
+from agent.cli.terminal.failure import redact
 from agent.errors import UsageError
 
 _EXTRA = ("aiohttp", "kopf", "prometheus_client")
@@ -56,9 +56,9 @@ def command(
     if webhook_only and webhook is None:
         raise UsageError("there is no webhook", subject="--webhook-only", remedy="give --webhook, too")
     try:
-        from agent.controller.logs import set_up_logs
         from agent.controller.run import Options, serve
-        from agent.controller.webhook import Webhook
+        from agent.controller.serve.webhook import Webhook
+        from agent.controller.telemetry.logs import set_up_logs
     except ModuleNotFoundError as error:
         raise _not_installed(error) from error
     set_up_logs(redact, debug=bool(context.find_root().params.get("debug")))

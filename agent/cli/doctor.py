@@ -8,10 +8,10 @@ import time
 
 import click
 
-from agent.cli import parameters
-from agent.cli.example import example
-from agent.cli.present import doctor_lines, to_json
-from agent.cli.wiring import Session
+from agent.cli.invocation import parameters
+from agent.cli.invocation.example import example
+from agent.cli.invocation.wiring import Session
+from agent.cli.terminal.present import doctor_lines, to_json
 from agent.core.spelling.reference import Reference
 
 

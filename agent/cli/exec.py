@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 import click
 
-from agent.cli import command_exit_codes, parameters
-from agent.cli.child import run_command
-from agent.cli.example import example
-from agent.cli.failure import describe, place_of
-from agent.cli.finish import finish_pull, finish_push
-from agent.cli.present import to_json
-from agent.cli.progress import warn
-from agent.cli.wiring import Session, default_lane
+from agent.cli.invocation import parameters
+from agent.cli.invocation.example import example
+from agent.cli.invocation.finish import finish_pull, finish_push
+from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.terminal import command_exit_codes
+from agent.cli.terminal.child import run_command
+from agent.cli.terminal.failure import describe, place_of
+from agent.cli.terminal.present import to_json
+from agent.cli.terminal.progress import warn
 from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
 from agent.sync.operation.options import Compression, OnConflict, PullOptions, PushOptions

@@ -15,10 +15,10 @@ from typing import NoReturn
 
 import click
 
-from agent.cli import command_exit_codes
-from agent.cli.example import example
-from agent.cli.failure import Failure, describe, place_of, redact, write_failure
-from agent.cli.output import abandon, flush, standard_output
+from agent.cli.invocation.example import example
+from agent.cli.terminal import command_exit_codes
+from agent.cli.terminal.failure import Failure, describe, place_of, redact, write_failure
+from agent.cli.terminal.output import abandon, flush, standard_output
 
 # What `agent --help` shows, so that it needs no command's module. The order is that of a day's work.
 COMMANDS = {

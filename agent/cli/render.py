@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from agent.cli.example import example
-from agent.cli.files import files, read_files
-from agent.cli.output import write
-from agent.cli.parameters import DurationType
-from agent.cli.progress import warn
-from agent.cli.wiring import Session
+from agent.cli.invocation.example import example
+from agent.cli.invocation.parameters import DurationType
+from agent.cli.invocation.tekton_files import files, read_files
+from agent.cli.invocation.wiring import Session
+from agent.cli.terminal.output import write
+from agent.cli.terminal.progress import warn
 from agent.core.spelling.duration import format_duration
-from agent.store.retrying import PATIENCE_S
+from agent.store.network.retrying import PATIENCE_S
 
 
 @click.command(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from agent.cli import parameters
-from agent.cli.example import example
-from agent.cli.present import squash_summary, to_json
-from agent.cli.wiring import Session
+from agent.cli.invocation import parameters
+from agent.cli.invocation.example import example
+from agent.cli.invocation.wiring import Session
+from agent.cli.terminal.present import squash_summary, to_json
 from agent.core.spelling.reference import Reference
 from agent.sync.operation.options import Compression
 

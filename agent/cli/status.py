@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli import parameters
-from agent.cli.example import example
-from agent.cli.failure import printable
-from agent.cli.present import difference_line, short, to_json
-from agent.cli.wiring import Session
+from agent.cli.invocation import parameters
+from agent.cli.invocation.example import example
+from agent.cli.invocation.wiring import Session
+from agent.cli.terminal.failure import printable
+from agent.cli.terminal.present import difference_line, short, to_json
 
 if TYPE_CHECKING:
     from agent.sync.commands.status import StatusReport

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agent.cli.example import example
-from agent.cli.failure import Failure, describe
-from agent.cli.finish import finish_pull, finish_push
-from agent.cli.present import to_json
-from agent.cli.wiring import Session, default_lane
+from agent.cli.invocation.example import example
+from agent.cli.invocation.finish import finish_pull, finish_push
+from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.terminal.failure import Failure, describe
+from agent.cli.terminal.present import to_json
 from agent.remedy import Place
-from agent.store.retrying import PATIENCE_S
+from agent.store.network.retrying import PATIENCE_S
 
 if TYPE_CHECKING:
     from agent.core.spelling.reference import Reference
@@ -138,7 +138,7 @@ def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
 @contextmanager
 def _reported(argument: StepArgument) -> Iterator[list[dict[str, Any]]]:
     """Leave `report.json` in the volume, however the pushes end."""
-    from agent.workspace.durable_files import write_json
+    from agent.workspace.filesystem.durable_files import write_json
 
     pushed: list[dict[str, Any]] = []
     failure: Failure | None = None

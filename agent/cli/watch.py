@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli import parameters
-from agent.cli.example import example
-from agent.cli.failure import Failure, describe, place_of
-from agent.cli.finish import finish_push
-from agent.cli.progress import warn
-from agent.cli.wiring import Session, default_lane
+from agent.cli.invocation import parameters
+from agent.cli.invocation.example import example
+from agent.cli.invocation.finish import finish_push
+from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.terminal.failure import Failure, describe, place_of
+from agent.cli.terminal.progress import warn
 from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
 from agent.sync.operation.options import Compression, OnConflict, PushOptions
 
 if TYPE_CHECKING:
-    from agent.workspace.watcher import Watcher
+    from agent.workspace.scan.watcher import Watcher
 
 
 @click.command("watch", epilog=example("agent watch reg.example.com/team/ws:main work"))
@@ -53,7 +53,7 @@ def command(
     that is under way; a second one ends it at once. With --json it prints one object for each push.
     """
     from agent.sync.commands.watch import watch
-    from agent.workspace.watcher import Watcher
+    from agent.workspace.scan.watcher import Watcher
 
     wanted = PushOptions(
         lane=lane or default_lane(),

@@ -14,14 +14,8 @@ from typing import Any
 
 import kopf
 
-from agent.controller.access import Access
-from agent.controller.background_task import beside
-from agent.controller.base_digest import pin
-from agent.controller.bundle_contents import held
-from agent.controller.crd_field import keep
-from agent.controller.handlers import register, settings, watches
-from agent.controller.health import served
-from agent.controller.kubernetes_client import (
+from agent.controller.api.access import Access
+from agent.controller.api.kubernetes_client import (
     CUSTOM_RUNS,
     PIPELINE_RUNS,
     REQUESTS,
@@ -31,14 +25,20 @@ from agent.controller.kubernetes_client import (
     Resource,
     kopf_session,
 )
-from agent.controller.launcher import Launcher
-from agent.controller.login import login
-from agent.controller.logs import LOGGER
-from agent.controller.metrics import Metrics
-from agent.controller.reporter import Reporter
-from agent.controller.resolver import Resolver
-from agent.controller.webhook import Webhook, reviewing
-from agent.controller.work_queue import Failed, Key, Look, Work
+from agent.controller.api.login import login
+from agent.controller.background_task import beside
+from agent.controller.reconcile.base_digest import pin
+from agent.controller.reconcile.bundle_contents import held
+from agent.controller.reconcile.crd_field import keep
+from agent.controller.reconcile.handlers import register, settings, watches
+from agent.controller.reconcile.launcher import Launcher
+from agent.controller.reconcile.reporter import Reporter
+from agent.controller.reconcile.resolver import Resolver
+from agent.controller.reconcile.work_queue import Failed, Key, Look, Work
+from agent.controller.serve.health import served
+from agent.controller.serve.webhook import Webhook, reviewing
+from agent.controller.telemetry.logs import LOGGER
+from agent.controller.telemetry.metrics import Metrics
 from agent.core.spelling.rfc3339 import format_time
 from agent.errors import AgentError, AuthError, UnavailableError
 from agent.remedy import Place

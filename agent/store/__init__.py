@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agent.core.spelling.reference import LayoutReference, Reference
+from agent.store.network.retrying import Patience
 from agent.store.port import Manifest, Store, Stored, Traffic
-from agent.store.retrying import Patience
 
 __all__ = ["Manifest", "Patience", "Store", "StoreOptions", "Stored", "Traffic", "open_store"]
 
@@ -42,10 +42,10 @@ def open_store(reference: Reference, options: StoreOptions) -> Store:
         UsageError: the layout's path is something else, or `ca_file` cannot be read.
     """
     if isinstance(reference, LayoutReference):
-        from agent.store.layout import LayoutStore
+        from agent.store.layout.layout_store import LayoutStore
 
         return LayoutStore(reference.path)
-    from agent.store.registry import RegistryStore
+    from agent.store.registry.registry_store import RegistryStore
 
     return RegistryStore(
         reference,

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from agent.workspace.state import write_state
-from agent.workspace.state_home import state_home
+from agent.workspace.state.state import write_state
+from agent.workspace.state.state_home import state_home
 from tests.cli.conftest import Agent
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.secrets import holds_secret, secret

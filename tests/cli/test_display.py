@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import present
-from agent.cli.progress import Bars, Lines, Silent
+from agent.cli.terminal import present
+from agent.cli.terminal.progress import Bars, Lines, Silent
 from agent.sync.commands.read import ListedPath
 from agent.sync.commands.status import Difference
 from agent.sync.operation.report import ConflictReport, PullReport, PushReport
@@ -137,7 +137,7 @@ def test_the_default_lane_works_for_a_user_without_a_name() -> None:
         pytest.skip("needs root, to become another user")
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv is not installed")
-    script = "from agent.cli.wiring import default_lane; print(default_lane())"
+    script = "from agent.cli.invocation.wiring import default_lane; print(default_lane())"
     command = ["setpriv", "--reuid=1000700000", "--regid=0", "--clear-groups", sys.executable, "-c", script]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said == f"uid-1000700000@{os.uname().nodename}\n"

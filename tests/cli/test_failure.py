@@ -9,7 +9,7 @@ import click
 import pytest
 
 from agent import errors
-from agent.cli.failure import describe, redact, write_failure
+from agent.cli.terminal.failure import describe, redact, write_failure
 from agent.errors import AgentError, AuthError, IntegrityError
 
 

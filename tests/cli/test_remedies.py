@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent import remedy
-from agent.cli.failure import describe, place_of
+from agent.cli.terminal.failure import describe, place_of
 from agent.errors import AgentError, AuthError
 from agent.remedy import Place, Remedy
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from agent.cli.failure import LINE_MAX, Failure
 from agent.cli.step import leave_message
+from agent.cli.terminal.failure import LINE_MAX, Failure
 from agent.sync.task.argument import parse_step
 from tests.cli.conftest import Agent
 from tests.fakes.contents import CASES, ROOT_ONLY, write

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from agent import errors
-from agent.cli import command_exit_codes
+from agent.cli.terminal import command_exit_codes
 from agent.errors import AgentError
 from agent.exit_codes import MEANINGS, OUT_OF_TIME, UNKNOWN
 from agent.tekton.controlplane.failed_step import PAGE

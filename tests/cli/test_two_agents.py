@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.workspace.state_home import lock, state_home
+from agent.workspace.state.state_home import lock, state_home
 from tests.cli.conftest import Agent
 
 pytestmark = pytest.mark.timeout(90)

@@ -25,7 +25,7 @@ WORKING = (
     "agent.core.merge.merge",
     "agent.sync.commands.doctor",
     "agent.sync.publish.head",
-    "agent.workspace.materialise",
+    "agent.workspace.write.materialise",
     "concurrent.futures",
     "requests",
     "tempfile",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from agent.controller.webhook import PATH
+from agent.controller.serve.webhook import PATH
 from tests.config.rendering import Manifests, key
 
 MADE_BY_HAND = ("instep-registry", "instep-webhook")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.cli.controller import command
-from agent.controller.webhook import PATH
+from agent.controller.serve.webhook import PATH
 from agent.tekton.frontends.admission import KINDS
 from agent.tekton.lookup.lookup import FIELD
 from agent.tekton.model.names import LOOKUP_BUNDLE, WRAP

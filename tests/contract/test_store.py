@@ -20,9 +20,9 @@ from agent.core.image.manifest import CONFIG, DOCKER_MANIFEST, INDEX, MANIFEST
 from agent.core.spelling.digest import Digest, digest_of
 from agent.core.spelling.reference import RegistryReference
 from agent.errors import IntegrityError, InvalidReferenceError, MissingBlobError
-from agent.store.layout import LayoutStore
+from agent.store.layout.layout_store import LayoutStore
 from agent.store.port import Deleted, Store
-from agent.store.registry import RegistryStore
+from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.small_registry import SmallRegistry
 

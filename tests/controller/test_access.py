@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.controller import access as access_module
-from agent.controller import handlers
-from agent.controller.access import Access, Request, request_of
-from agent.controller.kubernetes_client import PIPELINE_RUNS, kopf_session
-from agent.controller.kubernetes_client import Cluster as Client
-from agent.controller.login import login
-from agent.controller.metrics import Metrics
+from agent.controller.api import access as access_module
+from agent.controller.api.access import Access, Request, request_of
+from agent.controller.api.kubernetes_client import PIPELINE_RUNS, kopf_session
+from agent.controller.api.kubernetes_client import Cluster as Client
+from agent.controller.api.login import login
+from agent.controller.reconcile import handlers
+from agent.controller.telemetry.metrics import Metrics
 from agent.errors import AuthError, RejectedError, UnavailableError
 from tests.controller.conftest import Start
 from tests.controller.test_command import agent_controller, get

@@ -11,11 +11,11 @@ import kmock
 import pytest
 import yaml
 
+from agent.controller.api.kubernetes_client import Cluster as Client
+from agent.controller.api.login import login
 from agent.controller.background_task import beside
-from agent.controller.crd_field import keep
-from agent.controller.kubernetes_client import Cluster as Client
-from agent.controller.login import login
-from agent.controller.metrics import Metrics
+from agent.controller.reconcile.crd_field import keep
+from agent.controller.telemetry.metrics import Metrics
 from agent.tekton.lookup.lookup_field import CRDS, SCHEMA, field_patch
 from agent.tekton.model import documents
 from tests.fakes.cluster import Cluster, eventually, never

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.controller.login import login, server_of
+from agent.controller.api.login import login, server_of
 from tests.fakes.secrets import secret
 
 ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"
@@ -24,7 +24,7 @@ exec "$@"
 """
 SAY = """
 from hashlib import sha256
-from agent.controller.login import login
+from agent.controller.api.login import login
 found = login()
 print(found.server, sha256(found.token.encode()).hexdigest(), found.default_namespace)
 """

@@ -15,9 +15,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from agent.controller.metrics import Metrics
 from agent.controller.run import Options, serve
-from agent.controller.webhook import PATH, Webhook, reviewing
+from agent.controller.serve.webhook import PATH, Webhook, reviewing
+from agent.controller.telemetry.metrics import Metrics
 from agent.errors import UsageError
 from agent.tekton.model.wrapping import Settings
 from agent.tekton.pipeline.installation import Installation

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from agent.controller.kubernetes_client import REQUESTS
-from agent.controller.work_queue import Key, Look, Work
+from agent.controller.api.kubernetes_client import REQUESTS
+from agent.controller.reconcile.work_queue import Key, Look, Work
 from tests.fakes.cluster import eventually
 
 A, B = Key(REQUESTS, "ci", "a"), Key(REQUESTS, "ci", "b")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from agent.core.spelling.reference import Reference, RegistryReference
+from agent.store.network.retrying import Limits, Patience, Timing
 from agent.store.port import Store
-from agent.store.registry import RegistryStore
-from agent.store.retrying import Limits, Patience, Timing
+from agent.store.registry.registry_store import RegistryStore
 from agent.sync.operation.workspace_context import Site
 from tests.fakes.workspaces import Workspaces
 

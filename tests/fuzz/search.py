@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 import agent
-from agent.cli.failure import describe
+from agent.cli.terminal.failure import describe
 from agent.errors import AgentError
 from tests.fuzz.mutate import Mutate
 

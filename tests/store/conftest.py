@@ -13,9 +13,9 @@ import pytest
 
 from agent.core.image.manifest import CONFIG, MANIFEST
 from agent.core.spelling.reference import RegistryReference
+from agent.store.network.retrying import Patience, Timing
 from agent.store.port import Store
-from agent.store.registry import RegistryStore
-from agent.store.retrying import Patience, Timing
+from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.proxy import FaultProxy
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import RefusedError
-from agent.store.address import Origin, Reach, is_loopback, origin_of
+from agent.store.network.address import Origin, Reach, is_loopback, origin_of
 
 KNOWN = {
     "public": ["93.184.216.34", "2606:2800:220:1::1"],

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AuthError
-from agent.store import ecr
-from agent.store.auth import Challenge, format_scopes, parse_challenges
+from agent.store.login import ecr
+from agent.store.login.auth import Challenge, format_scopes, parse_challenges
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.store.credentials import Credentials, find_credentials
+from agent.store.login.credentials import Credentials, find_credentials
 from tests.fakes.secrets import holds_secret, secret
 
 REGISTRY = "registry.example:5000"

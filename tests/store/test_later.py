@@ -12,10 +12,10 @@ from requests.structures import CaseInsensitiveDict
 from agent.core.image.manifest import MANIFEST
 from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
-from agent.store.problem import parse_problem
-from agent.store.registry import RegistryStore
-from agent.store.retry_after import STATUSES, says_later, seconds_asked
-from agent.store.retrying import Timing
+from agent.store.network.problem import parse_problem
+from agent.store.network.retry_after import STATUSES, says_later, seconds_asked
+from agent.store.network.retrying import Timing
+from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.fakes.token_server import TokenServer
 from tests.store.conftest import Open, Patient, image

@@ -22,11 +22,11 @@ from agent.core.spelling.digest import digest_of
 from agent.core.spelling.reference import LayoutReference, RegistryReference
 from agent.errors import IntegrityError, UnavailableError, UsageError
 from agent.store import StoreOptions, open_store
-from agent.store.directory_files import LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep
-from agent.store.layout import LayoutStore
-from agent.store.layout_index import EMPTY, REF_NAME, parse_index, with_tag
+from agent.store.layout.directory_files import LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep
+from agent.store.layout.layout_index import EMPTY, REF_NAME, parse_index, with_tag
+from agent.store.layout.layout_store import LayoutStore
 from agent.store.port import Store
-from agent.store.registry import RegistryStore
+from agent.store.registry.registry_store import RegistryStore
 from tests.store.conftest import image
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -251,7 +251,7 @@ FULL = """
 import os, resource, sys
 from agent.core.spelling.digest import digest_of
 from agent.errors import UnavailableError
-from agent.store.layout import LayoutStore
+from agent.store.layout.layout_store import LayoutStore
 store = LayoutStore(sys.argv[1])
 digest = store.put_blob(b"small")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
@@ -300,7 +300,7 @@ def test_directory_that_vanishes_is_a_clear_error(tmp_path: Path) -> None:
 
 ENDLESS = """
 import sys
-from agent.store.layout import LayoutStore
+from agent.store.layout.layout_store import LayoutStore
 def chunks():
     while True:
         yield b"x" * 4096
@@ -388,7 +388,8 @@ def test_layout_needs_no_http_client(tmp_path: Path) -> None:
 
 
 def test_registry_needs_no_oras() -> None:
-    code = "import sys, agent.store.registry; print([name for name in sys.modules if name.startswith('oras')])"
+    loaded = "print([name for name in sys.modules if name.startswith('oras')])"
+    code = f"import sys, agent.store.registry.registry_store; {loaded}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import RefusedError
-from agent.store import listing
-from agent.store.listing import Listing, Page
+from agent.store.registry import listing
+from agent.store.registry.listing import Listing, Page
 from tests.fakes.pager import Link, Pager
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.store.conftest import Open

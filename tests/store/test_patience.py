@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from agent.core.image.manifest import MANIFEST
 from agent.core.spelling.reference import RegistryReference
 from agent.errors import PatienceError, RefusedError, UnavailableError
-from agent.store import wire
-from agent.store.registry import RegistryStore
-from agent.store.retrying import PATIENCE_S, PROGRESS, Limits, Patience, Tries
+from agent.store.network import wire
+from agent.store.network.retrying import PATIENCE_S, PROGRESS, Limits, Patience, Tries
+from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.docker_registry import DockerRegistry
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.store.conftest import Open, Patient, image

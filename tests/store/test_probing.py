@@ -11,7 +11,7 @@ import pytest
 from agent.core.image.manifest import CONFIG, MANIFEST
 from agent.core.spelling.reference import RegistryReference
 from agent.store.port import Ability, Probing
-from agent.store.registry import RegistryStore
+from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.memory_store import MemoryStore
 
 

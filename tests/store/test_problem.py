@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.store.problem import parse_problem
+from agent.store.network.problem import parse_problem
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from agent.errors import AgentError, AuthError, MissingBlobError, RefusedError, TagRefusedError
-from agent.store.problem import parse_problem
-from agent.store.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
+from agent.store.network.problem import parse_problem
+from agent.store.network.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
 
 ZSTD = b'{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+zstd"}]}'
 GZIP = ZSTD.replace(b"zstd", b"gzip")

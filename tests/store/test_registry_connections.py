@@ -17,8 +17,8 @@ from agent.errors import (
     RefusedError,
     UnavailableError,
 )
-from agent.store.registry import RegistryStore
-from agent.store.retrying import Limits, Patience
+from agent.store.network.retrying import Limits, Patience
+from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.store.conftest import Open, Patient, image
 

@@ -11,8 +11,8 @@ import pytest
 from agent.core.image.manifest import MANIFEST
 from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import AgentError, AuthError, RefusedError
-from agent.store.registry import RegistryStore
-from agent.store.upload import PIECES
+from agent.store.registry.registry_store import RegistryStore
+from agent.store.registry.upload import PIECES
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.fakes.secrets import holds_secret, secret
 from tests.store.conftest import Open, image

@@ -13,7 +13,7 @@ import pytest
 
 from agent.core.image.manifest import MANIFEST
 from agent.errors import AgentError, AuthError, RefusedError
-from agent.store.registry import RegistryStore
+from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.fakes.secrets import holds_secret, secret
 from tests.fakes.token_server import TokenServer
@@ -274,7 +274,7 @@ def test_redirects_into_a_real_network_are_refused() -> None:
 REDIRECTED = f"""
 from agent.core.spelling.reference import RegistryReference
 from agent.errors import RefusedError
-from agent.store.registry import RegistryStore
+from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.proxy import Fault, FaultProxy
 
 with FaultProxy(host={PUBLIC!r}) as public, FaultProxy(host="10.1.2.3") as inside:

@@ -13,7 +13,7 @@ import pytest
 from agent.core.image.manifest import MANIFEST
 from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, RefusedError, UsageError
-from agent.store.trust import make_trust
+from agent.store.network.trust import make_trust
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.fakes.secrets import holds_secret, secret

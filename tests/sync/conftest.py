@@ -30,5 +30,5 @@ def memory(tmp_path: Path) -> Iterator[MemoryWorkspaces]:
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered lies in blocks of a few rows, so that two processes share the look at a directory."""
-    monkeypatch.setattr("agent.workspace.row_blocks.ROWS", 3)
+    monkeypatch.setattr("agent.workspace.state.row_blocks.ROWS", 3)
     monkeypatch.setattr("agent.sync.local.scan_directory.processors", lambda: 2)

@@ -15,8 +15,8 @@ from agent.core.model.entry import MARK
 from agent.errors import DivergedError
 from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions
-from agent.workspace.durable_files import read_sealed, write_sealed
-from agent.workspace.state import read_state, write_state
+from agent.workspace.filesystem.durable_files import read_sealed, write_sealed
+from agent.workspace.state.state import read_state, write_state
 from tests.fakes.contents import write
 from tests.fakes.killing import killed_at
 from tests.fakes.memory_workspaces import MemoryWorkspaces

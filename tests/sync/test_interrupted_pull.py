@@ -14,8 +14,8 @@ from agent.errors import DivergedError
 from agent.sync.commands.pull import pull
 from agent.sync.task.argument import parse_step
 from agent.sync.task.step import check_pulled, pull_options, state_of
-from agent.workspace.durable_files import write_sealed
-from agent.workspace.materialise import TreeWriter
+from agent.workspace.filesystem.durable_files import write_sealed
+from agent.workspace.write.materialise import TreeWriter
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import on_disk, put_image

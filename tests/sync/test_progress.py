@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import agent.sync.publish.publish_entry
-from agent.cli.progress import Lines
+from agent.cli.terminal.progress import Lines
 from agent.errors import MissingBlobError
 from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions

@@ -18,7 +18,7 @@ from agent.sync.commands.push import push
 from agent.sync.local import scan_directory
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.report import PushReport
-from agent.workspace.row_buffer import Spill
+from agent.workspace.state.row_buffer import Spill
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of

@@ -20,9 +20,9 @@ from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError, DivergedError, WorkspaceError
 from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions
-from agent.workspace.durable_files import write_sealed
-from agent.workspace.state import read_state, write_state
-from agent.workspace.state_home import lock
+from agent.workspace.filesystem.durable_files import write_sealed
+from agent.workspace.state.state import read_state, write_state
+from agent.workspace.state.state_home import lock
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import Killed
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of

@@ -17,7 +17,7 @@ from agent.sync.commands.push import push
 from agent.sync.local import open_directory
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.workspace_context import Site
-from agent.workspace import state_home
+from agent.workspace.state import state_home
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
 from tests.fakes.trees import snapshot, unlike

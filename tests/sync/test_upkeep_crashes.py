@@ -13,7 +13,7 @@ from agent.sync.commands.prune import PruneOptions, prune
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.commands.watch import watch
 from agent.sync.operation.options import PushOptions
-from agent.workspace.watcher import Watcher
+from agent.workspace.scan.watcher import Watcher
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
 from tests.fakes.plain import applied, on_disk

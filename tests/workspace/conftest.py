@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from agent.core.model.entry import Kind, Node
-from agent.workspace.examine import examine, hash_content
-from agent.workspace.root import Root, open_root
-from agent.workspace.scan import scan
+from agent.workspace.filesystem.root import Root, open_root
+from agent.workspace.scan.examine import examine, hash_content
+from agent.workspace.scan.scan import scan
 
 STRANGER = 61234
 

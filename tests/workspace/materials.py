@@ -5,9 +5,9 @@ from hashlib import sha256
 from typing import Any
 
 from agent.core.model.entry import Kind, Node
-from agent.workspace.materialise import TreeWriter
-from agent.workspace.root import Root
-from agent.workspace.scan import Scan
+from agent.workspace.filesystem.root import Root
+from agent.workspace.scan.scan import Scan
+from agent.workspace.write.materialise import TreeWriter
 
 MTIME = 1_111_111_111_123_456_789
 ME = {"uid": os.geteuid(), "gid": os.getegid()}

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from agent.core.directory.remember import Revised
 from agent.core.directory.state_row import Known
 from agent.core.model.entry import Version
-from agent.workspace import row_blocks
-from agent.workspace.row_buffer import Spill
-from agent.workspace.rows import Versions
-from agent.workspace.state import read_state, write_state
+from agent.workspace.state import row_blocks
+from agent.workspace.state.row_buffer import Spill
+from agent.workspace.state.rows import Versions
+from agent.workspace.state.state import read_state, write_state
 from tests.workspace.any_rows import KNOWN
 
 PATHS = st.integers(0, 15).map(b"%02d".__mod__)

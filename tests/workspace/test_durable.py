@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import WorkspaceError
-from agent.workspace.durable_files import read_json, read_sealed, remove_file, write_json, write_sealed
+from agent.workspace.filesystem.durable_files import read_json, read_sealed, remove_file, write_json, write_sealed
 
 
 def test_what_is_written_is_read_until_it_is_removed(tmp_path: Path) -> None:

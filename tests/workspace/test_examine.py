@@ -8,8 +8,8 @@ import pytest
 from agent.core.directory.state_row import Found
 from agent.core.model.entry import Kind
 from agent.errors import FileChangedError, WorkspaceError
-from agent.workspace.examine import CHUNK, examine, hash_content, open_content
-from agent.workspace.root import Root, open_root
+from agent.workspace.filesystem.root import Root, open_root
+from agent.workspace.scan.examine import CHUNK, examine, hash_content, open_content
 
 
 def place(root: Root, path: bytes) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.errors import BusyError, WorkspaceError
-from agent.workspace.state_home import Turn, lock, lock_directory, make_state_home, state_home
+from agent.workspace.state.state_home import Turn, lock, lock_directory, make_state_home, state_home
 
 
 def test_the_first_place_that_is_named_and_writable_counts(tmp_path: Path) -> None:

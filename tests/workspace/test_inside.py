@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.workspace.path_containment import lies_inside
+from agent.workspace.filesystem.path_containment import lies_inside
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ mount --bind own w/own
 exec "$@"
 """
 LOOK = """
-from agent.workspace.path_containment import lies_inside
+from agent.workspace.filesystem.path_containment import lies_inside
 for path in ("all", "all/new", "all/sub/deep/r", "part", "part/new", "part/deep/r", "w/own/r", "all/own"):
     assert lies_inside(path, "w"), path
 for path in ("w", "w/new", "part/new"):

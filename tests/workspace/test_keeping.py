@@ -13,9 +13,9 @@ import pytest
 from agent.core.directory.state_row import KEPT
 from agent.core.model.entry import Kind, Node
 from agent.errors import DivergedError
-from agent.workspace.materialise import TreeWriter
-from agent.workspace.root import Root, open_root
-from agent.workspace.scan import Scan
+from agent.workspace.filesystem.root import Root, open_root
+from agent.workspace.scan.scan import Scan
+from agent.workspace.write.materialise import TreeWriter
 from tests.fakes.contents import write
 
 SECOND = 10**9

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.core.directory.scan_join import Sifted
 from agent.core.directory.state_row import Found, Known
-from agent.workspace.scan_result import Look, dump, load
+from agent.workspace.scan.scan_result import Look, dump, load
 from tests.workspace.any_rows import KNOWN, NAMES, NUMBERS, PRINTS
 
 FOUND = st.builds(
@@ -55,7 +55,7 @@ LOOKS = st.builds(
 def test_what_is_loaded_is_what_was_dumped(tmp_path_factory: pytest.TempPathFactory, look: Look, block: int) -> None:
     directory: Path = tmp_path_factory.mktemp("look")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent.workspace.scan_result.ROWS", block)
+        patch.setattr("agent.workspace.scan.scan_result.ROWS", block)
         found = load(dump(look), str(directory))
     assert found.sifted == look.sifted
     assert list(found.fresh) == look.fresh

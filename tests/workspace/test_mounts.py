@@ -1,4 +1,11 @@
-from agent.workspace.clock_granularity import COARSE_TICK_NS, LOCAL_TICK_NS, Mount, parse_mounts, read_mounts, tick
+from agent.workspace.filesystem.clock_granularity import (
+    COARSE_TICK_NS,
+    LOCAL_TICK_NS,
+    Mount,
+    parse_mounts,
+    read_mounts,
+    tick,
+)
 
 LINES = b"""\
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import WorkspaceError
-from agent.workspace.root import OPEN_DIRECTORIES, Root, open_root
+from agent.workspace.filesystem.root import OPEN_DIRECTORIES, Root, open_root
 
 
 def open_descriptors() -> int:

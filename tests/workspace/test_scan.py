@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from agent.core.directory.state_row import Found
 from agent.errors import FileChangedError, WorkspaceError
-from agent.workspace.root import Root, open_root
-from agent.workspace.scan import TEMPORARY, Scan, scan
+from agent.workspace.filesystem.root import Root, open_root
+from agent.workspace.scan.scan import TEMPORARY, Scan, scan
 
 
 def quiet(path: bytes, why: str) -> None:

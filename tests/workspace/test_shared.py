@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.workspace.forked_work import Shared, processors
+from agent.workspace.scan.forked_work import Shared, processors
 
 HERE = os.getpid()
 

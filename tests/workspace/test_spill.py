@@ -10,8 +10,8 @@ import pytest
 from agent.core.directory.state_row import Fingerprint, Known
 from agent.core.model.entry import Kind, Node, Version
 from agent.errors import WorkspaceError
-from agent.workspace.row_buffer import Spill
-from agent.workspace.rows import ROWS
+from agent.workspace.state.row_buffer import Spill
+from agent.workspace.state.rows import ROWS
 
 
 def rows(count: int) -> list[Known]:

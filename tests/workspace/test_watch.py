@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import WorkspaceError
-from agent.workspace.watcher import REMEMBERED, Rest, Watcher
+from agent.workspace.scan.watcher import REMEMBERED, Rest, Watcher
 
 SETTLE = 0.15
 

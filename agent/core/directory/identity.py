@@ -12,7 +12,7 @@ class Identity(NamedTuple):
     Attributes:
         device: st_dev. Some file systems get another one at each mount (network, overlay, btrfs).
         inode: st_ino. A new directory often gets the number of one that was removed.
-        mark: what names the last pull that wrote into it (`agent.workspace.mark`); None where it has no mark.
+        mark: what names the last pull that wrote into it (`workspace.filesystem.mark`), or None.
     """
 
     device: int

@@ -34,7 +34,7 @@ Seen: TypeAlias = Version | Literal["unpulled"] | None
 
 Xattrs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 MARK: Final = b"user.instep"
-"""The attribute that an agent leaves on the root of a workspace (`agent.workspace.mark`), which never travels."""
+"""The attribute that an agent leaves on the root of a workspace (`workspace.filesystem.mark`). It never travels."""
 
 
 class Node(NamedTuple):

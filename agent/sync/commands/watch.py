@@ -9,7 +9,7 @@ from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions
 from agent.sync.operation.report import PushReport
 from agent.sync.operation.workspace_context import Site
-from agent.workspace.watcher import Watcher
+from agent.workspace.scan.watcher import Watcher
 
 
 def watch(site: Site, options: PushOptions, watcher: Watcher, settle: float) -> Iterator[PushReport | AgentError]:

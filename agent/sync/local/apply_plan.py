@@ -12,8 +12,8 @@ from agent.core.model.entry import Kind, Node, TreeEntry
 from agent.core.spelling.path import parent, show
 from agent.sync.operation.workspace_context import Site
 from agent.sync.remote.layers import Layers
-from agent.workspace.materialise import TreeWriter
-from agent.workspace.root import Root
+from agent.workspace.filesystem.root import Root
+from agent.workspace.write.materialise import TreeWriter
 
 
 def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter, prints: Prints) -> None:

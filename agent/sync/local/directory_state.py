@@ -26,7 +26,7 @@ class Memory(NamedTuple):
         base: the reference that the base's layers can be read from.
         sparse: the globs of a sparse pull.
         finished: ids of the newest changes of the lanes that were pulled `--after`: no retry takes them back.
-        mark: what names the last pull that wrote into the directory (`agent.workspace.mark`), None if it has no mark.
+        mark: what names the last pull that wrote into the directory (`workspace.filesystem.mark`), or None.
         published: the id of the change that this directory published last, to the end.
         pod: the pod that it was last pulled or pushed in.
         known: every path, in bytes order; iterated more than once.

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from agent.errors import DivergedError, WorkspaceError
-from agent.workspace.durable_files import read_sealed
+from agent.workspace.filesystem.durable_files import read_sealed
 
 
 class Interruption(NamedTuple):

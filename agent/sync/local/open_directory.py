@@ -20,9 +20,9 @@ from agent.sync.local.interrupted_pull import Interruption, goal_of, parse_inter
 from agent.sync.local.state_files import INTENT, PULLING, Notes
 from agent.sync.operation.workspace_context import Site
 from agent.sync.remote.target import Target
-from agent.workspace.mark import new_mark
-from agent.workspace.root import Root, open_root
-from agent.workspace.state_home import Turn, lock, lock_directory, make_state_home
+from agent.workspace.filesystem.mark import new_mark
+from agent.workspace.filesystem.root import Root, open_root
+from agent.workspace.state.state_home import Turn, lock, lock_directory, make_state_home
 
 
 class Intent(NamedTuple):

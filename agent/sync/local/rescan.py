@@ -9,8 +9,8 @@ from agent.core.model.entry import Kind, Node
 from agent.core.spelling.path import show
 from agent.sync.local.directory_state import Memory
 from agent.sync.operation.workspace_context import Site
-from agent.workspace.root import Root
-from agent.workspace.scan import Scan
+from agent.workspace.filesystem.root import Root
+from agent.workspace.scan.scan import Scan
 
 
 def distrusted(site: Site, root: Root, memory: Memory | None) -> list[Known]:

@@ -17,16 +17,16 @@ from agent.core.model.entry import Kind, Node
 from agent.core.spelling.path import show
 from agent.sync.local.directory_state import Memory
 from agent.sync.operation.workspace_context import Site
-from agent.workspace.attributes import may_chown
-from agent.workspace.examine import examine, hash_content
-from agent.workspace.forked_work import Shared, processors
-from agent.workspace.root import Root
-from agent.workspace.row_buffer import Joined, Spill
-from agent.workspace.rows import ROWS
-from agent.workspace.scan import Scan
-from agent.workspace.scan_result import Look, dump, load
-from agent.workspace.state import Part, State
-from agent.workspace.system_errors import failed
+from agent.workspace.filesystem.root import Root
+from agent.workspace.filesystem.system_errors import failed
+from agent.workspace.scan.examine import examine, hash_content
+from agent.workspace.scan.forked_work import Shared, processors
+from agent.workspace.scan.scan import Scan
+from agent.workspace.scan.scan_result import Look, dump, load
+from agent.workspace.state.row_buffer import Joined, Spill
+from agent.workspace.state.rows import ROWS
+from agent.workspace.state.state import Part, State
+from agent.workspace.write.attributes import may_chown
 
 PARTS = 4
 """Parts of a directory for each process that looks at it, so that all are busy to the end."""

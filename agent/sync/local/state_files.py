@@ -11,11 +11,11 @@ from agent.core.directory.identity import Identity, is_same
 from agent.errors import IntegrityError
 from agent.sync.local.directory_state import Memory, parse_memory
 from agent.sync.operation.workspace_context import Site
-from agent.workspace.durable_files import read_sealed, remove_file, write_sealed
-from agent.workspace.mark import Mark, is_name, new_mark
-from agent.workspace.other_states import Owner, owners_aside, path_aside, set_aside, take_back
-from agent.workspace.root import Root
-from agent.workspace.state import State, StateDamagedError, read_state, senseless, write_state
+from agent.workspace.filesystem.durable_files import read_sealed, remove_file, write_sealed
+from agent.workspace.filesystem.mark import Mark, is_name, new_mark
+from agent.workspace.filesystem.root import Root
+from agent.workspace.state.other_states import Owner, owners_aside, path_aside, set_aside, take_back
+from agent.workspace.state.state import State, StateDamagedError, read_state, senseless, write_state
 
 STATE, INTENT, PULLING = "state", "intent", "pulling"
 

@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
 from agent.core.spelling.reference import LayoutReference, Reference
 from agent.errors import UsageError
+from agent.store.network.retrying import PATIENCE_S
 from agent.store.port import Store
-from agent.store.retrying import PATIENCE_S
-from agent.workspace.path_containment import lies_inside
+from agent.workspace.filesystem.path_containment import lies_inside
 
 
 class Progress(Protocol):

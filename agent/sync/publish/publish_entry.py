@@ -29,10 +29,10 @@ from agent.sync.local.scan_directory import Survey
 from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import Site
 from agent.sync.remote.target import Target
-from agent.workspace.examine import open_content
-from agent.workspace.root import Root
-from agent.workspace.row_buffer import Spill
-from agent.workspace.rows import ROWS
+from agent.workspace.filesystem.root import Root
+from agent.workspace.scan.examine import open_content
+from agent.workspace.state.row_buffer import Spill
+from agent.workspace.state.rows import ROWS
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from agent.core.model.entry import Kind, TreeEntry
 from agent.sync.remote.layers import Layers
-from agent.workspace.system_errors import failed
+from agent.workspace.filesystem.system_errors import failed
 
 _PIECE = 1 << 20
 

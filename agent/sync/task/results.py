@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from agent.errors import UsageError, WorkspaceError
 from agent.sync.task.argument import Results
-from agent.workspace.system_errors import failed
+from agent.workspace.filesystem.system_errors import failed
 
 # Go escapes what HTML would misread, and every byte that is no UTF-8, as \uXXXX; \b and \f, too, before Go 1.22.
 _LONG = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f<>&\u2028\u2029\udc80-\udcff]")

@@ -20,7 +20,7 @@ from agent.core.model.squash_record import is_squash_text, parse_squash
 from agent.core.spelling.canonical import canonical
 from agent.core.spelling.digest import digest_of
 from agent.errors import IntegrityError, InvalidReferenceError, UnsupportedError
-from agent.store.layout_index import REF_NAME, find_tag, parse_index, tags_in, with_tag, without_digest
+from agent.store.layout.layout_index import REF_NAME, find_tag, parse_index, tags_in, with_tag, without_digest
 from agent.store.manifest_limits import digest_for, is_manifest, manifest_of, named_digests
 from agent.sync.operation.report import conflict_reports
 from tests.core.test_squash_record import TYPE, A, B, C, D, layer, record, squash

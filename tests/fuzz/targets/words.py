@@ -12,14 +12,14 @@ from random import Random
 from agent.core.spelling.reference import parse_reference
 from agent.core.spelling.tags import check_target_tag, checkpoint_ids, entry_ids, entry_tag, pointer_tag, pointers
 from agent.errors import AuthError, InvalidReferenceError, RefusedError, UsageError
-from agent.store.address import origin_of
-from agent.store.answer_links import next_page, own_upload
-from agent.store.auth import Authorizer, format_scopes, parse_challenges
-from agent.store.credentials import Credentials, find_credentials
-from agent.store.download import parse_range_start
-from agent.store.problem import Problem, parse_problem
-from agent.store.retry_after import says_later, seconds_asked
-from agent.store.retrying import Timing
+from agent.store.login.auth import Authorizer, format_scopes, parse_challenges
+from agent.store.login.credentials import Credentials, find_credentials
+from agent.store.network.address import origin_of
+from agent.store.network.problem import Problem, parse_problem
+from agent.store.network.retry_after import says_later, seconds_asked
+from agent.store.network.retrying import Timing
+from agent.store.registry.answer_links import next_page, own_upload
+from agent.store.registry.download import parse_range_start
 from agent.sync.task.argument import parse_step
 from tests.fuzz.mutate import bytewise, jsonwise
 from tests.fuzz.search import Target, own_place

@@ -1,0 +1,51 @@
+"""Proxies, as the environment names them: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+from urllib3.util import parse_url
+
+from agent.errors import UsageError
+from agent.store.network.address import is_loopback
+
+
+def proxies_for(url: str) -> dict[str, str]:
+    """Return the proxies for a request to `url`, as `requests` takes them; none to this machine itself.
+
+    Raises:
+        UsageError: the one that would be used is no proxy that speaks HTTP.
+    """
+    if is_loopback(urlsplit(url).hostname or ""):
+        return {}
+    proxies = dict(get_environ_proxies(url))
+    chosen = select_proxy(url, proxies)
+    if not chosen:
+        return {}
+    if why := _fault(chosen):
+        # Its text stays out of the error: it may hold a password.
+        raise UsageError(
+            f"the proxy that it names cannot be used: {why}",
+            subject=_variable(urlsplit(url).scheme, chosen),
+            remedy="write http://HOST:PORT, unset it, or list the registry's host in NO_PROXY",
+        )
+    return proxies
+
+
+def _fault(proxy: str) -> str:
+    """Return what is wrong with the address of a proxy, "" if nothing is."""
+    try:
+        parts = parse_url(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError):
+        return "it is no address"
+    if parts.scheme and parts.scheme.startswith("socks"):
+        return "SOCKS is not spoken here"
+    return "" if parts.scheme in ("http", "https") and parts.host else "it is no address of an HTTP proxy"
+
+
+def _variable(scheme: str, proxy: str) -> str:
+    """Return the variable that names a proxy."""
+    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+    return next((name for name in names if os.environ.get(name) == proxy), "the proxy's setting")

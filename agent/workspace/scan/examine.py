@@ -1,0 +1,227 @@
+"""Read one path of a workspace: what it is, and what is in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from agent.archive.tar.pax import is_kept
+from agent.core.directory.scan_join import KINDS
+from agent.core.directory.state_row import Found
+from agent.core.model.entry import Kind, Node, Xattrs
+from agent.core.spelling.path import show
+from agent.errors import WorkspaceError
+from agent.workspace.filesystem.root import Root
+from agent.workspace.filesystem.system_errors import LINK_IN_THE_WAY, NO_DATA, NOT_SUPPORTED, changed, failed
+
+CHUNK: Final = 1 << 20
+"""The most bytes that are read at once."""
+
+CAPABILITY: Final = b"security.capability"
+
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ZEROS = bytes(CHUNK)
+_BLOCK = 512  # the unit of st_blocks (stat(2))
+
+
+class Content(NamedTuple):
+    """An opened file: its extended attributes and its content, whole or in chunks of at most 1 MiB.
+
+    Whoever takes `data` to its end has read the file as the scan found it, or got a FileChangedError.
+    """
+
+    xattrs: Xattrs
+    data: bytes | Iterator[bytes]
+
+
+def read_xattrs(place: int | str) -> Xattrs:
+    """Return the extended attributes that are kept, sorted; `place` is a descriptor or a path.
+
+    Raises:
+        OSError: they cannot be read. A file system without any is no error.
+    """
+    try:
+        names = os.listxattr(place)
+    except OSError as error:
+        if error.errno in NOT_SUPPORTED:
+            return ()
+        raise
+    if not names:
+        return ()
+    encoded = sorted(name for name in map(os.fsencode, names) if is_kept(name))
+    return tuple((name, os.getxattr(place, name)) for name in encoded)
+
+
+def examine(root: Root, found: Found) -> Node:
+    """Return everything that is kept of a path that a scan found, save a file's `sha256`. `size` is a file's only.
+
+    Raises:
+        FileChangedError: the path is no longer what was found.
+        WorkspaceError: it cannot be read, or is a socket.
+    """
+    kind = KINDS.get(stat.S_IFMT(found.print.mode))
+    if kind is None:
+        raise WorkspaceError("a socket cannot be kept", subject=show(found.path), remedy="remove it")
+    try:
+        if kind is Kind.DIR:
+            fd = root.directory(found.path)  # which stays open for the scan that comes to what is in it
+            _compare(root, found, os.fstat(fd))
+            return _node(found, kind, xattrs=read_xattrs(fd))
+        above, name = root.at(found.path)
+        if kind is Kind.FILE:
+            fd = os.open(name, _FILE_FLAGS, dir_fd=above)
+            try:
+                _compare(root, found, os.fstat(fd))
+                return _node(found, kind, xattrs=read_xattrs(fd))
+            finally:
+                os.close(fd)
+        target = os.readlink(name, dir_fd=above) if kind is Kind.LINK else b""
+        _compare(root, found, os.stat(name, dir_fd=above, follow_symlinks=False))
+        return _node(found, kind, target=target)
+    except OSError as error:
+        if error.errno == errno.EINVAL and kind is Kind.LINK:  # it is none any more (readlink(2))
+            raise changed(found.path) from error
+        raise _refused(error, found.path) from error
+
+
+def open_content(root: Root, found: Found) -> Content:
+    """Open a file that a scan found.
+
+    A small file (up to 1 MiB) is read at once. Of a larger one a descriptor is held until the end of `data` or
+    its collection. Holes cost no reading, their zeros come from one buffer.
+
+    Raises, also from `data`:
+        FileChangedError: it is no longer the file that was found, or changed while it was read.
+        WorkspaceError: it cannot be read.
+    """
+    fd, size = -1, found.print.size
+    try:
+        above, name = root.at(found.path)
+        fd = os.open(name, _FILE_FLAGS, dir_fd=above)
+        try:
+            # One byte more: a file that grows may not change its times within one tick of their clock.
+            data = os.read(fd, size + 1) if size <= CHUNK else b""
+            while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
+                data += more
+            xattrs = read_xattrs(fd)
+        finally:
+            # What was read is the file that was found if it is still that file now.
+            _compare(root, found, os.fstat(fd))
+        if size > CHUNK:
+            stream, fd = _Stream(root, found, fd), -1
+            return Content(xattrs, stream)
+        if len(data) != size:
+            raise changed(found.path)
+        return Content(xattrs, data)
+    except OSError as error:
+        raise _refused(error, found.path) from error
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def hash_content(root: Root, found: Found) -> bytes:
+    """Return the raw sha256 of a file's content; raises as `open_content`."""
+    data = open_content(root, found).data
+    digest = sha256()
+    for chunk in (data,) if isinstance(data, bytes) else data:
+        digest.update(chunk)
+    return digest.digest()
+
+
+class _Stream(Iterator[bytes]):
+    """The content of an open file, holes skipped; owns the descriptor."""
+
+    _fd = -1
+
+    def __init__(self, root: Root, found: Found, fd: int) -> None:
+        about = os.fstat(fd)
+        self._root, self._found, self._fd = root, found, fd
+        self._at = 0
+        self._sparse = about.st_blocks * _BLOCK < about.st_size
+        self._data_until = 0 if self._sparse else about.st_size
+        self._hole_until = 0
+
+    def __next__(self) -> bytes:
+        if self._fd < 0:
+            raise StopIteration
+        try:
+            return self._read()
+        except OSError as error:
+            self.close()
+            raise _refused(error, self._found.path) from error
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; what was not read is not read."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def finish(self, size: int) -> None:
+        """Check that exactly `size` bytes were there and the file is still the same, and close it."""
+        try:
+            if size != self._found.print.size:
+                raise changed(self._found.path)
+            _compare(self._root, self._found, os.fstat(self._fd))
+        finally:
+            self.close()
+
+    def _read(self) -> bytes:
+        size = self._found.print.size
+        if self._at >= size:
+            # One byte more: a file that grows may not change its times within one tick of their clock.
+            self.finish(self._at + len(os.pread(self._fd, 1, self._at)))
+            raise StopIteration
+        if self._sparse and self._at >= self._data_until and self._at >= self._hole_until:
+            self._seek()
+        if self._at < self._hole_until:
+            length = min(CHUNK, self._hole_until - self._at)
+            self._at += length
+            return _ZEROS if length == CHUNK else _ZEROS[:length]
+        data = os.pread(self._fd, min(CHUNK, self._data_until - self._at), self._at)
+        if not data:
+            self.close()
+            raise changed(self._found.path)
+        self._at += len(data)
+        return data
+
+    def _seek(self) -> None:
+        """Find out where the hole at the current place ends, and the data after it."""
+        size = self._found.print.size
+        try:
+            data = os.lseek(self._fd, self._at, os.SEEK_DATA)
+            self._hole_until = min(data, size)
+            self._data_until = min(os.lseek(self._fd, data, os.SEEK_HOLE), size) if data < size else size
+        except OSError as error:
+            if error.errno not in NO_DATA:
+                raise
+            self._hole_until = size
+
+
+def _compare(root: Root, found: Found, about: os.stat_result) -> None:
+    now, then = root.fingerprint(about), found.print
+    if now != then:
+        if stat.S_ISDIR(then.mode):
+            # Its size and times say what happened to the names in it, which the scan has seen.
+            now = now._replace(size=then.size, mtime=then.mtime, ctime=then.ctime)
+        if now != then:
+            raise changed(found.path)
+
+
+def _node(found: Found, kind: Kind, *, target: bytes = b"", xattrs: Xattrs = ()) -> Node:
+    stood = found.print
+    size = stood.size if kind is Kind.FILE else 0
+    return Node(kind, stood.mode & 0o7777, stood.uid, stood.gid, stood.mtime, size, b"", target, found.device, xattrs)
+
+
+def _refused(error: OSError, path: bytes) -> WorkspaceError:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno in LINK_IN_THE_WAY:
+        return changed(path)
+    return failed(error, path, "cannot be read")

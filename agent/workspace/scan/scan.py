@@ -1,0 +1,187 @@
+"""Find every path of a workspace in one pass, in the bytes order of whole paths."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import Final, TypeAlias
+
+from agent.core.directory.state_row import Fingerprint, Found
+from agent.core.spelling.path import WHITEOUT, ancestors, show
+from agent.errors import WorkspaceError
+from agent.workspace.filesystem.root import Root
+from agent.workspace.filesystem.system_errors import changed, failed
+
+TEMPORARY: Final = WHITEOUT + b".instep-"
+"""Names of files on their way to their place begin so. No workspace can hold such a name, hence no user's does."""
+
+_SHOWN = 10
+_FORMAT = 0o170000
+_ENCODING = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # what os.fsencode asks for each name
+
+Warn: TypeAlias = Callable[[bytes, str], None]
+_Row: TypeAlias = Found | tuple[bytes]
+"""A path, or the place in the order where the paths below a directory come."""
+
+
+class Scan:
+    """One pass over a workspace; iterate it once.
+
+    Args:
+        root: the directory. The root itself is not among the paths.
+        warn: called as `warn(path, why)` for what is left out, such as sockets.
+        below: find only this path, what lies below it, and the directories above it; `b""` for everything.
+        start: find nothing that comes before this path.
+        stop: find neither this path nor anything that comes after it.
+
+    Attributes:
+        leftovers: files of a pull that was killed (see `TEMPORARY`), left out; complete after the pass.
+
+    File systems mounted inside belong to the tree, as they do for `tar` and for whoever works there.
+    A path that vanishes between being listed and being examined is absent; nothing else is.
+
+    Raises, while iterated:
+        WorkspaceError: something cannot be read (an unreadable directory is not an empty one), or, after
+            the last path, names begin with `.wh.`, which no layer can hold.
+        FileChangedError: a directory turned into something else meanwhile.
+    """
+
+    def __init__(
+        self, root: Root, warn: Warn, below: bytes = b"", *, start: bytes = b"", stop: bytes | None = None
+    ) -> None:
+        self._root = root
+        self._below = below
+        self._start = start
+        self._stop = stop
+        self._warn = warn
+        self._refused: list[bytes] = []
+        self._refused_count = 0
+        self.leftovers: list[bytes] = []
+
+    def __iter__(self) -> Iterator[Found]:
+        self._root.refresh()
+        if self._root.is_removed():
+            raise changed(b"", "was removed")  # the system would list it as empty
+        for path in (*ancestors(self._below), self._below) if self._below else ():
+            found = self._root.lstat(path)
+            if found is None:
+                return
+            yield found
+            if not stat.S_ISDIR(found.print.mode):
+                return
+        stack: list[Iterator[_Row]] = [iter(self._listing(self._below + b"/" if self._below else b""))]
+        while stack:
+            for row in stack[-1]:
+                if type(row) is Found:
+                    yield row
+                else:
+                    stack.append(iter(self._listing(row[0])))
+                    break
+            else:
+                stack.pop()
+        if self._refused:
+            raise self._refusal()
+
+    def _listing(self, prefix: bytes) -> list[_Row]:
+        """Everything in one directory, in order. `prefix` is the directory's path and `/`."""
+        try:
+            fd = self._root.directory(prefix[:-1])
+            rows = self._read(fd, prefix)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            raise changed(prefix[:-1]) from None
+        except OSError as error:
+            raise failed(error, prefix[:-1], "cannot be read") from error
+        if self._is_edge(prefix):
+            rows = [row for row in rows if (self._has if type(row) is Found else self._has_below)(row[0].rstrip(b"/"))]
+        rows.sort(key=itemgetter(0))
+        return rows
+
+    def _read(self, fd: int, prefix: bytes) -> list[_Row]:
+        rows: list[_Row] = []
+        add, new, home = rows.append, tuple.__new__, self._root.device
+        encoding, errors = _ENCODING
+        edge = self._is_edge(prefix)
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = entry.name.encode(encoding, errors)
+                path = prefix + name
+                if edge and not self._concerns(path, entry):
+                    continue
+                if name[:4] == WHITEOUT and self._left_out(path, name):
+                    continue
+                try:
+                    about = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise failed(error, path, "cannot be examined") from error
+                mode = about.st_mode
+                kind = mode & _FORMAT
+                ino = about.st_ino
+                if about.st_dev != home:
+                    ino |= about.st_dev << 64
+                found = (
+                    ino,
+                    about.st_size,
+                    mode,
+                    about.st_uid,
+                    about.st_gid,
+                    about.st_mtime_ns,
+                    about.st_ctime_ns,
+                )
+                device = (0, 0)
+                if kind == stat.S_IFREG:
+                    pass
+                elif kind == stat.S_IFDIR:
+                    add((path + b"/",))
+                elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+                    device = (os.major(about.st_rdev), os.minor(about.st_rdev))
+                elif kind == stat.S_IFSOCK:
+                    self._warn(path, "a socket cannot be kept, skipped")
+                    continue
+                # Not Found(...): a named tuple's own constructor costs as much as the system call.
+                add(new(Found, (path, new(Fingerprint, found), about.st_nlink, device)))
+        return rows
+
+    def _is_edge(self, prefix: bytes) -> bool:
+        """Say whether start or stop lies in a directory."""
+        start, stop = self._start, self._stop
+        return (start != b"" and start.startswith(prefix)) or (stop is not None and stop.startswith(prefix))
+
+    def _concerns(self, path: bytes, entry: os.DirEntry[str]) -> bool:
+        return self._has(path) or (self._has_below(path) and entry.is_dir(follow_symlinks=False))
+
+    def _has(self, path: bytes) -> bool:
+        """Say whether a path lies between start and stop."""
+        return self._start <= path and (self._stop is None or path < self._stop)
+
+    def _has_below(self, path: bytes) -> bool:
+        """Say whether something below a path may."""
+        return self._start < path + b"0" and (self._stop is None or path + b"/" < self._stop)
+
+    def _left_out(self, path: bytes, name: bytes) -> bool:
+        if name.startswith(TEMPORARY):
+            self.leftovers.append(path)
+        else:
+            self._refused_count += 1
+            if len(self._refused) < _SHOWN:
+                self._refused.append(path)
+        return True
+
+    def _refusal(self) -> WorkspaceError:
+        more = self._refused_count - len(self._refused)
+        return WorkspaceError(
+            "names that begin with .wh. mean deletions in an image and cannot be kept",
+            subject=", ".join(map(show, sorted(self._refused))) + (f" and {more} more" if more else ""),
+            remedy="rename or remove them",
+        )
+
+
+def scan(root: Root, warn: Warn) -> Iterator[Found]:
+    """Yield every path below `root`; see `Scan`."""
+    return iter(Scan(root, warn))

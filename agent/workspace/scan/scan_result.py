@@ -1,0 +1,90 @@
+"""One look at a part of a directory: where it differs from what is remembered, and how a process tells another."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from agent.core.directory.scan_join import Sifted
+from agent.core.directory.state_row import Found, Known, Rows
+from agent.core.model.entry import Kind, Node, Version
+from agent.workspace.state.row_buffer import Spill
+from agent.workspace.state.rows import ROWS, Versions, columns_of, pack, rows_of, unpack
+
+_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
+
+
+class Look(NamedTuple):
+    """What was found.
+
+    Attributes:
+        fresh: a row for each fresh path: what to record of it, but for a file's content.
+        size: bytes of the fresh files.
+        leftovers: files of a pull that was killed.
+        warnings: what was left out, and why.
+    """
+
+    sifted: Sifted
+    fresh: Rows
+    size: int
+    leftovers: list[bytes]
+    warnings: list[tuple[bytes, str]]
+
+
+def dump(look: Look) -> bytes:
+    """Return a look as bytes, for `load` in this process or one that it was forked from."""
+    sifted = look.sifted
+    together = (sifted.suspects, sifted.replaced.values(), sifted.kept.values(), sifted.open.values())
+    pairs = [pair for some in together for pair in some]
+    rows = (sifted.gone, (old for old, _ in pairs), (_row(new) for _, new in pairs), look.fresh)
+    return marshal.dumps(
+        (
+            *([*_packed(some)] for some in rows),
+            [len(some) for some in together],
+            (dict(sifted.names), dict(sifted.partners), sifted.unpulled, sifted.entered, sifted.asked),
+            (sifted.total, sifted.standing),
+            (look.size, look.leftovers, look.warnings),
+        )
+    )
+
+
+def load(data: bytes, directory: str) -> Look:
+    """Return the look that was dumped; fresh rows that are too many for memory go to a file in `directory`."""
+    gone, olds, news, fresh, counts, (names, partners, *sets), (total, standing), rest = marshal.loads(data)  # noqa: S302, our own
+    pairs = zip(_unpacked(olds), map(_found, _unpacked(news)), strict=True)
+    suspects, replaced, kept, opened = ([*islice(pairs, count)] for count in counts)
+    by_path = ({old.path: (old, new) for old, new in some} for some in (replaced, kept, opened))
+    spill = Spill(directory, ROWS)
+    for row in _unpacked(fresh):
+        spill.append(row)
+    sifted = Sifted([*_unpacked(gone)], suspects, next(by_path), next(by_path), total=total, standing=standing)
+    sifted.open = next(by_path)
+    sifted.names.update(names)
+    sifted.partners.update(partners)
+    sifted.unpulled, sifted.entered, sifted.asked = sets
+    return Look(sifted, spill, *rest)
+
+
+def _row(found: Found) -> Known:
+    """Return what was found in the shape of what is known, which there are bytes for."""
+    return Known(found.path, Node(Kind.FILE, 0, device=found.device), None, found.print, found.nlink)
+
+
+def _found(row: Known) -> Found:
+    path, node, _, stands, nlink = row
+    found: Found = _new(Found, (path, stands, nlink, node.device))
+    return found
+
+
+def _packed(rows: Iterable[Known]) -> Iterator[bytes]:
+    source, versions = iter(rows), Versions()
+    while some := [*islice(source, ROWS)]:
+        yield pack(columns_of(some, versions), versions)
+
+
+def _unpacked(blocks: Iterable[bytes]) -> Iterator[Known]:
+    versions: list[Version | None] = [None]
+    for block in blocks:
+        yield from rows_of(unpack(block, versions), versions)
