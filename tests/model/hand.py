@@ -171,10 +171,10 @@ class Hand:
 
     def prune(self, older_than: int) -> None:
         """Prune what a checkpoint holds that is older than so many ns."""
-        self._alone("prune", lambda: prune(self.site(), PruneOptions(older_than)))
+        self._alone("prune", lambda: prune(self.site()._replace(clock=self._time), PruneOptions(older_than)))
 
     def squash(self) -> None:
-        self._alone("squash", lambda: squash_target(self.site(), SquashOptions()))
+        self._alone("squash", lambda: squash_target(self.site()._replace(clock=self._time), SquashOptions()))
 
     def _alone(self, operation: str, act: Callable[[], object]) -> None:
         """Do what needs no directory."""
@@ -255,6 +255,10 @@ class Hand:
 
     def _now(self) -> int:
         return len(self.world.schedule) if self.world else 0
+
+    def _time(self) -> int:
+        """Return what the clock says of one who cleans up: it goes on while the process hangs."""
+        return max(self.clock, self.world.time if self.world else 0)
 
     def _step(self, call: Call) -> None:
         if self.actor is not None and self.actor.ask(call) == "dies-after":

@@ -20,6 +20,8 @@ import tests.model.search
 from agent.core.image.change_set import Union, unite
 from agent.core.model.pod import Pod
 from agent.core.spelling.digest import Digest
+from agent.sync.commands.prune import _Aged
+from agent.sync.operation.workspace_context import Site
 from agent.sync.publish.checkpoint import Checkpoint
 from agent.sync.publish.head import Moved, everything, put_head
 from agent.sync.remote.merged_image import merged_image
@@ -188,43 +190,49 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def prune_by_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take for a checkpoint what head holds."""
 
-    def head(site: Any, target: Target, *of: object) -> Checkpoint:
+    def head(site: Any, target: Target, *of: object) -> _Aged:
         located = target.head()
         assert located is not None
-        return Checkpoint("", located.image, located.digest, 0, unite([located.image]).ids)
+        return _Aged(Checkpoint("", located.image, located.digest, unite([located.image]).ids, 0), 0)
 
-    monkeypatch.setattr(agent.sync.commands.prune, "_checkpoint", head)
+    monkeypatch.setattr(agent.sync.commands.prune, "_publish", head)
 
 
 def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not read the checkpoint again: delete what is seen once it is published."""
-    real = agent.sync.commands.prune._checkpoint
+    real = agent.sync.commands.prune._publish
 
-    def seen(site: Any, target: Target, *of: Any) -> Checkpoint:
-        return replace(real(site, target, *of), ids=everything(target.look()).ids)
+    def seen(site: Any, target: Target, *of: Any) -> _Aged:
+        found = real(site, target, *of)
+        return found._replace(checkpoint=replace(found.checkpoint, ids=everything(target.look()).ids))
 
-    monkeypatch.setattr(agent.sync.commands.prune, "_checkpoint", seen)
+    monkeypatch.setattr(agent.sync.commands.prune, "_publish", seen)
 
 
 def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a checkpoint is there, without a look."""
 
-    def unseen(target: Target, whole: Union, now: int) -> Checkpoint:
+    def unseen(target: Target, whole: Union) -> Checkpoint:
         image, _ = merged_image(target, whole)
-        return Checkpoint("", image, Digest(""), 0, whole.ids)
+        return Checkpoint("", image, Digest(""), whole.ids, 0)
 
     monkeypatch.setattr(agent.sync.commands.prune, "publish_checkpoint", unseen)
 
 
 def no_age(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every checkpoint for an old one."""
-    published, read = agent.sync.commands.prune.publish_checkpoint, agent.sync.commands.prune.as_checkpoint
+    monkeypatch.setattr(agent.sync.commands.prune, "witnessed", lambda *of, **more: 0)
 
-    def old(found: Checkpoint | None) -> Checkpoint | None:
-        return found and replace(found, made=0)
 
-    monkeypatch.setattr(agent.sync.commands.prune, "publish_checkpoint", lambda *of: old(published(*of)))
-    monkeypatch.setattr(agent.sync.commands.prune, "as_checkpoint", lambda *of: old(read(*of)))
+def age_before_the_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the clock before a checkpoint is put, not after it is there."""
+    real = agent.sync.commands.prune._publish
+
+    def publish(site: Site, *of: Any) -> Any:
+        now = site.clock()
+        return real(site._replace(clock=lambda: now), *of)
+
+    monkeypatch.setattr(agent.sync.commands.prune, "_publish", publish)
 
 
 def any_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:

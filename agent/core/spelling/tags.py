@@ -1,7 +1,7 @@
 """Derived tags: slugs help people, hashes decide (design, "Derived tags").
 
-An entry's tag is written once; a pointer is found by its lane without listing; a checkpoint holds a merge; the mark
-says that the first pointers do not tell everything.
+An entry's tag is written once. A pointer is found by its lane without listing. A checkpoint holds a merge. Its witness
+tells a time by which it was there. The mark says that the first pointers do not tell everything.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from agent.errors import InvalidReferenceError
 
 SLUG_MAX = 30
 _DERIVED = re.compile(
-    r"\._(?:e[a-z2-7]{10}[0-9a-f]{26}|p[a-z2-7]{26}-[0-9]+-[0-9]+|c[a-z2-7]{10}[0-9a-f]{26}|m[a-z2-7]{10})\Z"
+    r"\._(?:e[a-z2-7]{10}[0-9a-f]{26}|p[a-z2-7]{26}-[0-9]+-[0-9]+|[cw][a-z2-7]{10}[0-9a-f]{26}|m[a-z2-7]{10})\Z"
 )
 _ENTRY = re.compile(r"\._e([a-z2-7]{10})([0-9a-f]{26})\Z")
 _CHECKPOINT = re.compile(r"\._c([a-z2-7]{10})([0-9a-f]{26})\Z")
+_WITNESS = re.compile(r"\._w([a-z2-7]{10})([0-9a-f]{26})\Z")
 _POINTER = re.compile(r"\._p([a-z2-7]{10})[a-z2-7]{16}-[0-9]+-[0-9]+\Z")
 
 
@@ -52,6 +53,11 @@ def checkpoint_tag(tag: str, change: str) -> str:
     return f"{slug(tag)}._c{_hash(tag, 10)}{change[:26]}"
 
 
+def witness_tag(tag: str, change: str) -> str:
+    """Return the tag of the witness of the checkpoint with this id."""
+    return f"{slug(tag)}._w{_hash(tag, 10)}{change[:26]}"
+
+
 def derived_prefix(tag: str) -> str:
     """Return what every derived tag of a target starts with; other targets' tags may start with it, too."""
     return f"{slug(tag)}."
@@ -65,6 +71,11 @@ def entry_ids(tag: str, tags: list[str]) -> dict[str, str]:
 def checkpoint_ids(tag: str, tags: list[str]) -> dict[str, str]:
     """Return the first 26 digits of the ids of a target's checkpoints among `tags`, each with its tag."""
     return _ids(_CHECKPOINT, tag, tags)
+
+
+def witness_ids(tag: str, tags: list[str]) -> dict[str, str]:
+    """Return the first 26 digits of the ids of checkpoints, each with the tag of its witness among `tags`."""
+    return _ids(_WITNESS, tag, tags)
 
 
 def is_derived(tag: str) -> bool:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from agent.core.image.change_set import Union, unite
 from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
-from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_tag, pointers
+from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_tag, pointers, witness_ids
 from agent.errors import RefusedError
 from agent.store.network.refusal import TO_DELETE
 from agent.store.port import Traffic
 from agent.sync.operation.workspace_context import Site
-from agent.sync.publish.checkpoint import Checkpoint, as_checkpoint, publish_checkpoint
+from agent.sync.publish.checkpoint import Checkpoint, as_checkpoint, publish_checkpoint, witnessed
+from agent.sync.publish.deletions import Deletions, Unneeded
 from agent.sync.publish.head import everything
 from agent.sync.publish.publish_entry import put_mark
 from agent.sync.publish.squash_layers import HEAD_LAYERS, compact
@@ -24,10 +25,6 @@ from agent.sync.remote.retry_vanished import begin_anew
 from agent.sync.remote.target import Target
 
 HOUR = 3600 * 10**9
-PAUSES = (0.5, 1.0, 2.0)
-"""Seconds between looks at what a registry says it deleted, and shows."""
-PATIENCE = 3
-"""How many deletions are refused before the rest is not tried, if none was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,168 +82,106 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
     """
     target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
     report = PruneReport(target.name, options.dry_run)
+    deletions = Deletions(site, target, options.dry_run)
     if options.all:
-        _prune_all(site, target, report)
+        deletions.run(_everything(site, target))
     else:
-        _prune(site, target, options, report)
+        _prune(site, target, options, report, deletions)
+    report.entries, report.checkpoints = deletions.gone["entries"], deletions.gone["checkpoints"]
+    report.head = deletions.gone["head"] > 0
+    report.refused, report.refusal = deletions.refused, deletions.refusal
     report.traffic = target.traffic
     return report
 
 
-def _prune(site: Site, target: Target, options: PruneOptions, report: PruneReport) -> None:
+def _prune(site: Site, target: Target, options: PruneOptions, report: PruneReport, deletions: Deletions) -> None:
     seen = existing(target)
     whole = everything(seen)
     if not whole.order:
         return
-    now = site.clock()
     checkpoints = [found for located in seen.entries if (found := as_checkpoint(target, located))]
     if checkpoints and not options.dry_run:
-        put_mark(site, target, max(checkpoints, key=lambda each: each.made).image)
-    deletions = _Deletions(site, target, report)
-    deletions.run(_needless(target, checkpoints, now - options.older_than, report))
-    if report.refused:
-        return  # Where nothing is deleted, what is added stays for ever.
-    latest = max(now, whole.newest_stamp)
-    holders = [each for each in checkpoints if whole.ids <= each.ids and each.made <= latest]
-    newest = min(holders, key=lambda each: each.made) if holders else _checkpoint(site, target, whole, options, now)
+        put_mark(site, target, checkpoints[0].image)
+    aged = [_aged(site, target, checkpoint, options) for checkpoint in checkpoints]
     before = site.clock() - options.older_than
-    if not holders and newest.made <= before:
-        deletions.run(_needless(target, [*checkpoints, newest], before, report))
-    report.checkpoint = newest.tag or None
-    report.due = newest.made + options.older_than if report.kept else None
+    deletions.run(_needless(target, aged, before, report))
+    if deletions.refused:
+        return  # Where nothing is deleted, what is added stays for ever.
+    holders = [each for each in aged if whole.ids <= each.checkpoint.ids]
+    newest = min(holders, key=lambda each: each.since) if holders else _publish(site, target, whole, options)
+    before = site.clock() - options.older_than
+    if not holders and newest.since <= before:
+        deletions.run(_needless(target, [*aged, newest], before, report))
+    report.checkpoint = newest.checkpoint.tag or None
+    report.due = newest.since + options.older_than if report.kept else None
 
 
-def _checkpoint(site: Site, target: Target, whole: Union, options: PruneOptions, now: int) -> Checkpoint:
+class _Aged(NamedTuple):
+    """A checkpoint, and a time by which it was there; ns since 1970."""
+
+    checkpoint: Checkpoint
+    since: int
+
+
+def _aged(site: Site, target: Target, checkpoint: Checkpoint, options: PruneOptions) -> _Aged:
+    return _Aged(checkpoint, witnessed(target, checkpoint, site.clock, keep=not options.dry_run))
+
+
+def _publish(site: Site, target: Target, whole: Union, options: PruneOptions) -> _Aged:
     """Publish a checkpoint of all that there is, or say what it would be."""
     if options.dry_run:
-        return Checkpoint("", whole.image(target.tag), Digest(""), now, whole.ids)
+        planned = Checkpoint("", whole.image(target.tag), Digest(""), whole.ids, whole.newest_stamp)
+        return _Aged(planned, max(site.clock(), whole.newest_stamp))
 
     def publish() -> Checkpoint:
         compacted = compact(site, target, everything(target.look()), HEAD_LAYERS, "zstd")
-        made = publish_checkpoint(target, compacted, site.clock())
-        put_mark(site, target, made.image)
-        return made
+        published = publish_checkpoint(target, compacted)
+        put_mark(site, target, published.image)
+        return published
 
-    return begin_anew(target, publish)
-
-
-class _Doomed(NamedTuple):
-    """A manifest to delete, with the tags that are on it, counted as `kind`."""
-
-    digest: Digest
-    tags: tuple[str, ...]
-    kind: Literal["entries", "checkpoints", "head", "mark"]
+    return _aged(site, target, begin_anew(target, publish), options)
 
 
-def _needless(target: Target, checkpoints: Iterable[Checkpoint], before: int, report: PruneReport) -> Iterator[_Doomed]:
-    """Yield each entry and checkpoint of which a checkpoint that was made by `before` holds everything."""
-    old = [checkpoint for checkpoint in checkpoints if checkpoint.made <= before]
+def _needless(target: Target, checkpoints: Iterable[_Aged], before: int, report: PruneReport) -> Iterator[Unneeded]:
+    """Yield each entry and checkpoint of which a checkpoint that was there by `before` holds everything."""
+    old = [each.checkpoint for each in checkpoints if each.since <= before]
     held = {change[:26] for checkpoint in old for change in checkpoint.ids}
+    listed = target.tags()
     report.kept = 0
-    for start, tag in sorted(entry_ids(target.tag, target.tags()).items()):
+    for start, tag in sorted(entry_ids(target.tag, listed).items()):
         located = target.image(tag) if start in held else None
         image = located.image if located else None
         if located and image and image.target == target.tag and (image.change or "")[:26] == start:
             ids = unite([image]).ids
             if any(ids <= checkpoint.ids for checkpoint in old):
-                yield _Doomed(located.digest, (tag,), "entries")
+                yield Unneeded(located.digest, (tag,), "entries")
                 continue
         # One that is gone by now was deleted by another prune.
         report.kept += located is not None or start not in held
-    for checkpoint in checkpoints:
-        if any(other.replaces(checkpoint) for other in old):
-            yield _Doomed(checkpoint.digest, (checkpoint.tag,), "checkpoints")
+    replaced = [each.checkpoint for each in checkpoints if any(other.replaces(each.checkpoint) for other in old)]
+    for checkpoint in replaced:
+        yield Unneeded(checkpoint.digest, (checkpoint.tag,), "checkpoints")
+    left = checkpoint_ids(target.tag, listed).keys() - {checkpoint.image.view[:26] for checkpoint in replaced}
+    yield from _witnesses(target, [tag for short, tag in witness_ids(target.tag, listed).items() if short not in left])
 
 
-class _Refused(NamedTuple):
-    """What a registry did not delete."""
+def _witnesses(target: Target, tags: Iterable[str]) -> Iterator[Unneeded]:
+    """Yield the witnesses of checkpoints that are gone.
 
-    doomed: _Doomed
-    error: RefusedError
-
-
-class _Deletions:
-    """Deletes, and counts in a report what is gone: what a registry says is believed after a look."""
-
-    def __init__(self, site: Site, target: Target, report: PruneReport) -> None:
-        self._site = site
-        self._target = target
-        self._report = report
-        self._gone: set[Digest] = set()
-
-    def run(self, doomed: Iterable[_Doomed]) -> None:
-        """Delete images. Where the registry deletes none of the first few, the rest is not tried."""
-        refused: list[_Refused] = []
-        by_tag: set[Digest] = set()
-        for one in doomed:
-            if one.digest in self._gone:
-                continue
-            if self._report.dry_run:
-                self._count(one)
-                continue
-            try:
-                deleted = self._target.store.delete_manifest(one.digest, one.tags)
-            except RefusedError as error:
-                refused.append(_Refused(one, error))
-                if len(refused) == PATIENCE and not self._gone:
-                    refused = self._still_there(refused)
-                    if not self._gone:
-                        break
-                continue
-            if deleted.found:
-                self._count(one)
-            if deleted.by_tag:
-                by_tag.add(one.digest)
-        else:
-            refused = self._still_there(refused)
-        if by_tag:
-            self._delete_pointers(by_tag)
-        if refused:
-            self._report.refused += len(refused)
-            self._report.refusal = self._report.refusal or refused[0].error.what
-
-    def _count(self, one: _Doomed) -> None:
-        self._gone.add(one.digest)
-        match one.kind:
-            case "entries":
-                self._report.entries += 1
-            case "checkpoints":
-                self._report.checkpoints += 1
-            case "head":
-                self._report.head = True
-            case "mark":
-                pass  # no part of the workspace
-
-    def _still_there(self, refused: list[_Refused]) -> list[_Refused]:
-        """Return what is there after a while, and count the rest: a registry may still show what it has deleted."""
-        for pause in (0.0, *PAUSES):
-            if not refused:
-                break
-            self._site.sleep(pause)
-            left = []
-            for each in refused:
-                if self._stands(each.doomed):
-                    left.append(each)
-                else:
-                    self._count(each.doomed)
-            refused = left
-        return refused
-
-    def _stands(self, one: _Doomed) -> bool:
-        found = (self._target.store.get_manifest(tag) for tag in one.tags)
-        return any(manifest is not None and manifest.digest == one.digest for manifest in found)
-
-    def _delete_pointers(self, digests: set[Digest]) -> None:
-        """Delete the pointers at entries that are gone, in a registry whose tags outlive what they are on."""
-        store = self._target.store
-        for tag in pointers(self._target.tag, self._target.tags()):
-            manifest = store.get_manifest(tag)
-            if manifest is not None and manifest.digest in digests:
-                store.delete_manifest(manifest.digest, (tag,))
+    One that goes too early, because a list lags, does no harm: the next prune publishes another.
+    """
+    for tag in tags:
+        located = target.image(tag)
+        if located is not None and located.image.target == target.tag:
+            yield Unneeded(located.digest, (tag,), "witnesses")
 
 
-def _prune_all(site: Site, target: Target, report: PruneReport) -> None:
-    """Delete everything, head last: whoever is stopped on the way leaves a workspace that can be read."""
+def _everything(site: Site, target: Target) -> list[Unneeded]:
+    """Return each image of a workspace, head near the end: a prune that is stopped leaves one that can be read.
+
+    Raises:
+        MissingTargetError: there is none.
+    """
     head = target.head()
     is_ours = head is not None and head.image.target == target.tag
     tags: dict[Digest, list[str]] = {}
@@ -255,18 +190,20 @@ def _prune_all(site: Site, target: Target, report: PruneReport) -> None:
     if head is None and not tags:
         raise missing(target)
     checkpoints = set(checkpoint_ids(target.tag, [tag for on in tags.values() for tag in on]).values())
-    doomed = [
-        _Doomed(digest, tuple(on), "checkpoints" if checkpoints & set(on) else "entries") for digest, on in tags.items()
+    found = [
+        Unneeded(digest, tuple(on), "checkpoints" if checkpoints & set(on) else "entries")
+        for digest, on in tags.items()
     ]
-    doomed.sort(key=lambda each: each.kind, reverse=True)
+    found.sort(key=lambda each: each.kind, reverse=True)
+    found.extend(_witnesses(target, witness_ids(target.tag, target.tags()).values()))
     if head and is_ours:
-        doomed.append(_Doomed(head.digest, (target.tag,), "head"))
+        found.append(Unneeded(head.digest, (target.tag,), "head"))
     elif head:
         site.progress.notice(f"{target.name}@{head.digest}: an image of someone else, which is left there")
     mark = target.store.get_manifest(mark_tag(target.tag))
     if mark is not None:
-        doomed.append(_Doomed(mark.digest, (mark_tag(target.tag),), "mark"))
-    _Deletions(site, target, report).run(doomed)
+        found.append(Unneeded(mark.digest, (mark_tag(target.tag),), "mark"))
+    return found
 
 
 def _tags_of(target: Target, known: Mapping[str, Record]) -> Iterator[tuple[str, Digest]]:

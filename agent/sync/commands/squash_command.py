@@ -11,7 +11,7 @@ from agent.errors import UsageError
 from agent.store.port import Traffic
 from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import Site
-from agent.sync.publish.checkpoint import publish_checkpoint
+from agent.sync.publish.checkpoint import publish_checkpoint, witnessed
 from agent.sync.publish.head import everything, move_head, put_head, refuse_foreign
 from agent.sync.publish.squash_layers import squashed
 from agent.sync.remote.located_image import Located, this_platform
@@ -83,7 +83,8 @@ def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
                 remedy="push the workspace to a new target",
             )
         made = squashed(site, target, whole, free, ids_in(free.order), options.compression)
-        checkpoint = publish_checkpoint(target, made, site.clock())
+        checkpoint = publish_checkpoint(target, made)
+        witnessed(target, checkpoint, site.clock)
         (new,) = made.squashes.keys() - whole.squashes.keys() or {next(iter(made.squashes))}
         layer = made.squashes[new]
         report.id, report.layer_size, report.layers = new, layer.size, len(checkpoint.image.layers)
