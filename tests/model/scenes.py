@@ -256,6 +256,17 @@ LARGE = [
         is_shared=deletable,
     ),
     Scene(
+        "a pruner that hangs, and one that comes later, where lists lag",
+        {
+            "a": Part([pushes()], YOURS, 2_001),
+            "p": Part([prunes_at(9_000, older_than=GRACE, pushes=True)], MINE),
+            "q": Part([prunes_at(20_000, older_than=GRACE)]),
+        },
+        Faults(twice=1),
+        lag=LAG,
+        is_shared=deletable,
+    ),
+    Scene(
         "a pruner dies and comes back beside a pusher",
         {"a": Part([pushes()], MINE), "p": Part([prunes(), prunes()])},
         Faults(dies=1, actors=("p",)),

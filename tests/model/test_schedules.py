@@ -276,6 +276,21 @@ def test_a_checkpoint_that_no_list_shows_yet_is_too_young(place: Path, monkeypat
         Search(place, SCENES["a pruner with a grace time where lists lag"]).replay(schedule.split())
 
 
+HANGS = (
+    "a pruner that hangs, and one that comes later, where lists lag",
+    "p p p p!twice " + "p " * 5 + "a " * 20 + "p q " + "p " * 30 + "q " * 40 + "late-0",
+)
+"""One reads its clock and hangs. Its checkpoint comes with another prune, when no list need show it yet."""
+
+
+def test_a_checkpoint_of_one_who_hangs_is_too_young(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, schedule = HANGS
+    Search(place, SCENES[name]).replay(schedule.split())
+    age_before_the_put(monkeypatch)
+    with pytest.raises(ViolationError, match="G1: a pull that names the lane"):
+        Search(place, SCENES[name]).replay(schedule.split())
+
+
 def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def once(site: Any, target: Any, seen: Any) -> bool:
         whole = everything(seen)
