@@ -9,7 +9,7 @@ from typing import NamedTuple
 from agent.core.image.change_set import Union, unite
 from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
-from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_tag, pointers, witness_ids
+from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_tag, pointers, witness_ids, witness_tag
 from agent.errors import RefusedError
 from agent.store.network.refusal import TO_DELETE
 from agent.store.port import Traffic
@@ -189,13 +189,16 @@ def _everything(site: Site, target: Target) -> list[Unneeded]:
         tags.setdefault(digest, []).append(tag)
     if head is None and not tags:
         raise missing(target)
-    checkpoints = set(checkpoint_ids(target.tag, [tag for on in tags.values() for tag in on]).values())
+    named = checkpoint_ids(target.tag, [tag for on in tags.values() for tag in on])
+    checkpoints = set(named.values())
     found = [
         Unneeded(digest, tuple(on), "checkpoints" if checkpoints & set(on) else "entries")
         for digest, on in tags.items()
     ]
     found.sort(key=lambda each: each.kind, reverse=True)
-    found.extend(_witnesses(target, witness_ids(target.tag, target.tags()).values()))
+    # A list that lags may show a checkpoint and not its witness.
+    listed = witness_ids(target.tag, target.tags()).values()
+    found.extend(_witnesses(target, sorted({*listed, *(witness_tag(target.tag, short) for short in named)})))
     if head and is_ours:
         found.append(Unneeded(head.digest, (target.tag,), "head"))
     elif head:
