@@ -64,7 +64,7 @@ def _step(name: str, text: str) -> Callable[[Work], Work]:
 
 def _run(text: str, work: Work) -> None:
     from agent.sync.task.argument import parse_step
-    from agent.sync.task.step import check_places, make_places, settled
+    from agent.sync.task.step_setup import check_places, make_places, settled
 
     argument = parse_step(text)
     check_places(argument)
@@ -91,8 +91,8 @@ def _run(text: str, work: Work) -> None:
 
 @_step("pull", "Make each workspace's directory the workspace, before the task; see that it can be pushed.")
 def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
-    from agent.sync.commands.pull import pull
-    from agent.sync.task.step import check_push, naming, pull_options, state_of
+    from agent.sync.pull_steps.pull_directory import pull
+    from agent.sync.task.step_setup import check_push, naming, pull_options, state_of
 
     for workspace in argument.workspaces:
         # Before the first byte is read: a missing login must not cost the work of a task.
@@ -113,9 +113,9 @@ def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
 
 @_step("push", "Publish what the task changed in each workspace that it may write.")
 def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
-    from agent.sync.commands.push import push
+    from agent.sync.push_steps.push_directory import push
     from agent.sync.task.results import check_results
-    from agent.sync.task.step import check_pulled, naming, push_options, state_of
+    from agent.sync.task.step_setup import check_pulled, naming, push_options, state_of
 
     written = [workspace for workspace in argument.workspaces if not workspace.read_only]
     if argument.results is not None:

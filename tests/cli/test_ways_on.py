@@ -21,7 +21,7 @@ from tests.cli.conftest import Agent
 STRUCK = """
 import os, sys
 from agent.workspace.write.materialise import TreeWriter
-from agent.sync.publish.publish_entry import Packing
+from agent.sync.upload.pack_layer import Packing
 
 def strike(*args, **named):
     try:
@@ -45,8 +45,8 @@ elif where == "pull begins":
 elif where == "push":
     Packing.upload = strike
 elif where == "read":
-    import agent.sync.commands.read
-    agent.sync.commands.read.log = strike
+    import agent.sync.commands.read_target
+    agent.sync.commands.read_target.log = strike
 from agent.cli.main import run
 sys.exit(run(sys.argv[4:]))
 """

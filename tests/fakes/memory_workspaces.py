@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.store.port import Store
-from agent.sync.commands.read import LogEntry, log
+from agent.sync.commands.read_target import LogEntry, log
 from agent.sync.operation.report import ConflictReport
 from agent.sync.operation.workspace_context import Site
 from tests.fakes.memory_store import MemoryStore

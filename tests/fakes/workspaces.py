@@ -12,13 +12,13 @@ from typing import Any
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.store import Patience, StoreOptions, open_store
 from agent.store.port import Store
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
-from agent.sync.commands.read import log
-from agent.sync.commands.status import StatusReport, status
+from agent.sync.commands.directory_status import StatusReport, status
+from agent.sync.commands.read_target import log
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.report import PullReport, PushReport
 from agent.sync.operation.workspace_context import Site
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 
 
 @dataclass

@@ -20,9 +20,9 @@ from agent.core.spelling.reference import parse_reference
 from agent.core.spelling.tags import checkpoint_ids, entry_ids, mark_tag
 from agent.errors import AgentError, ConflictError, DivergedError
 from agent.store.port import Store
-from agent.sync.remote.located_image import read_image, this_platform
-from agent.sync.remote.merged_image import merged_image
+from agent.sync.remote.resolved_image import read_image, this_platform
 from agent.sync.remote.target import Target
+from agent.sync.upload.merged_image import merged_image
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.plain import Plain, applied
 from tests.model.actor import HEAD, TARGET

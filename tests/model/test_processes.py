@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from agent.core.spelling.reference import parse_reference
-from agent.sync.commands.read import LogEntry, log
-from agent.sync.remote.located_image import this_platform
+from agent.sync.commands.read_target import LogEntry, log
+from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.target import Target
 from tests.fakes.contents import write
 from tests.fakes.plain import Plain, applied, on_disk

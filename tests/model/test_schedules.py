@@ -14,16 +14,16 @@ import pytest
 
 import agent.sync.commands.prune
 import agent.sync.publish.head
-import agent.sync.publish.publish_change
 import agent.sync.publish.publish_entry
+import agent.sync.push_steps.publish_change
 import tests.model.search
 from agent.core.image.change_set import Union, unite
 from agent.core.model.pod import Pod
 from agent.core.spelling.digest import Digest
 from agent.sync.publish.checkpoint import Checkpoint
 from agent.sync.publish.head import Moved, everything, put_head
-from agent.sync.remote.merged_image import merged_image
 from agent.sync.remote.target import Target
+from agent.sync.upload.merged_image import merged_image
 from tests.fakes.soaking import SEED, SOAK
 from tests.model.hand import Hand
 from tests.model.laws import ViolationError
@@ -147,7 +147,7 @@ def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.publish.publish_change, "publish_entry", lambda *of, **more: "sha256:" + "0" * 64)
+    monkeypatch.setattr(agent.sync.push_steps.publish_change, "publish_entry", lambda *of, **more: "sha256:" + "0" * 64)
 
 
 def no_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def pods_by_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_look_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.publish.publish_change, "wait_until_shown", lambda *of: None)
+    monkeypatch.setattr(agent.sync.push_steps.publish_change, "wait_until_shown", lambda *of: None)
 
 
 def no_fix_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,11 @@ import pytest
 
 from agent.errors import DivergedError, UnavailableError, WorkspaceError
 from agent.sync.commands.prune import PruneOptions, prune
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.workspace_context import Site
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import ALL, CHANGES, OPENING, Calls, limited_to, refused_at
 from tests.fakes.small_disk import PAGE, fill_up, small_disk

@@ -22,8 +22,8 @@ from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, IntegrityError
 from agent.store.port import Stored
-from agent.sync.publish.packed_layer import describe
-from agent.sync.remote import layers as reading
+from agent.sync.contents import layer_contents as reading
+from agent.sync.upload.uploaded_layer import describe
 from tests.archive.forging import DATA, HONEST, LIES, NODE, forge, honest, lying, member, table
 from tests.archive.packing import Packed, directory, file, link, pack
 from tests.fakes.memory_workspaces import MemoryWorkspaces

@@ -13,8 +13,8 @@ from agent.core.model.pointer_numbers import Place
 from agent.core.model.record import NUMBER_MAX
 from agent.core.spelling.digest import digest_of
 from agent.core.spelling.tags import mark_tag, pointer_tag
-from agent.sync.remote.located_image import Located
-from agent.sync.remote.pointers import follow
+from agent.sync.remote.lane_pointers import follow
+from agent.sync.remote.resolved_image import Located
 from tests.core.made import layer_of
 from tests.fakes.contents import write
 from tests.fakes.killing import Killed

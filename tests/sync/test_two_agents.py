@@ -12,11 +12,11 @@ from functools import partial
 import pytest
 
 from agent.errors import BusyError, DivergedError
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
 from agent.sync.local import open_directory
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.workspace_context import Site
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 from agent.workspace.state import state_home
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at

@@ -17,11 +17,11 @@ from agent.sync.operation.workspace_context import Site
 from agent.sync.publish.checkpoint import Checkpoint, as_checkpoint, publish_checkpoint
 from agent.sync.publish.head import everything
 from agent.sync.publish.publish_entry import put_mark
-from agent.sync.publish.squash_layers import HEAD_LAYERS, compact
-from agent.sync.remote.located_image import this_platform
 from agent.sync.remote.missing_target import existing, missing
+from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.retry_vanished import begin_anew
 from agent.sync.remote.target import Target
+from agent.sync.upload.squash_layers import HEAD_LAYERS, compact
 
 HOUR = 3600 * 10**9
 PAUSES = (0.5, 1.0, 2.0)

@@ -13,12 +13,13 @@ from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import Site
 from agent.sync.publish.checkpoint import publish_checkpoint
 from agent.sync.publish.head import everything, move_head, put_head, refuse_foreign
-from agent.sync.publish.squash_layers import squashed
-from agent.sync.remote.located_image import Located, this_platform
-from agent.sync.remote.merged_image import merged_image
 from agent.sync.remote.missing_target import existing
+from agent.sync.remote.resolved_image import Located, this_platform
 from agent.sync.remote.retry_vanished import begin_anew
-from agent.sync.remote.target import Seen, Target
+from agent.sync.remote.target import Target
+from agent.sync.remote.target_snapshot import Seen
+from agent.sync.upload.merged_image import merged_image
+from agent.sync.upload.squash_layers import squashed
 
 
 @dataclass(frozen=True, slots=True)

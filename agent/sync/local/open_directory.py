@@ -8,21 +8,22 @@ from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from typing import NamedTuple
 
-from agent.core.directory.advance import Advanced
-from agent.core.image.change_set import Union, unite
-from agent.core.image.image import Image
+from agent.core.image.change_set import Union
 from agent.core.model.ancestry import Writer
 from agent.core.model.pod import Pod
-from agent.core.model.record import Record, parse_record
-from agent.errors import IntegrityError, MissingTargetError, UsageError
-from agent.sync.local.directory_state import Memory
+from agent.core.model.record import Record
+from agent.errors import MissingTargetError, UsageError
 from agent.sync.local.interrupted_pull import Interruption, goal_of, parse_interruption
 from agent.sync.local.state_files import INTENT, PULLING, Notes
 from agent.sync.operation.workspace_context import Site
-from agent.sync.remote.target import Target
 from agent.workspace.filesystem.mark import new_mark
 from agent.workspace.filesystem.root import Root, open_root
 from agent.workspace.state.state_home import Turn, lock, lock_directory, make_state_home
+
+OTHER = "another directory or mount than the one that was pulled into"
+"""Says that `Directory.other` is set."""
+BEHIND = "what is remembered of it is older than the last pull into it or push from it"
+"""Says that `Directory.is_behind`."""
 
 
 class Intent(NamedTuple):
@@ -105,10 +106,10 @@ class Directory(Notes):
         # One that says nothing warns, too.
         return parse_interruption(value) or Interruption(self.root.identity)
 
-    def end_push(self, target: Target, record: Record) -> None:
+    def end_push(self, target: str, record: Record) -> None:
         """Say that what is remembered has a push, and that none is under way any more."""
         if self.mark is not None:
-            self.set_mark(self.mark._replace(target=_hash(target.name), change=record.id))
+            self.set_mark(self.mark._replace(target=_hash(target), change=record.id))
         self.forget_intent()
 
     def forget_pushes(self) -> None:
@@ -116,19 +117,17 @@ class Directory(Notes):
         if self.mark is not None:
             self.set_mark(self.mark._replace(target="", change=""))
 
-    def begin(self, target: Target, union: Union, writer: Writer, now: int) -> Intent:
+    def begin(self, target: str, union: Union, writer: Writer, now: int) -> Intent:
         """Return the intent of a push, that of one that crashed on the same parents if there is one.
 
         The stamp is a hybrid logical clock: above every change that was pulled, and above the pod's start, whatever
         this machine's clock says.
         """
-        old, pod, mark = self._intent(), writer.pod, self.ensure_mark()
+        old, pod, mark = self.intent(), writer.pod, self.ensure_mark()
         if old and old.pod and pod and old.pod.uid == pod.uid:
             pod = old.pod
         stamp = max(now, union.newest_stamp + 1, pod.started + 1 if pod else 0)
-        new = Intent(
-            target.name, self.root.identity, stamp, union.frontier, writer.lane, writer.attempt, pod, mark=mark
-        )
+        new = Intent(target, self.root.identity, stamp, union.frontier, writer.lane, writer.attempt, pod, mark=mark)
         same = old is not None and old._replace(root=new.root, mark=mark, stamp=stamp, record=None) == new
         if old is not None and same and old.stamp > union.newest_stamp:
             return old
@@ -150,36 +149,8 @@ class Directory(Notes):
         """Say that no push is under way."""
         self.forget(INTENT)
 
-    def published(self, target: Target) -> tuple[Record, Image] | None:
-        """Return the entry of a push from this directory that was killed after it had published it, before its end.
-
-        One that was pruned since is made from what holds its change now.
-        """
-        intent = self._intent()
-        if intent is None or intent.record is None or intent.target != target.name:
-            return None
-        try:
-            record = parse_record(intent.record)
-        except IntegrityError:
-            return None
-        union = self.memory.union if self.memory else Union()
-        if record.id not in union.ids and record.parents != union.frontier:
-            return None
-        entry = target.entry(record)
-        image = entry.image if entry else _pruned_entry(target, record)
-        return (record, image) if image else None
-
-    def adopted(self, target: Target, record: Record, entry: Image) -> Memory:
-        """Return what is to be remembered once `entry`, which this directory's own push published, lies on it."""
-        memory = self.memory or Memory(target.name, self.root.identity, 0, Union())
-        if record.id in memory.union.ids:
-            return memory.now(target=target.name)
-        union = unite([memory.union.image(target.tag), entry])
-        entries = target.layers(union).toc(union.changes[record.id])
-        known = Advanced(memory.known, entries, record.version)
-        return memory.now(target=target.name, union=union, pod=record.pod, known=known)
-
-    def _intent(self) -> Intent | None:
+    def intent(self) -> Intent | None:
+        """Return the intent of a push that has begun and not ended, None if there is none."""
         value = self.note(INTENT) or {}
         try:
             device, inode = value.pop("root")
@@ -197,17 +168,6 @@ class Directory(Notes):
 def _hash(target: str) -> str:
     """Return what stands for a target in a mark."""
     return sha256(target.encode()).hexdigest()[:16]
-
-
-def _pruned_entry(target: Target, record: Record) -> Image | None:
-    """Return the image of an entry that is not there, if its change is; None if that was squashed, too."""
-    union = target.look(unlisted=lambda error: None).union
-    if record.id not in union.changes:
-        return None
-    from agent.sync.remote.merged_image import merged_image
-
-    image, _ = merged_image(target, union.past([record.id]))
-    return image._replace(lane=record.lane, attempt=record.attempt, change=record.id)
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from agent.core.model.change import Kept, Listed
 from agent.core.model.entry import Context, Node, TreeEntry, Write
 from agent.core.model.record import FOREIGN_LANE
 from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError, UnsupportedError, VanishedError
+from agent.sync.contents.spool import Spool
 from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import Site
-from agent.sync.publish.packed_layer import describe
 from agent.sync.publish.publish_entry import publish_entry
-from agent.sync.remote.merged_image import merged_image
-from agent.sync.remote.spool import Spool
-from agent.sync.remote.target import Seen, Target
+from agent.sync.remote.target import Target
+from agent.sync.remote.target_snapshot import Seen
+from agent.sync.upload.merged_image import merged_image
+from agent.sync.upload.uploaded_layer import describe
 
 
 def adopt_head(site: Site, target: Target, seen: Seen, compression: Compression = "zstd") -> Seen:

@@ -19,10 +19,11 @@ from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import Site
 from agent.sync.publish.adopt_foreign import adopt_head
 from agent.sync.publish.publish_entry import put_manifest, put_mark
-from agent.sync.publish.squash_layers import HEAD_LAYERS, compact
-from agent.sync.remote.merged_image import disagreements, merged_image
 from agent.sync.remote.retry_vanished import Losses
-from agent.sync.remote.target import Seen, Target, Unlisted
+from agent.sync.remote.target import Target, Unlisted
+from agent.sync.remote.target_snapshot import Seen
+from agent.sync.upload.merged_image import disagreements, merged_image
+from agent.sync.upload.squash_layers import HEAD_LAYERS, compact
 
 LOOKS = 24
 """How often head is looked at, at most, waits included."""

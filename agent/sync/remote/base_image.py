@@ -19,10 +19,10 @@ from agent.core.spelling.reference import LayoutReference, Reference
 from agent.errors import UsageError
 from agent.remedy import OTHER_BASE
 from agent.store.port import Store
+from agent.sync.contents.layer_contents import Layers
+from agent.sync.contents.spool import Spool
 from agent.sync.operation.workspace_context import Site
-from agent.sync.remote.layers import Layers
-from agent.sync.remote.located_image import Located, as_base, read_image
-from agent.sync.remote.spool import Spool
+from agent.sync.remote.resolved_image import Located, as_base, read_image
 
 _CUTS = "base"
 """The layout, beside the state, that holds directories cut out of bases until a push brings them to the target."""

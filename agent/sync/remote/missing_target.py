@@ -15,7 +15,8 @@ from agent.core.spelling.path import show
 from agent.core.spelling.tags import is_derived
 from agent.errors import AgentError, MissingTargetError, UsageError
 from agent.remedy import Remedy
-from agent.sync.remote.target import Seen, Target
+from agent.sync.remote.target import Target
+from agent.sync.remote.target_snapshot import Seen
 
 CHECK = "check the name and the tag"
 

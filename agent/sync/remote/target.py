@@ -1,40 +1,17 @@
-"""Reading what a target's repository holds: head, entries and pointers."""
+"""Reading a target: head, the pointers of lanes, the list of tags, and the entries that head lacks."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
-from agent.core.image.change_set import Union, unite
-from agent.core.image.foreign_layers import absorb
-from agent.core.image.image import Image, Platform
-from agent.core.image.manifest import damaged
-from agent.core.model.pointer_numbers import FIRST, Place
-from agent.core.model.record import Record
-from agent.core.spelling.digest import Digest, digest_of
-from agent.core.spelling.reference import Reference
-from agent.core.spelling.tags import (
-    check_target_tag,
-    checkpoint_ids,
-    derived_prefix,
-    entry_ids,
-    entry_tag,
-    mark_tag,
-)
-from agent.errors import AgentError, AuthError, UnavailableError, UsageError, VanishedError
-from agent.remedy import UNKNOWN_LAYER
-from agent.store.port import Store, Traffic
-from agent.sync.operation.report import since
-from agent.sync.remote.located_image import Located, as_base, read_image
-from agent.sync.remote.pointers import Pointers, follow, goes_on, newest_of, read_pointer
-
-if TYPE_CHECKING:
-    from agent.sync.remote.layers import Layers
+from agent.core.model.pointer_numbers import FIRST
+from agent.core.spelling.tags import checkpoint_ids, entry_ids, mark_tag
+from agent.errors import AgentError, AuthError, UnavailableError
+from agent.sync.remote.lane_pointers import Pointers, follow, read_pointer
+from agent.sync.remote.resolved_image import Located
+from agent.sync.remote.target_repository import TargetRepository
+from agent.sync.remote.target_snapshot import Seen, readable_ids
 
 POINTER_PAUSES = (0.2, 0.4, 0.8, 1.6)
 """Seconds between looks for a pointer in a registry that is spread over several places: 3 s in all."""
@@ -48,170 +25,8 @@ Unlisted = Callable[[AgentError], None]
 """Told why the list of tags cannot be read."""
 
 
-class LostLayerError(VanishedError):
-    """The layer of a change is gone; a squash that has its effect may be there."""
-
-
-class Seen(NamedTuple):
-    """What one look at a target found.
-
-    Attributes:
-        head: the image at the target's tag.
-        entries: images that hold changes which head lacks, and checkpoints.
-        pointers: what the pointers of each lane that was asked for lead to; nothing for one that published nothing.
-        tag: the target's.
-        missing: the tags of listed entries that were not read, each with the beginning of its change's id.
-        adopted: images of entries that were made since, of what someone else put on top of ours.
-        ends: where the pointers of each lane ended, if they had to be counted.
-        is_encoded_anew: head is a copy in which a squash lost its table of contents: what it holds can be read, who
-            changed it can not.
-    """
-
-    head: Located | None
-    entries: tuple[Located, ...]
-    pointers: Mapping[str, Pointers]
-    tag: str
-    missing: Mapping[str, str]
-    adopted: tuple[Image, ...] = ()
-    ends: Mapping[str, Place] = {}
-    is_encoded_anew: bool = False
-
-    @property
-    def union(self) -> Union:
-        """All changes that were found. A head of someone else, where there is nothing of ours, is the base."""
-        others = self.others
-        if self.head is None:
-            return unite(others)
-        known = self.known_head
-        if known is not None:
-            return unite([known, *others])
-        return unite(others or [as_base(self.head)])
-
-    @property
-    def known_head(self) -> Image | None:
-        """Head, layers that someone else put on top of ours as changes; None if there is none, or nothing of ours."""
-        if self.head is None or self.is_ours:
-            return self.head.image if self.head else None
-        return absorb(self.head.image, self.others, self.tag)
-
-    @property
-    def head_ids(self) -> set[str]:
-        """The ids of the changes that head holds."""
-        return unite([self.head.image]).ids if self.head and self.is_ours else set()
-
-    @property
-    def others(self) -> list[Image]:
-        """The images of entries and pointers."""
-        found = (located for pointers in self.pointers.values() for located in pointers.values())
-        return [*(located.image for located in (*self.entries, *found)), *self.adopted]
-
-    @property
-    def finished(self) -> tuple[str, ...]:
-        """The ids of what the lanes that were asked for published last."""
-        return tuple(change for found in self.pointers.values() for change in newest_of(found))
-
-    @property
-    def has_all_named(self) -> bool:
-        """Whether every lane that was asked for has a pointer, and head holds what they point at."""
-        if not self.pointers or self.head is None or not self.is_ours:
-            return False
-        held = _readable(unite([self.head.image]))
-        return all(
-            found and all(located.image.records.keys() <= held for located in found.values())
-            for found in self.pointers.values()
-        )
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether a lane is known to go on where its pointers ended."""
-        known = list(self.union.records.values()) if self.ends else []
-        return any(goes_on(lane, end, known, self.tag) for lane, end in self.ends.items())
-
-    @property
-    def holds_nothing(self) -> bool:
-        """Whether there is neither an image at the target's tag nor any change of the workspace."""
-        return self.head is None and not self.union.ids
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether head is a workspace that this program keeps."""
-        return self.head is not None and all(layer.kind != "foreign" for layer in self.head.image.layers)
-
-
-class Target:
-    """The repository of one target, and what this run knows of it.
-
-    Args:
-        open_store: opens the repository, once something is wanted of it: a push of nothing needs no HTTP client, and
-            loading one takes longer than many a scan.
-        wanted: the platform to choose where the target is an index.
-
-    Attributes:
-        unshown: tags that were put here for readers that know their names, and that no list has shown yet; with their
-            manifests.
-    """
-
-    def __init__(
-        self,
-        open_store: Callable[[Reference], Store],
-        reference: Reference,
-        wanted: Platform,
-        sleep: Callable[[float], None] = time.sleep,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> None:
-        self._open_store = open_store
-        self._reference = reference
-        self._began = Traffic()
-        self.limits = limits
-        self.tag = check_target_tag(reference.tag or "latest")
-        self.digest = reference.digest
-        self.name = str(reference)
-        self._wanted = wanted
-        self._sleep = sleep
-        self._entries: dict[str, Located] = {}
-        self._configs: set[Digest] = set()
-        self.unshown: dict[str, Digest] = {}
-        # Whether head itself is listed matters, too.
-        slug = derived_prefix(self.tag)[:-1]
-        self._prefix = slug if self.tag.startswith(slug) else ""
-
-    @cached_property
-    def store(self) -> Store:
-        """The repository."""
-        store = self._open_store(self._reference)
-        self._began = replace(store.traffic)
-        return store
-
-    @property
-    def traffic(self) -> Traffic:
-        """What moved so far."""
-        return since(self.store.traffic, self._began) if "store" in self.__dict__ else Traffic()
-
-    def layers(self, union: Union) -> Layers:
-        """Return the layers of changes, to be read."""
-        from agent.sync.remote.layers import Layers  # what reads archives: a push or pull of nothing reads none
-
-        return Layers(self.store, union, limits=self.limits)
-
-    def head(self) -> Located | None:
-        """Return the image at the target's own tag (or digest, if it names one), None if there is none."""
-        return self.image(self.digest or self.tag)
-
-    def image(self, reference: str) -> Located | None:
-        """Return the image at a tag or digest of the repository, None if there is none."""
-        return read_image(self.store, reference, self._wanted, f"{self.name} ({reference})")
-
-    def entry(self, record: Record) -> Located | None:
-        """Return the entry of a change, None if there is none.
-
-        Raises:
-            IntegrityError: something else stands at its tag.
-        """
-        tag = entry_tag(record.target, record.lane, record.id)
-        located = self.image(tag)
-        if located and record.id not in located.image.records:
-            raise damaged(f"{self.name} ({tag})", "is not the entry that its tag promises")
-        return located
+class Target(TargetRepository):
+    """A target: its repository, read as one snapshot after another."""
 
     def look(self, after: Sequence[str] = (), unlisted: Unlisted | None = None) -> Seen:
         """Read head, the pointers of lanes, the list of entries, and the entries that those lack.
@@ -292,35 +107,16 @@ class Target:
         And whether every checkpoint was there.
         """
         named = sorted(checkpoint_ids(self.tag, tags).items())
-        found = [(self._entry_at(tag), short) for short, tag in named]
+        found = [(self.entry_at(tag), short) for short, tag in named]
         checkpoints = [located for located, short in found if located and self._fits(located, short)]
         seen = seen._replace(entries=tuple(checkpoints))
-        held = {change[:26] for change in _readable(seen.union)}
+        held = {change[:26] for change in readable_ids(seen.union)}
         listed = sorted(entry_ids(self.tag, tags).items())
         missing = {tag: short for short, tag in listed if short not in held}
         return seen._replace(missing=missing), all(located for located, _ in found)
 
     def _fits(self, located: Located, short: str) -> bool:
         return located.image.target == self.tag and (located.image.change or "")[:26] == short
-
-    def tags(self) -> list[str]:
-        """Return the tags that may be this target's."""
-        found = self.store.tags(self._prefix)
-        for tag in self.unshown.keys() & found:
-            del self.unshown[tag]
-        return found
-
-    def put_config(self, config: bytes, *, new: bool = False) -> None:
-        """Store a config, once; `new` as for `Store.put_blob`."""
-        digest = digest_of(config)
-        if digest not in self._configs:
-            self.store.put_blob(config, new=new)
-            self._configs.add(digest)
-
-    def forget(self) -> None:
-        """Forget what was read and stored, because it may be gone."""
-        self._entries.clear()
-        self._configs.clear()
 
     def _pointers(self, after: Iterable[str], head: Located | None) -> dict[str, Pointers]:
         """Return lanes' first pointers.
@@ -357,7 +153,7 @@ class Target:
             for tag, short in listed.items():
                 if short in held:
                     continue
-                located = self._entry_at(tag)
+                located = self.entry_at(tag)
                 if located is None:
                     absent[tag] = short
                 elif self._fits(located, short):
@@ -369,13 +165,6 @@ class Target:
             self._sleep(pause)
             listed = absent
         return tuple(entries), not absent
-
-    def _entry_at(self, tag: str) -> Located | None:
-        """Return what stands at an entry's tag. That is written once, so that it need be read only once."""
-        located = self._entries.get(tag) or self.image(tag)
-        if located is not None:
-            self._entries[tag] = located
-        return located
 
     def _once_more(self, read: Callable[[], Located | None]) -> Located | None:
         """Read what a list names and one GET did not find: registries write tags in more than one step."""
@@ -397,59 +186,3 @@ class Target:
         foreign = tuple(layer._replace(kind="foreign", record=None, base=None) for layer in seen.head.image.layers)
         image = seen.head.image._replace(layers=foreign, dropped=())
         return seen._replace(head=seen.head._replace(image=image), is_encoded_anew=True)
-
-    def complete(self, union: Union) -> Union:
-        """Return a part of what was seen, with every layer that it needs.
-
-        An image drops the layers of superseded changes; without the later attempt they are not superseded.
-
-        Raises:
-            LostLayerError: the entry that has such a layer is gone.
-        """
-        asked: set[str] = set()
-        while lost := (union.dropped.keys() - union.superseded if union.dropped else set()):
-            # The newest first: its entry has what lies below it, too.
-            record = max((union.dropped[change] for change in lost), key=lambda record: record.version)
-            entry = None if record.id in asked else self.entry(record)
-            if entry is None:
-                raise LostLayerError(
-                    "its entry is gone, and no other image has its layer alone",
-                    subject=f"{self.name}, change {record.id}",
-                    remedy=UNKNOWN_LAYER,
-                )
-            asked.add(record.id)
-            union = unite([union.image(self.tag), entry.image]).only(union.ids)
-        return union
-
-    def as_of(self, union: Union, changes: Iterable[str]) -> Union:
-        """Return what a writer had on its disk whose newest changes were these, with every layer that it needs.
-
-        Raises:
-            UsageError: that cannot be told any longer.
-        """
-        try:
-            return self.complete(union.past(changes))
-        except LostLayerError as error:
-            raise UsageError(error.what, subject=error.subject, remedy=error.remedies) from error
-
-
-def _readable(union: Union) -> set[str]:
-    """Return the ids of what need not be looked for elsewhere: a layer that a tool encoded anew may lack its table."""
-    lost = {change for change, layer in union.changes.items() if layer.encoding is None}
-    for layer in union.squashes.values():
-        if layer.squash and layer.encoding is None:
-            lost |= layer.squash.ids
-    return union.ids - lost
-
-
-def resolve(union: Union, prefix: str, name: str) -> str:
-    """Return the id of the one change whose id starts with `prefix`.
-
-    Raises:
-        UsageError: there is none, or there are several.
-    """
-    fitting = sorted(change for change in union.ids if change.startswith(prefix))
-    if len(fitting) != 1:
-        what = "no change has this id" if not fitting else f"{len(fitting)} changes have ids that start so"
-        raise UsageError(what, subject=f"{name}, change {prefix}", remedy="look up its id in the log")
-    return fitting[0]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 from agent.core.model.entry import Kind, TreeEntry
-from agent.sync.remote.layers import Layers
+from agent.sync.contents.layer_contents import Layers
 from agent.workspace.filesystem.system_errors import failed
 
 _PIECE = 1 << 20

@@ -17,7 +17,7 @@ from agent.core.image.image import Layer
 from agent.core.model.change import Change, Squash, SquashEntry
 from agent.core.model.entry import Kind, Node, TocEntry
 from agent.store.port import Store
-from agent.sync.remote.prefetch import read_all
+from agent.sync.contents.prefetch import read_all
 
 _KEPT = 48 << 20
 """Bytes of tables of contents, as text, whose entries are kept in memory, where they take twice as much."""

@@ -10,8 +10,8 @@ from agent.core.directory.pull_plan import Plan
 from agent.core.directory.state_row import KEPT, Fingerprint, Known
 from agent.core.model.entry import Kind, Node, TreeEntry
 from agent.core.spelling.path import parent, show
+from agent.sync.contents.layer_contents import Layers
 from agent.sync.operation.workspace_context import Site
-from agent.sync.remote.layers import Layers
 from agent.workspace.filesystem.root import Root
 from agent.workspace.write.materialise import TreeWriter
 

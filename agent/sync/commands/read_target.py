@@ -23,12 +23,13 @@ from agent.core.spelling.path import check_path, show
 from agent.core.spelling.reference import Reference
 from agent.errors import UsageError
 from agent.store.port import Store
-from agent.sync.commands.status import Difference, Mark, compare
+from agent.sync.commands.directory_status import Difference, Mark, compare
 from agent.sync.operation.report import ConflictReport, conflict_reports
-from agent.sync.remote.located_image import this_platform
 from agent.sync.remote.missing_target import check_used, existing
+from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.retry_vanished import begin_anew
-from agent.sync.remote.target import Target, resolve
+from agent.sync.remote.target import Target
+from agent.sync.remote.target_repository import resolve
 
 
 @dataclass(slots=True)

@@ -18,12 +18,12 @@ from agent.core.model.change import Kept, Squash, SquashEntry
 from agent.core.model.entry import Kind, Node, TreeEntry
 from agent.core.model.squash_record import SquashRecord
 from agent.store.port import Stored
+from agent.sync.contents.layer_contents import Layers
+from agent.sync.contents.toc_tables import SquashEntries, agreed
 from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import Progress, Site
-from agent.sync.publish.packed_layer import describe
-from agent.sync.remote.layers import Layers
-from agent.sync.remote.tables import SquashEntries, agreed
 from agent.sync.remote.target import Target
+from agent.sync.upload.uploaded_layer import describe
 
 ENTRY_LAYERS = 24
 """An entry with more layers than this, base and own one included, is squashed by its push."""

@@ -14,7 +14,7 @@ from agent.core.image.manifest import damaged
 from agent.core.model.pointer_numbers import Place, first_missing, places
 from agent.core.model.record import Record
 from agent.core.spelling.tags import pointer_tag
-from agent.sync.remote.located_image import Located
+from agent.sync.remote.resolved_image import Located
 
 Read: TypeAlias = Callable[[str], Located | None]
 """Returns the image at a tag, None if there is none."""

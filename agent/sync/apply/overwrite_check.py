@@ -13,15 +13,13 @@ from agent.core.spelling.path import WHITEOUT, show
 from agent.errors import DivergedError
 from agent.remedy import DAMAGED_STATE, IN_THE_WAY, LOCAL_CHANGES, OCCUPIED, OLDER_STATE_CHANGED, WRITTEN_BY_OTHERS
 from agent.sync.local.interrupted_pull import goal_of
-from agent.sync.local.open_directory import Directory
-from agent.sync.local.rescan import distrusted
-from agent.sync.local.scan_directory import Survey, Surveying, is_empty, survey
+from agent.sync.local.open_directory import BEHIND, OTHER, Directory
 from agent.sync.operation.options import PullOptions
 from agent.sync.operation.workspace_context import Site
+from agent.sync.scan.rescan import distrusted
+from agent.sync.scan.scan_directory import Survey, Surveying, is_empty, survey
 
 SHOWN = 5
-OTHER = "another directory or mount than the one that was pulled into"
-BEHIND = "what is remembered of it is older than the last pull into it or push from it"
 
 
 def begin_to_look(site: Site, directory: Directory, options: PullOptions, early: ExitStack) -> Surveying | None:

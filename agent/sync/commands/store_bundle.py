@@ -13,7 +13,7 @@ from agent.core.spelling.digest import Digest
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.errors import IntegrityError, UsageError
 from agent.store.port import Manifest, Store
-from agent.sync.remote.located_image import read_small_blob
+from agent.sync.remote.resolved_image import read_small_blob
 from agent.tekton.model.fields import Object
 from agent.tekton.requests.bundle_image import Member, find, pack, parse_members, unpack
 

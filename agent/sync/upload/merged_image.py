@@ -18,7 +18,7 @@ from agent.store.port import Store
 from agent.sync.remote.target import Target
 
 if TYPE_CHECKING:
-    from agent.sync.remote.layers import Layers
+    from agent.sync.contents.layer_contents import Layers
 
 
 def involving(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:

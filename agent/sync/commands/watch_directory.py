@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.errors import AgentError
-from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions
 from agent.sync.operation.report import PushReport
 from agent.sync.operation.workspace_context import Site
+from agent.sync.push_steps.push_directory import push
 from agent.workspace.scan.watcher import Watcher
 
 

@@ -10,10 +10,9 @@ from agent.core.directory.scan_diff import Entries
 from agent.core.directory.state_row import Known
 from agent.core.model.entry import Delete, Kind, Node, Touch, Write
 from agent.errors import DivergedError
-from agent.sync.local.open_directory import open_directory
-from agent.sync.local.overwrite_check import BEHIND, OTHER
-from agent.sync.local.scan_directory import survey
+from agent.sync.local.open_directory import BEHIND, OTHER, open_directory
 from agent.sync.operation.workspace_context import Site
+from agent.sync.scan.scan_directory import survey
 
 Mark = Literal["added", "changed", "deleted", "touched"]
 

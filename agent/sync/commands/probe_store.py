@@ -18,7 +18,7 @@ from agent.core.spelling.reference import LayoutReference
 from agent.core.spelling.tags import derived_prefix
 from agent.errors import AgentError, AuthError, TagRefusedError, UnavailableError
 from agent.store.port import Ability, Probing, Store
-from agent.sync.commands.doctor_verdict import DoctorReport, Verdict
+from agent.sync.commands.doctor_report import DoctorReport, Verdict
 from agent.sync.operation.report import since
 from agent.sync.operation.workspace_context import Site
 
