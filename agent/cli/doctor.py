@@ -33,11 +33,11 @@ def command(session: Session, target: Reference, wait: float) -> int:
     only read.
     """
     from agent.sync.commands.probe_store import doctor
-    from agent.sync.operation.workspace_context import Site
+    from agent.sync.operation.workspace_context import WorkspaceContext
 
     with session.stores() as open_store:
         report = doctor(
-            Site(
+            WorkspaceContext(
                 target=target,
                 directory=os.curdir,
                 state=os.curdir,

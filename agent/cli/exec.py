@@ -25,7 +25,7 @@ from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
 from agent.sync.operation.options import Compression, OnConflict, PullOptions, PushOptions
 from agent.sync.operation.report import PullReport, PushReport
-from agent.sync.operation.workspace_context import Site, check_outside
+from agent.sync.operation.workspace_context import WorkspaceContext, check_outside
 
 _COMMAND = "agent.exec.command"
 
@@ -155,7 +155,7 @@ class Place(NamedTuple):
     directory: str
     state: str | None
 
-    def open(self, retry: str) -> AbstractContextManager[Site]:
+    def open(self, retry: str) -> AbstractContextManager[WorkspaceContext]:
         """Open the site; `retry` as for `Session.site`."""
         return self.session.site(self.target, self.directory, self.state, retry=retry)
 

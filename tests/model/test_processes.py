@@ -139,7 +139,7 @@ class Crowd:
     def lacking(self) -> set[str]:
         """Return the ids of the changes that head lacks."""
         reference = parse_reference(self.workspaces.target)
-        seen = Target(self.workspaces.open_store, reference, this_platform(None)).look()
+        seen = Target(self.workspaces.open_store, reference, this_platform(None)).read_snapshot()
         assert seen.head is not None
         return seen.union.ids - seen.head.image.records.keys()
 

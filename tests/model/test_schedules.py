@@ -21,7 +21,8 @@ from agent.core.image.change_set import Union, unite
 from agent.core.model.pod import Pod
 from agent.core.spelling.digest import Digest
 from agent.sync.publish.checkpoint import Checkpoint
-from agent.sync.publish.head import Moved, everything, put_head
+from agent.sync.publish.head import Moved, put_head
+from agent.sync.publish.head import all_changes as everything
 from agent.sync.remote.target import Target
 from agent.sync.upload.merged_image import merged_image
 from tests.fakes.soaking import SEED, SOAK
@@ -201,7 +202,7 @@ def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
     real = agent.sync.commands.prune._checkpoint
 
     def seen(site: Any, target: Target, *of: Any) -> Checkpoint:
-        return replace(real(site, target, *of), ids=everything(target.look()).ids)
+        return replace(real(site, target, *of), ids=everything(target.read_snapshot()).ids)
 
     monkeypatch.setattr(agent.sync.commands.prune, "_checkpoint", seen)
 

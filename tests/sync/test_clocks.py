@@ -15,7 +15,7 @@ from agent.sync.commands.prune import HOUR, PruneOptions, prune
 from agent.sync.local.open_directory import open_directory
 from agent.sync.operation.options import PushOptions
 from agent.sync.push_steps.push_directory import push
-from agent.sync.scan.scan_directory import survey
+from agent.sync.scan.scan_directory import scan_directory
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk
@@ -122,8 +122,8 @@ def suspects(memory: MemoryWorkspaces) -> set[bytes]:
     site = memory.site("a")
     with open_directory(site) as directory:
         assert directory.memory is not None
-        known: list[Known] = list(directory.memory.known)
-        look = survey(site, directory.root, known, directory.memory.clean_before)
+        known: list[Known] = list(directory.memory.rows)
+        look = scan_directory(site, directory.root, known, directory.memory.clean_before)
         return {old.path for old, _ in look.sifted.suspects}
 
 

@@ -19,7 +19,7 @@ from agent.sync.commands.prune import HOUR, PruneOptions, PruneReport, prune
 from agent.sync.commands.read_target import diff
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.operation.options import PushOptions
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import write
 from tests.fakes.docker_registry import BINARY, DockerRegistry
@@ -393,7 +393,7 @@ class Quick(Workspaces):
         super().__init__(place, target)
         self.slept: list[float] = []
 
-    def site(self, name: str, target: str | None = None) -> Site:
+    def site(self, name: str, target: str | None = None) -> WorkspaceContext:
         return super().site(name, target)._replace(sleep=self.slept.append)
 
 

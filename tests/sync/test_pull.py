@@ -425,8 +425,8 @@ def test_others_look_at_a_directory_that_is_up_to_date_while_the_target_is_asked
     nine_files(memory)
     looked = []
     monkeypatch.setattr(
-        "agent.sync.scan.scan_directory._look",
-        lambda *args, real=scan_directory._look, **named: (looked.append(args), real(*args, **named))[1],
+        "agent.sync.scan.scan_directory._scan_part",
+        lambda *args, real=scan_directory._scan_part, **named: (looked.append(args), real(*args, **named))[1],
     )
     ask = memory.store.get_manifest
     monkeypatch.setattr(memory.store, "get_manifest", lambda reference: (time.sleep(0.2), ask(reference))[1])
@@ -451,7 +451,7 @@ def test_a_pull_does_the_same_however_little_stays_in_memory(
 ) -> None:
     """Rows wait in a file and tables are read anew: of links, of what was touched, deleted and not selected, too."""
     monkeypatch.setattr("agent.sync.pull_steps.pull_directory.Spill", partial(Spill, most=most))
-    monkeypatch.setattr("agent.sync.contents.toc_tables._KEPT", most)
+    monkeypatch.setattr("agent.sync.contents.toc_tables.CACHE_BYTES", most)
     top = memory.at("a")
     for number in range(9):
         write(top, b"d%d/f%d" % (number % 3, number), noise(2000, number))

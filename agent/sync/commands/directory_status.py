@@ -1,4 +1,4 @@
-"""How a directory differs from what was pulled or pushed last."""
+"""The differences between a directory and its state, for `agent status` (docs/reference/cli.md)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from agent.core.directory.state_row import Known
 from agent.core.model.entry import Delete, Kind, Node, Touch, Write
 from agent.errors import DivergedError
 from agent.sync.local.open_directory import BEHIND, OTHER, open_directory
-from agent.sync.operation.workspace_context import Site
-from agent.sync.scan.scan_directory import survey
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.scan.scan_directory import scan_directory
 
 Mark = Literal["added", "changed", "deleted", "touched"]
 
 
 @dataclass(slots=True)
 class Difference:
-    """One path that differs. `kind` is what stands there now (of a deletion: what stood there).
+    """One path that differs. `kind` is the type of the file there now, or of a deleted file.
 
     `details` names what differs of a changed path: content, type, mode, owner, mtime, xattrs, target, links.
     """
@@ -33,10 +33,10 @@ class Difference:
 
 @dataclass(slots=True)
 class StatusReport:
-    """How a directory differs from what was pulled or pushed last.
+    """The differences between a directory and its state.
 
-    `interrupted` says that a pull into it did not end, `outdated` that what is remembered is older than the last pull
-    or push: then it is not known who made the differences.
+    `interrupted`: a pull into it did not end. `outdated`: the state is older than the last pull or push, so that the
+    differences need not be local changes.
     """
 
     target: str
@@ -47,34 +47,34 @@ class StatusReport:
     outdated: bool = False
 
 
-def status(site: Site) -> StatusReport:
-    """Compare the directory with what is remembered of it. Reads nothing from the target, writes nothing.
+def status(context: WorkspaceContext) -> StatusReport:
+    """Compare the directory with its state. Reads nothing from the target, writes nothing.
 
     Raises:
-        DivergedError: the directory is not ours, or another one.
+        DivergedError: the directory has no state, or it is about another directory.
         WorkspaceError: it cannot be read.
     """
-    with open_directory(site) as directory:
-        memory, interrupted = directory.memory, directory.interrupted
+    with open_directory(context) as directory:
+        state, interrupted = directory.state, directory.interrupted
         if interrupted:
-            site.progress.notice(f"{site.directory}: {interrupted.what}; {interrupted.remedy(site.directory)}")
-        if memory is None:
+            context.progress.notice(f"{context.directory}: {interrupted.what}; {interrupted.remedy(context.directory)}")
+        if state is None:
             if interrupted and interrupted.target:
                 return StatusReport(interrupted.target, [], [], _shown(interrupted.sparse), interrupted=True)
             raise directory.damage or DivergedError(
                 OTHER if directory.other else "the directory was not pulled or pushed by this program",
-                subject=site.directory,
+                subject=context.directory,
                 remedy="pull into an empty directory, or push this one to a target that holds nothing",
             )
         if directory.is_behind:
-            site.progress.notice(f"{site.directory}: {BEHIND}; what differs need not have been made here")
-        look = survey(site, directory.root, memory.known, memory.clean_before)
-        standing = {old.path: old for old, _ in (*look.sifted.suspects, *look.sifted.replaced.values())}
+            context.progress.notice(f"{context.directory}: {BEHIND}; what differs need not have been made here")
+        diff = scan_directory(context, directory.root, state.rows, state.clean_before)
+        old_rows = {old.path: old for old, _ in (*diff.sifted.suspects, *diff.sifted.replaced.values())}
         return StatusReport(
-            target=memory.target,
-            frontier=list(memory.union.frontier),
-            differences=list(differences(look.entries, standing)),
-            sparse=_shown(memory.sparse),
+            target=state.target,
+            frontier=list(state.union.frontier),
+            differences=list(differences(diff.entries, old_rows)),
+            sparse=_shown(state.sparse),
             interrupted=interrupted is not None,
             outdated=directory.is_behind,
         )
@@ -84,17 +84,21 @@ def _shown(globs: tuple[bytes, ...]) -> list[str]:
     return [glob.decode(errors="backslashreplace") for glob in globs]
 
 
-def differences(entries: Entries, standing: dict[bytes, Known]) -> Iterator[Difference]:
-    """Yield what a change's entries mean to people: one difference for each path."""
+def differences(entries: Entries, old_rows: dict[bytes, Known]) -> Iterator[Difference]:
+    """Yield one difference for each path of a change's entries.
+
+    Args:
+        old_rows: the state's rows of the paths, as far as there are some.
+    """
     written = {entry.path for entry in entries.rest if type(entry) is Write}
     for entry in entries:
         match entry:
             case Write():
-                old = standing.get(entry.path)
+                old = old_rows.get(entry.path)
                 details = compare(old.node, entry.node) if old else ()
                 mark: Mark = "changed" if old and old.print is not None else "added"
-                said = details or (("links",) if old else ())
-                yield Difference(mark, entry.path, entry.node.kind, entry.node.size, said)
+                shown = details or (("links",) if old else ())
+                yield Difference(mark, entry.path, entry.node.kind, entry.node.size, shown)
             case Delete() if entry.path not in written:
                 yield Difference("deleted", entry.path, entry.kind)
             case Touch():
@@ -104,7 +108,7 @@ def differences(entries: Entries, standing: dict[bytes, Known]) -> Iterator[Diff
 
 
 def compare(old: Node, new: Node) -> tuple[str, ...]:
-    """Return the names of what differs between two nodes."""
+    """Return the names of the attributes that differ between two nodes."""
     if old.kind is not new.kind:
         return ("type",)
     found = {

@@ -1,4 +1,4 @@
-"""What the doctor says of a store: one verdict for each thing that was tried."""
+"""The report of the doctor: one verdict for each ability of a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Verdict = Literal["ok", "weak", "missing", "unknown"]
 
 @dataclass(slots=True)
 class Check:
-    """One thing that was tried: what was found, and what it means for whoever keeps workspaces there."""
+    """One ability: the finding, and its meaning for workspaces there."""
 
     name: str
     verdict: Verdict
@@ -24,7 +24,7 @@ class Check:
 
 @dataclass(slots=True)
 class DoctorReport:
-    """What a target's store can do. `left` names what could not be cleaned up; `exit_code` is the command's."""
+    """The abilities of a target's store. `left` names the tags and blobs that stay; `exit_code` is the command's."""
 
     target: str
     exit_code: int = 0
@@ -33,7 +33,7 @@ class DoctorReport:
     traffic: Traffic = field(default_factory=Traffic)
 
     def add(self, name: str, verdict: Verdict, found: str, means: str) -> None:
-        """Note a check; one that is missing makes the report's exit code that of a registry that refuses."""
+        """Add a check; a missing ability sets the exit code to that of `UnavailableError`."""
         self.checks.append(Check(name, verdict, found, means))
         if verdict == "missing":
             self.exit_code = self.exit_code or UnavailableError.exit_code

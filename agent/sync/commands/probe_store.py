@@ -1,4 +1,4 @@
-"""Try what a target's store can do, and say what that means for the guarantees (design, "Protocol")."""
+"""Probes of a target's store, and their meaning for the guarantees (design, "Protocol")."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from agent.errors import AgentError, AuthError, TagRefusedError, UnavailableErro
 from agent.store.port import Ability, Probing, Store
 from agent.sync.commands.doctor_report import DoctorReport, Verdict
 from agent.sync.operation.report import since
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 
-LOOKS = 36
+READS = 36
 MOVES = 12
 LARGE = 1 << 20
 SKEW_MS = 5_000
 
 
-def doctor(site: Site, wait: float) -> DoctorReport:
+def doctor(context: WorkspaceContext, wait: float) -> DoctorReport:
     """Probe the target's store, and clean up.
 
     Args:
@@ -37,16 +37,16 @@ def doctor(site: Site, wait: float) -> DoctorReport:
     Raises:
         AuthError, UnavailableError: it cannot even be read.
     """
-    store = site.store
+    store = context.store
     began = replace(store.traffic)
-    report = DoctorReport(str(site.target))
-    there = store.get_manifest(site.target.tag or "latest")
+    report = DoctorReport(str(context.target))
+    there = store.get_manifest(context.target.tag or "latest")
     report.add("read", "ok", "a workspace or image is there" if there else "nothing is there yet", "pulls work")
-    if isinstance(site.target, LayoutReference) and not os.path.exists(site.target.path):
+    if isinstance(context.target, LayoutReference) and not os.path.exists(context.target.path):
         report.add("write", "unknown", "there is no layout yet", "the first push makes it; nothing was written to try")
         return report
     try:
-        _Examination(site, store, report).run(wait)
+        _Examination(context, store, report).run(wait)
     except AuthError as error:
         report.exit_code = error.exit_code
         report.add("push", "missing", error.what, "these credentials can pull, not push")
@@ -60,11 +60,11 @@ def doctor(site: Site, wait: float) -> DoctorReport:
 class _Examination:
     """One run of all checks, under a tag of its own."""
 
-    def __init__(self, site: Site, store: Store, report: DoctorReport) -> None:
-        self._site = site
+    def __init__(self, context: WorkspaceContext, store: Store, report: DoctorReport) -> None:
+        self._context = context
         self._store = store
         self._report = report
-        self._tag = f"{derived_prefix(site.target.tag or 'latest')}doctor-{site.clock():x}"
+        self._tag = f"{derived_prefix(context.target.tag or 'latest')}doctor-{context.clock():x}"
         self._made: list[Digest] = []
         self._blobs = 0
 
@@ -97,7 +97,7 @@ class _Examination:
         )
 
     def _put(self, number: int, padding: int = 0, layer: dict[str, object] | None = None) -> Digest:
-        """Store an image at the tag, or with a `layer` of its own at its digest, where no rule for tags counts."""
+        """Store an image at the tag, or with its own `layer` at its digest, where no rule for tags applies."""
         manifest = canonical(
             {
                 "annotations": {"dev.instep.doctor": f"{self._tag} {number}", "padding": "x" * padding},
@@ -124,10 +124,10 @@ class _Examination:
                 "--after LANE finds what was pushed: a push waits until its own is shown",
             )
         waited, step = 0.0, 0.1
-        while not (listed := self._tag in self._store.tags(derived_prefix(self._site.target.tag or "latest"))):
+        while not (listed := self._tag in self._store.tags(derived_prefix(self._context.target.tag or "latest"))):
             if waited >= wait:
                 break
-            self._site.sleep(step)
+            self._context.sleep(step)
             waited, step = waited + step, min(2 * step, 2.0)
         if not listed:
             found, means = f"a new tag is not in it after {waited:.0f} s", "name lanes with --after in every pull"
@@ -140,7 +140,7 @@ class _Examination:
             self._report.add("list of tags", "ok", "a new tag is in it at once", "every pull finds every change")
 
     def _moves(self) -> None:
-        """Move the tag, and look at it meanwhile without trying again."""
+        """Move the tag, and read it meanwhile without retries."""
         try:
             second = self._put(1)
         except TagRefusedError as error:
@@ -162,8 +162,8 @@ class _Examination:
         answers = self._watched()
         odd = {status: count for status, count in answers.items() if status != 200}
         if odd:
-            said = ", ".join(f"{status} ({count} of {answers.total()} looks)" for status, count in sorted(odd.items()))
-            found = f"answers with {said}"
+            shown = ", ".join(f"{status} ({count} of {answers.total()} looks)" for status, count in sorted(odd.items()))
+            found = f"answers with {shown}"
             self._report.add("a tag while it moves", "weak", found, "such answers are not believed, but asked again")
         elif answers:
             found = f"{answers.total()} looks, all answered"
@@ -188,7 +188,7 @@ class _Examination:
         mover = threading.Thread(target=move)
         mover.start()
         try:
-            while mover.is_alive() or answers.total() < LOOKS:
+            while mover.is_alive() or answers.total() < READS:
                 answers[store.probe("tag", self._tag).number] += 1
         finally:
             mover.join()
@@ -197,7 +197,7 @@ class _Examination:
         return answers
 
     def _layers(self) -> None:
-        """Offer an image with a layer as a push makes it by default."""
+        """Put an image with a layer of the default compression."""
         data = b"".join(LayerWriter((), [], _no_content, "zstd"))
         layer = _described(self._store.put_blob(data, new=True), len(data), media_type_of("zstd"))
         self._blobs += 1

@@ -1,6 +1,6 @@
-"""Look into a workspace image without pulling it: tables of contents and ranges, no whole layers.
+"""Log, list, cat and diff of a target without a pull, from tables of contents and ranges of layers.
 
-Only a base made by others has no table of contents, so that its layers must be read to know what they hold.
+Only a foreign base has no table of contents, so that its layers are read whole.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from agent.errors import UsageError
 from agent.store.port import Store
 from agent.sync.commands.directory_status import Difference, Mark, compare
 from agent.sync.operation.report import ConflictReport, conflict_reports
-from agent.sync.remote.missing_target import check_used, existing
+from agent.sync.remote.missing_target import check_globs, existing
 from agent.sync.remote.resolved_image import this_platform
-from agent.sync.remote.retry_vanished import begin_anew
+from agent.sync.remote.retry_vanished import retry_vanished
 from agent.sync.remote.target import Target
 from agent.sync.remote.target_repository import resolve
 
@@ -36,11 +36,10 @@ from agent.sync.remote.target_repository import resolve
 class LogEntry:
     """One change of a workspace. `stamp` is ns since 1970; sizes in bytes.
 
-    `squash` is the id of the squash that stands for it: `layer` and `size` are those of the squash then, and what the
-    change alone did is not counted.
+    `squash` is the id of the squash in its place; then `layer` and `size` are the squash's, and there are no counts.
 
-    `pod` is the uid of the pod that it was made in. `superseded` says that a later attempt of its lane, or a later pod,
-    replaces it, so that it has no effect.
+    `pod` is the uid of the pod that made it. `superseded`: a later attempt of its lane, or a later pod, replaces it, so
+    that it has no effect.
     """
 
     id: str
@@ -63,7 +62,7 @@ class LogEntry:
 
 @dataclass(slots=True)
 class Log:
-    """The changes of a workspace, newest first, and where they disagree: how often, and the first of the conflicts."""
+    """The changes of a workspace, newest first; the count of conflicts, and the first of them."""
 
     changes: list[LogEntry]
     conflict_count: int = 0
@@ -87,19 +86,19 @@ class ListedPath:
 
 
 def log(store: Store, reference: Reference, limits: Limits = DEFAULT_LIMITS) -> Log:
-    """Return the changes of a workspace, newest first; the base, if any, last; and where changes disagree.
+    """Return the changes of a workspace, newest first, the base last, and their conflicts.
 
     Raises:
         MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     target = _target(store, reference, limits)
-    return begin_anew(target, lambda: _log(target))
+    return retry_vanished(target, lambda: _log(target))
 
 
 def _log(target: Target) -> Log:
-    seen = existing(target)
-    union = target.complete(seen.union)
+    snapshot = existing(target)
+    union = target.complete(snapshot.union)
     layers = target.layers(union)
     superseded = union.superseded
     old = [entry.image for record in union.dropped.values() if (entry := target.entry(record))]
@@ -114,12 +113,12 @@ def _log(target: Target) -> Log:
     for base, parts in sorted(union.bases.items()):
         digest = parts[-1].digest if parts else ""
         entries.append(LogEntry(base, 0, "base", None, [], "", base, digest, sum(part.size for part in parts)))
-    # Head says what disagrees in what it holds, so that no base need be read for it.
-    if seen.head and seen.is_ours and seen.head_ids == union.ids:
-        told = seen.head.image.conflicts
+    # Head names the conflicts between its changes, so that no base need be read.
+    if snapshot.head and snapshot.is_ours and snapshot.head_ids == union.ids:
+        conflicts = snapshot.head.image.conflicts
     else:
-        told = record_conflicts(layers.merged(union).conflicts)
-    return Log(entries, told.count, conflict_reports(told.first))
+        conflicts = record_conflicts(layers.merged(union).conflicts)
+    return Log(entries, conflicts.count, conflict_reports(conflicts.first))
 
 
 def _version(record: Record) -> Version:
@@ -127,7 +126,7 @@ def _version(record: Record) -> Version:
 
 
 def _entry(record: Record, layer: Layer, kinds: list[type] | None, superseded: bool) -> LogEntry:
-    """Return what the log says of a change; of a squashed one, whose layer is gone, no counts."""
+    """Return the log entry of a change; a squashed one, whose layer is gone, has no counts."""
     return LogEntry(
         id=record.id,
         stamp=record.stamp,
@@ -156,10 +155,10 @@ def ls(
     at: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[ListedPath]:
-    """Yield what stands in a workspace image, in bytes order: everything, or what `paths` (globs) select.
+    """Yield the paths of a workspace image, in bytes order: all, or those that `paths` (globs) select.
 
     Raises:
-        UsageError: there is no such change, or one of `paths` selects nothing; what the others select was yielded.
+        UsageError: there is no such change, or one of `paths` selects nothing; it is raised after all paths.
         MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
@@ -170,7 +169,7 @@ def ls(
         union = _open(target, at)
         return target.layers(union).merged(union)
 
-    for entry in begin_anew(target, merged).tree():
+    for entry in retry_vanished(target, merged).tree():
         if selected(entry.path):
             node = entry.node
             yield ListedPath(
@@ -185,7 +184,7 @@ def ls(
                 change=entry.version.id if entry.version else None,
                 group=entry.group,
             )
-    check_used(str(reference), selected)
+    check_globs(str(reference), selected)
 
 
 def cat(
@@ -199,11 +198,11 @@ def cat(
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     target = _target(store, reference, limits)
-    yield from begin_anew(target, lambda: _content(target, check_path(path.strip(b"/")), at))
+    yield from retry_vanished(target, lambda: _content(target, check_path(path.strip(b"/")), at))
 
 
 def _content(target: Target, wanted: bytes, at: str | None) -> Iterator[bytes]:
-    """Return a file's content, of which the beginning was read."""
+    """Return a file's content, after its first chunk was read."""
     union = _open(target, at)
     layers = target.layers(union)
     for entry in layers.merged(union).tree():
@@ -220,7 +219,7 @@ def _content(target: Target, wanted: bytes, at: str | None) -> Iterator[bytes]:
 def diff(
     store: Store, reference: Reference, old: str | None, new: str | None, limits: Limits = DEFAULT_LIMITS
 ) -> list[Difference]:
-    """Return how two states of a workspace differ.
+    """Return the differences between two changes' trees.
 
     Args:
         old: the id of a change, or its beginning; None for the parents of `new`.
@@ -232,7 +231,7 @@ def diff(
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     target = _target(store, reference, limits)
-    return begin_anew(target, lambda: _diff(target, old, new))
+    return retry_vanished(target, lambda: _diff(target, old, new))
 
 
 def _diff(target: Target, old: str | None, new: str | None) -> list[Difference]:

@@ -1,4 +1,4 @@
-"""Tekton bundles: pushed to a store, and read from it."""
+"""Tekton bundles, pushed to a store and read from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agent.tekton.requests.bundle_image import Member, find, pack, parse_members
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle as it lies in a store; `digest` is that of its image manifest."""
+    """A bundle in a store; `digest` is that of its image manifest."""
 
     reference: Reference
     digest: Digest
@@ -42,7 +42,7 @@ def push_bundle(store: Store, reference: Reference, objects: Sequence[Object]) -
 
 
 def read_bundle(store: Store, reference: Reference) -> Bundle:
-    """Return what a bundle holds. Of an index it is the image for linux/amd64, as Tekton has it.
+    """Return a bundle with its members. Of an index it is the image for linux/amd64, as in Tekton.
 
     Raises:
         UsageError: there is none at the reference.
@@ -61,7 +61,7 @@ def read_object(store: Store, bundle: Bundle, kind: str, name: str) -> dict[str,
     """Return an object of a bundle.
 
     Args:
-        kind: in any case; empty for whichever there is one of.
+        kind: in upper or lower case; empty if the name is unique in the bundle.
 
     Raises:
         NotInBundleError: it does not hold one.
@@ -73,7 +73,7 @@ def read_object(store: Store, bundle: Bundle, kind: str, name: str) -> dict[str,
 
 
 class Bundles:
-    """Bundles and what is in them, each read once: all that is looked up in one comes from the same image."""
+    """A cache of bundles: each is read once, so that all objects of one come from the same image."""
 
     def __init__(self, open_store: Callable[[Reference], Store]) -> None:
         self._open_store = open_store
@@ -85,7 +85,7 @@ class Bundles:
         return read_object(self._open_store(bundle.reference), bundle, kind, name)
 
     def held(self, place: str) -> tuple[Member, ...]:
-        """Return what a bundle holds; raises as `read_bundle` does."""
+        """Return the members of a bundle; raises as `read_bundle` does."""
         return self._bundle(place).members
 
     def digest(self, place: str) -> Digest:

@@ -1,4 +1,4 @@
-"""Push whenever a directory has come to rest after changes, for a laptop."""
+"""Push after each quiet time that follows changes of a directory, for a laptop."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from collections.abc import Iterator
 from agent.errors import AgentError
 from agent.sync.operation.options import PushOptions
 from agent.sync.operation.report import PushReport
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.push_steps.push_directory import push
 from agent.workspace.scan.watcher import Watcher
 
 
-def watch(site: Site, options: PushOptions, watcher: Watcher, settle: float) -> Iterator[PushReport | AgentError]:
-    """Yield what each push did: one at once, then one each time the directory has been quiet for `settle` seconds.
+def watch(
+    context: WorkspaceContext, options: PushOptions, watcher: Watcher, settle: float
+) -> Iterator[PushReport | AgentError]:
+    """Yield the report of each push: one at once, then one after each quiet time of `settle` seconds.
 
-    Every push scans the whole directory, so that an overflow of the kernel's queue loses nothing. A push that
-    failed in a way that may pass is yielded as its error and tried again at the next rest.
+    Every push scans the whole directory, so that an overflow of the kernel's queue loses nothing. A retryable error
+    of a push is yielded, and the push is tried again after the next quiet time.
 
     Raises:
-        AgentError: trying again cannot help.
+        AgentError: it is not retryable.
     """
     while True:
         try:
-            yield push(site, options)
+            yield push(context, options)
         except AgentError as error:
             if not error.retryable:
                 raise

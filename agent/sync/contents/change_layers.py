@@ -18,22 +18,22 @@ from agent.core.model.change import Change, Squash, ancestor
 from agent.core.model.entry import Context, Kind, TocEntry, TreeEntry, Write
 from agent.store.port import Store
 from agent.sync.contents.layer_blobs import LayerBlobs, digested, expected
-from agent.sync.contents.toc_tables import SquashEntries, Tables, agreed, id_of
+from agent.sync.contents.toc_tables import SquashEntries, TocTables, cannot_conflict, id_of
 
 
 class ChangeLayers:
     """Reads the changes of one union from their layers, and merges them.
 
     Attributes:
-        whole: read whole layers only, never ranges, and believe no table of contents before its layer was read; what
-            is known is read, too.
+        whole: read whole layers only, never ranges; use a table of contents only after its layer was verified; use no
+            `stand_in`.
 
     Args:
         store: the repository that has the layers.
-        union: the changes that may be asked for.
+        union: all changes that a caller will ask for.
         base_store: the repository that has the bases' layers, if it is another.
-        stand_in: what need not be looked into, because it is known already.
-        limits: what to refuse.
+        stand_in: the state of a directory, to be used in place of the layers that it has.
+        limits: how large a layer may be.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class ChangeLayers:
         self._blobs = LayerBlobs(store, base_store or store, limits)
         self._union = union
         self._stand_in = None if whole else stand_in
-        self._tables = Tables(store, limits, self._verify)
+        self._tables = TocTables(store, limits, self._verify)
         self._derived: dict[str, list[TocEntry]] = {}
-        self._lent: list[TreeEntry] = []
+        self._from_below: list[TreeEntry] = []
 
     def changes(self, union: Union) -> list[Change]:
         """Return the changes of a union, bases flattened, with their tables of contents.
@@ -64,14 +64,14 @@ class ChangeLayers:
         """
         bases = [base_change(base, self._blobs.base_items(layers)) for base, layers in sorted(union.bases.items())]
         self._tables.read(layer for layer in union.order if layer.record)
-        # A superseded change has no effect, but its record tells who descends from whom.
+        # A superseded change has no effect, but the ancestry needs its record.
         dropped = [
             Change(record.id, record.stamp, record.parents, (), "", *record.writer) for record in union.dropped.values()
         ]
         return [*bases, *dropped, *(self._change(layer) for layer in union.order if layer.record)]
 
     def below(self, base: str, top: bytes) -> list[TreeEntry] | None:
-        """Return what a base has below its directory `top`, paths from there; None if that is no directory.
+        """Return the tree of a base below its directory `top`, with paths from there; None if `top` is no directory.
 
         Raises:
             IntegrityError, UnsafeArchiveError: a layer is not what it promises.
@@ -86,7 +86,7 @@ class ChangeLayers:
         """Return the squashes of a union, with their tables of contents.
 
         Args:
-            claims: whether what is claimed is wanted; else it may be left out.
+            claims: whether the claims in them are needed; else they may be left out.
 
         Raises:
             IntegrityError, UnsafeArchiveError: a layer is not what it promises.
@@ -107,16 +107,16 @@ class ChangeLayers:
             return self._merged(union, union)
         return self._merged(union, rest, self._stand_in.squash)
 
-    def _merged(self, union: Union, read: Union, *known: Squash) -> Merged:
-        """Merge a union, of which everything that need not be `read` is `known`."""
+    def _merged(self, union: Union, read: Union, *squashes: Squash) -> Merged:
+        """Merge a union from its layers in `read`, and `squashes` for all others."""
         self._tables.read(read.order)
         changes = self.changes(read)
-        is_agreed = agreed(union, changes, [*self.squashes(read), *known])
-        if known and not is_agreed and any(record.unpulled for record in read.records.values()):
-            # It settles nothing, not even what lies in its own past: that must be looked up.
+        is_agreed = cannot_conflict(union, changes, [*self.squashes(read), *squashes])
+        if squashes and not is_agreed and any(record.unpulled for record in read.records.values()):
+            # A sparse writer's change may disagree with its own past, so that the layers of that are needed.
             return self._merged(union, union)
-        # Where nobody disagrees nobody asks what was claimed.
-        return merge(changes, [*self.squashes(read, claims=not is_agreed), *known], agreed=is_agreed)
+        # Claims only matter if changes can disagree.
+        return merge(changes, [*self.squashes(read, claims=not is_agreed), *squashes], agreed=is_agreed)
 
     def _change(self, layer: Layer) -> Change:
         record = layer.record
@@ -135,8 +135,8 @@ class ChangeLayers:
     def toc(self, layer: Layer) -> Iterable[TocEntry]:
         """Return the entries of a change's layer.
 
-        Of a layer that another tool made or encoded anew, so that it has no table of contents, they are derived from
-        its tar and the tree below it; it is read whole. A place below 0 is one in a layer below.
+        A layer that another tool made or encoded anew may have no table of contents. Its entries are then derived from
+        its tar, which is read whole, and the tree below it. A negative offset is a content in a layer below.
 
         Raises:
             IntegrityError: the table of contents is damaged, or the tar is.
@@ -144,10 +144,10 @@ class ChangeLayers:
         return self._toc(layer)
 
     def has_toc(self, layer: Layer) -> bool:
-        """Say whether a squash's layer has its table of contents, which is lost when a tool encodes the layer anew.
+        """Say whether a squash's layer has its table of contents. A tool that encodes the layer anew removes it.
 
         Raises:
-            IntegrityError, UnsafeArchiveError: it has one, but a damaged one.
+            IntegrityError, UnsafeArchiveError: the table is damaged.
             AuthError, UnavailableError: see `agent.errors`.
         """
         try:
@@ -165,19 +165,21 @@ class ChangeLayers:
         return self._derived[id_]
 
     def _verify(self, layer: Layer, toc: Toc) -> None:
+        """Compare a table of contents with its layer, if layers are read whole."""
         if self.whole:
             for _ in read_whole(toc, self._blobs.chunks(layer), expected(layer), (), self._limits):
                 pass
 
     def _derive(self, layer: Layer) -> list[TocEntry]:
+        """Return the entries of a layer without a table of contents."""
         assert layer.record is not None
         tree = list(self.merged(self._union.reaching(layer.record.parents)).tree())
-        lent: dict[int, int] = {}
+        offsets: dict[int, int] = {}
         entries = derive(tree, map(digested, self._blobs.reader(layer)))
         for index, entry in enumerate(entries):
             if isinstance(entry, Write | Context) and entry.offset < 0 and entry.node.kind is Kind.FILE:
-                if entry.offset not in lent:
-                    self._lent.append(tree[-entry.offset - 1])
-                    lent[entry.offset] = -len(self._lent)
-                entries[index] = entry._replace(offset=lent[entry.offset])
+                if entry.offset not in offsets:
+                    self._from_below.append(tree[-entry.offset - 1])
+                    offsets[entry.offset] = -len(self._from_below)
+                entries[index] = entry._replace(offset=offsets[entry.offset])
         return entries

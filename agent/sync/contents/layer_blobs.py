@@ -1,4 +1,4 @@
-"""The blobs of layers, read: as a stream of bytes, or as the items of a tar that anyone may have made."""
+"""The blobs of layers, read as a stream of bytes, or as the items of a tar without a table of contents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LayerBlobs:
     Args:
         store: the repository that has the layers of changes.
         base_store: the repository that has the layers of bases.
-        limits: what to refuse.
+        limits: how large a layer may be.
     """
 
     def __init__(self, store: Store, base_store: Store, limits: Limits) -> None:

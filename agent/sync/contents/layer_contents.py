@@ -25,12 +25,12 @@ from agent.sync.contents.change_layers import ChangeLayers
 from agent.sync.contents.layer_blobs import expected
 
 WHOLE_BELOW = 256 << 10
-"""A layer of at most this many bytes is read whole: another request costs more than what it could spare."""
+"""A layer of at most this many bytes is read whole: a second request costs more than the bytes that it saves."""
 WHOLE_SHARE = 0.5
 """A layer is read whole if more than this share of its tar is wanted."""
 _HEADER = 1024
 Fetched: TypeAlias = tuple[int, bytes, Node, Iterable[bytes]]
-"""A file: which row of the tree it is, its path and attributes there, its content."""
+"""A file: the number of its row in the tree, its path and node there, its content."""
 
 
 class Layers(ChangeLayers):
@@ -44,21 +44,24 @@ class Layers(ChangeLayers):
 
     @property
     def skipped(self) -> int:
-        """How many layers nothing was needed from."""
-        union = self._union
-        return union.layer_count - self.fetched
+        """How many layers nothing was read from."""
+        return self._union.layer_count - self.fetched
 
     @property
-    def told(self) -> set[str]:
-        """The layers (diff_ids) whose tables of contents tell the paths of files again when these are fetched."""
-        read = {layer.diff_id: self._tables.known(layer) for layer in reversed(self._union.order)}
-        return {layer for layer, toc in read.items() if toc}
+    def with_toc(self) -> set[str]:
+        """The layers (diff_ids) with a table of contents: a fetch from them gets the paths of files from there."""
+        tables = {layer.diff_id: self._tables.cached(layer) for layer in reversed(self._union.order)}
+        return {layer for layer, toc in tables.items() if toc}
 
     def fetch(self, wanted: Mapping[str, Wanted]) -> Iterator[Fetched]:
         """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
 
         Args:
-            wanted: files by the layer that their content lies in.
+            wanted: the files, by the layer that has their content.
+
+        Raises:
+            IntegrityError, UnsafeArchiveError: a layer is not what it promises.
+            AuthError, UnavailableError: see `agent.errors`.
         """
         small = {
             layer.digest: layer.size
@@ -70,11 +73,15 @@ class Layers(ChangeLayers):
                 yield from self._contents(layer, files)
 
     def contents(self, layer: str, wanted: Sequence[TreeEntry]) -> Iterator[tuple[TreeEntry, Iterable[bytes]]]:
-        """Yield files with their contents, each verified by the time it is exhausted; in any order.
+        """Yield files with their contents, in any order. A content is verified when it is read to its end.
 
         Args:
             layer: the diff_id of a change's layer, or the id of a base.
-            wanted: files whose content lies there.
+            wanted: files with their content there.
+
+        Raises:
+            IntegrityError, UnsafeArchiveError: the layer is not what it promises.
+            AuthError, UnavailableError: see `agent.errors`.
         """
         files = Wanted()
         for number, entry in enumerate(wanted):
@@ -84,27 +91,27 @@ class Layers(ChangeLayers):
 
     def _contents(self, layer: str, wanted: Wanted) -> Iterator[Fetched]:
         for numbers in wanted.rounds():
-            # What lies in a layer below has a place below 0.
-            lent = bisect_left(numbers, 0, key=wanted.offset)
-            for number in numbers[:lent]:
-                here = self._lent[-wanted.offset(number) - 1]
+            # A negative offset is a content in a layer below (`toc`).
+            below = bisect_left(numbers, 0, key=wanted.offset)
+            for number in numbers[:below]:
+                here = self._from_below[-wanted.offset(number) - 1]
                 for _, chunks in self.contents(here.layer, [here]):
                     yield _fetched(wanted, number, None, chunks)
-            if lent < len(numbers):
-                yield from self._read(layer, wanted, numbers[lent:])
+            if below < len(numbers):
+                yield from self._read(layer, wanted, numbers[below:])
 
     def _read(self, layer: str, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
         if layer in self._union.bases:
             yield from self._read_base(self._union.bases[layer], wanted, numbers)
             return
         if layer == STATE:
-            yield from self._read_known(wanted, numbers)
+            yield from self._read_by_path(wanted, numbers)
             return
         here = next(found for found in self._union.order if found.diff_id == layer)
         self.fetched += 1
         toc = self._toc(here)
         if not isinstance(toc, Toc):
-            yield from self._read_anyones(here, 0, wanted, numbers)
+            yield from self._read_tar(here, 0, wanted, numbers)
             return
         places = map(wanted.offset, numbers)
         size = wanted.bytes + _HEADER * len(numbers)
@@ -118,7 +125,7 @@ class Layers(ChangeLayers):
         for place, content in found:
             yield _fetched(wanted, next(following), place, content)
         if any(True for _ in following):
-            raise _lacking(here)
+            raise _missing_content(here)
 
     def _read_base(self, layers: tuple[Layer, ...], wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
         end = 0
@@ -127,19 +134,19 @@ class Layers(ChangeLayers):
             here = [number for number in numbers if start <= wanted.offset(number) < end]
             if here:
                 self.fetched += 1
-                yield from self._read_anyones(layer, start, wanted, here)
+                yield from self._read_tar(layer, start, wanted, here)
 
-    def _read_known(self, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
-        """Read what is known already. Where it lies is told by nothing but the layers, all of them; few pulls ask."""
+    def _read_by_path(self, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+        """Read contents that the directory's state has no layer for, after a merge of all layers; few pulls need it."""
         places = {entry.path: number for number in numbers if (entry := wanted.entry(number))}
-        lying: dict[str, list[TreeEntry]] = defaultdict(list)
+        rows: dict[str, list[TreeEntry]] = defaultdict(list)
         there = {}
-        # Every change since was made on top of what is known: what is left of it has its path still, in whichever
-        # layers the target has now. Those that it was pulled from may have been squashed meanwhile.
+        # Every change since the state was made on top of it: a content that is left has its path still, in one of the
+        # layers that the target has now. The layers that it was pulled from may have been squashed meanwhile.
         for row in self._merged(self._union, self._union):
             number = places.get(row.path)
             if number is not None and (entry := wanted.entry(number)) and entry.node.sha256 == row.node.sha256:
-                lying[row.layer].append(row)
+                rows[row.layer].append(row)
                 there[row.path] = number
         if len(there) < len(places):
             raise IntegrityError(
@@ -147,12 +154,12 @@ class Layers(ChangeLayers):
                 subject="state",
                 remedy=READ_ALL,
             )
-        for layer, entries in lying.items():
+        for layer, entries in rows.items():
             for row, chunks in self.contents(layer, entries):
                 yield _fetched(wanted, there[row.path], None, chunks)
 
-    def _read_anyones(self, layer: Layer, start: int, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
-        """Read a layer whose tar alone says what it holds; `start` bytes are counted before it."""
+    def _read_tar(self, layer: Layer, start: int, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+        """Read a layer without a table of contents; the tars below it in its base have `start` bytes."""
         places = {wanted.offset(number) - start: number for number in numbers}
         for item, content in self._blobs.reader(layer):
             if type(item) is Placed and (number := places.get(item.offset)) is not None:
@@ -162,11 +169,11 @@ class Layers(ChangeLayers):
                 del places[item.offset]
                 yield _fetched(wanted, number, None, checked)
         if places:
-            raise _lacking(layer)
+            raise _missing_content(layer)
 
 
 def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable[bytes]) -> Fetched:
-    """Return a file with its content; what the tree says of it goes before what its layer's table says at its place."""
+    """Return a file with its content, path and node from the tree, or else from its layer's table of contents."""
     entry = wanted.entry(number)
     if entry is not None:
         return wanted.row(number), entry.path, entry.node, content
@@ -174,5 +181,5 @@ def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable
     return wanted.row(number), place.path, wanted.node(number, place.node), content
 
 
-def _lacking(layer: Layer) -> IntegrityError:
+def _missing_content(layer: Layer) -> IntegrityError:
     return damaged("it lacks a content that was promised to be in it", str(layer.diff_id))

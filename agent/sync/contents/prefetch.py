@@ -1,4 +1,4 @@
-"""Small reads that are under way while others are worked on: round trips overlap, connections are reused."""
+"""Small reads ahead, in threads: round trips overlap, and connections are reused."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def read_all(keys: Collection[_Key], read: Callable[[_Key], _Value]) -> list[_Va
 def prefetched(
     keys: Iterable[_Key], read: Callable[[_Key], _Value]
 ) -> Generator[Callable[[_Key], _Value | None], None, None]:
-    """Begin to read in the order of the keys, and give a function that waits for one of them and hands it out once.
+    """Begin to read in the order of the keys; give a function that waits for the value of a key and returns it once.
 
-    It returns None for what was no key, and for what was handed out before.
+    The function returns None for any other key, and for a key a second time.
     """
     wanted = list(dict.fromkeys(keys))
     if len(wanted) < 2:

@@ -1,4 +1,4 @@
-"""Contents put aside: they come in the order of a tar that anyone may have made, and are needed in that of paths."""
+"""Contents in a temporary file: they come in the order of a tar, and are needed in the order of paths."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class Spool:
         self._file.close()
 
     def fill(self, layers: Layers, layer: str, rows: Iterable[TreeEntry]) -> None:
-        """Put aside the contents of those rows that are files; all lie in `layer` (see `Layers.contents`).
+        """Store the contents of those rows that are files; all are in `layer` (see `Layers.contents`).
 
         Raises:
-            WorkspaceError: there is no room for them.
+            WorkspaceError: the disk has no room for them.
+            IntegrityError, AuthError, UnavailableError: a content cannot be read.
         """
         wanted = {row.offset: row for row in rows if row.node.kind is Kind.FILE}
         try:
@@ -45,7 +46,7 @@ class Spool:
             raise failed(error, os.fsencode(self._directory), "contents cannot be put aside here") from error
 
     def read(self, offset: int, size: int) -> Iterator[bytes]:
-        """Yield the content, `size` bytes, of the rows that have this offset."""
+        """Yield the content of the rows with this offset in the layer, `size` bytes."""
         at = self._places[offset]
         while size:
             self._file.seek(at)

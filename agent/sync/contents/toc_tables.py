@@ -19,66 +19,66 @@ from agent.core.model.entry import Kind, Node, TocEntry
 from agent.store.port import Store
 from agent.sync.contents.prefetch import read_all
 
-_KEPT = 48 << 20
-"""Bytes of tables of contents, as text, whose entries are kept in memory, where they take twice as much."""
+CACHE_BYTES = 48 << 20
+"""Bytes of tables of contents, as text, whose entries stay in memory, where they take twice as much."""
 
 
-class Tables:
+class TocTables:
     """The tables of contents of one repository's layers.
 
     Args:
         store: the repository.
-        limits: what to refuse.
-        verify: called with each layer and its table before anyone else sees it; raises if they do not agree.
+        limits: how large a table may be.
+        verify: called with each layer and its table before the table is used; raises if they disagree.
     """
 
     def __init__(self, store: Store, limits: Limits, verify: Callable[[Layer, Toc], None]) -> None:
         self._store = store
         self._limits = limits
         self._verify = verify
-        self._room = _KEPT
+        self._room = CACHE_BYTES
         # Not by the layer's digest: two changes may have one tar, and have seen different versions.
-        self._known: dict[str, Toc] = {}
+        self._by_id: dict[str, Toc] = {}
         self._by_tar: dict[str, Toc] = {}
 
-    def known(self, layer: Layer) -> Toc | None:
+    def cached(self, layer: Layer) -> Toc | None:
         """Return a layer's table if it was read before."""
-        return self._known.get(id_of(layer))
+        return self._by_id.get(id_of(layer))
 
     def find(self, layer: Layer) -> Toc | None:
-        """Return a layer's table, None if the layer of a change has lost it.
+        """Return a layer's table, None if a tool removed it from the layer of a change.
 
         Raises:
-            MissingTocError: a layer that must have one has none.
-            IntegrityError, UnsafeArchiveError: it is damaged, or not the one that was promised.
+            MissingTocError: a squash's layer has none, or the manifest promises one.
+            IntegrityError, UnsafeArchiveError: it is damaged, or has another digest than promised.
             AuthError, UnavailableError: see `agent.errors`.
         """
-        toc = self.known(layer)
+        toc = self.cached(layer)
         if toc is None and (toc := self._inline(layer) or self._fetch(layer)):
             self._keep(layer, toc)
         return toc
 
     def read(self, layers: Iterable[Layer]) -> None:
-        """Read the tables that are not at hand, all at once."""
-        lacking = []
+        """Read the tables that were not read yet, several at once."""
+        missing = []
         for layer in layers:
-            if self.known(layer):
+            if self.cached(layer):
                 continue
             if toc := self._inline(layer):
                 self._keep(layer, toc)
-            elif layer.encoding:  # where its place is not known, it may have none
-                lacking.append(layer)
-        for layer, found in zip(lacking, read_all(lacking, self._fetch), strict=True):
+            elif layer.encoding:  # without a known place, it may have none
+                missing.append(layer)
+        for layer, found in zip(missing, read_all(missing, self._fetch), strict=True):
             if found:
                 self._keep(layer, found)
 
     def _keep(self, layer: Layer, toc: Toc) -> None:
         first = self._by_tar.setdefault(layer.diff_id, toc)
-        # A file is found by its layer's diff_id and its place in the tar.
+        # A file is found by its layer's diff_id and its offset in the tar.
         if first is not toc and any(one != other for one, other in zip_longest(_files(first), _files(toc))):
             raise damaged("two tables of contents say different things of one tar", str(layer.diff_id))
         self._verify(layer, toc)
-        self._known[id_of(layer)] = toc
+        self._by_id[id_of(layer)] = toc
         if toc.text <= self._room:
             self._room -= toc.text
             toc.keep()
@@ -111,7 +111,7 @@ class Tables:
 
 @dataclass(frozen=True, eq=False)
 class SquashEntries(Iterable[SquashEntry]):
-    """The entries of a squash, read anew each time; what is claimed may be left out if it is not wanted."""
+    """The entries of a squash, read anew each time; without `claims`, claims may be left out."""
 
     toc: Toc
     claims: bool = True
@@ -120,16 +120,20 @@ class SquashEntries(Iterable[SquashEntry]):
         return self.toc.squashed(claims=self.claims)
 
 
-def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
-    """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
+def cannot_conflict(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
+    """Say whether no changes of a union can disagree: it is a chain, and has no link groups."""
     origins: list[Change | Squash] = [*changes, *squashes]
     return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
 
 
 def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
     """Say whether entries may have link groups."""
-    told = entries.toc if isinstance(entries, SquashEntries) else entries
-    return told.may_have_links if isinstance(told, Toc | Rows) else any(getattr(entry, "group", 0) for entry in entries)
+    source = entries.toc if isinstance(entries, SquashEntries) else entries
+    return (
+        source.may_have_links
+        if isinstance(source, Toc | Rows)
+        else any(getattr(entry, "group", 0) for entry in entries)
+    )
 
 
 def id_of(layer: Layer) -> str:
@@ -140,7 +144,7 @@ def id_of(layer: Layer) -> str:
 
 
 def _files(toc: Toc) -> Iterator[tuple[int, bytes, Node]]:
-    """Yield where the files of a tar lie, and what they are."""
+    """Yield offset, path and node of each file in a tar."""
     return (
         (entry.offset, entry.path, entry.node)
         for entry, link_to in toc.placed()

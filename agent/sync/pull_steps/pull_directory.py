@@ -18,27 +18,33 @@ from agent.core.directory.state_as_squash import Rows, StandIn
 from agent.core.directory.state_row import Known
 from agent.core.spelling.reference import parse_reference
 from agent.errors import UsageError, VanishedError
-from agent.sync.apply.overwrite_check import begin_to_look, beside_others, check_strangers, rebuilt, trusted
-from agent.sync.local.directory_state import Memory
+from agent.sync.apply.overwrite_check import (
+    check_unknown_files,
+    rebuilt_rows,
+    rows_beside_others,
+    rows_on_disk,
+    start_scan,
+)
+from agent.sync.local.directory_state import DirectoryState
 from agent.sync.local.open_directory import open_directory
 from agent.sync.operation.options import PullOptions
 from agent.sync.operation.report import PullReport, conflict_reports
-from agent.sync.operation.workspace_context import Site
-from agent.sync.pull_steps.pull_goal import Goal, Pull, goal_of, read_target
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.pull_steps.pull_goal import Pull, PullGoal, find_goal, read_target
 from agent.sync.pull_steps.pull_notices import report_of, warn
-from agent.sync.remote.missing_target import check_used
+from agent.sync.remote.missing_target import check_globs
 from agent.sync.remote.resolved_image import this_platform
-from agent.sync.remote.retry_vanished import begin_anew
+from agent.sync.remote.retry_vanished import retry_vanished
 from agent.sync.remote.target import Target
-from agent.sync.remote.target_snapshot import Seen
-from agent.sync.scan.scan_directory import Survey
+from agent.sync.remote.target_snapshot import TargetSnapshot
+from agent.sync.scan.scan_directory import DirectoryDiff
 from agent.workspace.state.row_buffer import Spill
 
 if TYPE_CHECKING:
     from agent.sync.contents.layer_contents import Layers
 
 
-def pull(site: Site, options: PullOptions) -> PullReport:
+def pull(context: WorkspaceContext, options: PullOptions) -> PullReport:
     """Make the directory the workspace.
 
     Raises:
@@ -48,77 +54,85 @@ def pull(site: Site, options: PullOptions) -> PullReport:
         UsageError: there is no such change, or nothing is selected by what `options` selects.
         WorkspaceError, AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: see `agent.errors`.
     """
-    with open_directory(site, create=True) as directory:
-        target = Target(site.open_store, site.target, this_platform(options.platform), site.sleep, site.limits)
-        report = begin_anew(target, lambda: _pull(Pull(site, directory, target, options)))
+    with open_directory(context, create=True) as directory:
+        target = Target(
+            context.open_store, context.target, this_platform(options.platform), context.sleep, context.limits
+        )
+        report = retry_vanished(target, lambda: _pull(Pull(context, directory, target, options)))
         report.traffic = target.traffic
         return report
 
 
 def _pull(pull: Pull) -> PullReport:
-    """Make the directory what the target holds now.
+    """Make the directory the workspace as the target has it now.
 
     Raises:
-        VanishedError: something vanished since it was seen; read the target again.
+        VanishedError: something vanished since the snapshot; read the target again.
     """
-    site, directory, target, options = pull
-    memory = directory.memory
+    context, directory, target, options = pull
+    state = directory.state
     with ExitStack() as early:
-        begun = begin_to_look(site, directory, options, early)
-        seen = read_target(pull)
-        warn(site, target, seen)
-        goal = goal_of(pull, seen)
+        scan = start_scan(context, directory, options, early)
+        snapshot = read_target(pull)
+        warn(context, target, snapshot)
+        goal = find_goal(pull, snapshot)
         if options.repair:
             from agent.sync.publish.head import repair
 
-            repair(site, target, seen)
-        is_same = goal.is_reached(memory, target.name)
+            repair(context, target, snapshot)
+        is_same = goal.is_reached(state, target.name)
         if not is_same:
-            # The target may have taken its time to answer: what may be overwritten is looked at after that.
+            # The target may have been slow: the scan that protects local changes must be younger than its answers.
             early.close()
-            begun = None
-            directory.keep_rows()
-        is_kept = options.keep and memory is None
-        known, look = (beside_others(site, directory), None) if is_kept else trusted(site, directory, options, begun)
-        if memory and look and is_same:
-            return _unchanged(pull, goal, memory, seen, look)
-        return _changed(pull, goal, seen, known, look)
+            scan = None
+            directory.cache_rows()
+        is_kept = options.keep and state is None
+        on_disk, diff = (
+            (rows_beside_others(context, directory), None)
+            if is_kept
+            else rows_on_disk(context, directory, options, scan)
+        )
+        if state and diff and is_same:
+            return _unchanged(pull, goal, state, snapshot, diff)
+        return _changed(pull, goal, snapshot, on_disk, diff)
 
 
-def _changed(pull: Pull, goal: Goal, seen: Seen, known: Iterable[Known] | None, look: Survey | None) -> PullReport:
-    """Merge what the goal holds, plan the way there from what is on the disk, and go it.
+def _changed(
+    pull: Pull, goal: PullGoal, snapshot: TargetSnapshot, on_disk: Iterable[Known] | None, diff: DirectoryDiff | None
+) -> PullReport:
+    """Merge the goal's changes, plan the operations, apply them, and write the state.
 
     Args:
-        known: what is on the disk; None if it must be compared with the merged tree.
-        look: the scan that found the directory to be what is remembered, if one did.
+        on_disk: rows for what is on the disk; None if it must be compared with the merged tree.
+        diff: the scan that found the directory to be as its state, if one did.
     """
-    site, directory, target, options = pull
-    memory = directory.memory
-    layers = _layers(pull, goal, _stand_in(memory, look))
+    context, directory, target, options = pull
+    state = directory.state
+    layers = _layers(pull, goal, _stand_in(state, diff))
     merged = layers.merged(goal.union)
-    if known is None:
-        known = rebuilt(site, directory, merged)
-    with Spill(site.state) as rows:
+    if on_disk is None:
+        on_disk = rebuilt_rows(context, directory, merged)
+    with Spill(context.state) as rows:
         selected = selection(goal.sparse)
-        steps = plan(known, merged, selected, told=layers.told, rows=rows)
+        steps = plan(on_disk, merged, selected, told=layers.with_toc, rows=rows)
         _check_selected(pull, selected)
-        _check_amount(target, steps, site.limits)
+        _check_amount(target, steps, context.limits)
         if not options.force:
-            check_strangers(site, directory, goal.union.ids, goal.sparse, steps)
+            check_unknown_files(context, directory, goal.union.ids, goal.sparse, steps)
         report = report_of(target, goal, steps, merged.conflicts)
         prints = _applied(pull, goal, layers, steps)
-        directory.remember(
-            Memory(
+        directory.save(
+            DirectoryState(
                 target=target.name,
                 root=directory.root.identity,
-                clean_before=site.clock() - directory.root.tick(),
+                clean_before=context.clock() - directory.root.tick(),
                 union=goal.union,
                 base=goal.base,
                 sparse=goal.sparse,
-                finished=seen.finished,
-                published=memory and memory.published,
+                finished=snapshot.finished,
+                published=state and state.published,
                 pod=goal.writer and goal.writer.pod,
-                known=prints.over(steps.rows),
+                rows=prints.over(steps.rows),
             )
         )
         directory.end_pull()
@@ -126,82 +140,84 @@ def _changed(pull: Pull, goal: Goal, seen: Seen, known: Iterable[Known] | None, 
         return report
 
 
-def _applied(pull: Pull, goal: Goal, layers: Layers, steps: Plan) -> Prints:
+def _applied(pull: Pull, goal: PullGoal, layers: Layers, steps: Plan) -> Prints:
     """Apply a plan to the directory, and return the fingerprints of what was written."""
-    # What fetches and writes files, which a pull of nothing does not.
-    from agent.sync.apply.apply_plan import carry_out, take_back
+    # Fetches and writes files: a pull of nothing need not load it.
+    from agent.sync.apply.apply_plan import apply_plan, remove_written
     from agent.workspace.write.materialise import TreeWriter
 
-    site, directory, target, options = pull
-    memory = directory.memory
-    keep = options.keep and memory is None
-    if not steps.changes_nothing or (memory and not memory.union.ids <= goal.union.ids):
+    context, directory, target, options = pull
+    state = directory.state
+    keep = options.keep and state is None
+    if not steps.changes_nothing or (state and not state.union.ids <= goal.union.ids):
         starts = not goal.union.records
         directory.begin_pull(target.name, goal.union.ids, goal.sparse, starts=starts)
     prints = Prints(len(steps.rows), steps.prints)
     try:
-        carry_out(site, layers, steps, TreeWriter(directory.root, keep=keep), prints)
+        apply_plan(context, layers, steps, TreeWriter(directory.root, keep=keep), prints)
     except VanishedError:
         if keep:
-            # A second try could not tell what the first one wrote from what others did.
-            take_back(directory.root, prints.over(steps.rows))
+            # A second try could not tell files of the first try from files of others.
+            remove_written(directory.root, prints.over(steps.rows))
             directory.end_pull()
         raise
     return prints
 
 
-def _unchanged(pull: Pull, goal: Goal, memory: Memory, seen: Seen, look: Survey) -> PullReport:
-    """Return the report of a pull into a directory that is what it shall be."""
+def _unchanged(
+    pull: Pull, goal: PullGoal, state: DirectoryState, snapshot: TargetSnapshot, diff: DirectoryDiff
+) -> PullReport:
+    """Return the report of a pull into a directory that is as the goal, and write what is new into its state."""
     directory = pull.directory
     report = report_of(pull.target, goal, Plan())
-    if memory.sparse:
-        report.unselected = sum(row.print is None for row in memory.known)
-    report.paths = directory.rows - report.unselected
+    if state.sparse:
+        report.unselected = sum(row.print is None for row in state.rows)
+    report.paths = directory.row_count - report.unselected
     report.layers_skipped = len(goal.union.order)
-    # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
-    if seen.head and seen.is_ours and seen.head_ids == goal.union.ids:
-        report.conflicts = conflict_reports(seen.head.image.conflicts.first)
-    pod = goal.writer.pod if goal.writer and goal.writer.pod else memory.pod
-    if look.is_refreshed or (memory.finished, memory.pod) != (seen.finished, pod) or directory.is_behind:
-        # What had to be read to know it need not be the next time; and the state is the newest again.
-        later = look.after(memory) if look.is_refreshed else memory
-        directory.remember(later.now(finished=seen.finished, pod=pod))
+    # Nothing is merged if the directory is up to date: head names the conflicts.
+    if snapshot.head and snapshot.is_ours and snapshot.head_ids == goal.union.ids:
+        report.conflicts = conflict_reports(snapshot.head.image.conflicts.first)
+    pod = goal.writer.pod if goal.writer and goal.writer.pod else state.pod
+    if diff.is_refreshed or (state.finished, state.pod) != (snapshot.finished, pod) or directory.is_behind:
+        # The next scan need not read again what this one read; and the state is the newest.
+        later = diff.after(state) if diff.is_refreshed else state
+        directory.save(later._replace(finished=snapshot.finished, pod=pod))
     return report
 
 
-def _layers(pull: Pull, goal: Goal, stand_in: StandIn | None) -> Layers:
-    from agent.sync.contents.layer_contents import Layers  # what merges, which a pull of nothing does not
+def _layers(pull: Pull, goal: PullGoal, stand_in: StandIn | None) -> Layers:
+    from agent.sync.contents.layer_contents import Layers  # merges: a pull of nothing need not load it
 
-    site, _, target, options = pull
-    base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
+    context, _, target, options = pull
+    base_store = context.open_store(parse_reference(goal.base)) if goal.base else None
     return Layers(
-        target.store, goal.union, base_store, whole=options.verify_whole, stand_in=stand_in, limits=site.limits
+        target.store, goal.union, base_store, whole=options.verify_whole, stand_in=stand_in, limits=context.limits
     )
 
 
-def _stand_in(memory: Memory | None, look: Survey | None) -> StandIn | None:
-    """Return what may stand for layers: a directory that was found to be the whole tree that is remembered."""
-    if memory is None or look is None or memory.sparse:
+def _stand_in(state: DirectoryState | None, diff: DirectoryDiff | None) -> StandIn | None:
+    """Return the state in place of layers, if a scan found the whole directory to be as its state."""
+    if state is None or diff is None or state.sparse:
         return None
-    return StandIn(memory.union, Rows(memory.known, bool(look.sifted.partners)))
+    return StandIn(state.union, Rows(state.rows, bool(diff.sifted.partners)))
 
 
 def _check_selected(pull: Pull, selected: Select) -> None:
-    """Raise UsageError if a glob that is asked for selects nothing.
+    """Raise UsageError if a glob of this pull selects nothing.
 
-    A warning will do where a workspace may be about to begin, and for what the directory was pulled with before.
+    It is a warning if the workspace may begin with this pull, and for globs of an earlier pull.
     """
     options = pull.options
     try:
-        check_used(pull.target.name, selected)
+        check_globs(pull.target.name, selected)
     except UsageError as error:
         if options.paths and not (options.create or options.keep):
             raise
-        pull.site.progress.notice(f"{error.subject}: {error.what}")
+        pull.context.progress.notice(f"{error.subject}: {error.what}")
 
 
 def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
-    """Raise UnsafeArchiveError if the whole is more than each of its layers may be."""
+    """Raise UnsafeArchiveError if the whole tree is larger than a layer may be."""
     if len(steps.rows) > limits.entries:
         raise excessive(f"it holds more than {limits.entries} entries", target.name, limit="entries")
     if sum(files.bytes for files in steps.fetch.values()) > limits.expanded:

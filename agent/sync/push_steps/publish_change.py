@@ -1,4 +1,4 @@
-"""One change made public: its layer packed and uploaded, its entry and pointer, then head (design, "Push")."""
+"""The steps of a push that has differences: upload the layer, publish entry and pointer, move head (design, "Push")."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from agent.errors import (
     VanishedError,
 )
 from agent.remedy import DISAGREE, REPLACED
-from agent.sync.local.directory_state import Memory
+from agent.sync.local.directory_state import DirectoryState
 from agent.sync.local.open_directory import Directory, Intent
 from agent.sync.operation.options import PushOptions
 from agent.sync.operation.report import PushReport, conflict_reports
 from agent.sync.publish.adopt_foreign import adopt
-from agent.sync.publish.head import everything, move_head
+from agent.sync.publish.head import all_changes, move_head
 from agent.sync.publish.publish_entry import free_number, publish_entry, wait_until_shown
 from agent.sync.push_steps.push_start import Push
 from agent.sync.remote.target import Target
-from agent.sync.scan.scan_directory import Survey
-from agent.sync.upload.copy_layers import bring_layers
-from agent.sync.upload.merged_image import disagreements, involving, merged_image
-from agent.sync.upload.pack_layer import Packing
-from agent.sync.upload.squash_layers import ENTRY_LAYERS, compact
-from agent.sync.upload.uploaded_layer import describe
+from agent.sync.scan.scan_directory import DirectoryDiff
+from agent.sync.upload.copy_layers import copy_layers
+from agent.sync.upload.merged_image import conflicts_in, conflicts_of, merged_image
+from agent.sync.upload.pack_layer import LayerUpload
+from agent.sync.upload.squash_layers import ENTRY_LAYERS, limit_layers
+from agent.sync.upload.uploaded_layer import uploaded_layer
 
 TRIES = 3
 SHOWN = 5
@@ -48,13 +48,14 @@ class _Change(NamedTuple):
     """A change whose layer was uploaded.
 
     Attributes:
-        past: the changes that stood on the writer's disk; a superseded change did not.
+        past: the changes that the writer had in its directory; a superseded change is not among them.
+        finished: ids of changes of finished lanes.
         is_new: whether this run fixed the record, so that nothing of it can be published yet.
     """
 
     record: Record
     past: Union
-    upload: Packing
+    upload: LayerUpload
     layer: Layer
     finished: Collection[str] = ()
     is_new: bool = False
@@ -68,8 +69,8 @@ class _Published(NamedTuple):
     digest: Digest
 
 
-def publish(push: Push, memory: Memory, look: Survey, report: PushReport) -> None:
-    """Publish the differences that a scan found, remember them, and say so in `report`.
+def publish(push: Push, state: DirectoryState, diff: DirectoryDiff, report: PushReport) -> None:
+    """Publish the differences that a scan found, and fill in `report`.
 
     The steps, in order: upload the layer, publish entry and pointer, move head, write the directory's state.
 
@@ -79,16 +80,16 @@ def publish(push: Push, memory: Memory, look: Survey, report: PushReport) -> Non
         ForgottenError: the target no longer has what the push builds on, nor can it be had elsewhere.
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    memory = _prepared(push, memory)
-    change = _uploaded(push, memory, look)
+    state = _prepared(push, state)
+    change = _uploaded(push, state, diff)
     published = _published(push, change)
     record = change.record
     report.id, report.digest, report.layer_size = record.id, published.digest, change.layer.size
     conflict = _move_head(push, published.entry, record, report)
     # The change counts, conflict or not.
     change.upload.written.version = record.version
-    push.directory.remember(
-        look.after(memory, change.upload.written).now(
+    push.directory.save(
+        diff.after(state, change.upload.written)._replace(
             target=push.target.name,
             root=push.directory.root.identity,
             union=published.union,
@@ -102,9 +103,14 @@ def publish(push: Push, memory: Memory, look: Survey, report: PushReport) -> Non
 
 
 def finish(push: Push, record: Record, entry: Image) -> PushReport:
-    """Do what remains of a push whose entry is published: pointer and head."""
+    """Do the rest of a push whose entry is published: pointer and head; return its report.
+
+    Raises:
+        ConflictError: as `publish`.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
+    """
     target = push.target
-    report = PushReport(target.name, record.id, publish_entry(push.site, target, entry, record))
+    report = PushReport(target.name, record.id, publish_entry(push.context, target, entry, record))
     report.layer_size = next(layer.size for layer in entry.layers if layer.record == record)
     conflict = _move_head(push, entry, record, report)
     push.directory.end_push(target.name, record)
@@ -113,48 +119,48 @@ def finish(push: Push, record: Record, entry: Image) -> PushReport:
     return report
 
 
-def _prepared(push: Push, memory: Memory) -> Memory:
-    """Make available in the target's repository what the push builds on; return the state with it.
+def _prepared(push: Push, state: DirectoryState) -> DirectoryState:
+    """Bring all layers that the push builds on into the target's repository; return the state with them.
 
     Raises:
-        ConflictError: a later attempt is on the disk already.
+        ConflictError: a later attempt is in the directory already.
         ForgottenError: a layer is gone.
     """
-    site, _, target, options = push
-    _refuse_replaced(target, memory.union, memory.began_as(options.writer))
+    context, _, target, options = push
+    _refuse_replaced(target, state.union, state.began_as(options.writer))
     try:
-        bring_layers(site, target, memory)
+        copy_layers(context, target, state)
     except VanishedError as error:
         raise _forgotten(target) from error
-    return memory.now(union=adopt(site, target, memory.union, options.compression)[0])
+    return state._replace(union=adopt(context, target, state.union, options.compression)[0])
 
 
-def _uploaded(push: Push, memory: Memory, look: Survey) -> _Change:
+def _uploaded(push: Push, state: DirectoryState, diff: DirectoryDiff) -> _Change:
     """Upload the layer of a change, and fix the change's record."""
-    site, directory, target, options = push
-    intent = directory.begin(target.name, memory.union, memory.began_as(options.writer), site.clock())
-    entries = replace(look.entries, rest=mark_whiteouts(look.entries.rest, memory.known))
-    upload = Packing(site, directory.root, look, entries, options.compression)
-    packed, stored = upload.upload(target.store)
-    known = memory.union.records.values()
-    number = free_number(site, target, options.lane, options.attempt, known, memory.published)
-    record = directory.confirm(intent, _record(target, memory, options, intent, packed, number), site.clock())
+    context, directory, target, options = push
+    intent = directory.begin_push(target.name, state.union, state.began_as(options.writer), context.clock())
+    entries = replace(diff.entries, rest=mark_whiteouts(diff.entries.rest, state.rows))
+    upload = LayerUpload(context, directory.root, diff, entries, options.compression)
+    packed, stored = upload.send(target.store)
+    known = state.union.records.values()
+    number = free_number(context, target, options.lane, options.attempt, known, state.published)
+    record = directory.confirm(intent, _record(target, state, options, intent, packed, number), context.clock())
     return _Change(
         record,
-        memory.union.past(intent.parents),
+        state.union.past(intent.parents),
         upload,
-        describe(record, packed, stored),
-        memory.finished,
+        uploaded_layer(record, packed, stored),
+        state.finished,
         is_new=record.text != intent.record,
     )
 
 
 def _published(push: Push, change: _Change) -> _Published:
-    """Publish the entry of a change, on the layers that there are now if those below it were collected.
+    """Publish the entry of a change; if layers below it were collected, on those that the target has now.
 
     Raises:
         ConflictError: another change disagrees and `on_conflict` is `fail`.
-        ForgottenError: the target has not the changes that the push builds on.
+        ForgottenError: the target lacks changes that the push builds on.
         FileChangedError: a file changed since it was packed.
     """
     try:
@@ -170,42 +176,42 @@ def _publish(push: Push, change: _Change) -> _Published:
         ConflictError: another change disagrees and `on_conflict` is `fail`.
         MissingBlobError, VanishedError: a layer below it is gone.
     """
-    site, directory, target, options = push
-    past = compact(site, target, change.past, ENTRY_LAYERS - 1, options.compression, change.finished)
+    context, directory, target, options = push
+    past = limit_layers(context, target, change.past, ENTRY_LAYERS - 1, options.compression, change.finished)
     own = unite([past.image(target.tag), Image((change.layer,), target.tag)])
     image, _ = merged_image(target, own)
     entry = image._replace(lane=options.lane, attempt=options.attempt, change=change.record.id)
     if options.on_conflict == "fail":
         _refuse_conflicts(directory, target, entry, change.record)
-    return _Published(entry, own, publish_entry(site, target, entry, change.record, is_new=change.is_new))
+    return _Published(entry, own, publish_entry(context, target, entry, change.record, is_new=change.is_new))
 
 
 def _published_anew(push: Push, change: _Change, error: MissingBlobError | IntegrityError) -> _Published:
-    """Publish a change after layers below it were pruned and collected: on those that there are now.
+    """Publish a change after layers below it were pruned and collected, on those that the target has now.
 
-    Of what others squashed together with the past of this change, all is in the image then; the record says what
-    stood on the writer's disk.
+    A squash may hold more changes than the past of this one. All of them are in the image then; the record has the
+    changes that the writer had in its directory.
 
     Raises:
-        ForgottenError: the target has not the changes that the push builds on.
+        ForgottenError: the target lacks changes that the push builds on.
         ConflictError, MissingBlobError, IntegrityError: as `_publish`.
         FileChangedError: a file changed since it was packed.
     """
     target, record = push.target, change.record
     for _ in range(TRIES):
         target.forget()
-        now = everything(target.look()).reaching(change.past.ids)
-        if not change.past.ids <= now.ids:
+        held = all_changes(target.read_snapshot()).reaching(change.past.ids)
+        if not change.past.ids <= held.ids:
             raise _forgotten(target) from error
-        packed, stored = change.upload.upload(target.store)
+        packed, stored = change.upload.send(target.store)
         if packed.diff_id != record.diff_id or packed.toc_sha256 != record.toc:
             raise FileChangedError(
                 "something changed while it was pushed",
-                subject=push.site.directory,
+                subject=push.context.directory,
                 remedy="push again when nothing writes to it",
             )
         try:
-            return _publish(push, _Change(record, now, change.upload, describe(record, packed, stored)))
+            return _publish(push, _Change(record, held, change.upload, uploaded_layer(record, packed, stored)))
         except (MissingBlobError, IntegrityError) as again:
             error = again
     raise error
@@ -225,11 +231,11 @@ def _move_head(push: Push, entry: Image, record: Record, report: PushReport) -> 
     """
     target, options = push.target, push.options
     try:
-        moved = move_head(push.site, target, entry, options.compression)
+        moved = move_head(push.context, target, entry, options.compression)
     except ConflictError as error:
         return error
-    wait_until_shown(push.site, target)
-    conflicts = involving(record, moved.conflicts)
+    wait_until_shown(push.context, target)
+    conflicts = conflicts_of(record, moved.conflicts)
     report.head_moved, report.conflicts = moved.complete, conflict_reports(conflicts)
     if conflicts and options.on_conflict == "fail":
         return _conflict(
@@ -239,7 +245,7 @@ def _move_head(push: Push, entry: Image, record: Record, report: PushReport) -> 
 
 
 def _refuse_replaced(target: Target, union: Union, writer: Writer) -> None:
-    """Raise ConflictError if a later try lies on the disk already: it would supersede the change from the start."""
+    """Raise ConflictError if a later attempt is in the directory already: it would supersede this change at once."""
     later = [record for record in union.records.values() if record.writer.replaces(writer)]
     if later:
         attempt = max(record.attempt or 0 for record in later)
@@ -252,7 +258,7 @@ def _refuse_replaced(target: Target, union: Union, writer: Writer) -> None:
 
 
 def _refuse_conflicts(directory: Directory, target: Target, entry: Image, record: Record) -> None:
-    conflicts = involving(record, disagreements(target, everything(target.look(), entry)))
+    conflicts = conflicts_of(record, conflicts_in(target, all_changes(target.read_snapshot(), entry)))
     if conflicts:
         directory.forget_intent()
         raise _conflict(target, conflicts, "nothing was published")
@@ -269,7 +275,7 @@ def _conflict(target: Target, conflicts: list[Conflict], outcome: str) -> Confli
 
 
 def _record(
-    target: Target, memory: Memory, options: PushOptions, intent: Intent, packed: PackedLayer, number: int
+    target: Target, state: DirectoryState, options: PushOptions, intent: Intent, packed: PackedLayer, number: int
 ) -> Record:
     return Record(
         target=target.tag,
@@ -278,9 +284,9 @@ def _record(
         attempt=options.attempt,
         number=number,
         pod=intent.pod,
-        unpulled=bool(memory.sparse) and packed.toc.may_have_unpulled,
+        unpulled=bool(state.sparse) and packed.toc.may_have_unpulled,
         stamp=intent.stamp,
-        base=min(memory.union.bases, default=None),
+        base=min(state.union.bases, default=None),
         diff_id=packed.diff_id,
         toc=packed.toc_sha256,
         message=options.message,

@@ -11,18 +11,18 @@ from agent.remedy import ALL_GONE, OLDER_STATE
 from agent.sync.local.open_directory import BEHIND, open_directory
 from agent.sync.operation.options import PushOptions
 from agent.sync.operation.report import PushReport
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.push_steps.push_start import Push, Start, start
-from agent.sync.push_steps.vanished_target import begin_again, is_held
+from agent.sync.push_steps.vanished_target import start_over, target_has
 from agent.sync.remote.resolved_image import this_platform
-from agent.sync.remote.retry_vanished import begin_anew
+from agent.sync.remote.retry_vanished import retry_vanished
 from agent.sync.remote.target import Target
-from agent.sync.scan.scan_directory import Survey, survey
+from agent.sync.scan.scan_directory import DirectoryDiff, scan_directory
 
 TRIES = 3
 
 
-def push(site: Site, options: PushOptions) -> PushReport:
+def push(context: WorkspaceContext, options: PushOptions) -> PushReport:
     """Publish what changed in the directory since it was pulled or pushed.
 
     Raises:
@@ -31,22 +31,22 @@ def push(site: Site, options: PushOptions) -> PushReport:
         ConflictError: another change disagrees and `on_conflict` is `fail`, or head is an image of someone else.
         WorkspaceError, AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    with open_directory(site) as directory:
-        target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
+    with open_directory(context) as directory:
+        target = Target(context.open_store, context.target, this_platform(None), context.sleep, context.limits)
         if target.digest:
             raise UsageError("a digest never changes", subject=target.name, remedy="name a tag to push to")
-        run = Push(site, directory, target, options)
-        begun = begin_anew(target, lambda: start(run))
+        run = Push(context, directory, target, options)
+        started = retry_vanished(target, lambda: start(run))
         try:
-            report = _push_at_rest(run, begun)
+            report = _push_unchanging(run, started)
         except ForgottenError:
-            memory = begin_again(site, directory, target, begun.memory, dry_run=options.dry_run)
-            report = _push_at_rest(run, Start(memory))
+            state = start_over(context, directory, target, started.state, dry_run=options.dry_run)
+            report = _push_unchanging(run, Start(state))
         report.traffic = target.traffic
         return report
 
 
-def _push_at_rest(push: Push, begun: Start) -> PushReport:
+def _push_unchanging(push: Push, started: Start) -> PushReport:
     """Push, and scan the directory again if a file changed meanwhile.
 
     Raises:
@@ -54,68 +54,68 @@ def _push_at_rest(push: Push, begun: Start) -> PushReport:
     """
     for _ in range(TRIES - 1):
         try:
-            return _push(push, begun)
+            return _push(push, started)
         except FileChangedError as error:
-            push.site.progress.notice(f"{error}")
-    return _push(push, begun)
+            push.context.progress.notice(f"{error}")
+    return _push(push, started)
 
 
-def _push(push: Push, begun: Start) -> PushReport:
+def _push(push: Push, started: Start) -> PushReport:
     """Scan the directory, and publish the differences if there are any."""
-    site, directory, target, options = push
-    memory = begun.memory
-    look = survey(site, directory.root, memory.known, memory.clean_before, options.below)
-    report = _report(target, look, options)
-    _refuse_emptiness(site, look, options)
-    moves = memory.target != target.name
-    if look.entries and directory.is_behind and not moves:
+    context, directory, target, options = push
+    state = started.state
+    diff = scan_directory(context, directory.root, state.rows, state.clean_before, options.below)
+    report = _report(target, diff, options)
+    _refuse_emptiness(context, diff, options)
+    moves = state.target != target.name
+    if diff.entries and directory.is_behind and not moves:
         raise DivergedError(
             f"{BEHIND}, and what came with that would be pushed as made here",
-            subject=site.directory,
+            subject=context.directory,
             remedy=OLDER_STATE,
         )
-    is_nothing = not look.entries and (begun.done or options.attempt is None) and not moves
-    if is_nothing and not begun.done and not is_held(site, target, memory.union, dry_run=options.dry_run):
+    is_nothing = not diff.entries and (started.done or options.attempt is None) and not moves
+    if is_nothing and not started.done and not target_has(context, target, state.union, dry_run=options.dry_run):
         raise ForgottenError("it is gone", subject=target.name, remedy="push the directory to a new target")
     if options.dry_run:
         return report
     if is_nothing:
-        return _unchanged(push, begun, look, report)
+        return _unchanged(push, started, diff, report)
     # Packs, uploads and merges: a push of nothing need not load it.
     from agent.sync.push_steps.publish_change import publish
 
-    publish(push, memory, look, report)
+    publish(push, state, diff, report)
     return report
 
 
-def _unchanged(push: Push, begun: Start, look: Survey, report: PushReport) -> PushReport:
-    """Return the report of a push that publishes nothing: of an earlier one, if this ended that."""
-    if look.is_refreshed:
-        push.directory.remember(look.after(begun.memory))
+def _unchanged(push: Push, started: Start, diff: DirectoryDiff, report: PushReport) -> PushReport:
+    """Return the report of a push that publishes nothing, or of an earlier push that it ended."""
+    if diff.is_refreshed:
+        push.directory.save(diff.after(started.state))
     push.directory.forget_intent()
-    if begun.done is not None:
-        begun.done.paths = report.paths
-    return begun.done or report
+    if started.done is not None:
+        started.done.paths = report.paths
+    return started.done or report
 
 
-def _report(target: Target, look: Survey, options: PushOptions) -> PushReport:
+def _report(target: Target, diff: DirectoryDiff, options: PushOptions) -> PushReport:
     return PushReport(
         target=target.name,
         id=None,
         digest=None,
         dry_run=options.dry_run,
-        paths=look.sifted.total,
-        written=look.entries.count(Write),
-        deleted=look.entries.count(Delete),
-        touched=look.entries.count(Touch),
+        paths=diff.sifted.total,
+        written=diff.entries.count(Write),
+        deleted=diff.entries.count(Delete),
+        touched=diff.entries.count(Touch),
     )
 
 
-def _refuse_emptiness(site: Site, look: Survey, options: PushOptions) -> None:
-    """Raise DivergedError if everything in the directory is gone and nobody expects that."""
-    if look.sifted.gone and not look.sifted.total and not options.allow_empty:
+def _refuse_emptiness(context: WorkspaceContext, diff: DirectoryDiff, options: PushOptions) -> None:
+    """Raise DivergedError if everything in the directory is gone, unless `allow_empty` is set."""
+    if diff.sifted.gone and not diff.sifted.total and not options.allow_empty:
         raise DivergedError(
             "everything in the directory is gone",
-            subject=site.directory,
+            subject=context.directory,
             remedy=ALL_GONE,
         )

@@ -1,23 +1,23 @@
-"""A target that has vanished since a directory was pulled from it or pushed to it: it was pruned whole, or deleted.
+"""A target that vanished after a pull from it or a push to it: it was pruned whole, or deleted.
 
-A push to it never says that there is nothing to push. It publishes the whole directory again, or says that the target
-is gone (design, "Targets that are not there").
+A push to it does not report that there is nothing to push. It publishes the whole directory again, or fails because the
+target is gone (design, "Targets that are not there").
 """
 
 from __future__ import annotations
 
 from agent.core.image.change_set import Union, unite
 from agent.errors import DivergedError, MissingTargetError
-from agent.sync.local.directory_state import Memory
+from agent.sync.local.directory_state import DirectoryState
 from agent.sync.local.open_directory import Directory
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.remote.target import Target
 
 
-def is_held(site: Site, target: Target, union: Union, *, dry_run: bool) -> bool:
-    """Say whether a target holds the changes that lie in a directory, and make head anew if that alone is lost.
+def target_has(context: WorkspaceContext, target: Target, union: Union, *, dry_run: bool) -> bool:
+    """Say whether a target holds the changes of a directory; if only head is lost, make it anew.
 
-    Mostly one request says so: head has them all. Where nothing was ever pushed, nothing can have vanished.
+    Mostly one request is enough: head has them all. If nothing was ever pushed, nothing can have vanished.
 
     Raises:
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
@@ -28,42 +28,44 @@ def is_held(site: Site, target: Target, union: Union, *, dry_run: bool) -> bool:
     head = target.head()
     if head is not None and union.ids <= unite([head.image]).ids:
         return True
-    seen = target.look()
-    held = union.ids <= seen.union.ids
-    if not held:
+    snapshot = target.read_snapshot()
+    has_all = union.ids <= snapshot.union.ids
+    if not has_all:
         # The list may lag behind the newest entries.
         newest = [target.entry(records[change]) for change in union.frontier if change in records]
-        held = bool(newest) and all(newest)
-    if held and seen.head is None and not dry_run:
+        has_all = bool(newest) and all(newest)
+    if has_all and snapshot.head is None and not dry_run:
         from agent.sync.publish.head import repair
 
-        repair(site, target, seen)
-    return held
+        repair(context, target, snapshot)
+    return has_all
 
 
-def begin_again(site: Site, directory: Directory, target: Target, memory: Memory, *, dry_run: bool) -> Memory:
-    """Return what to remember of a directory whose target is gone: nothing, so that all of it is pushed.
+def start_over(
+    context: WorkspaceContext, directory: Directory, target: Target, state: DirectoryState, *, dry_run: bool
+) -> DirectoryState:
+    """Return an empty state for a directory whose target is gone, so that all of it is pushed.
 
     Raises:
-        DivergedError: another workspace stands at the target now.
-        MissingTargetError: the directory holds only a part of what was there.
+        DivergedError: another workspace is at the target now.
+        MissingTargetError: the directory is sparse.
     """
-    if not target.look().holds_nothing:
+    if not target.read_snapshot().is_empty:
         raise DivergedError(
-            f"what {site.directory} was pulled from, or pushed to, is gone; the target holds another workspace now",
+            f"what {context.directory} was pulled from, or pushed to, is gone; the target holds another workspace now",
             subject=target.name,
             remedy="push the directory to another tag, or pull into an empty one",
         )
-    if memory.sparse:
+    if state.sparse:
         raise MissingTargetError(
             "it holds nothing any more, and the directory has only a part of what was there",
             subject=target.name,
             remedy="push a copy of the directory, as a workspace of its own",
         )
-    site.progress.notice(f"{target.name}: what was there is gone; the whole directory is pushed again")
-    fresh = Memory(target.name, directory.root.identity, 0, Union())
+    context.progress.notice(f"{target.name}: what was there is gone; the whole directory is pushed again")
+    fresh = DirectoryState(target.name, directory.root.identity, 0, Union())
     if not dry_run:
-        # Before anything is published: who is killed then must know its own push by its parents, of which it has none.
+        # Before anything is published: after a kill the push is recognised by its parents, and it has none.
         directory.forget_pushes()
-        directory.remember(fresh)
+        directory.save(fresh)
     return fresh

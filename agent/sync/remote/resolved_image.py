@@ -1,4 +1,4 @@
-"""Any image, read by its tag or digest: what of it a workspace needs, and an image of someone else as a base."""
+"""An image, resolved by its tag or digest: its manifest, parsed, and any image as a base."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "38
 CONFIG_MAX = 8 << 20
 
 
-class Located(NamedTuple):
-    """An image, and the manifest it was read from."""
+class ResolvedImage(NamedTuple):
+    """An image, and the digest of the manifest that it was read from."""
 
     image: Image
     digest: Digest
 
 
 def this_platform(wanted: str | None) -> Platform:
-    """Return the platform that `wanted` (os/architecture[/variant]) names, this machine's where it names none."""
+    """Return the platform that `wanted` (os/architecture[/variant]) names; this machine's if it names none."""
     if wanted:
         parts = [*wanted.split("/"), "", ""]
         return parts[0], parts[1], parts[2]
     return "linux", _MACHINES.get(machine.machine(), machine.machine()), ""
 
 
-def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> Located | None:
+def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> ResolvedImage | None:
     """Return the image at a tag or digest; of an index, the manifest for a platform. None if there is none.
 
     Raises:
-        IntegrityError: what is there is damaged.
-        UnsupportedError: it is no image, or an index without one for the platform.
+        IntegrityError: it is damaged.
+        VanishedError: an index names a manifest that is not there.
+        UnsupportedError: it is no image, or an index without an image for the platform.
         AuthError, UnavailableError: see `agent.errors`.
     """
     manifest = store.get_manifest(reference)
@@ -62,7 +63,7 @@ def read_image(store: Store, reference: str, wanted: Platform, subject: str) -> 
     config = None
     if needs_config(value):
         config = load_json(_read_config(store, value, subject), subject)
-    return Located(parse_image(value, config, subject), manifest.digest)
+    return ResolvedImage(parse_image(value, config, subject), manifest.digest)
 
 
 def _must_exist(manifest: Manifest | None, subject: str) -> Manifest:
@@ -98,17 +99,17 @@ def read_small_blob(store: Store, digest: Digest, size: int) -> bytes:
     return data
 
 
-def as_base(located: Located) -> Image:
-    """Return what a workspace starts from: the layers of any image, as one change with the manifest's digest for id.
+def as_base(resolved: ResolvedImage) -> Image:
+    """Return any image as a base: its layers count as one change, with the manifest's digest as id.
 
     Raises:
         UnsupportedError: a layer is encrypted, or holds no files.
     """
-    base = str(located.digest)
-    for layer in located.image.layers:
+    base = str(resolved.digest)
+    for layer in resolved.image.layers:
         check_layer_type(layer.media_type, base)
     layers = tuple(
         Layer(layer.media_type, layer.digest, layer.size, layer.diff_id, "base", base=base)
-        for layer in located.image.layers
+        for layer in resolved.image.layers
     )
-    return Image(layers=layers, target="", platform=located.image.platform)
+    return Image(layers=layers, target="", platform=resolved.image.platform)

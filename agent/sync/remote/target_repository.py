@@ -20,26 +20,26 @@ from agent.errors import UsageError, VanishedError
 from agent.remedy import UNKNOWN_LAYER
 from agent.store.port import Store, Traffic
 from agent.sync.operation.report import since
-from agent.sync.remote.resolved_image import Located, read_image
+from agent.sync.remote.resolved_image import ResolvedImage, read_image
 
 if TYPE_CHECKING:
     from agent.sync.contents.layer_contents import Layers
 
 
 class LostLayerError(VanishedError):
-    """The layer of a change is gone; a squash that has its effect may be there."""
+    """The layer of a change is gone; a squash in its place may be there."""
 
 
 class TargetRepository:
-    """The repository of one target, and what this run knows of it.
+    """The repository of one target, with a cache of its entries.
 
     Args:
-        open_store: opens the repository, once something is wanted of it: a push of nothing needs no HTTP client, and
-            loading one takes longer than many a scan.
-        wanted: the platform to choose where the target is an index.
+        open_store: opens the repository at its first use: a push of nothing needs no HTTP client, and to load one
+            takes longer than many a scan.
+        wanted: the platform to choose if the target is an index.
 
     Attributes:
-        unshown: tags that were put here for readers that know their names, and that no list has shown yet; with their
+        unshown: tags of pointers and marks that were put in this run and that no list has shown yet, with their
             manifests.
     """
 
@@ -60,7 +60,7 @@ class TargetRepository:
         self.name = str(reference)
         self._wanted = wanted
         self._sleep = sleep
-        self._entries: dict[str, Located] = {}
+        self._entries: dict[str, ResolvedImage] = {}
         self._configs: set[Digest] = set()
         self.unshown: dict[str, Digest] = {}
         # Whether head itself is listed matters, too.
@@ -76,46 +76,46 @@ class TargetRepository:
 
     @property
     def traffic(self) -> Traffic:
-        """What moved so far."""
+        """The traffic so far."""
         return since(self.store.traffic, self._began) if "store" in self.__dict__ else Traffic()
 
     def layers(self, union: Union) -> Layers:
-        """Return the layers of changes, to be read."""
+        """Return a reader of the layers of changes."""
         from agent.sync.contents.layer_contents import (
-            Layers,  # what reads archives: a push or pull of nothing reads none
+            Layers,  # reads archives: a push or pull of nothing needs none
         )
 
         return Layers(self.store, union, limits=self.limits)
 
-    def head(self) -> Located | None:
+    def head(self) -> ResolvedImage | None:
         """Return the image at the target's own tag (or digest, if it names one), None if there is none."""
         return self.image(self.digest or self.tag)
 
-    def image(self, reference: str) -> Located | None:
+    def image(self, reference: str) -> ResolvedImage | None:
         """Return the image at a tag or digest of the repository, None if there is none."""
         return read_image(self.store, reference, self._wanted, f"{self.name} ({reference})")
 
-    def entry(self, record: Record) -> Located | None:
+    def entry(self, record: Record) -> ResolvedImage | None:
         """Return the entry of a change, None if there is none.
 
         Raises:
-            IntegrityError: something else stands at its tag.
+            IntegrityError: its tag has another image.
         """
         tag = entry_tag(record.target, record.lane, record.id)
-        located = self.image(tag)
-        if located and record.id not in located.image.records:
+        resolved = self.image(tag)
+        if resolved and record.id not in resolved.image.records:
             raise damaged(f"{self.name} ({tag})", "is not the entry that its tag promises")
-        return located
+        return resolved
 
-    def entry_at(self, tag: str) -> Located | None:
-        """Return what stands at an entry's tag. That is written once, so that it need be read only once."""
-        located = self._entries.get(tag) or self.image(tag)
-        if located is not None:
-            self._entries[tag] = located
-        return located
+    def entry_at(self, tag: str) -> ResolvedImage | None:
+        """Return the image at an entry's tag. The tag is written once, so that it is read once."""
+        resolved = self._entries.get(tag) or self.image(tag)
+        if resolved is not None:
+            self._entries[tag] = resolved
+        return resolved
 
     def tags(self) -> list[str]:
-        """Return the tags that may be this target's."""
+        """Return the tags that may be this target's; those that are listed are no longer `unshown`."""
         found = self.store.tags(self._prefix)
         for tag in self.unshown.keys() & found:
             del self.unshown[tag]
@@ -129,38 +129,38 @@ class TargetRepository:
             self._configs.add(digest)
 
     def forget(self) -> None:
-        """Forget what was read and stored, because it may be gone."""
+        """Empty the cache, because what was read or stored may be gone."""
         self._entries.clear()
         self._configs.clear()
 
     def complete(self, union: Union) -> Union:
-        """Return a part of what was seen, with every layer that it needs.
+        """Return a set of changes with every layer that it needs.
 
-        An image drops the layers of superseded changes; without the later attempt they are not superseded.
+        An image drops the layers of superseded changes. Without the later attempt they are not superseded.
 
         Raises:
             LostLayerError: the entry that has such a layer is gone.
         """
-        asked: set[str] = set()
+        tried: set[str] = set()
         while lost := (union.dropped.keys() - union.superseded if union.dropped else set()):
-            # The newest first: its entry has what lies below it, too.
+            # The newest first: its entry has the layers below, too.
             record = max((union.dropped[change] for change in lost), key=lambda record: record.version)
-            entry = None if record.id in asked else self.entry(record)
+            entry = None if record.id in tried else self.entry(record)
             if entry is None:
                 raise LostLayerError(
                     "its entry is gone, and no other image has its layer alone",
                     subject=f"{self.name}, change {record.id}",
                     remedy=UNKNOWN_LAYER,
                 )
-            asked.add(record.id)
+            tried.add(record.id)
             union = unite([union.image(self.tag), entry.image]).only(union.ids)
         return union
 
     def as_of(self, union: Union, changes: Iterable[str]) -> Union:
-        """Return what a writer had on its disk whose newest changes were these, with every layer that it needs.
+        """Return the changes that a writer had in its directory if these were its newest, with every layer.
 
         Raises:
-            UsageError: that cannot be told any longer.
+            UsageError: a layer is gone.
         """
         try:
             return self.complete(union.past(changes))

@@ -1,4 +1,4 @@
-"""What a directory holds when what is remembered of it cannot be trusted, or shall not be."""
+"""The rows of a directory whose state cannot be trusted, or shall be overwritten."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from agent.core.directory.scan_join import join, kind_of
 from agent.core.directory.state_row import Fingerprint, Known
 from agent.core.model.entry import Kind, Node
 from agent.core.spelling.path import show
-from agent.sync.local.directory_state import Memory
-from agent.sync.operation.workspace_context import Site
+from agent.sync.local.directory_state import DirectoryState
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.workspace.filesystem.root import Root
 from agent.workspace.scan.scan import Scan
 
 
-def distrusted(site: Site, root: Root, memory: Memory | None) -> list[Known]:
-    """Return what stands in a directory: as remembered where it stands untouched, else as something to replace.
+def rescanned_rows(context: WorkspaceContext, root: Root, state: DirectoryState | None) -> list[Known]:
+    """Return a row for each path in a directory: the state's row if the path is untouched, else one to be replaced.
 
-    After a pull that was killed, or when local changes shall be discarded.
+    A pull needs these after an interrupted pull, or to discard local changes.
+
+    Raises:
+        WorkspaceError: something cannot be read.
     """
 
     def warn(path: bytes, why: str) -> None:
-        site.progress.notice(f"{show(path)}: {why}")
+        context.progress.notice(f"{show(path)}: {why}")
 
     rows = []
     scan = Scan(root, warn)
-    for old, found in join(memory.known if memory else (), scan):
+    for old, found in join(state.rows if state else (), scan):
         if found is None:
             if old is not None and old.print is None:
                 rows.append(old)
-        elif old is not None and memory and old.print == found.print and found.print.ctime < memory.clean_before:
+        elif old is not None and state and old.print == found.print and found.print.ctime < state.clean_before:
             rows.append(old)
         else:
             rows.append(_replaceable(found.path, kind_of(found.print.mode), found.print))
@@ -36,6 +39,6 @@ def distrusted(site: Site, root: Root, memory: Memory | None) -> list[Known]:
     return sorted(rows, key=lambda row: row.path)
 
 
-def _replaceable(path: bytes, kind: Kind, stands: Fingerprint) -> Known:
-    # No recorded mode is negative, so that this equals nothing that a tree may want here.
-    return Known(path, Node(kind, -1), None, stands)
+def _replaceable(path: bytes, kind: Kind, fingerprint: Fingerprint) -> Known:
+    # No recorded mode is negative, so that this row equals none of a tree.
+    return Known(path, Node(kind, -1), None, fingerprint)

@@ -1,4 +1,4 @@
-"""What differs between a directory and what is remembered of it: scan, sift, examine, diff."""
+"""The differences between a directory and its state: scan, join with the rows, examine, diff (design, "Push")."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from agent.core.directory.scan_join import Sifted, sift, united
 from agent.core.directory.state_row import Found, Known
 from agent.core.model.entry import Kind, Node
 from agent.core.spelling.path import show
-from agent.sync.local.directory_state import Memory
-from agent.sync.operation.workspace_context import Site
+from agent.sync.local.directory_state import DirectoryState
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.workspace.filesystem.root import Root
 from agent.workspace.filesystem.system_errors import failed
 from agent.workspace.scan.examine import examine, hash_content
@@ -29,21 +29,22 @@ from agent.workspace.state.state import Part, State
 from agent.workspace.write.attributes import may_chown
 
 PARTS = 4
-"""Parts of a directory for each process that looks at it, so that all are busy to the end."""
+"""Parts of a directory for each process that scans it, so that all are busy to the end."""
 _FILE = Kind.FILE
 _NOTHING = (None, None)
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
-class Survey(NamedTuple):
-    """What one look at a directory found.
+class DirectoryDiff(NamedTuple):
+    """The result of one scan, compared with the state.
 
     Attributes:
-        nodes: what to record of each suspect and each replaced path (see `diff`).
-        entries: what a push would say; new files without their content's digest.
-        size: bytes of the fresh files.
-        clean_before: what a fingerprint's ctime must be before, to be trusted the next time.
-        leftovers: files of a pull that was killed.
+        sifted: the state rows, joined with the paths on the disk.
+        nodes: the node to record for each suspect and each replaced path (see `diff`).
+        entries: what a push would publish; new files have no digest of their content yet.
+        size: bytes of the new files.
+        clean_before: ns since 1970; a path whose ctime is not before this is racy.
+        leftovers: temporary files of a pull that was killed.
         privileged: whether owners are recorded as found.
     """
 
@@ -57,71 +58,88 @@ class Survey(NamedTuple):
 
     @property
     def is_refreshed(self) -> bool:
-        """Whether remembering this look would save work the next time."""
+        """Whether a state from this scan would save work in the next one."""
         return bool(self.sifted.suspects)
 
-    def after(self, memory: Memory, written: Iterable[Known] = ()) -> Memory:
-        """Return what to remember now; `written` are the rows of a push's writes, as for `remembered`."""
-        known = remembered(memory.known, self.sifted, self.nodes, written)
-        return memory.now(clean_before=self.clean_before, known=known)
+    def after(self, state: DirectoryState, written: Iterable[Known] = ()) -> DirectoryState:
+        """Return the state after this scan; `written` are the rows of a push's writes, as for `remembered`."""
+        rows = remembered(state.rows, self.sifted, self.nodes, written)
+        return state._replace(clean_before=self.clean_before, rows=rows)
 
 
-def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, below: bytes = b"") -> Survey:
-    """Look at a directory, or at nothing but what lies at or below one path of it.
+def scan_directory(
+    context: WorkspaceContext, root: Root, rows: Iterable[Known], clean_before: int, below: bytes = b""
+) -> DirectoryDiff:
+    """Scan a directory, or what is at or below one path of it, and compare it with the rows of its state.
+
+    Args:
+        context: reports the progress.
+        root: the directory.
+        rows: the rows, in bytes order.
+        clean_before: ns since 1970, as in the state.
+        below: the path; `b""` for all.
 
     Raises:
         WorkspaceError: something cannot be read, or has a name that no layer can hold.
         FileChangedError: something changed while it was read.
     """
-    with Surveying(site, root, known, clean_before, below) as begun:
+    with BackgroundScan(context, root, rows, clean_before, below) as begun:
         return begun.finish()
 
 
-class Surveying:
-    """A survey that other processes have begun, if there are processors for them; leaving the context gives it up."""
+class BackgroundScan:
+    """A scan that other processes begin, if there are processors for them; the end of the context stops it."""
 
-    def __init__(self, site: Site, root: Root, known: Iterable[Known], clean_before: int, below: bytes = b"") -> None:
-        self._site = site
+    def __init__(
+        self, context: WorkspaceContext, root: Root, rows: Iterable[Known], clean_before: int, below: bytes = b""
+    ) -> None:
+        self._context = context
         self._root = root
-        self._began = site.clock()
+        self._began = context.clock()
         self._privileged = may_chown()
         processes = 1 if below else processors()
-        parts = [Part(b"", None, known)]
-        if isinstance(known, State) and processes > 1:
-            parts = known.parts(processes * PARTS)
-        tasks = [partial(_look, site, root, part, clean_before, below, privileged=self._privileged) for part in parts]
-        self._shared = Shared(tasks, dump, partial(load, directory=site.state), site.state, processes)
+        parts = [Part(b"", None, rows)]
+        if isinstance(rows, State) and processes > 1:
+            parts = rows.parts(processes * PARTS)
+        tasks = [
+            partial(_scan_part, context, root, part, clean_before, below, privileged=self._privileged) for part in parts
+        ]
+        self._shared = Shared(tasks, dump, partial(load, directory=context.state), context.state, processes)
 
-    def __enter__(self) -> Surveying:
+    def __enter__(self) -> BackgroundScan:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._shared.close()
 
-    def finish(self) -> Survey:
-        """Help with what is left, and say what was found; raises as `survey`."""
-        site, privileged = self._site, self._privileged
-        site.progress.stage("scan")
-        looks = self._shared.results()
-        sifted, fresh = united(look.sifted for look in looks), Joined([look.fresh for look in looks])
-        for path, why in (warning for look in looks for warning in look.warnings):
-            site.progress.notice(f"{show(path)}: {why}")
-        site.progress.advance(sifted.total)
+    def finish(self) -> DirectoryDiff:
+        """Do the rest of the scan, and return its result; raises as `scan_directory`."""
+        context, privileged = self._context, self._privileged
+        context.progress.stage("scan")
+        scans = self._shared.results()
+        sifted, fresh = united(scan.sifted for scan in scans), Joined([scan.fresh for scan in scans])
+        for path, why in (warning for scan in scans for warning in scan.warnings):
+            context.progress.notice(f"{show(path)}: {why}")
+        context.progress.advance(sifted.total)
         nodes = {row.path: row.node for row in fresh if row.path in sifted.replaced} if sifted.replaced else {}
         digests: dict[int, bytes] = {}
         for old, found in sifted.suspects:
-            seen = _suspect(self._root, old, found, digests)
-            nodes[old.path] = recorded(old, found.print, seen, privileged=privileged)
+            node = _suspect(self._root, old, found, digests)
+            nodes[old.path] = recorded(old, found.print, node, privileged=privileged)
         entries = diff(sifted, fresh, nodes)
-        # A clock that was set back meanwhile says nothing of how old is what the scan found.
-        clean_before = self._began - self._root.tick() if site.clock() >= self._began else 0
-        leftovers = [path for look in looks for path in look.leftovers]
-        return Survey(sifted, nodes, entries, sum(look.size for look in looks), clean_before, leftovers, privileged)
+        # If the clock was set back meanwhile, it does not say how old a ctime is.
+        clean_before = self._began - self._root.tick() if context.clock() >= self._began else 0
+        leftovers = [path for scan in scans for path in scan.leftovers]
+        return DirectoryDiff(
+            sifted, nodes, entries, sum(scan.size for scan in scans), clean_before, leftovers, privileged
+        )
 
 
-def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool) -> Look:
-    """Look at a part of a directory, as all that is to be known of the other parts was known before."""
-    sifted, fresh, size = Sifted(), Spill(site.state, ROWS), 0
+def _scan_part(
+    context: WorkspaceContext, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool
+) -> Look:
+    """Scan one part of a directory; it needs nothing of the other parts."""
+    sifted, fresh, size = Sifted(), Spill(context.state, ROWS), 0
     warnings: list[tuple[bytes, str]] = []
     with root.duplicate() as own:
         scan = Scan(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
@@ -134,7 +152,7 @@ def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *
 
 
 def _fresh(root: Root, found: Found) -> Node:
-    """Return a new path's node; a file's is completed when its content is read, so that it is opened only once."""
+    """Return the node of a new path. A file's gets xattrs and digest when its content is read: it is opened once."""
     _, size, mode, uid, gid, mtime, _ = found.print
     if not stat.S_ISREG(mode):
         return examine(root, found)
@@ -143,7 +161,7 @@ def _fresh(root: Root, found: Found) -> Node:
 
 
 def _suspect(root: Root, old: Known, found: Found, digests: dict[int, bytes]) -> Node:
-    """Return the node of a path that may have changed; its content is read only where size alone does not tell."""
+    """Return the node of a path that may have changed; its content is read only if the size is the same."""
     node = examine(root, found)
     if node.kind is not Kind.FILE or node.size != old.node.size:
         return node
@@ -152,7 +170,7 @@ def _suspect(root: Root, old: Known, found: Found, digests: dict[int, bytes]) ->
         digest = hash_content(root, found)
         if found.nlink > 1:
             digests[found.print.ino] = digest
-    # Other content is read once more when it is packed: the layer's stream must not wait for a decision.
+    # A changed content is read once more when it is packed: the layer's stream must not wait for this digest.
     return node._replace(sha256=digest) if digest == old.node.sha256 else node
 
 

@@ -1,4 +1,4 @@
-"""The two steps around a task: every workspace pulled before it, those that it may write pushed after it."""
+"""The set-up of the two steps around a task: checks, directories, environment, and the options of pull and push."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from agent.workspace.filesystem.path_containment import lies_inside
 from agent.workspace.state.state import read_state
 
 DIRECTORIES = ("home", "tmp", "cache", "state")
-"""What the steps keep in their volume, beside the report."""
+"""The directories of the steps in their volume, beside the report."""
 
 
 def check_places(argument: StepArgument) -> None:
-    """See that everything is where the argument says; nothing is asked of a registry.
+    """Check that all files and directories of the argument are there, without a request to a registry.
 
     Raises:
-        UsageError: it is not.
+        UsageError: one is not.
     """
     _check_directory(argument.volume, "volume", writable=True)
     if argument.ca_file is not None and not os.path.isfile(argument.ca_file):
@@ -47,7 +47,7 @@ def check_places(argument: StepArgument) -> None:
 
 
 def make_places(argument: StepArgument) -> None:
-    """Make the directories that the steps keep in their volume, for whatever user each of them runs as.
+    """Make the directories of the steps in their volume; each step may run as another user.
 
     Raises:
         UsageError: they cannot be made.
@@ -60,24 +60,24 @@ def make_places(argument: StepArgument) -> None:
             raise _misplaced(path, "volume", os.strerror(error.errno or 0).lower()) from error
 
 
-def settled(environ: dict[str, str], argument: StepArgument) -> dict[str, str]:
-    """Return the environment for a step that was given `environ` (docs/reference/steps.md, "The environment").
+def step_environment(environ: dict[str, str], argument: StepArgument) -> dict[str, str]:
+    """Return the environment for a step that got `environ` (docs/reference/steps.md, "The environment").
 
-    A pod template's variables win over those of a step, and may be meant for the images of other steps.
+    A pod template's variables override those of a step, and may be meant for the images of other steps.
     """
-    kept = {name: value for name, value in environ.items() if not name.startswith("XDG_") and name not in _DROPPED}
-    kept |= {
+    settings = {name: value for name, value in environ.items() if not name.startswith("XDG_") and name not in _REMOVED}
+    settings |= {
         "HOME": os.path.join(argument.volume, "home"),
         "TMPDIR": os.path.join(argument.volume, "tmp"),
         "XDG_CACHE_HOME": os.path.join(argument.volume, "cache"),
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     }
     if argument.credentials is not None:
-        kept["DOCKER_CONFIG"] = os.path.join(argument.credentials, ".docker")
-    return kept
+        settings["DOCKER_CONFIG"] = os.path.join(argument.credentials, ".docker")
+    return settings
 
 
-_DROPPED = frozenset(
+_REMOVED = frozenset(
     {
         *("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "INSTEP_STATE", "TEMP", "TMP", "NETRC"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "OPENSSL_CONF", "OPENSSL_MODULES"),
@@ -91,11 +91,11 @@ def state_of(argument: StepArgument, workspace: StepWorkspace) -> str:
 
 
 def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
-    """See that the pull step did its work for a workspace.
+    """Check that the pull step pulled a workspace.
 
     Raises:
-        DivergedError: it did not, where there was something to pull, or for another target.
-        StateDamagedError: what it left cannot be read.
+        DivergedError: it did not, and there was something to pull; or it pulled another target.
+        StateDamagedError: its state cannot be read.
     """
     home = state_of(argument, workspace)
     interrupted = interrupted_pull(home, workspace.directory)
@@ -122,10 +122,10 @@ def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
 
 
 def check_push(store: Store, target: Reference) -> None:
-    """See, before a task that may take long, that a push after it would be let in.
+    """Check before a task, which may take long, that the registry will take a push after it.
 
     Raises:
-        AuthError, UnavailableError: it cannot.
+        AuthError, UnavailableError: it will not.
     """
     try:
         store.check_push()
@@ -136,7 +136,7 @@ def check_push(store: Store, target: Reference) -> None:
 
 
 def pull_options(argument: StepArgument, workspace: StepWorkspace) -> PullOptions:
-    """Return how the step before the task pulls a workspace."""
+    """Return the options of the pull before the task."""
     return PullOptions(
         base=workspace.base,
         base_path=workspace.base_path,
@@ -151,7 +151,7 @@ def pull_options(argument: StepArgument, workspace: StepWorkspace) -> PullOption
 
 
 def push_options(argument: StepArgument, workspace: StepWorkspace, lane: str) -> PushOptions:
-    """Return how the step after the task pushes a workspace; `lane` is for one without."""
+    """Return the options of the push after the task; `lane` is for a workspace without one."""
     return PushOptions(
         lane=workspace.lane or lane,
         attempt=argument.attempt,
@@ -159,7 +159,7 @@ def push_options(argument: StepArgument, workspace: StepWorkspace, lane: str) ->
         message=argument.message,
         on_conflict=argument.on_conflict,
         compression=argument.compression,
-        # As on a shared volume, a task may remove everything; that it is the very volume is checked.
+        # As on a shared volume, a task may remove everything; `pulled` checks that it is the same volume.
         allow_empty=True,
         below=workspace.sub_path,
         pulled=True,
@@ -168,13 +168,13 @@ def push_options(argument: StepArgument, workspace: StepWorkspace, lane: str) ->
 
 
 def _pod(argument: StepArgument) -> Pod | None:
-    """Return the pod of this step. All containers of a pod start together, so that both steps say the same."""
+    """Return the pod of this step. All containers of a pod start together, so that both steps have the same."""
     return None if argument.pod_uid is None else Pod(container_started(), argument.pod_uid)
 
 
 @contextmanager
-def naming(workspace: StepWorkspace) -> Iterator[None]:
-    """Let errors say which workspace they are about."""
+def named_in_errors(workspace: StepWorkspace) -> Iterator[None]:
+    """Add the workspace's name to the subject of errors."""
     try:
         yield
     except AgentError as error:

@@ -1,4 +1,4 @@
-"""The image of a set of changes that no single writer had on its disk, and what in it disagrees."""
+"""The image of a merged set of changes, with its fix-up, and the conflicts in it (design, "Head")."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from agent.sync.contents.layer_contents import Layers
 
 
-def involving(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:
-    """Return the conflicts that a change takes part in: what others disagree about is not its writer's business.
+def conflicts_of(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:
+    """Return the conflicts that a change takes part in.
 
-    Two bases are said to differ by the change that brought one of them.
+    A conflict between two bases belongs to the changes that brought them.
     """
     starts = record.base is not None and record.parents == (record.base,)
     return [
@@ -35,16 +35,16 @@ def involving(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:
     ]
 
 
-def disagreements(target: Target, whole: Union) -> Sequence[Conflict]:
-    """Return where the changes of a set disagree."""
+def conflicts_in(target: Target, whole: Union) -> Sequence[Conflict]:
+    """Return the conflicts between the changes of a set."""
     return () if whole.is_chain else target.layers(whole).merged(whole).conflicts
 
 
 def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict]]:
-    """Return the image that holds `whole`, and what in it disagrees.
+    """Return the image of `whole`, and the conflicts in it.
 
-    Its layers come in order, of superseded changes only the records; where those layers alone would give another tree,
-    a fix-up comes last, which is stored in the target's repository (design, "Head"). The image says what disagrees.
+    Its layers come in order; of superseded changes it has only the records. If those layers alone would give another
+    tree, a fix-up comes last, which is uploaded (design, "Head"). The image names the conflicts.
     """
     if whole.is_chain:
         return whole.image(target.tag), ()

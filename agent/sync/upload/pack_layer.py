@@ -14,8 +14,8 @@ from agent.core.layers.pack import whiteouts
 from agent.core.model.entry import Context, Node, TocEntry, Write
 from agent.store.port import Store, Stored
 from agent.sync.operation.options import Compression
-from agent.sync.operation.workspace_context import Site
-from agent.sync.scan.scan_directory import Survey
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.scan.scan_directory import DirectoryDiff
 from agent.workspace.filesystem.root import Root
 from agent.workspace.scan.examine import open_content
 from agent.workspace.state.row_buffer import Spill
@@ -23,39 +23,49 @@ from agent.workspace.state.rows import ROWS
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 BUFFERED = 4 << 20
-"""Layers up to this size are held in memory, so that they can be checked for existence and sent again."""
+"""Bytes of a layer that is held in memory: it can be checked for existence first, and sent again."""
 SMALL = 16 << 20
-"""Bytes of content up to which a layer is compressed thoroughly: a tenth less to move, for a few milliseconds."""
+"""Bytes of content up to which a layer is compressed thoroughly: a tenth fewer bytes, for a few milliseconds."""
 THOROUGH: dict[Compression, int] = {"zstd": 6, "gzip": 6}
 
 
-class Packing:
-    """One layer on its way: read, packed and uploaded in one pass.
+class LayerUpload:
+    """The upload of one layer: its files are read, packed and sent in one pass.
 
     Args:
-        entries: what it holds, in the tar the whiteouts that are marked (`mark_whiteouts`).
+        context: the directory and its target.
+        root: the directory, opened.
+        diff: the scan that found the entries.
+        entries: what the layer holds; marked whiteouts get into the tar, too (`mark_whiteouts`).
+        compression: of the layer.
 
     Attributes:
-        written: a row for each write, as it was packed last.
+        written: a state row for each write, as it was packed last.
     """
 
-    def __init__(self, site: Site, root: Root, look: Survey, entries: Entries, compression: Compression) -> None:
-        self._site = site
+    def __init__(
+        self, context: WorkspaceContext, root: Root, diff: DirectoryDiff, entries: Entries, compression: Compression
+    ) -> None:
+        self._context = context
         self._root = root
         self._entries = entries
         self._compression: Compression = compression
-        self._prints = {old.path: found.print for old, found in (*look.sifted.suspects, *look.sifted.kept.values())}
-        self._size = look.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
-        self.written = Spill(site.state, ROWS)
+        self._prints = {old.path: found.print for old, found in (*diff.sifted.suspects, *diff.sifted.kept.values())}
+        self._size = diff.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
+        self.written = Spill(context.state, ROWS)
         self._advanced = 0
 
-    def upload(self, store: Store) -> tuple[PackedLayer, Stored]:
-        """Pack the layer and store it.
+    def send(self, store: Store) -> tuple[PackedLayer, Stored]:
+        """Pack the layer and store it; may be called again, which reads the files anew.
+
+        Returns:
+            the layer as it was packed, and its blob as it was stored.
 
         Raises:
             FileChangedError: a file changed while it was read.
+            WorkspaceError, AuthError, UnavailableError: see `agent.errors`.
         """
-        self._site.progress.stage("read and upload", self._size, "bytes")
+        self._context.progress.stage("read and upload", self._size, "bytes")
         self._advanced = 0
         writer = self._writer()
         chunks = iter(writer)
@@ -83,26 +93,26 @@ class Packing:
         return writer.result, stored
 
     def _writer(self) -> LayerWriter:
-        root, progress, prints = self._root, self._site.progress, self._prints
-        self.written = Spill(self._site.state, ROWS)
-        # An upload that breaks begins again from its start, and so does what is shown of it.
+        root, progress, prints = self._root, self._context.progress, self._prints
+        self.written = Spill(self._context.state, ROWS)
+        # A broken upload begins again from its start, and so does the progress.
         progress.advance(-self._advanced)
         self._advanced = 0
         put = self.written.append
-        stands: Fingerprint | None = None
+        fingerprint: Fingerprint | None = None
 
         def entries() -> Iterator[TocEntry]:
             # The writer takes an entry when it is done with the one before.
-            nonlocal stands
+            nonlocal fingerprint
             for entry, row in self._entries.beside():
-                stands = row[3] if row is not None else prints.get(entry[0])
+                fingerprint = row[3] if row is not None else prints.get(entry[0])
                 yield entry
 
         def contents(entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
-            assert stands is not None
-            size = stands.size
-            xattrs, data = open_content(root, _new(Found, (entry.path, stands, 1, (0, 0))))
-            # The survey decided what to record of it; of a new file only the content and its attributes were unread.
+            assert fingerprint is not None
+            size = fingerprint.size
+            xattrs, data = open_content(root, _new(Found, (entry.path, fingerprint, 1, (0, 0))))
+            # The scan decided what to record of it; only the content and xattrs of a new file were unread.
             kind, mode, uid, gid, mtime, _, _, target, device, recorded = entry.node
             progress.advance(size)
             self._advanced += size
@@ -110,7 +120,7 @@ class Packing:
 
         def written(entry: TocEntry) -> None:
             if type(entry) is Write:
-                put(_new(Known, (entry[0], entry[1], None, stands, 0)))
+                put(_new(Known, (entry[0], entry[1], None, fingerprint, 0)))
 
         gone = list(whiteouts(self._entries.rest))
         level = THOROUGH.get(self._compression) if self._size <= SMALL else None

@@ -1,4 +1,4 @@
-"""One layer in place of many: made of ranges of the old layers, in bounded memory (design, "Squashes")."""
+"""The layer of a squash: made of ranges of the old layers, in bounded memory, and uploaded (design, "Squashes")."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from agent.core.model.entry import Kind, Node, TreeEntry
 from agent.core.model.squash_record import SquashRecord
 from agent.store.port import Stored
 from agent.sync.contents.layer_contents import Layers
-from agent.sync.contents.toc_tables import SquashEntries, agreed
+from agent.sync.contents.toc_tables import SquashEntries, cannot_conflict
 from agent.sync.operation.options import Compression
-from agent.sync.operation.workspace_context import Progress, Site
+from agent.sync.operation.workspace_context import Progress, WorkspaceContext
 from agent.sync.remote.target import Target
-from agent.sync.upload.uploaded_layer import describe
+from agent.sync.upload.uploaded_layer import uploaded_layer
 
 ENTRY_LAYERS = 24
 """An entry with more layers than this, base and own one included, is squashed by its push."""
 HEAD_LAYERS = 96
-"""Head with more layers than this, base included, is squashed by whoever moves it; consumers stop at 127."""
+"""Head with more layers than this, base included, is squashed by its next writer; consumers stop at 127."""
 BATCH = 32 << 20
 """Bytes of small files that are read ahead at once."""
 BATCH_ENTRIES = 20_000
-"""Entries that are held meanwhile, at most."""
+"""Entries in memory meanwhile, at most."""
 SMALL = 4 << 20
 
 
-def compact(
-    site: Site,
+def limit_layers(
+    context: WorkspaceContext,
     target: Target,
     union: Union,
     most: int,
@@ -47,6 +47,9 @@ def compact(
     """Return a union whose image has at most `most` layers, as far as settled changes allow it.
 
     Args:
+        union: the changes.
+        most: the count of layers, base included.
+        compression: of the squash's layer.
         finished: ids of changes of finished lanes.
 
     Raises:
@@ -60,18 +63,23 @@ def compact(
     if len(chosen) < LEAST:
         return union
     if not has_room(union):
-        site.progress.notice(
+        context.progress.notice(
             f"{target.name}: the records of {len(union.ids):,} changes leave no room for a squash in a manifest; "
             "layers pile up, push to a new target"
         )
         return union
-    return squashed(site, target, union, free, ids_in(chosen), compression)
+    return squash_changes(context, target, union, free, ids_in(chosen), compression)
 
 
-def squashed(
-    site: Site, target: Target, union: Union, free: Union, covers: Collection[str], compression: Compression
+def squash_changes(
+    context: WorkspaceContext,
+    target: Target,
+    union: Union,
+    free: Union,
+    covers: Collection[str],
+    compression: Compression,
 ) -> Union:
-    """Return `union` with one squash of `covers`, whose layer is in the target's repository then.
+    """Return `union` with one squash of `covers`, after its layer was uploaded.
 
     Args:
         free: the settled part of `union`.
@@ -80,10 +88,10 @@ def squashed(
     free = target.complete(free)
     layers = target.layers(free)
     changes, squashes = layers.changes(free), layers.squashes(free)
-    is_agreed = agreed(free, changes, squashes)
+    is_agreed = cannot_conflict(free, changes, squashes)
     plan = squash(merge(changes, squashes, agreed=is_agreed), covers)
-    site.progress.stage("squash")
-    writer, stored = _store(site, target, layers, plan, compression)
+    context.progress.stage("squash")
+    writer, stored = _store(context, target, layers, plan, compression)
     packed = writer.result
     made = Squash("", plan.covers, plan.dropped, plan.records, SquashEntries(packed.toc), packed.diff_id)
     records = free.records
@@ -95,7 +103,7 @@ def squashed(
         toc=packed.toc_sha256,
         plain=free.is_line and _is_plain(merge(changes, [*squashes, made], agreed=is_agreed)),
     )
-    return unite([union.image(target.tag), Image((describe(record, packed, stored),), target.tag)])
+    return unite([union.image(target.tag), Image((uploaded_layer(record, packed, stored),), target.tag)])
 
 
 def _is_plain(merged: Merged) -> bool:
@@ -103,13 +111,13 @@ def _is_plain(merged: Merged) -> bool:
 
 
 def _store(
-    site: Site, target: Target, layers: Layers, plan: SquashPlan, compression: Compression
+    context: WorkspaceContext, target: Target, layers: Layers, plan: SquashPlan, compression: Compression
 ) -> tuple[SquashWriter, Stored]:
     gone = list(whiteouts(piece.entry for piece in plan)) if plan.has_whiteouts else []
     writers: list[SquashWriter] = []
 
     def content() -> Iterator[bytes]:
-        contents = _Contents(layers, site.progress)
+        contents = _Contents(layers, context.progress)
         writers.append(SquashWriter(contents.entries(plan), gone, contents, compression))
         return iter(writers[-1])
 
@@ -118,9 +126,9 @@ def _store(
 
 
 class _Contents:
-    """Opens what a squash keeps, in the order of the plan, from wherever it lies.
+    """Opens the contents of a squash, in the order of the plan, from the layers that have them.
 
-    Small files are read a batch at a time, so that each old layer is asked for a few ranges and not for every file.
+    Small files are read in batches, so that each old layer is read by a few ranges, and not by one for each file.
     """
 
     def __init__(self, layers: Layers, progress: Progress) -> None:
@@ -135,7 +143,7 @@ class _Contents:
         return entry.node, self._read.pop(entry.path)
 
     def entries(self, plan: Iterable[Piece]) -> Iterator[SquashEntry]:
-        """Yield what is planned; the content of an entry can be opened once the entry came out."""
+        """Yield the planned entries. The content of an entry can be opened after the entry was yielded."""
         groups: set[int] = set()
         batch: list[SquashEntry] = []
         wanted: dict[str, list[TreeEntry]] = defaultdict(list)
@@ -170,7 +178,7 @@ class _Contents:
 
 
 def _is_first(entry: Kept, groups: set[int]) -> bool:
-    """Say whether a file's content is held under this name, and not under an earlier one of its link group."""
+    """Say whether this is the first name of a file, which has the content of its link group."""
     if entry.node.kind is not Kind.FILE or entry.group in groups:
         return False
     if entry.group:

@@ -1,4 +1,4 @@
-"""A layer that was written and stored, as an image lists it."""
+"""An uploaded layer, as an image lists it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from agent.core.model.squash_record import SquashRecord
 from agent.store.port import Stored
 
 
-def describe(record: Record | SquashRecord, packed: PackedLayer, stored: Stored) -> Layer:
-    """Return the layer of a change or a squash."""
+def uploaded_layer(record: Record | SquashRecord, packed: PackedLayer, stored: Stored) -> Layer:
+    """Return the layer of a change or a squash, as an image lists it."""
     encoding = Encoding(stored.digest, packed.diff_id, packed.toc_offset, packed.toc_length, packed.toc_payload_sha256)
     change, squash = (record, None) if isinstance(record, Record) else (None, record)
     return Layer(

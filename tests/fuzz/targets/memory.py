@@ -81,9 +81,9 @@ def run_state(data: bytes) -> None:
         if directory.memory is None:
             assert directory.other  # it is whole, and about another directory
             return
-        assert list(directory.memory.known) == rows
+        assert list(directory.memory.rows) == rows
         directory.remember(directory.memory)
-        assert list(directory.memory.known) == rows
+        assert list(directory.memory.rows) == rows
 
 
 def state_seeds() -> list[bytes]:
