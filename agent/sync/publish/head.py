@@ -74,12 +74,8 @@ def _merge_into_head(context: WorkspaceContext, target: Target, own: Image | Non
     # Not the entry's own manifest: a deletion of head by its digest must not delete an entry.
     image, merged = own and own._replace(lane="", attempt=None, change=None), _image_key(mine)
     conflicts = _conflicts_with_past(target, mine, own)
-    company, on_list_error, losses, is_marked = (
-        _Company(context),
-        _list_error_handler(context, target),
-        VanishedLog(target),
-        False,
-    )
+    company, losses, is_marked = _Company(context), VanishedLog(target), False
+    on_list_error = _list_error_handler(context, target)
     for _ in range(LOOKS):
         try:
             snapshot = _without_own(target.list_snapshot(on_list_error=on_list_error), mine)
@@ -90,11 +86,8 @@ def _merge_into_head(context: WorkspaceContext, target: Target, own: Image | Non
                 refuse_foreign(target, snapshot, mine)
             snapshot = adopt_head(context, target, snapshot, compression)
             whole = all_changes(snapshot, *([own] if own else []))
-            if own and not is_marked and _has_rival(whole, own):
-                # One pointer may have replaced the other.
-                with suppress(MissingBlobError):  # pruned and collected by now, after another put the mark
-                    put_mark(context, target, own)
-                is_marked = True
+            if own and not is_marked:
+                is_marked = _mark_rival(context, target, whole, own)
             if whole.ids <= snapshot.head_ids:
                 return Moved(True, conflicts if whole.ids == merged[0] else conflicts_in(target, whole))
             if image is None or _image_key(whole) != merged:
@@ -116,10 +109,18 @@ def _conflicts_with_past(target: Target, mine: Union, own: Image | None) -> Sequ
     return conflicts_in(target, mine) if record is not None and record.unpulled else ()
 
 
-def _has_rival(whole: Union, own: Image) -> bool:
-    """Say whether another change took the same pointer as an entry's change."""
+def _mark_rival(context: WorkspaceContext, target: Target, whole: Union, own: Image) -> bool:
+    """Put the mark if another change took the pointer of an entry's change: one may have replaced the other.
+
+    Returns:
+        whether that is so.
+    """
     record = whole.records.get(own.change or "")
-    return record is not None and has_rival(record, whole.records.values())
+    if record is None or not has_rival(record, whole.records.values()):
+        return False
+    with suppress(MissingBlobError):  # pruned and collected by now, after another put the mark
+        put_mark(context, target, own)
+    return True
 
 
 def _image_key(union: Union) -> tuple[set[str], set[str]]:

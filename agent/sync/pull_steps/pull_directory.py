@@ -86,12 +86,11 @@ def _pull(pull: Pull) -> PullReport:
             early.close()
             scan = None
             directory.cache_rows()
-        is_kept = options.keep and state is None
-        on_disk, diff = (
-            (rows_beside_others(context, directory), None)
-            if is_kept
-            else rows_on_disk(context, directory, options, scan)
-        )
+        on_disk: Iterable[Known] | None
+        if options.keep and state is None:
+            on_disk, diff = rows_beside_others(context, directory), None
+        else:
+            on_disk, diff = rows_on_disk(context, directory, options, scan)
         if state and diff and is_same:
             return _unchanged(pull, goal, state, snapshot, diff)
         return _changed(pull, goal, snapshot, on_disk, diff)
@@ -121,20 +120,7 @@ def _changed(
             check_unknown_files(context, directory, goal.union.ids, goal.sparse, steps)
         report = report_of(target, goal, steps, merged.conflicts)
         prints = _applied(pull, goal, layers, steps)
-        directory.save(
-            DirectoryState(
-                target=target.name,
-                root=directory.root.identity,
-                clean_before=context.clock() - directory.root.tick(),
-                union=goal.union,
-                base=goal.base,
-                sparse=goal.sparse,
-                finished=snapshot.finished,
-                published=state and state.published,
-                pod=goal.writer and goal.writer.pod,
-                rows=prints.over(steps.rows),
-            )
-        )
+        directory.save(_state_after(pull, goal, snapshot, prints.over(steps.rows)))
         directory.end_pull()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
         return report
@@ -162,6 +148,23 @@ def _applied(pull: Pull, goal: PullGoal, layers: Layers, steps: Plan) -> Prints:
             directory.end_pull()
         raise
     return prints
+
+
+def _state_after(pull: Pull, goal: PullGoal, snapshot: TargetSnapshot, rows: Iterable[Known]) -> DirectoryState:
+    """Return the state of a directory that has the goal's content."""
+    context, directory = pull.context, pull.directory
+    return DirectoryState(
+        target=pull.target.name,
+        root=directory.root.identity,
+        clean_before=context.clock() - directory.root.tick(),
+        union=goal.union,
+        base=goal.base,
+        sparse=goal.sparse,
+        finished=snapshot.finished,
+        published=directory.state and directory.state.published,
+        pod=goal.writer and goal.writer.pod,
+        rows=rows,
+    )
 
 
 def _unchanged(

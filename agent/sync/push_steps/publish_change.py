@@ -10,11 +10,8 @@ from agent.archive.layer.writer import PackedLayer
 from agent.core.image.change_set import Union, unite
 from agent.core.image.image import Image, Layer
 from agent.core.layers.pack import mark_whiteouts
-from agent.core.merge.conflict import Conflict
-from agent.core.model.ancestry import Writer
 from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
-from agent.core.spelling.path import show
 from agent.errors import (
     ConflictError,
     FileChangedError,
@@ -23,25 +20,24 @@ from agent.errors import (
     MissingBlobError,
     VanishedError,
 )
-from agent.remedy import DISAGREE, REPLACED
 from agent.sync.local.directory_state import DirectoryState
-from agent.sync.local.open_directory import Directory, Intent
+from agent.sync.local.open_directory import Intent
 from agent.sync.operation.options import PushOptions
 from agent.sync.operation.report import PushReport, conflict_reports
 from agent.sync.publish.adopt_foreign import adopt
 from agent.sync.publish.head import all_changes, move_head
 from agent.sync.publish.publish_entry import free_number, publish_entry, wait_until_shown
+from agent.sync.push_steps.push_conflicts import conflict_error, refuse_conflicts, refuse_replaced
 from agent.sync.push_steps.push_start import Push
 from agent.sync.remote.target import Target
 from agent.sync.scan.scan_directory import DirectoryDiff
 from agent.sync.upload.copy_layers import copy_layers
-from agent.sync.upload.merged_image import conflicts_in, conflicts_of, merged_image
+from agent.sync.upload.merged_image import conflicts_of, merged_image
 from agent.sync.upload.pack_layer import LayerUpload
 from agent.sync.upload.squash_layers import ENTRY_LAYERS, limit_layers
 from agent.sync.upload.uploaded_layer import uploaded_layer
 
 TRIES = 3
-SHOWN = 5
 
 
 class _Change(NamedTuple):
@@ -127,7 +123,7 @@ def _prepared(push: Push, state: DirectoryState) -> DirectoryState:
         ForgottenError: a layer is gone.
     """
     context, _, target, options = push
-    _refuse_replaced(target, state.union, state.began_as(options.writer))
+    refuse_replaced(target, state.union, state.began_as(options.writer))
     try:
         copy_layers(context, target, state)
     except VanishedError as error:
@@ -182,7 +178,7 @@ def _publish(push: Push, change: _Change) -> _Published:
     image, _ = merged_image(target, own)
     entry = image._replace(lane=options.lane, attempt=options.attempt, change=change.record.id)
     if options.on_conflict == "fail":
-        _refuse_conflicts(directory, target, entry, change.record)
+        refuse_conflicts(directory, target, entry, change.record)
     return _Published(entry, own, publish_entry(context, target, entry, change.record, is_new=change.is_new))
 
 
@@ -238,40 +234,10 @@ def _move_head(push: Push, entry: Image, record: Record, report: PushReport) -> 
     conflicts = conflicts_of(record, moved.conflicts)
     report.head_moved, report.conflicts = moved.complete, conflict_reports(conflicts)
     if conflicts and options.on_conflict == "fail":
-        return _conflict(
+        return conflict_error(
             target, conflicts, f"they were found after change {record.id[:12]} was published, and it counts"
         )
     return None
-
-
-def _refuse_replaced(target: Target, union: Union, writer: Writer) -> None:
-    """Raise ConflictError if a later attempt is in the directory already: it would supersede this change at once."""
-    later = [record for record in union.records.values() if record.writer.replaces(writer)]
-    if later:
-        attempt = max(record.attempt or 0 for record in later)
-        of_pod = "" if attempt != writer.attempt else ", by a later pod,"
-        raise ConflictError(
-            f"attempt {attempt} of this lane was pushed{of_pod} before this directory was pulled",
-            subject=f"{target.name}, lane {writer.lane}, attempt {writer.attempt}",
-            remedy=REPLACED,
-        )
-
-
-def _refuse_conflicts(directory: Directory, target: Target, entry: Image, record: Record) -> None:
-    conflicts = conflicts_of(record, conflicts_in(target, all_changes(target.read_snapshot(), entry)))
-    if conflicts:
-        directory.forget_intent()
-        raise _conflict(target, conflicts, "nothing was published")
-
-
-def _conflict(target: Target, conflicts: list[Conflict], outcome: str) -> ConflictError:
-    named = ", ".join(f"{show(conflict.path) or 'base'} ({conflict.kind})" for conflict in conflicts[:SHOWN])
-    more = f" and {len(conflicts) - SHOWN} more" if len(conflicts) > SHOWN else ""
-    return ConflictError(
-        f"parallel changes disagree about {named}{more}; {outcome}",
-        subject=target.name,
-        remedy=DISAGREE,
-    )
 
 
 def _record(
