@@ -121,9 +121,9 @@ def suspects(memory: MemoryWorkspaces) -> set[bytes]:
     """Return the paths whose content the next look at `a` reads."""
     site = memory.site("a")
     with open_directory(site) as directory:
-        assert directory.memory is not None
-        known: list[Known] = list(directory.memory.rows)
-        look = scan_directory(site, directory.root, known, directory.memory.clean_before)
+        assert directory.state is not None
+        known: list[Known] = list(directory.state.rows)
+        look = scan_directory(site, directory.root, known, directory.state.clean_before)
         return {old.path for old, _ in look.sifted.suspects}
 
 
