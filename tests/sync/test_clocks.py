@@ -12,10 +12,10 @@ import pytest
 
 from agent.core.directory.state_row import Known
 from agent.sync.commands.prune import HOUR, PruneOptions, prune
+from agent.sync.directory_scan.scan_directory import scan_directory
 from agent.sync.local.open_directory import open_directory
 from agent.sync.operation.options import PushOptions
 from agent.sync.push_steps.push_directory import push
-from agent.sync.scan.scan_directory import scan_directory
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk

@@ -13,11 +13,11 @@ import pytest
 from agent.core.spelling.tags import pointer_tag
 from agent.errors import DivergedError, IntegrityError, UnavailableError, UsageError
 from agent.store.port import Manifest
+from agent.sync.directory_scan import scan_directory
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.report import PushReport
 from agent.sync.pull_steps.pull_directory import pull
 from agent.sync.push_steps.push_directory import push
-from agent.sync.scan import scan_directory
 from agent.workspace.state.row_buffer import Spill
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
@@ -425,7 +425,7 @@ def test_others_look_at_a_directory_that_is_up_to_date_while_the_target_is_asked
     nine_files(memory)
     looked = []
     monkeypatch.setattr(
-        "agent.sync.scan.scan_directory._scan_part",
+        "agent.sync.directory_scan.scan_directory._scan_part",
         lambda *args, real=scan_directory._scan_part, **named: (looked.append(args), real(*args, **named))[1],
     )
     ask = memory.store.get_manifest

@@ -12,12 +12,12 @@ from agent.core.model.entry import TreeEntry
 from agent.core.spelling.path import WHITEOUT, show
 from agent.errors import DivergedError
 from agent.remedy import DAMAGED_STATE, IN_THE_WAY, LOCAL_CHANGES, OCCUPIED, OLDER_STATE_CHANGED, WRITTEN_BY_OTHERS
+from agent.sync.directory_scan.rescan import rescanned_rows
+from agent.sync.directory_scan.scan_directory import BackgroundScan, DirectoryDiff, is_empty, scan_directory
 from agent.sync.local.interrupted_pull import digest_of_changes
 from agent.sync.local.open_directory import BEHIND, OTHER, Directory
 from agent.sync.operation.options import PullOptions
 from agent.sync.operation.workspace_context import WorkspaceContext
-from agent.sync.scan.rescan import rescanned_rows
-from agent.sync.scan.scan_directory import BackgroundScan, DirectoryDiff, is_empty, scan_directory
 
 SHOWN = 5
 

@@ -10,9 +10,9 @@ from agent.core.directory.scan_diff import Entries
 from agent.core.directory.state_row import Known
 from agent.core.model.entry import Delete, Kind, Node, Touch, Write
 from agent.errors import DivergedError
+from agent.sync.directory_scan.scan_directory import scan_directory
 from agent.sync.local.open_directory import BEHIND, OTHER, open_directory
 from agent.sync.operation.workspace_context import WorkspaceContext
-from agent.sync.scan.scan_directory import scan_directory
 
 Mark = Literal["added", "changed", "deleted", "touched"]
 

@@ -25,6 +25,7 @@ from agent.sync.apply.overwrite_check import (
     rows_on_disk,
     start_scan,
 )
+from agent.sync.directory_scan.scan_directory import DirectoryDiff
 from agent.sync.local.directory_state import DirectoryState
 from agent.sync.local.open_directory import open_directory
 from agent.sync.operation.options import PullOptions
@@ -37,7 +38,6 @@ from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.retry_vanished import retry_vanished
 from agent.sync.remote.target import Target
 from agent.sync.remote.target_snapshot import TargetSnapshot
-from agent.sync.scan.scan_directory import DirectoryDiff
 from agent.workspace.state.row_buffer import Spill
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from agent.core.image.change_set import Union, unite
 from agent.core.model.ancestry import Writer
 from agent.core.spelling.path import show
 from agent.remedy import START
+from agent.sync.directory_scan.scan_directory import is_empty
 from agent.sync.local.directory_state import DirectoryState
 from agent.sync.local.open_directory import Directory
 from agent.sync.operation.options import PullOptions
@@ -18,7 +19,6 @@ from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.target import Target
 from agent.sync.remote.target_repository import resolve
 from agent.sync.remote.target_snapshot import TargetSnapshot
-from agent.sync.scan.scan_directory import is_empty
 
 
 class Pull(NamedTuple):

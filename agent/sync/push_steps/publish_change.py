@@ -20,6 +20,7 @@ from agent.errors import (
     MissingBlobError,
     VanishedError,
 )
+from agent.sync.directory_scan.scan_directory import DirectoryDiff
 from agent.sync.local.directory_state import DirectoryState
 from agent.sync.local.open_directory import Intent
 from agent.sync.operation.options import PushOptions
@@ -30,7 +31,6 @@ from agent.sync.publish.publish_entry import free_number, publish_entry, wait_un
 from agent.sync.push_steps.push_conflicts import conflict_error, refuse_conflicts, refuse_replaced
 from agent.sync.push_steps.push_start import Push
 from agent.sync.remote.target import Target
-from agent.sync.scan.scan_directory import DirectoryDiff
 from agent.sync.upload.copy_layers import copy_layers
 from agent.sync.upload.merged_image import conflicts_of, merged_image
 from agent.sync.upload.pack_layer import LayerUpload

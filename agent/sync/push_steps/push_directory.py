@@ -1,6 +1,6 @@
 """Publish what changed in a directory as one new layer (design, "Push").
 
-The steps, in order: `push_start`, `scan.scan_directory`, then, if anything changed, `publish_change`.
+The steps, in order: `push_start`, `directory_scan.scan_directory`, then, if anything changed, `publish_change`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from agent.core.model.entry import Delete, Touch, Write
 from agent.errors import DivergedError, FileChangedError, ForgottenError, UsageError
 from agent.remedy import ALL_GONE, OLDER_STATE
+from agent.sync.directory_scan.scan_directory import DirectoryDiff, scan_directory
 from agent.sync.local.open_directory import BEHIND, open_directory
 from agent.sync.operation.options import PushOptions
 from agent.sync.operation.report import PushReport
@@ -17,7 +18,6 @@ from agent.sync.push_steps.vanished_target import start_over, target_has
 from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.retry_vanished import retry_vanished
 from agent.sync.remote.target import Target
-from agent.sync.scan.scan_directory import DirectoryDiff, scan_directory
 
 TRIES = 3
 

@@ -13,9 +13,9 @@ from agent.core.directory.state_row import Fingerprint, Found, Known
 from agent.core.layers.pack import whiteouts
 from agent.core.model.entry import Context, Node, TocEntry, Write
 from agent.store.port import Store, Stored
+from agent.sync.directory_scan.scan_directory import DirectoryDiff
 from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import WorkspaceContext
-from agent.sync.scan.scan_directory import DirectoryDiff
 from agent.workspace.filesystem.root import Root
 from agent.workspace.scan.examine import open_content
 from agent.workspace.state.row_buffer import Spill
