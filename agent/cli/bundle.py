@@ -17,7 +17,7 @@ from agent.cli.terminal.present import counted
 from agent.core.spelling.reference import Reference
 
 if TYPE_CHECKING:
-    from agent.sync.commands.bundle import Bundle
+    from agent.sync.commands.store_bundle import Bundle
 
 
 @click.group("bundle", epilog=example("agent bundle push reg.example.com/team/ci:main -f tekton"))
@@ -34,7 +34,7 @@ def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
 
     The same objects give the same digest. A bundle has at most 20 objects.
     """
-    from agent.sync.commands.bundle import push_bundle
+    from agent.sync.commands.store_bundle import push_bundle
     from agent.tekton.requests.bundle_image import belongs
 
     given = [document for _, document in read_files(paths)]
@@ -56,7 +56,7 @@ def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
 @parameters.session()
 def list_(session: Session, bundle: Reference) -> None:
     """Print kind, name and apiVersion of each object in BUNDLE."""
-    from agent.sync.commands.bundle import read_bundle
+    from agent.sync.commands.store_bundle import read_bundle
 
     with session.stores() as open_store:
         found = read_bundle(open_store(bundle), bundle)
@@ -73,7 +73,7 @@ def list_(session: Session, bundle: Reference) -> None:
 @parameters.session()
 def get(session: Session, bundle: Reference, name: str, kind: str) -> None:
     """Print the object NAME of BUNDLE as YAML."""
-    from agent.sync.commands.bundle import read_bundle, read_object
+    from agent.sync.commands.store_bundle import read_bundle, read_object
     from agent.tekton.model import documents
 
     with session.stores() as open_store:

@@ -26,7 +26,7 @@ def command(session: Session, target: Reference, path: str, at: str | None) -> N
 
     Only the part of the layer that holds it is read.
     """
-    from agent.sync.commands.read import cat
+    from agent.sync.commands.read_target import cat
 
     name = _name(path)
     with session.stores() as open_store:

@@ -22,7 +22,7 @@ def command(session: Session, target: Reference, old: str | None, new: str | Non
     OLD and NEW are ids as `agent log` shows them, or the start of one. Without NEW: since OLD, up to now. Without
     both: what the newest change did. Only tables of contents are read. `agent status` compares a directory.
     """
-    from agent.sync.commands.read import diff
+    from agent.sync.commands.read_target import diff
 
     with session.stores() as open_store:
         differences = diff(open_store(target), target, old, new, session.limits)

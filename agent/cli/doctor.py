@@ -32,12 +32,12 @@ def command(session: Session, target: Reference, wait: float) -> int:
     A few small images are pushed to TARGET's repository under a tag of their own, and deleted again. TARGET itself is
     only read.
     """
-    from agent.sync.commands.doctor import doctor
-    from agent.sync.operation.workspace_context import Site
+    from agent.sync.commands.probe_store import doctor
+    from agent.sync.operation.workspace_context import WorkspaceContext
 
     with session.stores() as open_store:
         report = doctor(
-            Site(
+            WorkspaceContext(
                 target=target,
                 directory=os.curdir,
                 state=os.curdir,

@@ -25,7 +25,7 @@ from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
 from agent.sync.operation.options import Compression, OnConflict, PullOptions, PushOptions
 from agent.sync.operation.report import PullReport, PushReport
-from agent.sync.operation.workspace_context import Site, check_outside
+from agent.sync.operation.workspace_context import WorkspaceContext, check_outside
 
 _COMMAND = "agent.exec.command"
 
@@ -155,7 +155,7 @@ class Place(NamedTuple):
     directory: str
     state: str | None
 
-    def open(self, retry: str) -> AbstractContextManager[Site]:
+    def open(self, retry: str) -> AbstractContextManager[WorkspaceContext]:
         """Open the site; `retry` as for `Session.site`."""
         return self.session.site(self.target, self.directory, self.state, retry=retry)
 
@@ -166,8 +166,8 @@ class Place(NamedTuple):
 
 
 def _pull(place: Place, wanted: PullOptions) -> PullReport:
-    from agent.sync.commands.pull import pull
-    from agent.sync.task.step import check_push
+    from agent.sync.pull_steps.pull_directory import pull
+    from agent.sync.task.step_setup import check_push
 
     with place.open("run it again") as site:
         check_push(site.store, site.target)
@@ -178,7 +178,7 @@ def _pull(place: Place, wanted: PullOptions) -> PullReport:
 
 
 def _push(place: Place, wanted: PushOptions) -> PushReport:
-    from agent.sync.commands.push import push
+    from agent.sync.push_steps.push_directory import push
 
     began = place.session.took
     with place.open(f"CMD is done; go on with: {place.push_command}") as site:

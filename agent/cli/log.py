@@ -20,7 +20,7 @@ def command(session: Session, target: Reference) -> None:
     Each line: id, time, lane, paths written (+), deleted (-) and touched (~), size of the layer, message. The last is
     the base, if there is one. Then, where parallel changes disagree, one line for each path.
     """
-    from agent.sync.commands.read import log
+    from agent.sync.commands.read_target import log
 
     with session.stores() as open_store:
         found = log(open_store(target), target, session.limits)

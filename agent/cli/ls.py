@@ -24,7 +24,7 @@ def command(session: Session, target: Reference, paths: tuple[str, ...], at: str
 
     Only tables of contents are read.
     """
-    from agent.sync.commands.read import ls
+    from agent.sync.commands.read_target import ls
 
     names = tuple(os.fsencode(path).strip(b"/") for path in paths)
     with session.stores() as open_store:

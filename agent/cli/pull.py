@@ -51,8 +51,8 @@ def command(
     fetched. A directory with local changes is left alone, unless --force is
     given.
     """
-    from agent.sync.commands.pull import pull
     from agent.sync.operation.options import PullOptions
+    from agent.sync.pull_steps.pull_directory import pull
 
     wanted = PullOptions(
         base=base,

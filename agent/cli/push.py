@@ -41,8 +41,8 @@ def command(
     Files that did not change since the last pull or push are neither read nor sent. Where nothing changed, nothing is
     published.
     """
-    from agent.sync.commands.push import push
     from agent.sync.operation.options import PushOptions
+    from agent.sync.push_steps.push_directory import push
 
     wanted = PushOptions(
         lane=lane or default_lane(),

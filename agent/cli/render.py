@@ -77,7 +77,7 @@ def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
     FILE has PipelineRuns, or CustomRuns of OCIPipeline, with their Pipelines and Tasks. The result needs no controller:
     it can be applied as it is. No cluster is asked for anything. What a run looks up in a bundle is written into it.
     """
-    from agent.sync.commands.bundle import Bundles
+    from agent.sync.commands.store_bundle import Bundles
     from agent.tekton.frontends.render import render
     from agent.tekton.model import documents
 

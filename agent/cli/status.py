@@ -13,7 +13,7 @@ from agent.cli.terminal.failure import printable
 from agent.cli.terminal.present import difference_line, short, to_json
 
 if TYPE_CHECKING:
-    from agent.sync.commands.status import StatusReport
+    from agent.sync.commands.directory_status import StatusReport
 
 
 @click.command("status", epilog=example("agent status work"))
@@ -25,7 +25,7 @@ def command(session: Session, directory: str, state: str | None) -> None:
 
     A added, M changed, D deleted, T only its modification time. The registry is not asked.
     """
-    from agent.sync.commands.status import status
+    from agent.sync.commands.directory_status import status
 
     with session.remembered_site(directory, state) as site:
         report = status(site)

@@ -64,14 +64,14 @@ def _step(name: str, text: str) -> Callable[[Work], Work]:
 
 def _run(text: str, work: Work) -> None:
     from agent.sync.task.argument import parse_step
-    from agent.sync.task.step import check_places, make_places, settled
+    from agent.sync.task.step_setup import check_places, make_places, step_environment
 
     argument = parse_step(text)
     check_places(argument)
     # Before anything reads them. What lies in the volume is the partner's, too, whatever user that runs as.
     os.umask(0)
     make_places(argument)
-    environ = settled(dict(os.environ), argument)
+    environ = step_environment(dict(os.environ), argument)
     os.environ.clear()
     os.environ.update(environ)
     tempfile.tempdir = None
@@ -91,13 +91,13 @@ def _run(text: str, work: Work) -> None:
 
 @_step("pull", "Make each workspace's directory the workspace, before the task; see that it can be pushed.")
 def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
-    from agent.sync.commands.pull import pull
-    from agent.sync.task.step import check_push, naming, pull_options, state_of
+    from agent.sync.pull_steps.pull_directory import pull
+    from agent.sync.task.step_setup import check_push, named_in_errors, pull_options, state_of
 
     for workspace in argument.workspaces:
         # Before the first byte is read: a missing login must not cost the work of a task.
         if not workspace.read_only:
-            with naming(workspace):
+            with named_in_errors(workspace):
                 check_push(open_store(workspace.target), workspace.target)
     for workspace in argument.workspaces:
         if workspace.fresh:
@@ -106,22 +106,25 @@ def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
         session.restart()
         session.say(f"agent: workspace {workspace.name} at {workspace.target}")
         state = state_of(argument, workspace)
-        with naming(workspace), session.shared_site(workspace.target, workspace.directory, state, open_store) as site:
+        with (
+            named_in_errors(workspace),
+            session.shared_site(workspace.target, workspace.directory, state, open_store) as site,
+        ):
             report = pull(site, pull_options(argument, workspace))
         finish_pull(session, report, session.took)
 
 
 @_step("push", "Publish what the task changed in each workspace that it may write.")
 def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
-    from agent.sync.commands.push import push
+    from agent.sync.push_steps.push_directory import push
     from agent.sync.task.results import check_results
-    from agent.sync.task.step import check_pulled, naming, push_options, state_of
+    from agent.sync.task.step_setup import check_pulled, named_in_errors, push_options, state_of
 
     written = [workspace for workspace in argument.workspaces if not workspace.read_only]
     if argument.results is not None:
         check_results(argument.results)
     for workspace in written:
-        with naming(workspace):
+        with named_in_errors(workspace):
             check_pulled(argument, workspace)
     with _reported(argument) as pushed:
         for workspace in written:
@@ -129,7 +132,7 @@ def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
             session.say(f"agent: workspace {workspace.name} at {workspace.target}")
             state = state_of(argument, workspace)
             place = session.shared_site(workspace.target, workspace.directory, state, open_store)
-            with naming(workspace), place as site:
+            with named_in_errors(workspace), place as site:
                 report = push(site, push_options(argument, workspace, default_lane()))
             pushed.append({"name": workspace.name, "push": to_json(report), "seconds": round(session.took, 3)})
             finish_push(session, report, session.took)

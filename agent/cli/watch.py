@@ -52,7 +52,7 @@ def command(
     Goes on while the registry is away, and tries again at the next rest. Ctrl-C or SIGTERM ends it, after the push
     that is under way; a second one ends it at once. With --json it prints one object for each push.
     """
-    from agent.sync.commands.watch import watch
+    from agent.sync.commands.watch_directory import watch
     from agent.workspace.scan.watcher import Watcher
 
     wanted = PushOptions(

@@ -14,8 +14,8 @@ import pytest
 
 from agent.cli.terminal import present
 from agent.cli.terminal.progress import Bars, Lines, Silent
-from agent.sync.commands.read import ListedPath
-from agent.sync.commands.status import Difference
+from agent.sync.commands.directory_status import Difference
+from agent.sync.commands.read_target import ListedPath
 from agent.sync.operation.report import ConflictReport, PullReport, PushReport
 from tests.cli.conftest import Agent
 

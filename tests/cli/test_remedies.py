@@ -40,7 +40,7 @@ def texts() -> Iterator[tuple[str, str]]:
         if name.startswith(("cli/", "controller/")) or name in (
             "remedy.py",
             "exit_codes.py",
-            "sync/commands/doctor.py",
+            "sync/commands/probe_store.py",
             "core/image/manifest.py",
         ):
             continue

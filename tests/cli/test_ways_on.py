@@ -21,7 +21,7 @@ from tests.cli.conftest import Agent
 STRUCK = """
 import os, sys
 from agent.workspace.write.materialise import TreeWriter
-from agent.sync.publish.publish_entry import Packing
+from agent.sync.upload.pack_layer import LayerUpload
 
 def strike(*args, **named):
     try:
@@ -41,12 +41,12 @@ if where == "pull":
     TreeWriter.write_file = write_file
 elif where == "pull begins":
     import agent.sync.remote.target
-    agent.sync.remote.target.Target.look = strike
+    agent.sync.remote.target.Target.read_snapshot = strike
 elif where == "push":
-    Packing.upload = strike
+    LayerUpload.send = strike
 elif where == "read":
-    import agent.sync.commands.read
-    agent.sync.commands.read.log = strike
+    import agent.sync.commands.read_target
+    agent.sync.commands.read_target.log = strike
 from agent.cli.main import run
 sys.exit(run(sys.argv[4:]))
 """
@@ -337,8 +337,8 @@ def test_a_signal_that_is_ignored_stays_ignored(agent: Agent, here: Here, layout
     script = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "from agent.sync.remote.target import Target\n"
-        "real = Target.look\n"
-        "Target.look = lambda *args: (os.kill(os.getpid(), signal.SIGINT), real(*args))[1]\n"
+        "real = Target.read_snapshot\n"
+        "Target.read_snapshot = lambda *args: (os.kill(os.getpid(), signal.SIGINT), real(*args))[1]\n"
         "from agent.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, "pull", layout, "other"]

@@ -23,7 +23,7 @@ WORKING = (
     "agent.archive.tar.untar",
     "agent.archive.layer.writer",
     "agent.core.merge.merge",
-    "agent.sync.commands.doctor",
+    "agent.sync.commands.probe_store",
     "agent.sync.publish.head",
     "agent.workspace.write.materialise",
     "concurrent.futures",

@@ -15,7 +15,7 @@ import pytest
 
 from agent.core.spelling.reference import parse_reference
 from agent.store import StoreOptions, open_store
-from agent.sync.commands.bundle import push_bundle
+from agent.sync.commands.store_bundle import push_bundle
 from agent.tekton.model.names import LOOKUP_BUNDLE
 from tests.cluster.test_tekton import IMAGE, NAMESPACE, TARGET, condition, create, ended, kubectl
 

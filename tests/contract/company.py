@@ -20,9 +20,10 @@ from agent.core.spelling.digest import Digest
 from agent.core.spelling.reference import parse_reference
 from agent.store.manifest_limits import named_digests
 from agent.store.port import Store
-from agent.sync.commands.read import Log, LogEntry, log
-from agent.sync.remote.located_image import read_image, this_platform
-from agent.sync.remote.target import Seen, Target
+from agent.sync.commands.read_target import Log, LogEntry, log
+from agent.sync.remote.resolved_image import read_image, this_platform
+from agent.sync.remote.target import Target
+from agent.sync.remote.target_snapshot import TargetSnapshot
 from tests.fakes.killing import Killed
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import Plain, on_disk, unpacked
@@ -54,8 +55,8 @@ class Company:
         self.there.pull(name, **options)
         return on_disk(self.there.at(name))
 
-    def seen(self) -> Seen:
-        return Target(lambda _: self.store, parse_reference(self.there.target), this_platform(None)).look()
+    def seen(self) -> TargetSnapshot:
+        return Target(lambda _: self.store, parse_reference(self.there.target), this_platform(None)).read_snapshot()
 
     def image(self, reference: str) -> Image:
         located = read_image(self.store, reference, this_platform(None), reference)

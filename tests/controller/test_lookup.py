@@ -12,7 +12,7 @@ import pytest
 from agent.core.spelling.reference import parse_reference
 from agent.errors import AgentError, NotInBundleError, UsageError
 from agent.store import Patience, StoreOptions, open_store
-from agent.sync.commands.bundle import Bundles, push_bundle, read_bundle
+from agent.sync.commands.store_bundle import Bundles, push_bundle, read_bundle
 from agent.tekton.lookup.lookup_request import rewrite_run
 from tests.cli.test_lookup import OBJECTS, RUN
 from tests.controller.conftest import Start

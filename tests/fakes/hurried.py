@@ -8,7 +8,7 @@ from agent.core.spelling.reference import Reference, RegistryReference
 from agent.store.network.retrying import Limits, Patience, Timing
 from agent.store.port import Store
 from agent.store.registry.registry_store import RegistryStore
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from tests.fakes.workspaces import Workspaces
 
 SILENCE = 0.25
@@ -22,7 +22,7 @@ def _briefly(seconds: float) -> None:
 class HurriedWorkspaces(Workspaces):
     """Waits between tries are cut to nothing much; a registry that says nothing for `SILENCE` is given up."""
 
-    def site(self, name: str, target: str | None = None) -> Site:
+    def site(self, name: str, target: str | None = None) -> WorkspaceContext:
         return super().site(name, target)._replace(sleep=_briefly)
 
     def open_store(self, reference: Reference) -> Store:

@@ -10,9 +10,9 @@ from typing import Any
 
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.store.port import Store
-from agent.sync.commands.read import LogEntry, log
+from agent.sync.commands.read_target import LogEntry, log
 from agent.sync.operation.report import ConflictReport
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.workspaces import Workspaces
 
@@ -37,7 +37,7 @@ class MemoryWorkspaces(Workspaces):
         assert isinstance(store, MemoryStore)
         self.store = store
 
-    def site(self, name: str, target: str | None = None) -> Site:
+    def site(self, name: str, target: str | None = None) -> WorkspaceContext:
         def clock() -> int:
             return time.time_ns() if self.now is None else self.now
 

@@ -12,13 +12,13 @@ from typing import Any
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.store import Patience, StoreOptions, open_store
 from agent.store.port import Store
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
-from agent.sync.commands.read import log
-from agent.sync.commands.status import StatusReport, status
+from agent.sync.commands.directory_status import StatusReport, status
+from agent.sync.commands.read_target import log
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.report import PullReport, PushReport
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 
 
 @dataclass
@@ -62,11 +62,11 @@ class Workspaces:
         path.mkdir(exist_ok=True)
         return os.fsencode(path)
 
-    def site(self, name: str, target: str | None = None) -> Site:
+    def site(self, name: str, target: str | None = None) -> WorkspaceContext:
         self.close()  # each operation's traffic is its own
         told = Notices()
         self.notices = told.texts
-        return Site(
+        return WorkspaceContext(
             target=parse_reference(target or self.target),
             directory=os.fsdecode(self.at(name)),
             state=str(self.place / f".state-{name}"),

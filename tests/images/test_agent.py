@@ -53,12 +53,12 @@ import json, os, sys
 import agent.cli.main
 import agent.cli.pull
 import agent.cli.push
-import agent.sync.commands.pull
-import agent.sync.commands.push
+import agent.sync.pull_steps.pull_directory
+import agent.sync.push_steps.push_directory
 import agent.store.registry.registry_store
-import agent.sync.local.apply_plan
-import agent.sync.publish.publish_change
-import agent.sync.remote.layers
+import agent.sync.apply.apply_plan
+import agent.sync.push_steps.publish_change
+import agent.sync.contents.layer_contents
 import agent.workspace.write.materialise
 import rich.progress, requests, click, zstandard
 modules = [module.__spec__ for module in sys.modules.values() if getattr(module, "__spec__", None)]

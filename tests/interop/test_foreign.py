@@ -11,7 +11,7 @@ import pytest
 
 from agent.core.model.record import FOREIGN_LANE
 from agent.core.spelling.reference import parse_reference
-from agent.sync.commands.read import log, ls
+from agent.sync.commands.read_target import log, ls
 from tests.fakes.contents import noise, write
 from tests.fakes.plain import applied, on_disk
 from tests.fakes.trees import snapshot, unlike

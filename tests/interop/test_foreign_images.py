@@ -16,7 +16,7 @@ import pytest
 
 from agent.core.spelling.reference import parse_reference
 from agent.errors import UnsupportedError
-from agent.sync.commands.read import cat, diff, log, ls
+from agent.sync.commands.read_target import cat, diff, log, ls
 from tests.fakes.contents import write
 from tests.fakes.trees import Tree, snapshot, unlike
 from tests.fakes.workspaces import Workspaces

@@ -17,12 +17,13 @@ from agent.core.spelling.reference import Reference, parse_reference
 from agent.errors import AgentError
 from agent.store.port import Store
 from agent.sync.commands.prune import PruneOptions, prune
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
 from agent.sync.commands.squash_command import SquashOptions, squash_target
-from agent.sync.local.directory_state import Memory, parse_memory
+from agent.sync.local.directory_state import DirectoryState as Memory
+from agent.sync.local.directory_state import parse_state as parse_memory
 from agent.sync.operation.options import PullOptions, PushOptions
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext as Site
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 from agent.workspace.filesystem.mark import MARK
 from agent.workspace.state.state import read_state
 from tests.fakes.plain import Plain, on_disk

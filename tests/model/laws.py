@@ -20,9 +20,9 @@ from agent.core.spelling.reference import parse_reference
 from agent.core.spelling.tags import checkpoint_ids, entry_ids, mark_tag
 from agent.errors import AgentError, ConflictError, DivergedError
 from agent.store.port import Store
-from agent.sync.remote.located_image import read_image, this_platform
-from agent.sync.remote.merged_image import merged_image
+from agent.sync.remote.resolved_image import read_image, this_platform
 from agent.sync.remote.target import Target
+from agent.sync.upload.merged_image import merged_image
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.plain import Plain, applied
 from tests.model.actor import HEAD, TARGET
@@ -176,7 +176,7 @@ class Laws:
 
     def _found(self, run: Run, pushed: list[Pushed]) -> None:
         """G1 and G5 for pulls that begin now: with a consistent list, and by name without any."""
-        seen = _target(run.world.store).look().union
+        seen = _target(run.world.store).read_snapshot().union
         _check_closed(seen)
         _check_tries(seen)
         self._check_pods(run, seen)
@@ -185,7 +185,7 @@ class Laws:
                 raise ViolationError("G1", f"a pull with a consistent list lacks {_name(push)}")
         store = run.world.store if run.scene.listed else Blind(run.world.store, run.world.settled())
         for lane in {push.lane for push in pushed}:
-            by_name = _target(store).look([lane]).union
+            by_name = _target(store).read_snapshot([lane]).union
             _check_closed(by_name)
             for push in pushed:
                 if push.lane != lane or push.id in by_name.ids or self._is_replaced(run, push):

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from agent.core.spelling.reference import parse_reference
-from agent.sync.commands.read import LogEntry, log
-from agent.sync.remote.located_image import this_platform
+from agent.sync.commands.read_target import LogEntry, log
+from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.target import Target
 from tests.fakes.contents import write
 from tests.fakes.plain import Plain, applied, on_disk
@@ -139,7 +139,7 @@ class Crowd:
     def lacking(self) -> set[str]:
         """Return the ids of the changes that head lacks."""
         reference = parse_reference(self.workspaces.target)
-        seen = Target(self.workspaces.open_store, reference, this_platform(None)).look()
+        seen = Target(self.workspaces.open_store, reference, this_platform(None)).read_snapshot()
         assert seen.head is not None
         return seen.union.ids - seen.head.image.records.keys()
 

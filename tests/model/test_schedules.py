@@ -14,8 +14,8 @@ import pytest
 
 import agent.sync.commands.prune
 import agent.sync.publish.head
-import agent.sync.publish.publish_change
 import agent.sync.publish.publish_entry
+import agent.sync.push_steps.publish_change
 import tests.model.search
 from agent.core.image.change_set import Union, unite
 from agent.core.model.pod import Pod
@@ -23,9 +23,10 @@ from agent.core.spelling.digest import Digest
 from agent.sync.commands.prune import _Aged
 from agent.sync.operation.workspace_context import Site
 from agent.sync.publish.checkpoint import Checkpoint
-from agent.sync.publish.head import Moved, everything, put_head
-from agent.sync.remote.merged_image import merged_image
+from agent.sync.publish.head import Moved, put_head
+from agent.sync.publish.head import all_changes as everything
 from agent.sync.remote.target import Target
+from agent.sync.upload.merged_image import merged_image
 from tests.fakes.soaking import SEED, SOAK
 from tests.model.hand import Hand
 from tests.model.laws import ViolationError
@@ -149,7 +150,7 @@ def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.publish.publish_change, "publish_entry", lambda *of, **more: "sha256:" + "0" * 64)
+    monkeypatch.setattr(agent.sync.push_steps.publish_change, "publish_entry", lambda *of, **more: "sha256:" + "0" * 64)
 
 
 def no_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +177,7 @@ def pods_by_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_look_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent.sync.publish.publish_change, "wait_until_shown", lambda *of: None)
+    monkeypatch.setattr(agent.sync.push_steps.publish_change, "wait_until_shown", lambda *of: None)
 
 
 def no_fix_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +205,7 @@ def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def seen(site: Any, target: Target, *of: Any) -> _Aged:
         found = real(site, target, *of)
-        return found._replace(checkpoint=replace(found.checkpoint, ids=everything(target.look()).ids))
+        return found._replace(checkpoint=replace(found.checkpoint, ids=everything(target.read_snapshot()).ids))
 
     monkeypatch.setattr(agent.sync.commands.prune, "_publish", seen)
 

@@ -19,7 +19,7 @@ from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableEr
 from agent.store.login.auth import parse_challenges
 from agent.store.network.retrying import Limits, Patience, Timing
 from agent.store.registry.registry_store import RegistryStore
-from agent.sync.remote.located_image import read_image, read_small_blob
+from agent.sync.remote.resolved_image import read_image, read_small_blob
 from tests.fakes.hostile import CHUNKED, OK, drip, endless, sends
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.store.conftest import Open, Patient, make_certificate

@@ -13,8 +13,8 @@ import pytest
 
 from agent.core.model.entry import MARK
 from agent.errors import DivergedError
-from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions
+from agent.sync.push_steps.push_directory import push
 from agent.workspace.filesystem.durable_files import read_sealed, write_sealed
 from agent.workspace.state.state import read_state, write_state
 from tests.fakes.contents import write

@@ -35,10 +35,10 @@ from agent.errors import (
     WorkspaceError,
 )
 from agent.store import Patience, StoreOptions, open_store
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.workspace_context import Progress
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import noise, write
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of

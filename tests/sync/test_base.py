@@ -12,7 +12,7 @@ import pytest
 from agent.core.image.manifest import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST
 from agent.core.spelling.reference import parse_reference
 from agent.errors import UnsupportedError, UsageError
-from agent.sync.commands.read import log, ls
+from agent.sync.commands.read_target import log, ls
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of

@@ -9,7 +9,7 @@ import pytest
 
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.errors import UsageError
-from agent.sync.commands.read import log
+from agent.sync.commands.read_target import log
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent.errors import DivergedError
-from agent.sync.commands.pull import pull
 from agent.sync.operation.options import PullOptions
+from agent.sync.pull_steps.pull_directory import pull
 from tests.fakes.contents import write
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Notices, Workspaces

@@ -12,10 +12,10 @@ import pytest
 
 from agent.core.directory.state_row import Known
 from agent.sync.commands.prune import HOUR, PruneOptions, prune
-from agent.sync.commands.push import push
+from agent.sync.directory_scan.scan_directory import scan_directory
 from agent.sync.local.open_directory import open_directory
-from agent.sync.local.scan_directory import survey
 from agent.sync.operation.options import PushOptions
+from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk
@@ -121,9 +121,9 @@ def suspects(memory: MemoryWorkspaces) -> set[bytes]:
     """Return the paths whose content the next look at `a` reads."""
     site = memory.site("a")
     with open_directory(site) as directory:
-        assert directory.memory is not None
-        known: list[Known] = list(directory.memory.known)
-        look = survey(site, directory.root, known, directory.memory.clean_before)
+        assert directory.state is not None
+        known: list[Known] = list(directory.state.rows)
+        look = scan_directory(site, directory.root, known, directory.state.clean_before)
         return {old.path for old, _ in look.sifted.suspects}
 
 

@@ -14,7 +14,7 @@ import pytest
 from agent.core.spelling.reference import parse_reference
 from agent.errors import DivergedError
 from agent.store import StoreOptions, open_store
-from agent.sync.remote.located_image import this_platform
+from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.target import Target
 from tests.fakes.contents import noise, write
 from tests.fakes.trees import Tree, snapshot, unlike

@@ -18,11 +18,11 @@ import pytest
 
 from agent.errors import DivergedError, UnavailableError, WorkspaceError
 from agent.sync.commands.prune import PruneOptions, prune
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.operation.options import PullOptions, PushOptions
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import ALL, CHANGES, OPENING, Calls, limited_to, refused_at
 from tests.fakes.small_disk import PAGE, fill_up, small_disk
@@ -135,11 +135,11 @@ def test_a_pull_refused_at_any_call_is_done_by_a_plain_rerun(
     assert at > 20
 
 
-def squash(site: Site) -> None:
+def squash(site: WorkspaceContext) -> None:
     squash_target(site, SquashOptions())
 
 
-def pruned(site: Site) -> None:
+def pruned(site: WorkspaceContext) -> None:
     prune(site, PruneOptions(older_than=0))
 
 
@@ -147,7 +147,7 @@ def pruned(site: Site) -> None:
 @pytest.mark.parametrize("tend", [squash, pruned])
 @pytest.mark.parametrize(("code", "calls", "step"), REFUSALS)
 def test_upkeep_refused_at_any_call_changes_nothing_that_anyone_sees(
-    workspaces: Workspaces, code: int, calls: Calls, step: int, tend: Callable[[Site], None]
+    workspaces: Workspaces, code: int, calls: Calls, step: int, tend: Callable[[WorkspaceContext], None]
 ) -> None:
     top = workspaces.at("a")
     fill(top)

@@ -12,8 +12,8 @@ import pytest
 from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, AuthError, RefusedError, TagRefusedError, UnavailableError
 from agent.store.port import Ability, Answered
-from agent.sync.commands.doctor import doctor
-from agent.sync.commands.doctor_verdict import DoctorReport
+from agent.sync.commands.doctor_report import DoctorReport
+from agent.sync.commands.probe_store import doctor
 from tests.fakes.contents import write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.sync.commands.pull import pull
 from agent.sync.operation.options import PullOptions
+from agent.sync.pull_steps.pull_directory import pull
 from tests.fakes.contents import noise, write
 from tests.fakes.proxy import FaultProxy
 from tests.fakes.trees import snapshot, unlike

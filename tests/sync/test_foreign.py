@@ -21,7 +21,7 @@ from agent.core.image.manifest import MANIFEST
 from agent.core.model.record import FOREIGN_LANE
 from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError, IntegrityError, UnsafeArchiveError
-from agent.sync.commands.read import log, ls
+from agent.sync.commands.read_target import log, ls
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from tests.fakes.contents import noise, write
 from tests.fakes.edits import Editor

@@ -8,10 +8,10 @@ import pytest
 
 from agent.archive.stream.limits import DEFAULT_LIMITS, OPTIONS, Limits, limits_of
 from agent.errors import UnsafeArchiveError
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import PushOptions, push
-from agent.sync.commands.read import ls
+from agent.sync.commands.read_target import ls
 from agent.sync.operation.options import PullOptions
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import PushOptions, push
 from tests.fakes.contents import noise, write
 from tests.fakes.hostile_images import END, file, pax
 from tests.fakes.memory_workspaces import MemoryWorkspaces

@@ -22,8 +22,8 @@ from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, IntegrityError
 from agent.store.port import Stored
-from agent.sync.publish.packed_layer import describe
-from agent.sync.remote import layers as reading
+from agent.sync.contents import layer_contents as reading
+from agent.sync.upload.uploaded_layer import uploaded_layer
 from tests.archive.forging import DATA, HONEST, LIES, NODE, forge, honest, lying, member, table
 from tests.archive.packing import Packed, directory, file, link, pack
 from tests.fakes.memory_workspaces import MemoryWorkspaces
@@ -48,7 +48,7 @@ def stored(
 ) -> Layer:
     """Store a layer and return it as the change of a lane of its own; `said` replaces what its record says."""
     record = Record("main", (), f"lane-{stamp}", None, stamp, None, packed.layer.diff_id, packed.layer.toc_sha256)
-    layer = describe(
+    layer = uploaded_layer(
         replace(record, **said),  # type: ignore[arg-type]
         packed.layer,
         Stored(Digest(memory.store.put_blob(packed.blob)), len(packed.blob)),

@@ -11,9 +11,9 @@ import pytest
 
 from agent.core.spelling.reference import parse_reference
 from agent.errors import DivergedError
-from agent.sync.commands.pull import pull
+from agent.sync.pull_steps.pull_directory import pull
 from agent.sync.task.argument import parse_step
-from agent.sync.task.step import check_pulled, pull_options, state_of
+from agent.sync.task.step_setup import check_pulled, pull_options, state_of
 from agent.workspace.filesystem.durable_files import write_sealed
 from agent.workspace.write.materialise import TreeWriter
 from tests.fakes.contents import write

@@ -13,12 +13,12 @@ import pytest
 from agent.core.spelling.reference import parse_reference
 from agent.errors import AuthError, DivergedError, MissingTargetError, RefusedError, UnavailableError
 from agent.sync.commands.prune import PruneOptions, prune
-from agent.sync.commands.pull import pull
-from agent.sync.commands.read import cat, diff, log, ls
+from agent.sync.commands.read_target import cat, diff, log, ls
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.operation.options import PullOptions
+from agent.sync.pull_steps.pull_directory import pull
 from agent.sync.task.argument import parse_step
-from agent.sync.task.step import pull_options
+from agent.sync.task.step_setup import pull_options
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import on_disk, put_image

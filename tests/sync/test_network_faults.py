@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-import agent.sync.publish.publish_entry
+import agent.sync.upload.pack_layer
 from agent.errors import AgentError, IntegrityError, UnavailableError
 from agent.sync.operation.report import PullReport, PushReport
 from tests.fakes.contents import noise, write
@@ -182,7 +182,7 @@ class World:
 
 @pytest.fixture
 def world(registry: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    monkeypatch.setattr(agent.sync.publish.publish_entry, "BUFFERED", STREAMED)
+    monkeypatch.setattr(agent.sync.upload.pack_layer, "BUFFERED", STREAMED)
     with FaultProxy(registry) as proxy:
         made = World(place, proxy)
         yield made

@@ -11,10 +11,10 @@ import pytest
 from agent.core.model.entry import MARK
 from agent.core.spelling.reference import parse_reference
 from agent.errors import DivergedError
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
-from agent.sync.commands.status import status
+from agent.sync.commands.directory_status import status
 from agent.sync.operation.options import PullOptions, PushOptions
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import on_disk

@@ -10,8 +10,8 @@ import pytest
 
 from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError
-from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions
+from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, put_image

@@ -13,8 +13,8 @@ from agent.core.model.pointer_numbers import Place
 from agent.core.model.record import NUMBER_MAX
 from agent.core.spelling.digest import digest_of
 from agent.core.spelling.tags import mark_tag, pointer_tag
-from agent.sync.remote.located_image import Located
-from agent.sync.remote.pointers import follow
+from agent.sync.remote.lane_pointers import count_pointers
+from agent.sync.remote.resolved_image import ResolvedImage
 from tests.core.made import layer_of
 from tests.fakes.contents import write
 from tests.fakes.killing import Killed
@@ -252,11 +252,11 @@ class Lane:
         self.missing, self.directories = missing, directories
         self.asked: list[str] = []
 
-    def __call__(self, tag: str) -> Located | None:
+    def __call__(self, tag: str) -> ResolvedImage | None:
         self.asked.append(tag)
         for number in range(len(self.layers)):
             if tag == pointer_tag("main", "a", 0, number) and number not in self.missing:
-                return Located(self.entry(number), digest_of(b"%d" % number))
+                return ResolvedImage(self.entry(number), digest_of(b"%d" % number))
         return None
 
     def entry(self, number: int) -> Image:
@@ -271,7 +271,7 @@ class Lane:
 @pytest.mark.parametrize("known", [0, 1, 500, 998, 999])
 def test_of_a_thousand_pushes_few_pointers_are_read(known: int) -> None:
     lane = Lane(1000)
-    followed = follow(lane, "main", "a", lane.known(*range(known)), {})  # type: ignore[arg-type]
+    followed = count_pointers(lane, "main", "a", lane.known(*range(known)), {})  # type: ignore[arg-type]
     assert followed.end == Place(0, 1000)
     found = {change for located in followed.found.values() for change in located.image.records}
     assert found >= {layer.record.id for layer in lane.layers[known:] if layer.record}
@@ -282,7 +282,7 @@ def test_of_a_thousand_pushes_few_pointers_are_read(known: int) -> None:
 
 def test_what_nobody_knows_below_the_largest_known_number_is_read() -> None:
     lane = Lane(30, directories=3)
-    followed = follow(lane, "main", "a", lane.known(*range(0, 30, 3), 2, 29), {})  # type: ignore[arg-type]
+    followed = count_pointers(lane, "main", "a", lane.known(*range(0, 30, 3), 2, 29), {})  # type: ignore[arg-type]
     assert followed.end == Place(0, 30)
     # One of each directory that nobody knows all of.
     assert followed.found.keys() == {Place(0, 29), Place(0, 28)}
@@ -290,7 +290,7 @@ def test_what_nobody_knows_below_the_largest_known_number_is_read() -> None:
 
 def test_what_was_pruned_and_is_known_is_no_gap() -> None:
     lane = Lane(10, missing=(0, 1, 2, 5))
-    followed = follow(lane, "main", "a", lane.known(0, 1, 2, 5), {})  # type: ignore[arg-type]
+    followed = count_pointers(lane, "main", "a", lane.known(0, 1, 2, 5), {})  # type: ignore[arg-type]
     assert followed.end == Place(0, 10)
 
 
@@ -298,13 +298,13 @@ def test_a_change_that_claims_an_absurd_number_costs_little() -> None:
     lane = Lane(3)
     (first,) = lane.known(0)
     absurd = replace(first, number=NUMBER_MAX - 2)  # type: ignore[type-var]
-    followed = follow(lane, "main", "a", [absurd], {})  # type: ignore[list-item]
+    followed = count_pointers(lane, "main", "a", [absurd], {})  # type: ignore[list-item]
     assert followed.end == Place(0, NUMBER_MAX - 1)
     assert len(lane.asked) < 110
 
 
 def test_a_lane_that_nobody_knows_and_that_is_not_there_ends_at_once() -> None:
     lane = Lane(0)
-    followed = follow(lane, "main", "a", [], {})
+    followed = count_pointers(lane, "main", "a", [], {})
     assert (followed.found, followed.end) == ({}, Place(0, 0))
     assert len(lane.asked) == 2

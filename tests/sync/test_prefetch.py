@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from agent.sync.remote.prefetch import AT_ONCE, prefetched, read_all
+from agent.sync.contents.prefetch import AT_ONCE, prefetched, read_all
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import agent.sync.publish.publish_entry
+import agent.sync.upload.pack_layer
 from agent.cli.terminal.progress import Lines
 from agent.errors import MissingBlobError
-from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions
+from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import noise, write
 from tests.fakes.hurried import HurriedWorkspaces
 from tests.fakes.memory_store import MemoryStore
@@ -33,7 +33,7 @@ def test_an_upload_that_begins_again_is_counted_once(
     fault: Fault,
     faults: int,
 ) -> None:
-    monkeypatch.setattr(agent.sync.publish.publish_entry, "BUFFERED", 1 << 20)
+    monkeypatch.setattr(agent.sync.upload.pack_layer, "BUFFERED", 1 << 20)
     with FaultProxy(registry) as proxy:
         there = HurriedWorkspaces(place, f"{proxy.address}/progress/{uuid.uuid4().hex}:ws")
         write(there.at("a"), b"big", noise(SIZE))
@@ -50,7 +50,7 @@ def test_an_upload_that_begins_again_is_counted_once(
 def test_an_upload_in_pieces_is_counted_once(
     registry: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(agent.sync.publish.publish_entry, "BUFFERED", 1 << 20)
+    monkeypatch.setattr(agent.sync.upload.pack_layer, "BUFFERED", 1 << 20)
 
     def limit(seen: Seen) -> Fault | None:
         is_much = "Transfer-Encoding" in seen.headers or int(seen.headers.get("Content-Length") or 0) > 1 << 20

@@ -14,13 +14,13 @@ import pytest
 from agent.core.spelling.tags import mark_tag, pointer_tag
 from agent.errors import RefusedError, UsageError
 from agent.store.port import Store
-from agent.sync.commands.doctor import doctor
+from agent.sync.commands.probe_store import doctor
 from agent.sync.commands.prune import HOUR, PruneOptions, PruneReport, prune
-from agent.sync.commands.push import push
-from agent.sync.commands.read import diff
+from agent.sync.commands.read_target import diff
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.operation.options import PushOptions
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.push_steps.push_directory import push
 from tests.fakes.contents import write
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.memory_store import MemoryStore
@@ -393,7 +393,7 @@ class Quick(Workspaces):
         super().__init__(place, target)
         self.slept: list[float] = []
 
-    def site(self, name: str, target: str | None = None) -> Site:
+    def site(self, name: str, target: str | None = None) -> WorkspaceContext:
         return super().site(name, target)._replace(sleep=self.slept.append)
 
 

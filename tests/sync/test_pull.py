@@ -13,11 +13,11 @@ import pytest
 from agent.core.spelling.tags import pointer_tag
 from agent.errors import DivergedError, IntegrityError, UnavailableError, UsageError
 from agent.store.port import Manifest
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
-from agent.sync.local import scan_directory
+from agent.sync.directory_scan import scan_directory
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.report import PushReport
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 from agent.workspace.state.row_buffer import Spill
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
@@ -425,8 +425,8 @@ def test_others_look_at_a_directory_that_is_up_to_date_while_the_target_is_asked
     nine_files(memory)
     looked = []
     monkeypatch.setattr(
-        "agent.sync.local.scan_directory._look",
-        lambda *args, real=scan_directory._look, **named: (looked.append(args), real(*args, **named))[1],
+        "agent.sync.directory_scan.scan_directory._scan_part",
+        lambda *args, real=scan_directory._scan_part, **named: (looked.append(args), real(*args, **named))[1],
     )
     ask = memory.store.get_manifest
     monkeypatch.setattr(memory.store, "get_manifest", lambda reference: (time.sleep(0.2), ask(reference))[1])
@@ -450,8 +450,8 @@ def test_a_pull_does_the_same_however_little_stays_in_memory(
     memory: MemoryWorkspaces, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """Rows wait in a file and tables are read anew: of links, of what was touched, deleted and not selected, too."""
-    monkeypatch.setattr("agent.sync.commands.pull.Spill", partial(Spill, most=most))
-    monkeypatch.setattr("agent.sync.remote.tables._KEPT", most)
+    monkeypatch.setattr("agent.sync.pull_steps.pull_directory.Spill", partial(Spill, most=most))
+    monkeypatch.setattr("agent.sync.contents.toc_tables.CACHE_BYTES", most)
     top = memory.at("a")
     for number in range(9):
         write(top, b"d%d/f%d" % (number % 3, number), noise(2000, number))

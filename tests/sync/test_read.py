@@ -11,7 +11,7 @@ import pytest
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.errors import IntegrityError, MissingTargetError, UsageError
 from agent.store.port import Store
-from agent.sync.commands.read import cat, diff, log, ls
+from agent.sync.commands.read_target import cat, diff, log, ls
 from tests.fakes.contents import noise, write
 from tests.fakes.plain import put_image
 from tests.fakes.workspaces import Workspaces

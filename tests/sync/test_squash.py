@@ -17,11 +17,11 @@ from agent.core.image.image import Image
 from agent.core.spelling.reference import parse_reference
 from agent.core.spelling.tags import checkpoint_tag
 from agent.errors import TagRefusedError
-from agent.sync.commands.push import push
-from agent.sync.commands.read import cat, log
+from agent.sync.commands.read_target import cat, log
 from agent.sync.commands.squash_command import SquashOptions, SquashReport, squash_target
 from agent.sync.operation.options import PushOptions
-from agent.sync.remote.located_image import this_platform
+from agent.sync.push_steps.push_directory import push
+from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.target import Target
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces

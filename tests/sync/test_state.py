@@ -18,8 +18,8 @@ import pytest
 from agent.core.model.entry import MARK
 from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError, DivergedError, WorkspaceError
-from agent.sync.commands.push import push
 from agent.sync.operation.options import PushOptions
+from agent.sync.push_steps.push_directory import push
 from agent.workspace.filesystem.durable_files import write_sealed
 from agent.workspace.state.state import read_state, write_state
 from agent.workspace.state.state_home import lock

@@ -9,7 +9,7 @@ import pytest
 from agent.core.spelling.reference import Reference
 from agent.errors import DivergedError, WorkspaceError
 from agent.store.port import Store
-from agent.sync.commands.status import status
+from agent.sync.commands.directory_status import status
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 

@@ -12,11 +12,11 @@ from functools import partial
 import pytest
 
 from agent.errors import BusyError, DivergedError
-from agent.sync.commands.pull import pull
-from agent.sync.commands.push import push
 from agent.sync.local import open_directory
 from agent.sync.operation.options import PullOptions, PushOptions
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.pull_steps.pull_directory import pull
+from agent.sync.push_steps.push_directory import push
 from agent.workspace.state import state_home
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
@@ -170,7 +170,7 @@ def test_a_directory_that_is_remembered_twice_is_held_by_one_at_a_time(shared: W
     assert unlike(snapshot(shared.at("o")), snapshot(shared.at("z"))) == {}
 
 
-def _also_known(shared: Workspaces) -> Site:
+def _also_known(shared: Workspaces) -> WorkspaceContext:
     """Return the site of `a` with another state than its own, after a pull."""
     site = shared.site("a")._replace(state=str(shared.place / "elsewhere"))
     pull(site, PullOptions(force=True))

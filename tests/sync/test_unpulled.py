@@ -34,7 +34,7 @@ def disputes(memory: MemoryWorkspaces) -> tuple[int, list[str]]:
 def marks(memory: MemoryWorkspaces) -> list[bool]:
     """Return which changes say that they hold an unpulled write, newest first."""
     reference = parse_reference(memory.target)
-    records = Target(memory.open_store, reference, ("linux", "amd64", "")).look().union.records.values()
+    records = Target(memory.open_store, reference, ("linux", "amd64", "")).read_snapshot().union.records.values()
     return [record.unpulled for record in sorted(records, key=lambda record: record.version, reverse=True)]
 
 
@@ -109,7 +109,7 @@ def test_a_squash_keeps_what_is_disputed_and_makes_a_chain_of_what_is_not(
     before = disputes(memory)
     assert squash_target(memory.site("c"), SquashOptions()).covered == 3
     reference = parse_reference(memory.target)
-    union = Target(memory.open_store, reference, ("linux", "amd64", "")).look().union
+    union = Target(memory.open_store, reference, ("linux", "amd64", "")).read_snapshot().union
     assert union.is_chain is settled
     assert disputes(memory) == before == ((0, []) if settled else DISPUTED)
     memory.pull("c")

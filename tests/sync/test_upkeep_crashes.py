@@ -11,7 +11,7 @@ import pytest
 import agent.cli.main
 from agent.sync.commands.prune import PruneOptions, prune
 from agent.sync.commands.squash_command import SquashOptions, squash_target
-from agent.sync.commands.watch import watch
+from agent.sync.commands.watch_directory import watch
 from agent.sync.operation.options import PushOptions
 from agent.workspace.scan.watcher import Watcher
 from tests.fakes.contents import noise, write

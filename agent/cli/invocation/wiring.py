@@ -22,7 +22,7 @@ from agent.errors import DivergedError
 from agent.store import Patience, StoreOptions, open_store
 from agent.store.network.retrying import PATIENCE_S
 from agent.store.port import Store
-from agent.sync.operation.workspace_context import Site, check_outside
+from agent.sync.operation.workspace_context import WorkspaceContext, check_outside
 from agent.workspace.state.state_home import make_state_home, state_home
 
 
@@ -75,7 +75,7 @@ class Session:
     @contextmanager
     def site(
         self, target: Reference, directory: str, state: str | None, *, retry: str = "run it again"
-    ) -> Iterator[Site]:
+    ) -> Iterator[WorkspaceContext]:
         """Give the site of a directory and a target.
 
         Args:
@@ -98,7 +98,7 @@ class Session:
             yield self._site(target, directory, home, open_once, progress)
 
     @contextmanager
-    def target_site(self, target: Reference) -> Iterator[Site]:
+    def target_site(self, target: Reference) -> Iterator[WorkspaceContext]:
         """Give the site of a target alone, for what touches no directory."""
         with self.stores() as open_once, Closing(self.display()) as progress:
             yield self._site(target, "", "", open_once, progress)
@@ -106,22 +106,22 @@ class Session:
     @contextmanager
     def shared_site(
         self, target: Reference, directory: str, state: str, open_store: Callable[[Reference], Store]
-    ) -> Iterator[Site]:
+    ) -> Iterator[WorkspaceContext]:
         """Give the site of one of several directories, with a state that every user may read and change."""
         with Closing(self.display()) as progress, explain_signal(state, directory, "run it again"):
             yield self._site(target, directory, state, open_store, progress)._replace(shares_state=True)
 
     @contextmanager
-    def remembered_site(self, directory: str, state: str | None) -> Iterator[Site]:
+    def remembered_site(self, directory: str, state: str | None) -> Iterator[WorkspaceContext]:
         """Give the site of a directory and the target that it was pulled from or pushed to last.
 
         Raises:
             DivergedError: nothing is remembered of the directory.
         """
-        from agent.sync.local.state_files import remembered_target
+        from agent.sync.local.state_files import target_of_state
 
         home = state_home(os.environ, directory, state)
-        target = remembered_target(home) if os.path.isdir(home) else None
+        target = target_of_state(home) if os.path.isdir(home) else None
         if target is None:
             raise DivergedError(
                 "nothing was pulled into this directory or pushed from it",
@@ -131,7 +131,7 @@ class Session:
         with self.site(parse_reference(target), directory, state) as site:
             yield site
 
-    def pause(self, site: Site) -> None:
+    def pause(self, site: WorkspaceContext) -> None:
         """Take progress off the screen; the next stage brings it back."""
         cast(Display, site.progress).close()
         flush()
@@ -173,13 +173,13 @@ class Session:
         state: str,
         open_store: Callable[[Reference], Store],
         progress: Display,
-    ) -> Site:
+    ) -> WorkspaceContext:
         def open_outside(reference: Reference) -> Store:
             if directory:
                 check_outside(reference, directory)
             return open_store(reference)
 
-        return Site(
+        return WorkspaceContext(
             target=target,
             directory=directory,
             state=state,

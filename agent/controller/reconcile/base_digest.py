@@ -8,7 +8,7 @@ import os
 from agent.core.spelling.reference import parse_reference
 from agent.errors import UnavailableError, UsageError
 from agent.store import Patience, StoreOptions, open_store
-from agent.sync.remote.located_image import read_image, this_platform
+from agent.sync.remote.resolved_image import read_image, this_platform
 
 TIMEOUT_S = 20
 PATIENCE_S = 3.0

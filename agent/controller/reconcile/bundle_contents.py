@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from agent.core.spelling.reference import parse_reference
 from agent.errors import AgentError
 from agent.store import Patience, StoreOptions, open_store
-from agent.sync.commands.bundle import read_bundle
+from agent.sync.commands.store_bundle import read_bundle
 from agent.tekton.requests.bundle_image import Member
 
 TIMEOUT_S = 3

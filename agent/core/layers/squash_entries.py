@@ -21,7 +21,7 @@ from agent.core.model.change import (
     Touched,
     ancestor,
 )
-from agent.core.model.entry import Context, Kind, TocEntry, TreeEntry, Version, Write
+from agent.core.model.entry import Context, Kind, Node, TocEntry, TreeEntry, Version, Write
 from agent.core.spelling.path import ancestors, parent
 
 
@@ -143,6 +143,18 @@ class SquashPlan:
     def _versions(self, spot: Spot, row: TreeEntry | None) -> Iterator[Piece]:
         """Yield the largest version of each register: tombstones in their order, then what is kept."""
         stands = None if row is None or row.version is None else (row.node.kind is Kind.DIR, row.version)
+        found = self._largest(spot)
+        for version, _, kind in sorted((v, d, k) for (d, v), k in found.items() if (d, v) != stands):
+            yield Piece(Tombstone(spot.path, kind, version))
+        linked = row is not None and any(version == row.version for version, _ in spot.linked)
+        if row is not None and row.version is not None and (stands in found or linked):
+            yield Piece(Kept(spot.path, _own_node(spot, row), row.version, group=row.group or 0), row)
+
+    def _largest(self, spot: Spot) -> dict[tuple[bool, Version], Kind]:
+        """Return the largest version, dead or alive, of the path as a non-directory and as a directory.
+
+        The keys are (is a directory, version); superseded changes do not count.
+        """
         found = {}
         for is_directory, newest in ((False, spot.file), (True, spot.directory)):
             versions = {
@@ -155,13 +167,13 @@ class SquashPlan:
             if versions:
                 version = max(versions)
                 found[is_directory, version] = versions[version]
-        for version, _, kind in sorted((v, d, k) for (d, v), k in found.items() if (d, v) != stands):
-            yield Piece(Tombstone(spot.path, kind, version))
-        linked = row is not None and any(version == row.version for version, _ in spot.linked)
-        if row is not None and row.version is not None and (stands in found or linked):
-            own = spot.directory if row.node.kind is Kind.DIR else spot.file
-            node = row.node if own is None or row.group is not None or own[0] != row.version else own[4]
-            yield Piece(Kept(spot.path, node, row.version, group=row.group or 0), row)
+        return found
+
+
+def _own_node(spot: Spot, row: TreeEntry) -> Node:
+    """Return the node as the change of a row's version wrote it; a link group has one node for all names, the row's."""
+    own = spot.directory if row.node.kind is Kind.DIR else spot.file
+    return row.node if own is None or row.group is not None or own[0] != row.version else own[4]
 
 
 def _is_placed(entry: TocEntry | SquashEntry) -> bool:

@@ -13,16 +13,17 @@ from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_
 from agent.errors import RefusedError
 from agent.store.network.refusal import TO_DELETE
 from agent.store.port import Traffic
-from agent.sync.operation.workspace_context import Site
 from agent.sync.publish.checkpoint import Checkpoint, as_checkpoint, publish_checkpoint, witnessed
 from agent.sync.publish.deletions import Deletions, Unneeded
-from agent.sync.publish.head import everything
+from agent.sync.operation.workspace_context import WorkspaceContext as Site
+from agent.sync.publish.head import all_changes as everything
 from agent.sync.publish.publish_entry import put_mark
-from agent.sync.publish.squash_layers import HEAD_LAYERS, compact
-from agent.sync.remote.located_image import this_platform
 from agent.sync.remote.missing_target import existing, missing
-from agent.sync.remote.retry_vanished import begin_anew
+from agent.sync.remote.resolved_image import this_platform
+from agent.sync.remote.retry_vanished import retry_vanished as begin_anew
 from agent.sync.remote.target import Target
+from agent.sync.upload.squash_layers import HEAD_LAYERS
+from agent.sync.upload.squash_layers import limit_layers as compact
 
 HOUR = 3600 * 10**9
 
@@ -134,7 +135,7 @@ def _publish(site: Site, target: Target, whole: Union, options: PruneOptions) ->
         return _Aged(planned, max(site.clock(), whole.newest_stamp))
 
     def publish() -> Checkpoint:
-        compacted = compact(site, target, everything(target.look()), HEAD_LAYERS, "zstd")
+        compacted = compact(site, target, everything(target.read_snapshot()), HEAD_LAYERS, "zstd")
         published = publish_checkpoint(target, compacted)
         put_mark(site, target, published.image)
         return published

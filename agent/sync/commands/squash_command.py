@@ -1,4 +1,4 @@
-"""Squash a target by hand: one layer for all that is settled, kept by a checkpoint and shown by head."""
+"""A squash by hand: one layer for all settled changes, in a checkpoint and in head (design, "Squashes")."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from agent.core.image.squash_policy import has_room, ids_in, settled
 from agent.errors import UsageError
 from agent.store.port import Traffic
 from agent.sync.operation.options import Compression
-from agent.sync.operation.workspace_context import Site
 from agent.sync.publish.checkpoint import publish_checkpoint, witnessed
-from agent.sync.publish.head import everything, move_head, put_head, refuse_foreign
-from agent.sync.publish.squash_layers import squashed
-from agent.sync.remote.located_image import Located, this_platform
-from agent.sync.remote.merged_image import merged_image
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.publish.head import all_changes, move_head, put_head, refuse_foreign
 from agent.sync.remote.missing_target import existing
-from agent.sync.remote.retry_vanished import begin_anew
-from agent.sync.remote.target import Seen, Target
+from agent.sync.remote.resolved_image import ResolvedImage, this_platform
+from agent.sync.remote.retry_vanished import retry_vanished
+from agent.sync.remote.target import Target
+from agent.sync.remote.target_snapshot import TargetSnapshot
+from agent.sync.upload.merged_image import merged_image
+from agent.sync.upload.squash_layers import squash_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class SquashOptions:
     """How to squash.
 
     Attributes:
-        after: lanes that are finished, so that no retry takes their changes back.
+        after: lanes that are finished, so that no retry supersedes their changes.
         compression: of the layer.
     """
 
@@ -36,7 +37,7 @@ class SquashOptions:
 
 @dataclass(slots=True)
 class SquashReport:
-    """What a squash did. `id` is None where there was nothing to squash; `layers` counts head's, base included."""
+    """The result of a squash. `id` is None if there was nothing to squash; `layers` counts head's, base included."""
 
     target: str
     id: str | None
@@ -49,7 +50,7 @@ class SquashReport:
     traffic: Traffic = field(default_factory=Traffic)
 
 
-def squash_target(site: Site, options: SquashOptions) -> SquashReport:
+def squash_target(context: WorkspaceContext, options: SquashOptions) -> SquashReport:
     """Put one layer in place of all layers of settled changes; the base stays as it is.
 
     Raises:
@@ -58,22 +59,22 @@ def squash_target(site: Site, options: SquashOptions) -> SquashReport:
         ConflictError: head is an image of someone else.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
-    report = begin_anew(target, lambda: _squash(site, target, options))
+    target = Target(context.open_store, context.target, this_platform(None), context.sleep, context.limits)
+    report = retry_vanished(target, lambda: _squash(context, target, options))
     report.traffic = target.traffic
     return report
 
 
-def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
-    """Squash what there is now.
+def _squash(context: WorkspaceContext, target: Target, options: SquashOptions) -> SquashReport:
+    """Squash the changes that the target has now.
 
     Raises:
-        MissingBlobError, VanishedError: a layer was pruned and collected meanwhile; look again.
+        MissingBlobError, VanishedError: a layer was pruned and collected meanwhile; read the target again.
     """
-    seen = existing(target, options.after)
-    whole = everything(seen)
-    refuse_foreign(target, seen, whole)
-    free = settled(whole, _finished(site, seen))
+    snapshot = existing(target, options.after)
+    whole = all_changes(snapshot)
+    refuse_foreign(target, snapshot, whole)
+    free = settled(whole, _finished(context, snapshot))
     report = SquashReport(target.name, None, layers_before=whole.layer_count, layers=whole.layer_count)
     if len(free.order) > 1:
         if not has_room(whole):
@@ -82,35 +83,35 @@ def _squash(site: Site, target: Target, options: SquashOptions) -> SquashReport:
                 subject=target.name,
                 remedy="push the workspace to a new target",
             )
-        made = squashed(site, target, whole, free, ids_in(free.order), options.compression)
+        made = squash_changes(context, target, whole, free, ids_in(free.order), options.compression)
         checkpoint = publish_checkpoint(target, made)
-        witnessed(target, checkpoint, site.clock)
+        witnessed(target, checkpoint, context.clock)
         (new,) = made.squashes.keys() - whole.squashes.keys() or {next(iter(made.squashes))}
         layer = made.squashes[new]
         report.id, report.layer_size, report.layers = new, layer.size, len(checkpoint.image.layers)
         report.covered = len(layer.squash.ids) if layer.squash else 0
         report.checkpoint = checkpoint.tag
-        report.head_moved = _show(site, target, made, checkpoint.image, options)
-    elif seen.is_ours and not _shows(seen.head, whole):
-        # An earlier squash could not move head, or a late write put an older one back.
-        report.head_moved = _show(site, target, whole, merged_image(target, whole)[0], options)
+        report.head_moved = _move_head(context, target, made, checkpoint.image, options)
+    elif snapshot.is_ours and not _shows(snapshot.head, whole):
+        # An earlier squash could not move head, or a late write replaced head by an older one.
+        report.head_moved = _move_head(context, target, whole, merged_image(target, whole)[0], options)
     return report
 
 
-def _show(site: Site, target: Target, union: Union, image: Image, options: SquashOptions) -> bool:
-    """Move head to the image of a squashed union; say whether it is there then, which the registry may refuse."""
-    put_head(site, target, target.look(), image)
-    return move_head(site, target, image, options.compression).complete and _shows(target.head(), union)
+def _move_head(context: WorkspaceContext, target: Target, union: Union, image: Image, options: SquashOptions) -> bool:
+    """Move head to the image of a squashed union; say whether it is there: the registry may refuse."""
+    put_head(context, target, target.read_snapshot(), image)
+    return move_head(context, target, image, options.compression).complete and _shows(target.head(), union)
 
 
-def _shows(head: Located | None, union: Union) -> bool:
+def _shows(head: ResolvedImage | None, union: Union) -> bool:
     """Say whether head has the squashes of a union in place of what they cover."""
     return head is not None and union.squashes.keys() <= unite([head.image]).squashes.keys()
 
 
-def _finished(site: Site, seen: Seen) -> set[str]:
-    """Return the newest changes of the lanes that were named."""
-    for lane, found in seen.pointers.items():
+def _finished(context: WorkspaceContext, snapshot: TargetSnapshot) -> set[str]:
+    """Return the newest changes of the named lanes."""
+    for lane, found in snapshot.pointers.items():
         if not found:
-            site.progress.notice(f"lane {lane}: it published nothing, or was pruned")
-    return set(seen.finished)
+            context.progress.notice(f"lane {lane}: it published nothing, or was pruned")
+    return set(snapshot.finished)

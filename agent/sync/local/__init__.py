@@ -1,1 +1,1 @@
-"""One directory and its state: opened, scanned, changed by a plan, remembered."""
+"""One directory and its state: locked, read, written; a pull or a push of it that did not end."""

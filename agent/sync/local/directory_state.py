@@ -1,4 +1,4 @@
-"""What the agent remembers about a directory between two runs, as values (design, "State and scan")."""
+"""The state of a directory as a value, and its header as JSON (design, "State and scan")."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from agent.core.model.pod import Pod
 VERSION = 1
 
 
-class Memory(NamedTuple):
-    """The past of a directory.
+class DirectoryState(NamedTuple):
+    """The record of a directory that was pulled or pushed (design, "State and scan").
 
     Attributes:
-        target: the reference it was pulled from or pushed to.
+        target: the reference that it was pulled from or pushed to.
         root: (st_dev, st_ino) of the directory.
-        clean_before: a path whose ctime (ns) is not before this may have changed unseen.
-        union: the changes that lie on the disk.
+        clean_before: ns since 1970; a path whose ctime is not before this is racy.
+        union: the changes that are on the disk.
         base: the reference that the base's layers can be read from.
         sparse: the globs of a sparse pull.
-        finished: ids of the newest changes of the lanes that were pulled `--after`: no retry takes them back.
-        mark: what names the last pull that wrote into the directory (`workspace.filesystem.mark`), or None.
-        published: the id of the change that this directory published last, to the end.
+        finished: ids of the newest changes of the lanes that were pulled `--after`: no retry supersedes them.
+        mark: the name of the last pull that wrote into the directory (`workspace.filesystem.mark`); None if it has
+            no mark.
+        published: the id of the last change that this directory published to the end.
         pod: the pod that it was last pulled or pushed in.
-        known: every path, in bytes order; iterated more than once.
+        rows: every path, in bytes order; can be iterated more than once.
     """
 
     target: str
@@ -42,10 +43,10 @@ class Memory(NamedTuple):
     mark: str | None = None
     published: str | None = None
     pod: Pod | None = None
-    known: Iterable[Known] = ()
+    rows: Iterable[Known] = ()
 
     def header(self) -> dict[str, Any]:
-        """Return everything but `known` as JSON."""
+        """Return everything but `rows` as JSON."""
         _, manifest = format_image(self.union.image(""))
         return {
             "version": VERSION,
@@ -62,17 +63,16 @@ class Memory(NamedTuple):
         }
 
     def began_as(self, writer: Writer) -> Writer:
-        """Return `writer` with its pod as it was when the directory was pulled in it, which was at its start."""
+        """Return `writer` with its pod as the state has it, if the directory was pulled in the same pod.
+
+        The pull was at the pod's start, so that the pod has the same stamp for the whole task.
+        """
         is_same = writer.pod and self.pod and writer.pod.uid == self.pod.uid
         return writer._replace(pod=self.pod) if is_same else writer
 
-    def now(self, **changed: Any) -> Memory:
-        """Return the memory with some attributes replaced."""
-        return self._replace(**changed)
 
-
-def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
-    """Return what `Memory.header` wrote.
+def parse_state(header: dict[str, Any], rows: Iterable[Known]) -> DirectoryState:
+    """Return the state of a header that `DirectoryState.header` made.
 
     Raises:
         KeyError, ValueError, TypeError: it is not a header of this version.
@@ -81,7 +81,7 @@ def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
     if header["version"] != VERSION:
         raise ValueError("version")
     device, inode = header["root"]
-    return Memory(
+    return DirectoryState(
         target=str(header["target"]),
         root=(int(device), int(inode)),
         clean_before=int(header["clean_before"]),
@@ -92,7 +92,7 @@ def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
         mark=header.get("mark"),
         published=header["published"],
         pod=None if header["pod"] is None else _pod(*header["pod"]),
-        known=known,
+        rows=rows,
     )
 
 

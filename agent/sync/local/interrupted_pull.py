@@ -1,4 +1,4 @@
-"""A pull that did not end: what is known of it, and the one story that every command tells of it."""
+"""A pull that did not end: its note beside the state, and the texts about it that every command shows."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from agent.errors import DivergedError, WorkspaceError
 from agent.workspace.filesystem.durable_files import read_sealed
 
 
-class Interruption(NamedTuple):
-    """A pull that began to write into a directory, and has not said that it ended.
+class InterruptedPull(NamedTuple):
+    """A pull that began to write into a directory and did not end.
 
     Attributes:
         root: (st_dev, st_ino) of the directory.
-        target: the reference it pulled from, `""` if that is not known.
-        mark: what names the pull on the directory, None if that could not be marked.
+        target: the reference that it pulled from, `""` if the note does not say.
+        mark: the name of the pull in the directory's mark, None if the directory could not be marked.
         goal: a digest of the changes that the directory was to hold.
-        starts: whether these were none: it was to be an empty directory, or a base.
+        starts: whether there were none: the directory was to be empty, or a base.
         sparse: the globs of a sparse pull.
     """
 
@@ -37,7 +37,7 @@ class Interruption(NamedTuple):
         return {**self._asdict(), "root": list(self.root), "sparse": [glob.hex() for glob in self.sparse]}
 
     def remedy(self, directory: str) -> str:
-        """Return what to do about it."""
+        """Return the remedy for people."""
         return f"go on with: {shlex.join(['agent', 'pull', self.target, directory])}" if self.target else "pull again"
 
     def error(self, directory: str) -> DivergedError:
@@ -46,32 +46,32 @@ class Interruption(NamedTuple):
 
     @property
     def what(self) -> str:
-        """What happened, for people."""
+        """The text for people: what happened."""
         return f"a pull{f' of {self.target}' if self.target else ''} into this directory was interrupted"
 
 
-def parse_interruption(value: dict[str, Any]) -> Interruption | None:
-    """Return what `to_json` gave, None if it is of another version."""
+def parse_interrupted_pull(value: dict[str, Any]) -> InterruptedPull | None:
+    """Return the pull of a note that `to_json` made, None if another version made it."""
     try:
         device, inode = value["root"]
         sparse = tuple(bytes.fromhex(glob) for glob in value.get("sparse", ()))
-        found = Interruption(**{**value, "root": (int(device), int(inode)), "sparse": sparse})
+        found = InterruptedPull(**{**value, "root": (int(device), int(inode)), "sparse": sparse})
     except (KeyError, TypeError, ValueError):
         return None
     words = found.target, found.goal, found.mark or ""
     return found if all(isinstance(word, str) for word in words) else None
 
 
-def interrupted_pull(home: str, directory: str) -> Interruption | None:
-    """Return the pull that was interrupted in a directory, by the files in the state's directory `home`."""
+def interrupted_pull(home: str, directory: str) -> InterruptedPull | None:
+    """Return the pull that did not end in `directory`, by its note in the state's directory `home`; None if all did."""
     with suppress(OSError, WorkspaceError):
         about = os.stat(directory)
-        found = parse_interruption(read_sealed(os.path.join(home, "pulling")) or {})
+        found = parse_interrupted_pull(read_sealed(os.path.join(home, "pulling")) or {})
         if found and found.root == (about.st_dev, about.st_ino):
             return found
     return None
 
 
-def goal_of(ids: Iterable[str]) -> str:
-    """Return the digest of a set of changes."""
+def digest_of_changes(ids: Iterable[str]) -> str:
+    """Return one digest for a set of changes."""
     return sha256("\n".join(sorted(ids)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A workspace's directory together with what is remembered of it, held by one agent at a time."""
+"""A workspace's directory and its state, locked: one agent at a time."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from typing import NamedTuple
 
-from agent.core.directory.advance import Advanced
-from agent.core.image.change_set import Union, unite
-from agent.core.image.image import Image
+from agent.core.image.change_set import Union
 from agent.core.model.ancestry import Writer
 from agent.core.model.pod import Pod
-from agent.core.model.record import Record, parse_record
-from agent.errors import IntegrityError, MissingTargetError, UsageError
-from agent.sync.local.directory_state import Memory
-from agent.sync.local.interrupted_pull import Interruption, goal_of, parse_interruption
-from agent.sync.local.state_files import INTENT, PULLING, Notes
-from agent.sync.operation.workspace_context import Site
-from agent.sync.remote.target import Target
+from agent.core.model.record import Record
+from agent.errors import MissingTargetError, UsageError
+from agent.sync.local.interrupted_pull import InterruptedPull, digest_of_changes, parse_interrupted_pull
+from agent.sync.local.state_files import INTENT, PULLING, StateFiles
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.workspace.filesystem.mark import new_mark
 from agent.workspace.filesystem.root import Root, open_root
 from agent.workspace.state.state_home import Turn, lock, lock_directory, make_state_home
 
+OTHER = "another directory or mount than the one that was pulled into"
+"""The text for people if `Directory.other` is set."""
+BEHIND = "what is remembered of it is older than the last pull into it or push from it"
+"""The text for people if `Directory.is_behind`."""
+
 
 class Intent(NamedTuple):
-    """A push that has begun: what a rerun after a crash must know to give the same id (design, "Changes").
+    """A push that has begun. With it a rerun after a crash gives the same id (design, "Changes").
 
     Attributes:
-        target: the reference it pushes to.
+        target: the reference that it pushes to.
         root: (st_dev, st_ino) of the directory.
-        record: the text of the change's record, once the layer is uploaded.
-        mark: what names the last pull that wrote into the directory, None if it has no mark.
+        stamp: the change's, in ns.
+        record: the text of the change's record; None until the layer is uploaded.
+        mark: the name of the last pull that wrote into the directory, None if it has no mark.
     """
 
     target: str
@@ -46,38 +48,38 @@ class Intent(NamedTuple):
     mark: str | None = None
 
 
-class Directory(Notes):
+class Directory(StateFiles):
     """An open, locked workspace directory.
 
     Attributes:
-        interrupted: a pull into it, by an earlier agent, that did not end; None if there is none.
+        interrupted: a pull by an earlier agent that did not end; None if there is none.
     """
 
-    def __init__(self, site: Site, root: Root) -> None:
-        super().__init__(site, root)
-        self.interrupted = self._interruption()
+    def __init__(self, context: WorkspaceContext, root: Root) -> None:
+        super().__init__(context, root)
+        self.interrupted = self._interrupted_pull()
         self._pulls = False
 
     @property
     def is_between_states(self) -> bool:
-        """Whether a pull into the directory has begun, whoever's, and has not ended."""
+        """Whether a pull into the directory has begun, by this agent or another, and has not ended."""
         return self._pulls or self.interrupted is not None
 
     @property
     def is_behind(self) -> bool:
-        """Whether what is remembered is older than the last pull into the directory, or push from it.
+        """Whether the state is older than the last pull into the directory, or push from it.
 
-        What came with that pull would be taken for changes that were made here. The mark tells, if there is one; of
-        pushes, if the last one went to the target that is remembered. Of a pull that did not end nothing is remembered.
+        A scan would then take for local changes what came with that pull. The mark names the last pull, and the last
+        push if that went to the state's target.
         """
-        if self.mark is None or self.memory is None or self.memory.mark is None or self.is_between_states:
+        if self.mark is None or self.state is None or self.state.mark is None or self.is_between_states:
             return False
-        if self.mark.pulled != self.memory.mark:
+        if self.mark.pulled != self.state.mark:
             return True
-        return self.mark.target == _hash(self.memory.target) and self.mark.change not in self.memory.union.ids
+        return self.mark.target == _hash(self.state.target) and self.mark.change not in self.state.union.ids
 
     def begin_pull(self, target: str, ids: Collection[str], sparse: tuple[bytes, ...], *, starts: bool) -> None:
-        """Say that from now on the directory may be anything between two trees.
+        """Note that a pull writes into the directory, which may be anything between two trees until its end.
 
         Args:
             target: the reference that is pulled.
@@ -86,49 +88,53 @@ class Directory(Notes):
             starts: whether that is nothing, or a base.
         """
         mark = new_mark()
-        begun = Interruption(self.root.identity, target, mark.pulled, goal_of(ids), starts, sparse)
+        begun = InterruptedPull(self.root.identity, target, mark.pulled, digest_of_changes(ids), starts, sparse)
         self._pulls = True
-        self.take_note(PULLING, begun.to_json())
+        self.write_note(PULLING, begun.to_json())
         self.set_mark(mark)
         if self.mark != mark:  # it cannot be marked
-            self.take_note(PULLING, begun._replace(mark=None).to_json())
+            self.write_note(PULLING, begun._replace(mark=None).to_json())
 
     def end_pull(self) -> None:
-        """Say that the directory is what is remembered."""
+        """Note that the directory is as its state says."""
         self.forget(PULLING)
         self._pulls, self.interrupted = False, None
 
-    def _interruption(self) -> Interruption | None:
-        value = self.note(PULLING)
+    def _interrupted_pull(self) -> InterruptedPull | None:
+        value = self.read_note(PULLING)
         if value is None:
             return None
-        # One that says nothing warns, too.
-        return parse_interruption(value) or Interruption(self.root.identity)
+        # An unreadable note is a warning, too.
+        return parse_interrupted_pull(value) or InterruptedPull(self.root.identity)
 
-    def end_push(self, target: Target, record: Record) -> None:
-        """Say that what is remembered has a push, and that none is under way any more."""
+    def end_push(self, target: str, record: Record) -> None:
+        """Note that a push has ended, and that the state has its change."""
         if self.mark is not None:
-            self.set_mark(self.mark._replace(target=_hash(target.name), change=record.id))
+            self.set_mark(self.mark._replace(target=_hash(target), change=record.id))
         self.forget_intent()
 
     def forget_pushes(self) -> None:
-        """Say that what was pushed from the directory counts no more, because its target is gone."""
+        """Remove the last push from the mark, because its target is gone."""
         if self.mark is not None:
             self.set_mark(self.mark._replace(target="", change=""))
 
-    def begin(self, target: Target, union: Union, writer: Writer, now: int) -> Intent:
-        """Return the intent of a push, that of one that crashed on the same parents if there is one.
+    def begin_push(self, target: str, union: Union, writer: Writer, now: int) -> Intent:
+        """Return the intent of a push; if a push on the same parents crashed, its intent.
 
         The stamp is a hybrid logical clock: above every change that was pulled, and above the pod's start, whatever
-        this machine's clock says.
+        this machine's clock says (design, "Changes").
+
+        Args:
+            target: the reference to push to.
+            union: the changes in the directory.
+            writer: the writer that pushes.
+            now: ns since 1970.
         """
-        old, pod, mark = self._intent(), writer.pod, self.ensure_mark()
+        old, pod, mark = self.intent(), writer.pod, self.ensure_mark()
         if old and old.pod and pod and old.pod.uid == pod.uid:
             pod = old.pod
         stamp = max(now, union.newest_stamp + 1, pod.started + 1 if pod else 0)
-        new = Intent(
-            target.name, self.root.identity, stamp, union.frontier, writer.lane, writer.attempt, pod, mark=mark
-        )
+        new = Intent(target, self.root.identity, stamp, union.frontier, writer.lane, writer.attempt, pod, mark=mark)
         same = old is not None and old._replace(root=new.root, mark=mark, stamp=stamp, record=None) == new
         if old is not None and same and old.stamp > union.newest_stamp:
             return old
@@ -136,10 +142,10 @@ class Directory(Notes):
         return new
 
     def confirm(self, intent: Intent, record: Record, now: int) -> Record:
-        """Return the record to publish, after remembering it.
+        """Return the record to publish, after it was written into the intent.
 
-        A push that crashed after it packed another layer gives up its stamp: its entry may still appear, and two
-        changes of one writer should differ in time.
+        If the intent has another record, that push packed another layer and crashed. Its entry may still appear, so
+        that this record gets a later stamp: two changes of one writer differ in time.
         """
         if intent.record is not None and intent.record != record.text:
             record = record.at(max(now, intent.stamp + 1))
@@ -147,40 +153,12 @@ class Directory(Notes):
         return record
 
     def forget_intent(self) -> None:
-        """Say that no push is under way."""
+        """Remove the intent: no push is under way."""
         self.forget(INTENT)
 
-    def published(self, target: Target) -> tuple[Record, Image] | None:
-        """Return the entry of a push from this directory that was killed after it had published it, before its end.
-
-        One that was pruned since is made from what holds its change now.
-        """
-        intent = self._intent()
-        if intent is None or intent.record is None or intent.target != target.name:
-            return None
-        try:
-            record = parse_record(intent.record)
-        except IntegrityError:
-            return None
-        union = self.memory.union if self.memory else Union()
-        if record.id not in union.ids and record.parents != union.frontier:
-            return None
-        entry = target.entry(record)
-        image = entry.image if entry else _pruned_entry(target, record)
-        return (record, image) if image else None
-
-    def adopted(self, target: Target, record: Record, entry: Image) -> Memory:
-        """Return what is to be remembered once `entry`, which this directory's own push published, lies on it."""
-        memory = self.memory or Memory(target.name, self.root.identity, 0, Union())
-        if record.id in memory.union.ids:
-            return memory.now(target=target.name)
-        union = unite([memory.union.image(target.tag), entry])
-        entries = target.layers(union).toc(union.changes[record.id])
-        known = Advanced(memory.known, entries, record.version)
-        return memory.now(target=target.name, union=union, pod=record.pod, known=known)
-
-    def _intent(self) -> Intent | None:
-        value = self.note(INTENT) or {}
+    def intent(self) -> Intent | None:
+        """Return the intent of a push that has begun and not ended, None if there is none."""
+        value = self.read_note(INTENT) or {}
         try:
             device, inode = value.pop("root")
             pod = value.pop("pod")
@@ -188,46 +166,35 @@ class Directory(Notes):
                 root=(device, inode), parents=tuple(value.pop("parents")), pod=Pod(*pod) if pod else None, **value
             )
         except (KeyError, TypeError, ValueError):
-            return None  # of another version
+            return None  # another version wrote it
 
     def _write_intent(self, intent: Intent) -> None:
-        self.take_note(INTENT, intent._asdict())
+        self.write_note(INTENT, intent._asdict())
 
 
 def _hash(target: str) -> str:
-    """Return what stands for a target in a mark."""
+    """Return the short digest of a target in a mark."""
     return sha256(target.encode()).hexdigest()[:16]
 
 
-def _pruned_entry(target: Target, record: Record) -> Image | None:
-    """Return the image of an entry that is not there, if its change is; None if that was squashed, too."""
-    union = target.look(unlisted=lambda error: None).union
-    if record.id not in union.changes:
-        return None
-    from agent.sync.remote.merged_image import merged_image
-
-    image, _ = merged_image(target, union.past([record.id]))
-    return image._replace(lane=record.lane, attempt=record.attempt, change=record.id)
-
-
 @contextmanager
-def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
-    """Open a workspace's directory and keep other agents away from it.
+def open_directory(context: WorkspaceContext, *, create: bool = False) -> Iterator[Directory]:
+    """Open a workspace's directory, locked against other agents.
 
     Args:
-        site: where the directory is.
-        create: make it if it is not there; where the words of a command were off, it is removed again.
+        context: says where the directory and its state are.
+        create: make the directory if it is not there; a UsageError or MissingTargetError removes it again.
 
     Raises:
         BusyError: another agent is at work in it.
         WorkspaceError: it is no directory.
     """
-    make_state_home(site.state, shared=site.shares_state)
-    turn, path = Turn(say=site.progress.notice), os.fsencode(site.directory)
-    undone = _undone_if_mistaken(path) if create and not os.path.lexists(path) else nullcontext()
-    with lock(site.state, turn, subject=path), undone, open_root(path, create=create) as root:
+    make_state_home(context.state, shared=context.shares_state)
+    turn, path = Turn(say=context.progress.notice), os.fsencode(context.directory)
+    removal = _removed_after_mistake(path) if create and not os.path.lexists(path) else nullcontext()
+    with lock(context.state, turn, subject=path), removal, open_root(path, create=create) as root:
         lock_directory(root.directory(b""), path, turn)
-        directory = Directory(site, root)
+        directory = Directory(context, root)
         try:
             yield directory
         finally:
@@ -235,8 +202,8 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
 
 
 @contextmanager
-def _undone_if_mistaken(path: bytes) -> Iterator[None]:
-    """Remove a new directory that was made for nothing but a mistake."""
+def _removed_after_mistake(path: bytes) -> Iterator[None]:
+    """Remove a directory that was made new, if the command that made it was mistaken."""
     try:
         yield
     except (MissingTargetError, UsageError):

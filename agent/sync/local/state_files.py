@@ -1,4 +1,4 @@
-"""The files that remember a directory, and whether they are about the very directory that stands there."""
+"""The files of a directory's state, and whether they are about this directory or another at the same path."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from agent.core.directory.identity import Identity, is_same
 from agent.errors import IntegrityError
-from agent.sync.local.directory_state import Memory, parse_memory
-from agent.sync.operation.workspace_context import Site
+from agent.sync.local.directory_state import DirectoryState, parse_state
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.workspace.filesystem.durable_files import read_sealed, remove_file, write_sealed
 from agent.workspace.filesystem.mark import Mark, is_name, new_mark
 from agent.workspace.filesystem.root import Root
@@ -20,63 +20,67 @@ from agent.workspace.state.state import State, StateDamagedError, read_state, se
 STATE, INTENT, PULLING = "state", "intent", "pulling"
 
 
-class Notes:
-    """What is remembered of an open, locked directory: its state, a push and a pull that are under way.
+class StateFiles:
+    """The files of an open, locked directory: its state, the intent of a push, the note of a pull.
 
-    Each of these files says which directory it is about. One about another directory is never believed and never lost:
-    it is set aside before anything takes its place.
+    Each file says which directory it is about. A file about another directory is not used and not lost: it is set aside
+    before another takes its place.
 
     Attributes:
         root: the directory.
-        memory: what is remembered of it, None for a directory that is not ours.
-        damage: why nothing is remembered although there is a state; None if there is none or it is fine.
+        state: the state, None if there is none, it is damaged, or about another directory.
+        damage: the error, if the state is damaged.
         other: (st_dev, st_ino) of the other directory that the state is about; None if it is not about another one.
-        mark: what the directory says of itself, None if it has no mark.
-        owners: under which (st_dev, st_ino) this very directory was known.
+        mark: the mark on the directory, None if it has none.
+        owners: each (st_dev, st_ino) that this very directory had.
     """
 
-    def __init__(self, site: Site, root: Root) -> None:
-        self._site = site
-        self._state: State | None = None
+    def __init__(self, context: WorkspaceContext, root: Root) -> None:
+        self._context = context
+        self._rows: State | None = None
         self.root = root
-        self.memory: Memory | None = None
+        self.state: DirectoryState | None = None
         self.damage: StateDamagedError | None = None
         self.other: Owner | None = None
         self.mark: Mark | None = root.mark
         self.owners: set[Owner] = {root.identity}
         self._read()
-        self._take_back()
+        self._restore()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the state and the directory."""
         self._close_state()
         self.root.close()
 
     @property
-    def rows(self) -> int:
-        """How many paths are remembered."""
-        return self._state.rows if self._state is not None else 0
+    def row_count(self) -> int:
+        """How many rows the state has."""
+        return self._rows.rows if self._rows is not None else 0
 
-    def keep_rows(self) -> None:
-        """Keep what is remembered in memory when it is read, if it is little."""
-        if self._state is not None:
-            self._state.keep()
+    def cache_rows(self) -> None:
+        """Keep the rows in memory when they are read, if they are few."""
+        if self._rows is not None:
+            self._rows.keep()
 
-    def remember(self, memory: Memory) -> None:
-        """Replace what is remembered, in one step; whatever `memory` says, it is of this directory."""
+    def save(self, state: DirectoryState) -> None:
+        """Replace the state, in one step; its `root` and `mark` become those of this directory.
+
+        Raises:
+            WorkspaceError: it cannot be written.
+        """
         self._set_other_aside(STATE)
-        memory = memory.now(root=self.root.identity, mark=self.ensure_mark())
-        write_state(self._path(STATE), memory.header(), memory.known)
+        state = state._replace(root=self.root.identity, mark=self.ensure_mark())
+        write_state(self._path(STATE), state.header(), state.rows)
         self._close_state()
         self._read()
 
     def ensure_mark(self) -> str | None:
-        """Return what names the last pull that wrote into the directory, after marking one that has no mark.
+        """Return the name of the last pull that wrote into the directory; None if it cannot be marked.
 
-        None if it cannot be marked. One whose mark was taken away gets the same again: the state still fits it.
+        A directory without a mark gets one: the state's, if a mark was removed, because the state still fits.
         """
         if self.mark is None:
-            before = self.memory.mark if self.memory else None
+            before = self.state.mark if self.state else None
             self.set_mark(Mark(before) if before else new_mark())
         return self.mark.pulled if self.mark else None
 
@@ -85,18 +89,18 @@ class Notes:
         self.root.set_mark(mark)
         self.mark = self.root.mark
 
-    def note(self, name: str) -> dict[str, Any] | None:
-        """Return what a small file says about this directory.
+    def read_note(self, name: str) -> dict[str, Any] | None:
+        """Return the content of a small file about this directory.
 
-        None if there is none, or it is about another one; empty if there is one that makes no sense.
+        None if there is none, or it is about another directory; empty if it cannot be read.
         """
         value = read_sealed(self._path(name))
         if value is None or owner_in(value) is None:
             return {} if os.path.lexists(self._path(name)) else None
         return value if self._is_about(value) else None
 
-    def take_note(self, name: str, value: Mapping[str, Any]) -> None:
-        """Replace a small file, in one step. `root` and `mark` in it say which directory it is about."""
+    def write_note(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a small file, in one step. Its `root` and `mark` say which directory it is about."""
         self._set_other_aside(name)
         write_sealed(self._path(name), value)
 
@@ -106,30 +110,30 @@ class Notes:
         remove_file(self._path(name))
 
     def _read(self) -> None:
-        """Read the state, and see whether it is about this directory."""
-        self.memory = self.other = self.damage = None
+        """Read the state, and check whether it is about this directory."""
+        self.state = self.other = self.damage = None
         try:
-            self._state, memory = _opened(self._path(STATE))
-            is_mine = memory is None or self._is_mine(memory)
+            self._rows, state = _opened(self._path(STATE))
+            is_mine = state is None or self._is_mine(state)
         except StateDamagedError as error:
             self._close_state()
             self.damage = error
             return
-        if memory is not None and not is_mine:
-            self.other = memory.root
+        if state is not None and not is_mine:
+            self.other = state.root
             self._close_state()
             return
-        self.memory = memory
-        if memory is not None:
-            self.owners.add(memory.root)
+        self.state = state
+        if state is not None:
+            self.owners.add(state.root)
 
-    def _is_mine(self, memory: Memory) -> bool:
+    def _is_mine(self, state: DirectoryState) -> bool:
         now = Identity(*self.root.identity, self.mark.pulled if self.mark else None)
-        return is_same(Identity(*memory.root, memory.mark), now, lambda: self._has_untouched_path(memory))
+        return is_same(Identity(*state.root, state.mark), now, lambda: self._has_untouched_path(state))
 
-    def _has_untouched_path(self, memory: Memory) -> bool:
-        """Say whether anything that is remembered stands there untouched."""
-        for row in memory.known:
+    def _has_untouched_path(self, state: DirectoryState) -> bool:
+        """Say whether any path of the state is in the directory, untouched."""
+        for row in state.rows:
             with suppress(ValueError):  # no path at all
                 found = self.root.lstat(row.path) if row.print is not None else None
                 if found is not None and found.print == row.print:
@@ -139,10 +143,10 @@ class Notes:
     def _is_about(self, note: Mapping[str, Any]) -> bool:
         """Say whether a small file is about this directory.
 
-        Where no state tells, the mark must fit: a new directory may have the inode number of one that was removed.
+        Without a state the mark must fit: a new directory may have the inode number of a removed one.
         """
         owner, mark = owner_in(note), note.get("mark")
-        if self.memory is not None or mark is None:
+        if self.state is not None or mark is None:
             return owner in self.owners
         return owner is not None and owner[1] == self.root.identity[1] and mark == (self.mark and self.mark.pulled)
 
@@ -155,19 +159,19 @@ class Notes:
             owner = None if self._is_about(value) else owner_in(value)
         if owner is None:
             return
-        kept = set_aside(self._site.state, name, owner)
+        path = set_aside(self._context.state, name, owner)
         if name == STATE:
-            said = f"what was remembered of another directory, which was here before, is kept in {kept}"
-            self._site.progress.notice(f"{self._site.directory}: {said}")
+            text = f"what was remembered of another directory, which was here before, is kept in {path}"
+            self._context.progress.notice(f"{self._context.directory}: {text}")
 
-    def _take_back(self) -> None:
-        """Go on with what was set aside about this directory, if it stands here again."""
-        home = self._site.state
-        if self.memory is None and self.damage is None:
-            kept = next(filter(self._is_kept, owners_aside(home, self.root.identity[1])), None)
-            if kept is not None:
+    def _restore(self) -> None:
+        """Use what was set aside about this directory, if it is at its path again."""
+        home = self._context.state
+        if self.state is None and self.damage is None:
+            owner = next(filter(self._is_own, owners_aside(home, self.root.identity[1])), None)
+            if owner is not None:
                 self._set_other_aside(STATE)
-                take_back(home, STATE, kept)
+                take_back(home, STATE, owner)
                 self._read()
         for name in (INTENT, PULLING):
             for owner in sorted(self.owners):
@@ -176,29 +180,29 @@ class Notes:
                     self._set_other_aside(name)
                     take_back(home, name, owner)
 
-    def _is_kept(self, owner: Owner) -> bool:
-        """Say whether the state that was set aside about `owner` is about this directory, as nothing has pulled since.
+    def _is_own(self, owner: Owner) -> bool:
+        """Say whether the state that was set aside about `owner` is about this directory, and no pull came since.
 
-        With another mark it may be that of a directory that is gone, and this one has its inode number.
+        A state with another mark may be about a removed directory with the same inode number.
         """
         with suppress(StateDamagedError):
-            state, memory = _opened(path_aside(self._site.state, STATE, owner))
-            if state is not None and memory is not None:
-                with state:
-                    return memory.mark == (self.mark and self.mark.pulled) and self._is_mine(memory)
+            file, state = _opened(path_aside(self._context.state, STATE, owner))
+            if file is not None and state is not None:
+                with file:
+                    return state.mark == (self.mark and self.mark.pulled) and self._is_mine(state)
         return False
 
     def _close_state(self) -> None:
-        if self._state is not None:
-            self._state.close()
-        self._state = None
+        if self._rows is not None:
+            self._rows.close()
+        self._rows = None
 
     def _path(self, name: str) -> str:
-        return os.path.join(self._site.state, name)
+        return os.path.join(self._context.state, name)
 
 
-def remembered_target(home: str) -> str | None:
-    """Return a target that something in a state's directory is about, of whatever workspace; None if there is nothing.
+def target_of_state(home: str) -> str | None:
+    """Return a target that a file in a state's directory names, of whatever workspace; None if there is none.
 
     Raises:
         StateDamagedError: the state is damaged or makes no sense.
@@ -209,11 +213,11 @@ def remembered_target(home: str) -> str | None:
         if name.partition("-")[0] == PULLING:
             value = (read_sealed(path) or {}).get("target")
         elif name.partition("-")[0] == STATE:
-            state = read_state(path)
-            if state is None:
+            file = read_state(path)
+            if file is None:
                 continue
-            with state:
-                value = state.header.get("target")
+            with file:
+                value = file.header.get("target")
             if not isinstance(value, str):
                 raise senseless(path)
         else:
@@ -224,7 +228,7 @@ def remembered_target(home: str) -> str | None:
 
 
 def owner_in(value: Mapping[str, Any]) -> Owner | None:
-    """Return the directory that a small file is about, None if it does not say that."""
+    """Return (st_dev, st_ino) of the directory that a small file is about, None if it does not name one."""
     try:
         device, inode = value["root"]
         return int(device), int(inode)
@@ -232,20 +236,20 @@ def owner_in(value: Mapping[str, Any]) -> Owner | None:
         return None
 
 
-def _opened(path: str) -> tuple[State | None, Memory | None]:
-    """Open a state, and return what it says.
+def _opened(path: str) -> tuple[State | None, DirectoryState | None]:
+    """Open a state file, and return its rows and its value.
 
     Raises:
         StateDamagedError: it is damaged or makes no sense.
     """
-    state = read_state(path)
-    if state is None:
+    file = read_state(path)
+    if file is None:
         return None, None
     try:
-        memory = parse_memory(state.header, state)
-        if memory.mark is not None and not is_name(memory.mark):
+        state = parse_state(file.header, file)
+        if state.mark is not None and not is_name(state.mark):
             raise ValueError("mark")
-        return state, memory
+        return file, state
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IntegrityError) as error:
-        state.close()
+        file.close()
         raise senseless(path) from error

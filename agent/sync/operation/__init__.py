@@ -1,1 +1,1 @@
-"""What a command works on, what it is asked for, and what it reports."""
+"""The directory and target of a command, its options, and its report."""

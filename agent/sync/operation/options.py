@@ -1,4 +1,4 @@
-"""What a caller may ask of a pull and a push."""
+"""The options of a pull and of a push."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class PullOptions(NamedTuple):
         base: the image to start from where the target does not exist.
         create: start an empty workspace where the target does not exist and there is no base.
         base_path: the directory of the base that becomes the workspace's root; `b""` for all of it.
-        after: lanes whose changes must be contained if they published any.
-        lane, attempt, pod: the writer that pulls, so that it does not see what it is a later try of.
+        after: lanes whose changes must be in the result, if they published any.
+        lane, attempt, pod: the writer that pulls; it does not get the changes of its own earlier attempts.
         paths: globs of a sparse pull; empty for everything.
         at: an id, or the start of one: the workspace as that change's writer had it.
         force: discard local changes, and take over a directory that is not ours.
-        keep: leave alone what stands in a directory that nothing was pulled into yet, and whatever others put there
-            meanwhile: all that counts as changed after the pull.
+        keep: in a directory that nothing was pulled into yet, leave alone all files that are there or that others put
+            there meanwhile; they count as changed after the pull.
         repair: move head if it lacks a change.
         verify_whole: read whole layers and verify them, never ranges.
         platform: os/architecture[/variant] to choose from an index; None for this machine's.
@@ -48,7 +48,7 @@ class PullOptions(NamedTuple):
 
     @property
     def writer(self) -> Writer | None:
-        """Who pulls, None if that was not said."""
+        """The writer that pulls, None without a lane."""
         return None if self.lane is None else _writer(self.lane, self.attempt, self.pod)
 
 
@@ -56,16 +56,16 @@ class PushOptions(NamedTuple):
     """How to push.
 
     Attributes:
-        lane, attempt, pod: the writer. The pod counts as started when the directory was pulled, if that was in it.
-        message: the author's words.
+        lane, attempt, pod: the writer. If the directory was pulled in this pod, the pod's start is that of the pull.
+        message: the author's message.
         annotations: the author's manifest annotations.
         on_conflict: `last` publishes and reports, `fail` publishes nothing if it sees a conflict.
-        allow_empty: publish even if everything is gone.
-        dry_run: say what would be published and publish nothing.
+        allow_empty: publish even if the directory is empty and was not.
+        dry_run: report the differences and publish nothing.
         below: push changes at or below this path only; `b""` for all.
-        pulled: the directory must be the very one that is remembered: it does not start a target by itself.
-        fresh: the directory was empty when its writer began, so that nothing need have been pulled: the target may hold
-            what others did meanwhile, and is merged with it.
+        pulled: the directory must be the one that the state is about; another one does not start a target.
+        fresh: the directory was empty when its writer began, so that no pull is needed before the push: the push is
+            merged with what others published meanwhile.
     """
 
     lane: str
@@ -83,7 +83,7 @@ class PushOptions(NamedTuple):
 
     @property
     def writer(self) -> Writer:
-        """Who pushes."""
+        """The writer that pushes."""
         return _writer(self.lane, self.attempt, self.pod)
 
 

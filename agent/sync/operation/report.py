@@ -1,4 +1,4 @@
-"""What a pull or a push did. Each report is one JSON object of `--json`; docs/reference/json.md has its fields."""
+"""The reports of a pull and of a push. Each is one JSON object of `--json` (docs/reference/json.md)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from agent.store.port import Traffic
 
 
 def since(now: Traffic, began: Traffic) -> Traffic:
-    """Return what moved between two counts."""
+    """Return the traffic between two counts."""
     return Traffic(now.requests - began.requests, now.received - began.received, now.sent - began.sent)
 
 
 @dataclass(slots=True)
 class ConflictReport:
-    """Two changes that disagree about a path. `won` is the id of the change whose version stands."""
+    """Two changes that disagree about a path. `won` is the id of the change whose version is in the tree."""
 
     path: str
     kind: str
@@ -28,7 +28,7 @@ class ConflictReport:
 
 @dataclass(slots=True)
 class PullReport:
-    """What a pull did. `written` and `removed` count paths, `bytes` is the size of the files written."""
+    """The result of a pull. `written` and `removed` count paths, `bytes` is the size of the files written."""
 
     target: str
     digest: str | None
@@ -46,7 +46,7 @@ class PullReport:
 
 @dataclass(slots=True)
 class PushReport:
-    """What a push did. `id` is None where there was nothing to publish; `digest` is the entry's manifest."""
+    """The result of a push. `id` is None if there was nothing to publish; `digest` is the entry's manifest."""
 
     target: str
     id: str | None
@@ -63,7 +63,7 @@ class PushReport:
 
 
 def conflict_reports(conflicts: Iterable[Conflict]) -> list[ConflictReport]:
-    """Return conflicts as people and machines are told of them."""
+    """Return conflicts as the reports show them."""
     return [
         ConflictReport(
             path=show(conflict.path),

@@ -1,4 +1,4 @@
-"""What an operation works on, and what it needs from outside: everything arrives as an argument."""
+"""The directory and target of an operation, and all that it needs from outside: stores, clock, progress."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from agent.workspace.filesystem.path_containment import lies_inside
 
 
 class Progress(Protocol):
-    """Where an operation says how far it is. The command line shows it; nothing depends on it."""
+    """The progress of an operation, for people. The command line shows it; nothing depends on it."""
 
     def stage(self, name: str, total: int | None = None, unit: str = "paths") -> None:
-        """Begin a stage (`scan`, `upload`, `fetch` …) of `total` units (`paths` or `bytes`), None where not known."""
+        """Begin a stage (`scan`, `upload`, `fetch` …) of `total` units (`paths` or `bytes`); None if nobody can say."""
 
     def advance(self, amount: int) -> None:
-        """Say that `amount` more units of the stage are done; fewer, if it is negative: something begins again."""
+        """Count `amount` more units of the stage as done; fewer if it is negative, because a part begins again."""
 
     def notice(self, text: str) -> None:
-        """Tell the user something once: a warning that does not stop the work."""
+        """Show a warning that does not stop the work."""
 
 
-class Site(NamedTuple):
-    """One directory, one target.
+class WorkspaceContext(NamedTuple):
+    """One directory and one target, with the ports to the outside.
 
     Attributes:
-        target: where the workspace is kept.
+        target: the reference of the image that the workspace is kept at.
         directory: the workspace's directory on disk.
-        state: the directory where the agent keeps what it remembers of `directory`.
+        state: the directory of the files of `directory`'s state.
         open_store: opens the repository of a reference; stores are opened once and shared.
         clock: ns since 1970.
         sleep: waits, in seconds.
-        random: a number in [0, 1).
-        shares_state: other users may read and change `state`, too: the steps of a task need not run as one user.
-        limits: how much an image may ask for.
-        patience: seconds to wait at most for what a registry took and does not show.
+        random: returns a number in [0, 1).
+        shares_state: whether other users may read and write `state`: the steps of a task may run as several users.
+        limits: how large an image may be.
+        patience: seconds to wait at most until a registry shows a tag that it took.
     """
 
     target: Reference
@@ -61,7 +61,7 @@ class Site(NamedTuple):
 
 
 def check_outside(reference: Reference, directory: str) -> None:
-    """Refuse images that are kept in the workspace itself: each push would carry all before it, a pull delete them.
+    """Refuse a layout inside the workspace: each push would carry all images before it, and a pull delete them.
 
     Raises:
         UsageError: `reference` is a layout inside `directory`.

@@ -1,1 +1,1 @@
-"""Writing to a target: layer, entry, pointer, head, checkpoint."""
+"""Tags, written, in this order: entry, pointer, head; and checkpoints, which hold a merge for prune."""

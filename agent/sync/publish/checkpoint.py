@@ -16,9 +16,9 @@ from agent.core.image.manifest import MANIFEST, format_image
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.tags import checkpoint_tag, witness_tag
 from agent.errors import IntegrityError, MissingBlobError, TagRefusedError
-from agent.sync.remote.located_image import Located
-from agent.sync.remote.merged_image import merged_image
+from agent.sync.remote.resolved_image import ResolvedImage as Located
 from agent.sync.remote.target import Target
+from agent.sync.upload.merged_image import merged_image
 
 TRIES = 4
 

@@ -1,4 +1,4 @@
-"""Keep head what it is: a cached merge of all entries (design, "Head" and "Protocol")."""
+"""Head, brought up to date: a cached merge of all entries (design, "Head" and "Protocol")."""
 
 from __future__ import annotations
 
@@ -16,174 +16,184 @@ from agent.core.model.record import FORMAT
 from agent.errors import AgentError, ConflictError, MissingBlobError, TagRefusedError, VanishedError
 from agent.remedy import FOREIGN_HEAD
 from agent.sync.operation.options import Compression
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.publish.adopt_foreign import adopt_head
 from agent.sync.publish.publish_entry import put_manifest, put_mark
-from agent.sync.publish.squash_layers import HEAD_LAYERS, compact
-from agent.sync.remote.merged_image import disagreements, merged_image
-from agent.sync.remote.retry_vanished import Losses
-from agent.sync.remote.target import Seen, Target, Unlisted
+from agent.sync.remote.retry_vanished import VanishedLog
+from agent.sync.remote.target import ListErrorHandler, Target
+from agent.sync.remote.target_snapshot import TargetSnapshot
+from agent.sync.upload.merged_image import conflicts_in, merged_image
+from agent.sync.upload.squash_layers import HEAD_LAYERS, limit_layers
 
 LOOKS = 24
-"""How often head is looked at, at most, waits included."""
+"""How often head is read, at most, waits included."""
 WAIT_EACH = 0.03
-"""Seconds to wait at most, the first time, for each change of others that head lacks."""
+"""Seconds to wait at most, in the first round, for each change of others that head lacks."""
 WAIT_MAX = 2.0
 CREW = 4
-"""How many of a company merge at first, more or less."""
+"""How many writers merge in the first round, on average."""
 
 
 class Moved(NamedTuple):
-    """What became of head.
+    """The result of an update of head.
 
     Attributes:
-        complete: whether head holds every change that was seen.
-        conflicts: where all changes that were seen disagree.
+        complete: whether head holds every change that was read.
+        conflicts: between all changes that were read.
     """
 
     complete: bool
     conflicts: Sequence[Conflict]
 
 
-def move_head(site: Site, target: Target, own: Image, compression: Compression = "zstd") -> Moved:
+def move_head(context: WorkspaceContext, target: Target, own: Image, compression: Compression = "zstd") -> Moved:
     """Bring head up to date with the entry `own` and with every other that is listed.
 
     Raises:
-        ConflictError: head is an image of someone else that was not made from ours.
+        ConflictError: head is a foreign image that was not made from ours.
+        AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
-    return _bring_up(site, target, own, compression)
+    return _merge_into_head(context, target, own, compression)
 
 
-def repair(site: Site, target: Target, seen: Seen) -> bool:
+def repair(context: WorkspaceContext, target: Target, snapshot: TargetSnapshot) -> bool:
     """Bring head up to date if it lacks a change; never because its bytes differ (design, "Head")."""
-    return bool(everything(seen).ids - seen.head_ids) and _bring_up(site, target, None, "zstd").complete
+    return (
+        bool(all_changes(snapshot).ids - snapshot.head_ids) and _merge_into_head(context, target, None, "zstd").complete
+    )
 
 
-def _bring_up(site: Site, target: Target, own: Image | None, compression: Compression) -> Moved:
-    """Merge into head what it lacks.
+def _merge_into_head(context: WorkspaceContext, target: Target, own: Image | None, compression: Compression) -> Moved:
+    """Merge into head the changes that it lacks.
 
-    There is no compare-and-swap on a tag, so whoever wrote it looks again, a bounded number of times: what was put
-    from an older look must not stay. Running out is a warning, because entries are durable and readers merge.
+    There is no compare-and-swap on a tag. So each writer reads head again after its write, a bounded number of times:
+    an image from an older snapshot must not stay. If the number is used up, that is a warning, because entries are
+    durable and readers merge.
     """
     mine = unite([own] if own else [])
-    # Not the entry's own manifest: who deletes head by its digest must not take an entry with it.
-    image, merged = own and own._replace(lane="", attempt=None, change=None), _layers_of(mine)
-    conflicts = _with_own_past(target, mine, own)
-    company, unlisted, losses, is_marked = _Company(site), _unlisted(site, target), Losses(target), False
+    # Not the entry's own manifest: a deletion of head by its digest must not delete an entry.
+    image, merged = own and own._replace(lane="", attempt=None, change=None), _image_key(mine)
+    conflicts = _conflicts_with_past(target, mine, own)
+    company, losses, is_marked = _Company(context), VanishedLog(target), False
+    on_list_error = _list_error_handler(context, target)
     for _ in range(LOOKS):
         try:
-            seen = _of_others(target.glance(unlisted=unlisted), mine)
-            if company.rests(len(seen.missing)):
+            snapshot = _without_own(target.list_snapshot(on_list_error=on_list_error), mine)
+            if company.rests(len(snapshot.missing)):
                 continue
-            seen = target.read(seen)
+            snapshot = target.read_listed(snapshot)
             if own:
-                refuse_foreign(target, seen, mine)
-            seen = adopt_head(site, target, seen, compression)
-            whole = everything(seen, *([own] if own else []))
-            if own and not is_marked and _has_rival(whole, own):
-                # Either's pointer may have replaced the other's.
-                with suppress(MissingBlobError):  # pruned and collected by now, by somebody who put the mark before
-                    put_mark(site, target, own)
-                is_marked = True
-            if whole.ids <= seen.head_ids:
-                return Moved(True, conflicts if whole.ids == merged[0] else disagreements(target, whole))
-            if image is None or _layers_of(whole) != merged:
-                merged = _layers_of(whole)
-                image, conflicts = merged_image(target, compact(site, target, whole, HEAD_LAYERS, compression))
-            if not put_head(site, target, seen, image):
+                refuse_foreign(target, snapshot, mine)
+            snapshot = adopt_head(context, target, snapshot, compression)
+            whole = all_changes(snapshot, *([own] if own else []))
+            if own and not is_marked:
+                is_marked = _mark_rival(context, target, whole, own)
+            if whole.ids <= snapshot.head_ids:
+                return Moved(True, conflicts if whole.ids == merged[0] else conflicts_in(target, whole))
+            if image is None or _image_key(whole) != merged:
+                merged = _image_key(whole)
+                image, conflicts = merged_image(target, limit_layers(context, target, whole, HEAD_LAYERS, compression))
+            if not put_head(context, target, snapshot, image):
                 return Moved(False, conflicts)
         except (MissingBlobError, VanishedError) as error:
-            # Pruned and collected since it was seen; what replaced it is in a checkpoint.
+            # Pruned and collected since the snapshot; a checkpoint has the changes.
             losses.note(error)
             image = None
-    site.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
+    context.progress.notice(f"{target.name}: others keep moving head; it lacks changes until the next push or repair")
     return Moved(False, conflicts)
 
 
-def _with_own_past(target: Target, mine: Union, own: Image | None) -> Sequence[Conflict]:
-    """Return where an entry's change disagrees with what it was made on: only a sparse writer's can."""
+def _conflicts_with_past(target: Target, mine: Union, own: Image | None) -> Sequence[Conflict]:
+    """Return the conflicts of an entry's change with its own past: only a sparse writer's can have some."""
     record = mine.records.get(own.change or "") if own else None
-    return disagreements(target, mine) if record is not None and record.unpulled else ()
+    return conflicts_in(target, mine) if record is not None and record.unpulled else ()
 
 
-def _has_rival(whole: Union, own: Image) -> bool:
-    """Say whether another took the pointer of the change that an entry was pushed for."""
+def _mark_rival(context: WorkspaceContext, target: Target, whole: Union, own: Image) -> bool:
+    """Put the mark if another change took the pointer of an entry's change: one may have replaced the other.
+
+    Returns:
+        whether that is so.
+    """
     record = whole.records.get(own.change or "")
-    return record is not None and has_rival(record, whole.records.values())
+    if record is None or not has_rival(record, whole.records.values()):
+        return False
+    with suppress(MissingBlobError):  # pruned and collected by now, after another put the mark
+        put_mark(context, target, own)
+    return True
 
 
-def _layers_of(union: Union) -> tuple[set[str], set[str]]:
-    """Return what two unions must agree in for one image to do for both: changes, and squashes in their place."""
+def _image_key(union: Union) -> tuple[set[str], set[str]]:
+    """Return the key of a union's image: its changes, and the squashes in their place."""
     return union.ids, set(union.squashes)
 
 
-def _of_others(seen: Seen, mine: Union) -> Seen:
-    """Return what was seen; one's own entry and its past need not be read, whether head has them or not."""
+def _without_own(snapshot: TargetSnapshot, mine: Union) -> TargetSnapshot:
+    """Return the snapshot without the own entry and its past, which need not be read."""
     own = {change[:26] for change in mine.ids}
-    return seen._replace(missing={tag: short for tag, short in seen.missing.items() if short not in own})
+    return snapshot._replace(missing={tag: short for tag, short in snapshot.missing.items() if short not in own})
 
 
 @dataclass(slots=True)
 class _Company:
-    """Those who would all move head now, seen by one of them: who merges, and who waits for it.
+    """All writers that would move head now. Each decides by chance whether it merges, or waits for others to do so.
 
-    Whoever else is at work looks, too, so that one may find that another did it already. In a large company, whose
-    entries take long to read, a few are enough for a start, twice as many when nothing came of that, and so on.
+    A few writers are enough in the first round; if head did not move, twice as many merge in the next, and so on.
     """
 
-    site: Site
+    context: WorkspaceContext
     others: int = 0
     rounds: int = 0
 
     def rests(self, others: int) -> bool:
-        """Wait and return true, or return false: it is this agent's turn to merge what `others` have published."""
+        """Wait and return True, or return False: this agent merges the changes of `others`."""
         if not others:
             return False
         if others < self.others:
-            self.rounds = 1  # Somebody is at it.
+            self.rounds = 1  # Another merges.
         self.others = others
-        if self.rounds and self.site.random() * (others + 1) < CREW << (self.rounds - 1):
+        if self.rounds and self.context.random() * (others + 1) < CREW << (self.rounds - 1):
             self.rounds = 0
             return False
-        self.site.sleep(min(WAIT_EACH * others * 2**self.rounds, WAIT_MAX) * self.site.random())
+        self.context.sleep(min(WAIT_EACH * others * 2**self.rounds, WAIT_MAX) * self.context.random())
         self.rounds += 1
         return True
 
 
-def everything(seen: Seen, *own: Image) -> Union:
+def all_changes(snapshot: TargetSnapshot, *own: Image) -> Union:
     """Return all changes that head should hold."""
-    known = seen.known_head
-    return unite([*own, *([known] if known else []), *seen.others])
+    head = snapshot.own_head
+    return unite([*own, *([head] if head else []), *snapshot.others])
 
 
-def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
-    """Put an image at the target's tag; False, with a notice, where the registry or a newer agent keeps it."""
-    if seen.head and seen.head.image.format > FORMAT:
-        site.progress.notice(f"{target.name}: head was written by a newer agent and is left alone; readers merge")
+def put_head(context: WorkspaceContext, target: Target, snapshot: TargetSnapshot, image: Image) -> bool:
+    """Put an image at the target's tag; False, with a warning, if the registry refuses or a newer agent wrote head."""
+    if snapshot.head and snapshot.head.image.format > FORMAT:
+        context.progress.notice(f"{target.name}: head was written by a newer agent and is left alone; readers merge")
         return False
     config, manifest = format_image(image)
     target.put_config(config)
     try:
-        put_manifest(site, target, target.tag, manifest)
+        put_manifest(context, target, target.tag, manifest)
     except TagRefusedError as error:
-        site.progress.notice(f"{error.subject}: {error.what}; head stays behind, readers merge")
+        context.progress.notice(f"{error.subject}: {error.what}; head stays behind, readers merge")
         return False
     return True
 
 
-def refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
-    """Raise ConflictError if head is an image of someone else that was not made from ours, and no base of `mine`."""
-    if seen.head is None or seen.known_head is not None or str(seen.head.digest) in mine.bases:
+def refuse_foreign(target: Target, snapshot: TargetSnapshot, mine: Union) -> None:
+    """Raise ConflictError if head is a foreign image that was not made from ours, and no base of `mine`."""
+    if snapshot.head is None or snapshot.own_head is not None or str(snapshot.head.digest) in mine.bases:
         return
     raise ConflictError(
         "the image at the target's tag was put there by someone else; the change is published as an entry",
-        subject=f"{target.name}@{seen.head.digest}",
+        subject=f"{target.name}@{snapshot.head.digest}",
         remedy=FOREIGN_HEAD,
     )
 
 
-def _unlisted(site: Site, target: Target) -> Unlisted:
-    """Return what a push does where the list cannot be read: its entry is durable, so that it says so and goes on."""
+def _list_error_handler(context: WorkspaceContext, target: Target) -> ListErrorHandler:
+    """Return the handler for a list that cannot be read: it warns once, because the entry is durable."""
 
     warned: list[AgentError] = []
 
@@ -191,6 +201,8 @@ def _unlisted(site: Site, target: Target) -> Unlisted:
         if warned:
             return
         warned.append(error)
-        site.progress.notice(f"{error.subject}: {error.what}; what others pushed to {target.name} is merged by readers")
+        context.progress.notice(
+            f"{error.subject}: {error.what}; what others pushed to {target.name} is merged by readers"
+        )
 
     return warn

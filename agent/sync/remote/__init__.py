@@ -1,1 +1,1 @@
-"""Reading a target: head, pointers, entries, layers, bases; and what to do if something vanishes meanwhile."""
+"""A target, read: head, pointers, entries and bases; and what to do if something vanishes meanwhile."""

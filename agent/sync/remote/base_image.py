@@ -1,4 +1,4 @@
-"""What a workspace starts from: any image, or one directory of it (docs/decisions/base-path.md)."""
+"""The base of a workspace: any image, or one directory of it (docs/decisions/base-path.md)."""
 
 from __future__ import annotations
 
@@ -19,57 +19,61 @@ from agent.core.spelling.reference import LayoutReference, Reference
 from agent.errors import UsageError
 from agent.remedy import OTHER_BASE
 from agent.store.port import Store
-from agent.sync.operation.workspace_context import Site
-from agent.sync.remote.layers import Layers
-from agent.sync.remote.located_image import Located, as_base, read_image
-from agent.sync.remote.spool import Spool
+from agent.sync.contents.layer_contents import Layers
+from agent.sync.contents.spool import Spool
+from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.remote.resolved_image import ResolvedImage, as_base, read_image
 
 _CUTS = "base"
-"""The layout, beside the state, that holds directories cut out of bases until a push brings them to the target."""
+"""The layout beside the state with directories that were cut out of bases, until a push copies them to the target."""
 
 
-def find_base(site: Site, base: Reference, top: bytes, wanted: Platform) -> tuple[Image, Reference]:
-    """Return the image that a workspace starts from, and the reference that its layers can be read from.
+def find_base(context: WorkspaceContext, base: Reference, top: bytes, wanted: Platform) -> tuple[Image, Reference]:
+    """Return the base as an image, and the reference that its layers can be read from.
 
     Args:
+        context: opens stores; its state directory gets the layout of cut bases.
+        base: the reference of the image.
         top: the directory of the base that becomes the workspace's root; `b""` for all of it.
-        wanted: what to choose from an index.
+        wanted: the platform to choose from an index.
 
     Raises:
         UsageError: there is no such image, or no such directory in it.
-        AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: it cannot be had.
+        AuthError, UnavailableError, IntegrityError, UnsafeArchiveError: it cannot be read.
     """
-    located = read_image(site.open_store(base), base.digest or base.tag or "latest", wanted, str(base))
-    if located is None:
+    resolved = read_image(context.open_store(base), base.digest or base.tag or "latest", wanted, str(base))
+    if resolved is None:
         raise UsageError("there is no such image to start from", subject=str(base), remedy=OTHER_BASE)
     if top:
-        located, base = _cut(site, located, base, top)
-    return as_base(located), base._replace(tag=None, digest=located.digest)
+        resolved, base = _cut(context, resolved, base, top)
+    return as_base(resolved), base._replace(tag=None, digest=resolved.digest)
 
 
-def _cut(site: Site, located: Located, base: Reference, top: bytes) -> tuple[Located, Reference]:
-    """Return an image of one layer with what `located` has below `top`, made in a layout beside the state.
+def _cut(
+    context: WorkspaceContext, resolved: ResolvedImage, base: Reference, top: bytes
+) -> tuple[ResolvedImage, Reference]:
+    """Return an image of one layer with the tree of `resolved` below `top`, made in a layout beside the state.
 
-    Its bytes follow from what is there alone, so that everyone who cuts the same gets the same digest, which is the
-    base's id, and the target gets an ordinary base.
+    Its bytes depend on that tree alone. So every agent that cuts it gets the same digest, which is the base's id, and
+    the target gets an ordinary base.
     """
-    name = sha256(f"{located.digest} ".encode() + top).hexdigest()
-    layout = LayoutReference(os.path.join(site.state, _CUTS), name)
-    store = site.open_store(layout)
-    done = read_image(store, name, located.image.platform, str(layout))
+    name = sha256(f"{resolved.digest} ".encode() + top).hexdigest()
+    layout = LayoutReference(os.path.join(context.state, _CUTS), name)
+    store = context.open_store(layout)
+    done = read_image(store, name, resolved.image.platform, str(layout))
     if done is None:
-        _make(site, store, name, as_base(located), base, top)
-        done = read_image(store, name, located.image.platform, str(layout))
+        _make(context, store, name, as_base(resolved), base, top)
+        done = read_image(store, name, resolved.image.platform, str(layout))
         assert done is not None
     return done, layout
 
 
-def _make(site: Site, store: Store, name: str, image: Image, base: Reference, top: bytes) -> None:
-    layers = Layers(site.open_store(base), unite([image]), limits=site.limits)
+def _make(context: WorkspaceContext, store: Store, name: str, image: Image, base: Reference, top: bytes) -> None:
+    layers = Layers(context.open_store(base), unite([image]), limits=context.limits)
     rows = layers.below(image.base, top) if image.base else None
     if rows is None:
         raise UsageError("the base has no such directory", subject=f"{base}, {show(top)}", remedy="name one it has")
-    with Spool(site.state) as spool:
+    with Spool(context.state) as spool:
         spool.fill(layers, str(image.base), rows)
 
         def content(row: TreeEntry) -> Iterator[bytes]:

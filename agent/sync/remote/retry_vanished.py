@@ -1,4 +1,4 @@
-"""Work that begins anew where what it had read of a target vanished meanwhile (design, "Prune")."""
+"""Retries of work on a target, if an image or layer that it had read vanished meanwhile (design, "Prune")."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from agent.remedy import PRUNED
 from agent.sync.remote.target import Target
 
 TRIES = 4
-"""How often work on one target is begun at most."""
+"""How often work on one target begins at most."""
 _T = TypeVar("_T")
 
 
-class Losses:
-    """What was missing so far, in one piece of work on a target.
+class VanishedLog:
+    """The images and layers that vanished so far, in one piece of work on a target.
 
-    Between a look at a target and a fetch, others may prune it, and its registry may collect garbage.
+    Between the read of a target and a fetch, others may prune it, and its registry may collect garbage.
     """
 
     def __init__(self, target: Target) -> None:
@@ -25,10 +25,10 @@ class Losses:
         self._missing: set[str] = set()
 
     def note(self, error: VanishedError | MissingBlobError) -> None:
-        """Forget what was read of the target, so that it is read anew.
+        """Empty the target's cache, so that it is read anew.
 
         Raises:
-            VanishedError: `error`, if the same was missing before. What stands there now names it: it is damage.
+            VanishedError: `error`, if the same was missing before: the target names it still, which is damage.
         """
         if isinstance(error, VanishedError):
             if error.subject in self._missing:
@@ -37,15 +37,15 @@ class Losses:
         self._target.forget()
 
 
-def begin_anew(target: Target, work: Callable[[], _T]) -> _T:
-    """Return what `work` returns, which looks at a target first; where something vanished since, begin anew.
+def retry_vanished(target: Target, work: Callable[[], _T]) -> _T:
+    """Return the result of `work`, which reads a target first; begin anew if something vanished since.
 
     Raises:
-        VanishedError: what the target names now is not there.
+        VanishedError: the target names an image or layer that is not there.
         MissingBlobError: the registry goes on refusing a manifest.
         UnavailableError: something else vanished each time.
     """
-    losses = Losses(target)
+    losses = VanishedLog(target)
     for _ in range(TRIES - 1):
         try:
             return work()

@@ -1,6 +1,6 @@
 """The one argument of `agent step pull` and `agent step push`: a task's workspaces as JSON (docs/reference/steps.md).
 
-Pure: what can be judged without looking at a disk is judged here.
+Pure: all checks that need no disk are here.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _NAME = "{{workspace}}"
 
 
 class Results(NamedTuple):
-    """What the task may have written for Tekton's termination message.
+    """The task's results, which Tekton reads from the termination message.
 
     Attributes:
-        directory: where the files lie, one for each result.
-        names: of the results, which are the files' names.
-        limit: bytes that one container's message may have.
-        steps: where the steps' own results lie, `NAME/results/RESULT`; None to leave them out.
+        directory: of the files, one for each result.
+        names: of the results and of their files.
+        limit: bytes of one container's message.
+        steps: the directory of the steps' own results, `NAME/results/RESULT`; None to leave them out.
     """
 
     directory: str
@@ -57,10 +57,10 @@ class StepWorkspace(NamedTuple):
     """One workspace of a task.
 
     Attributes:
-        directory: where its volume is mounted, absolute.
-        sub_path: what the task mounts of it; `b""` for all.
+        directory: the mount path of its volume, absolute.
+        sub_path: the part of it that the task mounts; `b""` for all.
         paths: globs of a sparse pull, from the workspace's root.
-        fresh: nothing is there to pull, and the directory is empty before the task: the push needs no pull before it.
+        fresh: there is nothing to pull, and the directory is empty before the task: the push needs no pull before it.
     """
 
     name: str
@@ -77,15 +77,15 @@ class StepWorkspace(NamedTuple):
 
 
 class StepArgument(NamedTuple):
-    """What both steps of a task are told.
+    """The argument of both steps of a task.
 
     Attributes:
-        volume: the directory for all that the steps keep, absolute.
-        attempt: which try of the task this is, None if the pod was not named.
-        pod_uid: which pod of that attempt, None if that was not said.
+        volume: the directory for the files of the steps, absolute.
+        attempt: of the task, from 0; None if the pod was not named.
+        pod_uid: of the pod of that attempt; None if it was not named.
         credentials: a directory that may hold `.docker/config.json`.
-        patience: seconds that each of the steps waits for its stores while nothing moves; None for the usual.
-        limits: how much an image may ask for.
+        patience: seconds that each step waits for its stores without progress; None for the default.
+        limits: how large an image may be.
     """
 
     volume: str
@@ -104,11 +104,11 @@ class StepArgument(NamedTuple):
 
 
 def parse_step(text: str) -> StepArgument:
-    """Return what the JSON object `text` says.
+    """Return the argument in the JSON object `text`.
 
     Raises:
-        UsageError: it is no such object: unknown, missing or doubled fields, wrong types, variables that nobody
-            replaced, references that are none, workspaces that get into each other's way.
+        UsageError: the object has unknown, missing or doubled fields, wrong types, variables that nobody replaced,
+            invalid references, or workspaces that overlap.
     """
     try:
         value = json.loads(text, object_pairs_hook=each_once)
@@ -137,7 +137,7 @@ def parse_step(text: str) -> StepArgument:
     fields.end()
     if not argument.workspaces:
         refuse("workspaces", "none is named")
-    _refuse_entangled(argument)
+    _refuse_overlaps(argument)
     return argument
 
 
@@ -191,8 +191,8 @@ def _limits(value: Any, where: str) -> Limits:
     return limits_of({name: number for name, number in found.items() if number is not None})
 
 
-def _refuse_entangled(argument: StepArgument) -> None:
-    """Refuse workspaces of one name, in one directory, or that write one target in each other's way."""
+def _refuse_overlaps(argument: StepArgument) -> None:
+    """Refuse two workspaces with one name, one directory, or parts of one target that overlap."""
     for at, one in enumerate(argument.workspaces):
         for other in argument.workspaces[:at]:
             where = f"workspaces[{at}]"
@@ -213,7 +213,7 @@ def _overlap(one: bytes, other: bytes) -> bool:
 
 
 def _attempt(pod: str) -> int:
-    """Return the attempt that Tekton's name of a pod says: `…-retryN` of a retry."""
+    """Return the attempt in Tekton's name of a pod, which ends in `-retryN` for a retry."""
     match = _RETRY.search(pod)
     return int(match[1]) if match else 0
 

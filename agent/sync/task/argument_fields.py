@@ -1,6 +1,6 @@
-"""The fields of the steps' argument, one kind of value after the other: each is right, or refused with its place.
+"""Parsers for the fields of the steps' argument, one for each kind of value.
 
-Every parser gets the value and where it stands, and raises UsageError.
+Every parser gets the value and its place in the argument, for the UsageError that it raises.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Fields:
         return self.maybe(name, parse)
 
     def end(self) -> None:
-        """Refuse what nobody took."""
+        """Refuse fields that nobody took."""
         if self._rest:
             refuse(self._where, f"unknown field {min(self._rest)!r}")
 
 
 def text_of(value: Any, where: str) -> str:
-    """Return words without anything that a template should have replaced."""
+    """Return printable text without variables that nobody replaced."""
     text = free_text(value, where)
     if not text or not text.isprintable():
         refuse(where, "empty, or not printable")
@@ -52,7 +52,7 @@ def text_of(value: Any, where: str) -> str:
 
 
 def free_text(value: Any, where: str) -> str:
-    """Return words of any kind."""
+    """Return text of any kind."""
     if type(value) is not str:
         refuse(where, "not a string")
     try:
@@ -96,7 +96,7 @@ def file_name(value: Any, where: str) -> str:
 
 
 def flag(value: Any, where: str) -> bool:
-    """Return a truth."""
+    """Return a boolean."""
     if type(value) is not bool:
         refuse(where, "neither true nor false")
     return value
@@ -118,7 +118,7 @@ def duration(value: Any, where: str) -> int:
 
 
 def one_of(*choices: str) -> Callable[[Any, str], str]:
-    """Return a parser of one of several words."""
+    """Return a parser of one of several values."""
 
     def parse(value: Any, where: str) -> str:
         if value not in choices:
@@ -140,7 +140,7 @@ def list_of(parse: Callable[[Any, str], Any]) -> Callable[[Any, str], tuple[Any,
 
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the fields of a JSON object, none of which may stand twice."""
+    """Return the fields of a JSON object; a field that is there twice is refused."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]

@@ -1,7 +1,7 @@
-"""A task's results, which travel in each step's termination message: do they still fit, now that steps were added?
+"""A check that a task's results fit into the termination messages, now that there are two more steps.
 
-Kubernetes gives a pod 12 KiB for the messages of all its containers and cuts each to its share without a word; Tekton
-then finds no JSON in it and the results are gone. Every step repeats all results that exist when it ends.
+Kubernetes gives a pod 12 KiB for the messages of all its containers, and cuts each to its share without an error.
+Tekton then finds no JSON in it, and the results are lost. Every step repeats all results that exist when it ends.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from agent.workspace.filesystem.system_errors import failed
 _LONG = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f<>&\u2028\u2029\udc80-\udcff]")
 _SHORT = re.compile(r'["\\\n\r\t]')
 _READ_MAX = 64 << 10
-"""Bytes of one result that are read: none may have as many."""
-# What Tekton's entrypoint adds of its own (pkg/entrypoint, Go): its start, at most in this form.
+"""Bytes of one result that are read; a valid result is shorter."""
+# Tekton's entrypoint adds its start time, at most in this form (pkg/entrypoint).
 _STARTED = ("StartedAt", "2006-01-02T15:04:05.000+07:00", 3)
 _RESULT = 1
 
 
 def check_results(results: Results) -> None:
-    """See that the termination messages with the task's results fit: this step's, and those of the steps before it.
+    """Check that the termination messages with the task's results fit: this step's, and those of the steps before it.
 
-    A step with results of its own, which a task's may be made of, repeats them and what the task had written by then.
+    A step with own results repeats them, and the task's results that exist when it ends.
 
     Raises:
         UsageError: one would be cut, so that results would be lost.
@@ -36,10 +36,10 @@ def check_results(results: Results) -> None:
     paths = {name: os.path.join(results.directory, name) for name in results.names}
     _check([found for name, path in paths.items() if (found := _read(path, name))], results.limit, "the task's")
     for step, ended, own in _steps(results.steps) if results.steps else ():
-        of_its_own = [found for path in own if (found := _read(path, os.path.basename(path)))]
-        if of_its_own:
+        own_results = [found for path in own if (found := _read(path, os.path.basename(path)))]
+        if own_results:
             before = [found for name, path in paths.items() if (found := _read(path, name, ended))]
-            _check([*of_its_own, *before], results.limit, f"{step}'s")
+            _check([*own_results, *before], results.limit, f"{step}'s")
 
 
 def _check(found: Sequence[tuple[str, bytes]], limit: int, whose: str) -> None:
@@ -57,7 +57,7 @@ def _check(found: Sequence[tuple[str, bytes]], limit: int, whose: str) -> None:
 
 
 def _steps(directory: str) -> Iterator[tuple[str, int, list[str]]]:
-    """Yield the steps that have ended, each with when that was (ns) and the files of its own results."""
+    """Yield the steps that have ended, each with its end (ns since 1970) and the files of its own results."""
     for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
         step, own = os.path.join(directory, name), os.path.join(directory, name, "results")
         try:
@@ -70,7 +70,7 @@ def _steps(directory: str) -> Iterator[tuple[str, int, list[str]]]:
 
 
 def message_size(results: Iterable[tuple[str, bytes]]) -> int:
-    """Return how many bytes Tekton's entrypoint writes for so many results, as Go's encoding/json would."""
+    """Return how many bytes Tekton's entrypoint writes for these results, as Go's encoding/json does."""
     entries = [(name, value.decode(errors="surrogateescape"), _RESULT) for name, value in results]
     return len("[]") + len(",") * len(entries) + sum(map(_entry_size, [*entries, _STARTED]))
 
@@ -86,7 +86,7 @@ def _string_size(text: str) -> int:
 
 
 def _read(path: str, name: str, ended: int | None = None) -> tuple[str, bytes] | None:
-    """Return a result, None if it is not there, or was not yet when a step ended."""
+    """Return a result; None if there is none, or it was written after a step ended."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -78,12 +78,12 @@ def run_state(data: bytes) -> None:
     with open_directory(here.memory.site("a")) as directory:
         if directory.damage is not None:
             raise directory.damage
-        if directory.memory is None:
+        if directory.state is None:
             assert directory.other  # it is whole, and about another directory
             return
-        assert list(directory.memory.known) == rows
-        directory.remember(directory.memory)
-        assert list(directory.memory.known) == rows
+        assert list(directory.state.rows) == rows
+        directory.save(directory.state)
+        assert list(directory.state.rows) == rows
 
 
 def state_seeds() -> list[bytes]:

@@ -1,0 +1,1 @@
+"""A pull's plan, applied to the directory: what may be overwritten, then the writes."""

@@ -1,0 +1,1 @@
+"""Layers, read: tables of contents, merges of them, and the contents of files."""

@@ -1,0 +1,1 @@
+"""The differences between a directory and its state."""
