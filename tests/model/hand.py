@@ -18,10 +18,9 @@ from agent.errors import AgentError
 from agent.store.port import Store
 from agent.sync.commands.prune import PruneOptions, prune
 from agent.sync.commands.squash_command import SquashOptions, squash_target
-from agent.sync.local.directory_state import DirectoryState as Memory
-from agent.sync.local.directory_state import parse_state as parse_memory
+from agent.sync.local.directory_state import DirectoryState, parse_state
 from agent.sync.operation.options import PullOptions, PushOptions
-from agent.sync.operation.workspace_context import WorkspaceContext as Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.pull_steps.pull_directory import pull
 from agent.sync.push_steps.push_directory import push
 from agent.workspace.filesystem.mark import MARK
@@ -114,7 +113,7 @@ class Hand:
         self._plain = WeakStore(world, actor) if world and actor else store
         self._random = random.Random(self.name)
 
-    def site(self) -> Site:
+    def site(self) -> WorkspaceContext:
         store = self._plain
         assert store is not None
 
@@ -122,7 +121,7 @@ class Hand:
             assert store is not None
             return store
 
-        return Site(
+        return WorkspaceContext(
             target=parse_reference(TARGET),
             directory=str(self.directory),
             state=str(self.state),
@@ -192,12 +191,12 @@ class Hand:
         self.directory.mkdir()
         self.reset({})
 
-    def memory(self) -> Memory:
+    def memory(self) -> DirectoryState:
         """Return what is remembered of the directory, but for its paths."""
         state = read_state(str(self.state / "state"))
         assert state is not None
         with state:
-            return parse_memory(state.header, [])
+            return parse_state(state.header, [])
 
     def append(self, path: str, line: str) -> None:
         """Write one more line at the end of a file, as `echo LINE >> PATH` does."""

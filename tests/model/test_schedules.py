@@ -21,10 +21,9 @@ from agent.core.image.change_set import Union, unite
 from agent.core.model.pod import Pod
 from agent.core.spelling.digest import Digest
 from agent.sync.commands.prune import _Aged
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.publish.checkpoint import Checkpoint
-from agent.sync.publish.head import Moved, put_head
-from agent.sync.publish.head import all_changes as everything
+from agent.sync.publish.head import Moved, all_changes, put_head
 from agent.sync.remote.target import Target
 from agent.sync.upload.merged_image import merged_image
 from tests.fakes.soaking import SEED, SOAK
@@ -205,7 +204,7 @@ def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def seen(site: Any, target: Target, *of: Any) -> _Aged:
         found = real(site, target, *of)
-        return found._replace(checkpoint=replace(found.checkpoint, ids=everything(target.read_snapshot()).ids))
+        return found._replace(checkpoint=replace(found.checkpoint, ids=all_changes(target.read_snapshot()).ids))
 
     monkeypatch.setattr(agent.sync.commands.prune, "_publish", seen)
 
@@ -229,7 +228,7 @@ def age_before_the_put(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read the clock before a checkpoint is put, not after it is there."""
     real = agent.sync.commands.prune._publish
 
-    def publish(site: Site, *of: Any) -> Any:
+    def publish(site: WorkspaceContext, *of: Any) -> Any:
         now = site.clock()
         return real(site._replace(clock=lambda: now), *of)
 
@@ -294,7 +293,7 @@ def test_a_checkpoint_of_one_who_hangs_is_too_young(place: Path, monkeypatch: py
 
 def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def once(site: Any, target: Any, seen: Any) -> bool:
-        whole = everything(seen)
+        whole = all_changes(seen)
         if not whole.ids - seen.head_ids:
             return False
         return put_head(site, target, seen, merged_image(target, whole)[0])

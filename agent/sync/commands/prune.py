@@ -13,17 +13,16 @@ from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_
 from agent.errors import RefusedError
 from agent.store.network.refusal import TO_DELETE
 from agent.store.port import Traffic
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.publish.checkpoint import Checkpoint, as_checkpoint, publish_checkpoint, witnessed
 from agent.sync.publish.deletions import Deletions, Unneeded
-from agent.sync.operation.workspace_context import WorkspaceContext as Site
-from agent.sync.publish.head import all_changes as everything
+from agent.sync.publish.head import all_changes
 from agent.sync.publish.publish_entry import put_mark
 from agent.sync.remote.missing_target import existing, missing
 from agent.sync.remote.resolved_image import this_platform
-from agent.sync.remote.retry_vanished import retry_vanished as begin_anew
+from agent.sync.remote.retry_vanished import retry_vanished
 from agent.sync.remote.target import Target
-from agent.sync.upload.squash_layers import HEAD_LAYERS
-from agent.sync.upload.squash_layers import limit_layers as compact
+from agent.sync.upload.squash_layers import HEAD_LAYERS, limit_layers
 
 HOUR = 3600 * 10**9
 
@@ -72,7 +71,7 @@ class PruneReport:
             )
 
 
-def prune(site: Site, options: PruneOptions) -> PruneReport:
+def prune(context: WorkspaceContext, options: PruneOptions) -> PruneReport:
     """Delete what checkpoints hold that are old enough, and publish one of what no checkpoint holds yet.
 
     Thus a prune deletes what the one before it made needless (docs/decisions/checkpoints-age.md).
@@ -81,13 +80,13 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
         MissingTargetError: the target holds nothing.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`. What was deleted by then is in a checkpoint.
     """
-    target = Target(site.open_store, site.target, this_platform(None), site.sleep, site.limits)
+    target = Target(context.open_store, context.target, this_platform(None), context.sleep, context.limits)
     report = PruneReport(target.name, options.dry_run)
-    deletions = Deletions(site, target, options.dry_run)
+    deletions = Deletions(context, target, options.dry_run)
     if options.all:
-        deletions.run(_everything(site, target))
+        deletions.run(_everything(context, target))
     else:
-        _prune(site, target, options, report, deletions)
+        _prune(context, target, options, report, deletions)
     report.entries, report.checkpoints = deletions.gone["entries"], deletions.gone["checkpoints"]
     report.head = deletions.gone["head"] > 0
     report.refused, report.refusal = deletions.refused, deletions.refusal
@@ -95,22 +94,24 @@ def prune(site: Site, options: PruneOptions) -> PruneReport:
     return report
 
 
-def _prune(site: Site, target: Target, options: PruneOptions, report: PruneReport, deletions: Deletions) -> None:
-    seen = existing(target)
-    whole = everything(seen)
+def _prune(
+    context: WorkspaceContext, target: Target, options: PruneOptions, report: PruneReport, deletions: Deletions
+) -> None:
+    snapshot = existing(target)
+    whole = all_changes(snapshot)
     if not whole.order:
         return
-    checkpoints = [found for located in seen.entries if (found := as_checkpoint(target, located))]
+    checkpoints = [found for resolved in snapshot.entries if (found := as_checkpoint(target, resolved))]
     if checkpoints and not options.dry_run:
-        put_mark(site, target, checkpoints[0].image)
-    aged = [_aged(site, target, checkpoint, options) for checkpoint in checkpoints]
-    before = site.clock() - options.older_than
+        put_mark(context, target, checkpoints[0].image)
+    aged = [_aged(context, target, checkpoint, options) for checkpoint in checkpoints]
+    before = context.clock() - options.older_than
     deletions.run(_needless(target, aged, before, report))
     if deletions.refused:
         return  # Where nothing is deleted, what is added stays for ever.
     holders = [each for each in aged if whole.ids <= each.checkpoint.ids]
-    newest = min(holders, key=lambda each: each.since) if holders else _publish(site, target, whole, options)
-    before = site.clock() - options.older_than
+    newest = min(holders, key=lambda each: each.since) if holders else _publish(context, target, whole, options)
+    before = context.clock() - options.older_than
     if not holders and newest.since <= before:
         deletions.run(_needless(target, [*aged, newest], before, report))
     report.checkpoint = newest.checkpoint.tag or None
@@ -124,23 +125,23 @@ class _Aged(NamedTuple):
     since: int
 
 
-def _aged(site: Site, target: Target, checkpoint: Checkpoint, options: PruneOptions) -> _Aged:
-    return _Aged(checkpoint, witnessed(target, checkpoint, site.clock, keep=not options.dry_run))
+def _aged(context: WorkspaceContext, target: Target, checkpoint: Checkpoint, options: PruneOptions) -> _Aged:
+    return _Aged(checkpoint, witnessed(target, checkpoint, context.clock, keep=not options.dry_run))
 
 
-def _publish(site: Site, target: Target, whole: Union, options: PruneOptions) -> _Aged:
+def _publish(context: WorkspaceContext, target: Target, whole: Union, options: PruneOptions) -> _Aged:
     """Publish a checkpoint of all that there is, or say what it would be."""
     if options.dry_run:
         planned = Checkpoint("", whole.image(target.tag), Digest(""), whole.ids, whole.newest_stamp)
-        return _Aged(planned, max(site.clock(), whole.newest_stamp))
+        return _Aged(planned, max(context.clock(), whole.newest_stamp))
 
     def publish() -> Checkpoint:
-        compacted = compact(site, target, everything(target.read_snapshot()), HEAD_LAYERS, "zstd")
+        compacted = limit_layers(context, target, all_changes(target.read_snapshot()), HEAD_LAYERS, "zstd")
         published = publish_checkpoint(target, compacted)
-        put_mark(site, target, published.image)
+        put_mark(context, target, published.image)
         return published
 
-    return _aged(site, target, begin_anew(target, publish), options)
+    return _aged(context, target, retry_vanished(target, publish), options)
 
 
 def _needless(target: Target, checkpoints: Iterable[_Aged], before: int, report: PruneReport) -> Iterator[Unneeded]:
@@ -150,15 +151,15 @@ def _needless(target: Target, checkpoints: Iterable[_Aged], before: int, report:
     listed = target.tags()
     report.kept = 0
     for start, tag in sorted(entry_ids(target.tag, listed).items()):
-        located = target.image(tag) if start in held else None
-        image = located.image if located else None
-        if located and image and image.target == target.tag and (image.change or "")[:26] == start:
+        resolved = target.image(tag) if start in held else None
+        image = resolved.image if resolved else None
+        if resolved and image and image.target == target.tag and (image.change or "")[:26] == start:
             ids = unite([image]).ids
             if any(ids <= checkpoint.ids for checkpoint in old):
-                yield Unneeded(located.digest, (tag,), "entries")
+                yield Unneeded(resolved.digest, (tag,), "entries")
                 continue
         # One that is gone by now was deleted by another prune.
-        report.kept += located is not None or start not in held
+        report.kept += resolved is not None or start not in held
     replaced = [each.checkpoint for each in checkpoints if any(other.replaces(each.checkpoint) for other in old)]
     for checkpoint in replaced:
         yield Unneeded(checkpoint.digest, (checkpoint.tag,), "checkpoints")
@@ -172,12 +173,12 @@ def _witnesses(target: Target, tags: Iterable[str]) -> Iterator[Unneeded]:
     One that goes too early, because a list lags, does no harm: the next prune publishes another.
     """
     for tag in tags:
-        located = target.image(tag)
-        if located is not None and located.image.target == target.tag:
-            yield Unneeded(located.digest, (tag,), "witnesses")
+        resolved = target.image(tag)
+        if resolved is not None and resolved.image.target == target.tag:
+            yield Unneeded(resolved.digest, (tag,), "witnesses")
 
 
-def _everything(site: Site, target: Target) -> list[Unneeded]:
+def _everything(context: WorkspaceContext, target: Target) -> list[Unneeded]:
     """Return each image of a workspace, head near the end: a prune that is stopped leaves one that can be read.
 
     Raises:
@@ -203,7 +204,7 @@ def _everything(site: Site, target: Target) -> list[Unneeded]:
     if head and is_ours:
         found.append(Unneeded(head.digest, (target.tag,), "head"))
     elif head:
-        site.progress.notice(f"{target.name}@{head.digest}: an image of someone else, which is left there")
+        context.progress.notice(f"{target.name}@{head.digest}: an image of someone else, which is left there")
     mark = target.store.get_manifest(mark_tag(target.tag))
     if mark is not None:
         found.append(Unneeded(mark.digest, (mark_tag(target.tag),), "mark"))
@@ -220,14 +221,14 @@ def _tags_of(target: Target, known: Mapping[str, Record]) -> Iterator[tuple[str,
     checkpoints, entries = checkpoint_ids(target.tag, listed), entry_ids(target.tag, listed)
     records, held = dict(known), set[str]()
     for tag in (*entries.values(), *pointers(target.tag, listed), *checkpoints.values()):
-        located = target.image(tag)
-        if located is not None and located.image.target == target.tag:
-            yield tag, located.digest
-            records |= located.image.records
-            held.update(located.image.records if tag in checkpoints.values() else ())
+        resolved = target.image(tag)
+        if resolved is not None and resolved.image.target == target.tag:
+            yield tag, resolved.digest
+            records |= resolved.image.records
+            held.update(resolved.image.records if tag in checkpoints.values() else ())
     for change, record in records.items():
         if change[:26] not in entries and change not in held:
             tag = entry_tag(target.tag, record.lane, change)
-            located = target.image(tag)
-            if located is not None and located.image.target == target.tag:
-                yield tag, located.digest
+            resolved = target.image(tag)
+            if resolved is not None and resolved.image.target == target.tag:
+                yield tag, resolved.digest

@@ -10,8 +10,8 @@ from agent.core.image.squash_policy import has_room, ids_in, settled
 from agent.errors import UsageError
 from agent.store.port import Traffic
 from agent.sync.operation.options import Compression
-from agent.sync.publish.checkpoint import publish_checkpoint, witnessed
 from agent.sync.operation.workspace_context import WorkspaceContext
+from agent.sync.publish.checkpoint import publish_checkpoint, witnessed
 from agent.sync.publish.head import all_changes, move_head, put_head, refuse_foreign
 from agent.sync.remote.missing_target import existing
 from agent.sync.remote.resolved_image import ResolvedImage, this_platform

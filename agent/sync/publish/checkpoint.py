@@ -16,7 +16,7 @@ from agent.core.image.manifest import MANIFEST, format_image
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.tags import checkpoint_tag, witness_tag
 from agent.errors import IntegrityError, MissingBlobError, TagRefusedError
-from agent.sync.remote.resolved_image import ResolvedImage as Located
+from agent.sync.remote.resolved_image import ResolvedImage
 from agent.sync.remote.target import Target
 from agent.sync.upload.merged_image import merged_image
 
@@ -49,14 +49,14 @@ def _rank(checkpoint: Checkpoint) -> tuple[int, str]:
     return len(checkpoint.image.layers), checkpoint.image.view
 
 
-def as_checkpoint(target: Target, located: Located) -> Checkpoint | None:
+def as_checkpoint(target: Target, resolved: ResolvedImage) -> Checkpoint | None:
     """Return what was read at an entry's or checkpoint's tag, None if it is no checkpoint of this target."""
-    image = located.image
+    image = resolved.image
     if image.target != target.tag or image.change != image.view or image.made is not None:
         return None
     held = image._replace(change=None)
     union = unite([held])
-    return Checkpoint(checkpoint_tag(target.tag, image.view), held, located.digest, union.ids, union.newest_stamp)
+    return Checkpoint(checkpoint_tag(target.tag, image.view), held, resolved.digest, union.ids, union.newest_stamp)
 
 
 def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
@@ -73,8 +73,8 @@ def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
     tag = checkpoint_tag(target.tag, image.view)
     config, manifest = format_image(image._replace(change=image.view))
     for _ in range(TRIES):
-        located = target.image(tag)
-        found = as_checkpoint(target, located) if located else None
+        resolved = target.image(tag)
+        found = as_checkpoint(target, resolved) if resolved else None
         if found is not None and found.tag == tag:
             return found
         target.put_config(config)
@@ -99,9 +99,9 @@ def witnessed(target: Target, checkpoint: Checkpoint, clock: Callable[[], int], 
         keep: publish a witness if there is none that can be believed.
     """
     tag = witness_tag(target.tag, checkpoint.image.view)
-    located = target.image(tag)
+    resolved = target.image(tag)
     now = max(clock(), checkpoint.newest)
-    image = located.image if located else None
+    image = resolved.image if resolved else None
     if image and (image.target, image.change) == (target.tag, checkpoint.image.view):
         since = image.made
         if since is not None and since <= now:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.tags import pointers
 from agent.errors import RefusedError
-from agent.sync.operation.workspace_context import Site
+from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.remote.target import Target
 
 Kind: TypeAlias = Literal["entries", "checkpoints", "witnesses", "head", "mark"]
@@ -45,7 +45,7 @@ class Deletions:
         refused: how many are still there. `refusal` says why the first of them is.
     """
 
-    site: Site
+    context: WorkspaceContext
     target: Target
     dry_run: bool = False
     gone: Counter[Kind] = field(init=False, default_factory=Counter)
@@ -97,7 +97,7 @@ class Deletions:
         for pause in (0.0, *PAUSES):
             if not refused:
                 break
-            self.site.sleep(pause)
+            self.context.sleep(pause)
             left = []
             for each in refused:
                 if self._is_there(each.image):

@@ -17,7 +17,6 @@ from agent.core.spelling.duration import format_duration
 from agent.core.spelling.tags import entry_tag, mark_tag, pointer_tag
 from agent.errors import MissingBlobError, TagRefusedError, UnavailableError, UsageError
 from agent.sync.operation.workspace_context import WorkspaceContext
-from agent.sync.operation.workspace_context import WorkspaceContext as Site
 from agent.sync.remote.target import Target
 
 LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
@@ -86,7 +85,7 @@ def free_number(
     return _first_free(target, lane, attempt, start)
 
 
-def put_mark(site: Site, target: Target, image: Image) -> None:
+def put_mark(context: WorkspaceContext, target: Target, image: Image) -> None:
     """Put the target's mark: from now on who names lanes counts their pointers and reads the list.
 
     It matters that it is there, not what it holds: its manifest is no entry's and not head's, so that it stays when
@@ -98,7 +97,7 @@ def put_mark(site: Site, target: Target, image: Image) -> None:
     config, manifest = format_image(image._replace(lane="", attempt=None, change=MARK))
     target.put_config(config)
     with suppress(TagRefusedError):  # it is there, in a registry whose tags never move
-        _put_named(site, target, mark_tag(target.tag), manifest)
+        _put_named(context, target, mark_tag(target.tag), manifest)
 
 
 def put_manifest(context: WorkspaceContext, target: Target, tag: str, manifest: bytes) -> Digest:
