@@ -20,7 +20,7 @@ from tests.cli.conftest import Agent
 # Runs the command line, and has a signal come in the middle of something.
 STRUCK = """
 import os, sys
-from agent.workspace.write.materialise import TreeWriter
+from agent.workspace.write.tree_writer import TreeWriter
 from agent.sync.publish.publish_entry import Packing
 
 def strike(*args, **named):
