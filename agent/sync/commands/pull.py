@@ -29,7 +29,7 @@ from agent.sync.remote.located_image import this_platform
 from agent.sync.remote.missing_target import check_used, existing, missing, silent_lanes
 from agent.sync.remote.retry_vanished import begin_anew
 from agent.sync.remote.target import Seen, Target, resolve
-from agent.workspace.state.row_buffer import Spill
+from agent.workspace.state.row_buffer import RowBuffer
 
 if TYPE_CHECKING:
     from agent.sync.remote.layers import Layers
@@ -97,13 +97,13 @@ def _pull(site: Site, directory: Directory, target: Target, options: PullOptions
             return _unchanged(target, goal, directory, memory, seen, look, writer)
         # What merges, fetches and writes files, none of which a pull of nothing does.
         from agent.sync.local.apply_plan import carry_out, take_back
-        from agent.workspace.write.materialise import TreeWriter
+        from agent.workspace.write.tree_writer import TreeWriter
 
         layers = _layers(site, target, goal, options, _stand_in(memory, look))
         merged = layers.merged(goal.union)
         if known is None:
             known = rebuilt(site, directory, merged)
-        rows = kept.enter_context(Spill(site.state))
+        rows = kept.enter_context(RowBuffer(site.state))
         selected = selection(goal.sparse)
         steps = plan(known, merged, selected, told=layers.told, rows=rows)
         _check_selected(site, target, selected, options)

@@ -20,9 +20,10 @@ from agent.sync.local.interrupted_pull import Interruption, goal_of, parse_inter
 from agent.sync.local.state_files import INTENT, PULLING, Notes
 from agent.sync.operation.workspace_context import Site
 from agent.sync.remote.target import Target
-from agent.workspace.filesystem.mark import new_mark
+from agent.workspace.filesystem.directory_mark import new_mark
 from agent.workspace.filesystem.root import Root, open_root
-from agent.workspace.state.state_home import Turn, lock, lock_directory, make_state_home
+from agent.workspace.state.state_home import make_state_home
+from agent.workspace.state.state_lock import LockWait, lock_directory, lock_state
 
 
 class Intent(NamedTuple):
@@ -223,10 +224,10 @@ def open_directory(site: Site, *, create: bool = False) -> Iterator[Directory]:
         WorkspaceError: it is no directory.
     """
     make_state_home(site.state, shared=site.shares_state)
-    turn, path = Turn(say=site.progress.notice), os.fsencode(site.directory)
+    wait, path = LockWait(say=site.progress.notice), os.fsencode(site.directory)
     undone = _undone_if_mistaken(path) if create and not os.path.lexists(path) else nullcontext()
-    with lock(site.state, turn, subject=path), undone, open_root(path, create=create) as root:
-        lock_directory(root.directory(b""), path, turn)
+    with lock_state(site.state, wait, subject=path), undone, open_root(path, create=create) as root:
+        lock_directory(root.directory(b""), path, wait)
         directory = Directory(site, root)
         try:
             yield directory

@@ -10,7 +10,7 @@ from agent.core.spelling.path import show
 from agent.sync.local.directory_state import Memory
 from agent.sync.operation.workspace_context import Site
 from agent.workspace.filesystem.root import Root
-from agent.workspace.scan.scan import Scan
+from agent.workspace.scan.tree_walk import TreeWalk
 
 
 def distrusted(site: Site, root: Root, memory: Memory | None) -> list[Known]:
@@ -23,7 +23,7 @@ def distrusted(site: Site, root: Root, memory: Memory | None) -> list[Known]:
         site.progress.notice(f"{show(path)}: {why}")
 
     rows = []
-    scan = Scan(root, warn)
+    scan = TreeWalk(root, warn)
     for old, found in join(memory.known if memory else (), scan):
         if found is None:
             if old is not None and old.print is None:

@@ -19,13 +19,13 @@ from agent.sync.local.directory_state import Memory
 from agent.sync.operation.workspace_context import Site
 from agent.workspace.filesystem.root import Root
 from agent.workspace.filesystem.system_errors import failed
-from agent.workspace.scan.examine import examine, hash_content
-from agent.workspace.scan.forked_work import Shared, processors
-from agent.workspace.scan.scan import Scan
-from agent.workspace.scan.scan_result import Look, dump, load
-from agent.workspace.state.row_buffer import Joined, Spill
-from agent.workspace.state.rows import ROWS
-from agent.workspace.state.state import Part, State
+from agent.workspace.scan.forked_tasks import ForkedTasks, process_count
+from agent.workspace.scan.path_reader import examine, hash_content
+from agent.workspace.scan.scan_result import ScanResult, dump, load
+from agent.workspace.scan.tree_walk import TreeWalk
+from agent.workspace.state.row_buffer import JoinedRows, RowBuffer
+from agent.workspace.state.row_codec import ROWS
+from agent.workspace.state.state_file import Part, State
 from agent.workspace.write.attributes import may_chown
 
 PARTS = 4
@@ -85,12 +85,12 @@ class Surveying:
         self._root = root
         self._began = site.clock()
         self._privileged = may_chown()
-        processes = 1 if below else processors()
+        processes = 1 if below else process_count()
         parts = [Part(b"", None, known)]
         if isinstance(known, State) and processes > 1:
             parts = known.parts(processes * PARTS)
         tasks = [partial(_look, site, root, part, clean_before, below, privileged=self._privileged) for part in parts]
-        self._shared = Shared(tasks, dump, partial(load, directory=site.state), site.state, processes)
+        self._shared = ForkedTasks(tasks, dump, partial(load, directory=site.state), site.state, processes)
 
     def __enter__(self) -> Surveying:
         return self
@@ -103,7 +103,7 @@ class Surveying:
         site, privileged = self._site, self._privileged
         site.progress.stage("scan")
         looks = self._shared.results()
-        sifted, fresh = united(look.sifted for look in looks), Joined([look.fresh for look in looks])
+        sifted, fresh = united(look.sifted for look in looks), JoinedRows([look.fresh for look in looks])
         for path, why in (warning for look in looks for warning in look.warnings):
             site.progress.notice(f"{show(path)}: {why}")
         site.progress.advance(sifted.total)
@@ -119,18 +119,18 @@ class Surveying:
         return Survey(sifted, nodes, entries, sum(look.size for look in looks), clean_before, leftovers, privileged)
 
 
-def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool) -> Look:
+def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool) -> ScanResult:
     """Look at a part of a directory, as all that is to be known of the other parts was known before."""
-    sifted, fresh, size = Sifted(), Spill(site.state, ROWS), 0
+    sifted, fresh, size = Sifted(), RowBuffer(site.state, ROWS), 0
     warnings: list[tuple[bytes, str]] = []
     with root.duplicate() as own:
-        scan = Scan(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
+        scan = TreeWalk(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
         for found in sift(part.rows, scan, clean_before, sifted, part.start):
             old, _ = sifted.replaced.get(found.path, _NOTHING)
             node = recorded(old, found.print, _fresh(own, found), privileged=privileged)
             size += node.size
             fresh.append(_new(Known, (found.path, node, None, found.print, 0)))
-    return Look(sifted, fresh, size, scan.leftovers, warnings)
+    return ScanResult(sifted, fresh, size, scan.leftovers, warnings)
 
 
 def _fresh(root: Root, found: Found) -> Node:

@@ -11,11 +11,11 @@ from agent.core.directory.identity import Identity, is_same
 from agent.errors import IntegrityError
 from agent.sync.local.directory_state import Memory, parse_memory
 from agent.sync.operation.workspace_context import Site
-from agent.workspace.filesystem.durable_files import read_sealed, remove_file, write_sealed
-from agent.workspace.filesystem.mark import Mark, is_name, new_mark
+from agent.workspace.filesystem.directory_mark import DirectoryMark, is_name, new_mark
+from agent.workspace.filesystem.durable_files import read_checksummed, remove_file, write_checksummed
 from agent.workspace.filesystem.root import Root
 from agent.workspace.state.other_states import Owner, owners_aside, path_aside, set_aside, take_back
-from agent.workspace.state.state import State, StateDamagedError, read_state, senseless, write_state
+from agent.workspace.state.state_file import State, StateDamagedError, invalid_header, read_state, write_state
 
 STATE, INTENT, PULLING = "state", "intent", "pulling"
 
@@ -42,7 +42,7 @@ class Notes:
         self.memory: Memory | None = None
         self.damage: StateDamagedError | None = None
         self.other: Owner | None = None
-        self.mark: Mark | None = root.mark
+        self.mark: DirectoryMark | None = root.mark
         self.owners: set[Owner] = {root.identity}
         self._read()
         self._take_back()
@@ -60,7 +60,7 @@ class Notes:
     def keep_rows(self) -> None:
         """Keep what is remembered in memory when it is read, if it is little."""
         if self._state is not None:
-            self._state.keep()
+            self._state.cache()
 
     def remember(self, memory: Memory) -> None:
         """Replace what is remembered, in one step; whatever `memory` says, it is of this directory."""
@@ -77,10 +77,10 @@ class Notes:
         """
         if self.mark is None:
             before = self.memory.mark if self.memory else None
-            self.set_mark(Mark(before) if before else new_mark())
+            self.set_mark(DirectoryMark(before) if before else new_mark())
         return self.mark.pulled if self.mark else None
 
-    def set_mark(self, mark: Mark) -> None:
+    def set_mark(self, mark: DirectoryMark) -> None:
         """Mark the directory, if it can be marked."""
         self.root.set_mark(mark)
         self.mark = self.root.mark
@@ -90,7 +90,7 @@ class Notes:
 
         None if there is none, or it is about another one; empty if there is one that makes no sense.
         """
-        value = read_sealed(self._path(name))
+        value = read_checksummed(self._path(name))
         if value is None or owner_in(value) is None:
             return {} if os.path.lexists(self._path(name)) else None
         return value if self._is_about(value) else None
@@ -98,7 +98,7 @@ class Notes:
     def take_note(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a small file, in one step. `root` and `mark` in it say which directory it is about."""
         self._set_other_aside(name)
-        write_sealed(self._path(name), value)
+        write_checksummed(self._path(name), value)
 
     def forget(self, name: str) -> None:
         """Remove a small file, unless it is about another directory."""
@@ -151,7 +151,7 @@ class Notes:
         if name == STATE:
             owner = self.other
         else:
-            value = read_sealed(self._path(name)) or {}
+            value = read_checksummed(self._path(name)) or {}
             owner = None if self._is_about(value) else owner_in(value)
         if owner is None:
             return
@@ -171,7 +171,7 @@ class Notes:
                 self._read()
         for name in (INTENT, PULLING):
             for owner in sorted(self.owners):
-                value = read_sealed(path_aside(home, name, owner))
+                value = read_checksummed(path_aside(home, name, owner))
                 if value is not None and self._is_about(value):
                     self._set_other_aside(name)
                     take_back(home, name, owner)
@@ -207,7 +207,7 @@ def remembered_target(home: str) -> str | None:
     for name in sorted(os.listdir(home), key=lambda name: (name != STATE, name)):
         path = os.path.join(home, name)
         if name.partition("-")[0] == PULLING:
-            value = (read_sealed(path) or {}).get("target")
+            value = (read_checksummed(path) or {}).get("target")
         elif name.partition("-")[0] == STATE:
             state = read_state(path)
             if state is None:
@@ -215,7 +215,7 @@ def remembered_target(home: str) -> str | None:
             with state:
                 value = state.header.get("target")
             if not isinstance(value, str):
-                raise senseless(path)
+                raise invalid_header(path)
         else:
             continue
         if value:
@@ -248,4 +248,4 @@ def _opened(path: str) -> tuple[State | None, Memory | None]:
         return state, memory
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IntegrityError) as error:
         state.close()
-        raise senseless(path) from error
+        raise invalid_header(path) from error

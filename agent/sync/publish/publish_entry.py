@@ -30,9 +30,9 @@ from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import Site
 from agent.sync.remote.target import Target
 from agent.workspace.filesystem.root import Root
-from agent.workspace.scan.examine import open_content
-from agent.workspace.state.row_buffer import Spill
-from agent.workspace.state.rows import ROWS
+from agent.workspace.scan.path_reader import open_content
+from agent.workspace.state.row_buffer import RowBuffer
+from agent.workspace.state.row_codec import ROWS
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
@@ -65,7 +65,7 @@ class Packing:
         self._compression: Compression = compression
         self._prints = {old.path: found.print for old, found in (*look.sifted.suspects, *look.sifted.kept.values())}
         self._size = look.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
-        self.written = Spill(site.state, ROWS)
+        self.written = RowBuffer(site.state, ROWS)
         self._advanced = 0
 
     def upload(self, store: Store) -> tuple[PackedLayer, Stored]:
@@ -103,7 +103,7 @@ class Packing:
 
     def _writer(self) -> LayerWriter:
         root, progress, prints = self._root, self._site.progress, self._prints
-        self.written = Spill(self._site.state, ROWS)
+        self.written = RowBuffer(self._site.state, ROWS)
         # An upload that breaks begins again from its start, and so does what is shown of it.
         progress.advance(-self._advanced)
         self._advanced = 0

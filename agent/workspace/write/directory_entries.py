@@ -1,4 +1,4 @@
-"""Put names into directories, replace what stands there in one step, and get into read-only directories."""
+"""Changes directory entries: makes and replaces names, also in directories that are read-only."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Final, TypeVar
 from agent.core.spelling.path import parent
 from agent.workspace.filesystem.root import Root
 from agent.workspace.filesystem.system_errors import NOT_SUPPORTED
-from agent.workspace.scan.scan import TEMPORARY
+from agent.workspace.scan.tree_walk import TEMPORARY
 
 _T = TypeVar("_T")
 _NO_LINKS: Final = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}
 
 
-class Names:
+class DirectoryEntries:
     """Changes names below a root. Every method raises OSError as the system does.
 
-    A directory of this user's own that does not let its owner write is made to, until `restore`.
+    A read-only directory that this user owns is made writable until `restore`.
 
     Args:
-        keep: what stands already is never replaced: `put` makes everything beside its place, and `settle` raises
+        keep: never replace an existing name: `put` makes everything under a temporary name, and `settle` raises
             FileExistsError.
     """
 
@@ -35,7 +35,7 @@ class Names:
         self._count = 0
 
     def within(self, path: bytes, act: Callable[[int, bytes], _T]) -> _T:
-        """Return act(descriptor of the directory that holds `path`, last name of `path`)."""
+        """Return act(descriptor of the parent directory of `path`, last part of `path`)."""
         above, name = self._root.at(path)
         try:
             return act(above, name)
@@ -46,12 +46,12 @@ class Names:
         return act(above, name)
 
     def put(self, path: bytes, make: Callable[[int, bytes], _T]) -> tuple[_T, bytes]:
-        """Make something new at `path`, or beside it if something stands there, until `settle`.
+        """Make something new at `path`, or under a temporary name beside it if `path` exists.
 
-        `make` must refuse a name that is taken with FileExistsError.
+        `make` must raise FileExistsError for an existing name.
 
         Returns:
-            What `make` returned, and the name that it was made under.
+            The result of `make`, and the name that it made.
         """
 
         def attempt(above: int, name: bytes) -> tuple[_T, bytes]:
@@ -65,7 +65,7 @@ class Names:
         return self.within(path, attempt)
 
     def settle(self, path: bytes, placed: bytes) -> bool:
-        """Move what `put` placed to `path` in one step; False if it is there already."""
+        """Rename the name that `put` returned to `path` in one step; False if it is the same name."""
         above, name = self._root.at(path)
         if placed == name:
             return False
@@ -76,7 +76,7 @@ class Names:
         return True
 
     def discard(self, path: bytes, placed: bytes) -> None:
-        """Remove what `put` placed, as well as can be."""
+        """Remove the name that `put` returned; errors are ignored."""
         try:
             above, _ = self._root.at(path)
             os.unlink(placed, dir_fd=above)
@@ -84,7 +84,7 @@ class Names:
             return
 
     def restore(self, skip: Callable[[bytes], bool]) -> None:
-        """Give directories that were made writable their modes back, save those that `skip` names."""
+        """Restore the modes of directories that were made writable, except those for which `skip` returns True."""
         for path, mode in self._opened.items():
             if not skip(path):
                 try:
@@ -100,10 +100,10 @@ class Names:
             try:
                 return make(above, name), name
             except FileExistsError:
-                continue  # left by a process of that number that was killed
+                continue  # left by a killed process with the same pid
 
     def _open_up(self, path: bytes) -> bool:
-        """Let the owner write in the directory `path`; False if that is not what was missing."""
+        """Make the directory `path` writable for its owner; False if it is already, or another user's."""
         fd = self._root.directory(path)
         about = os.fstat(fd)
         mode = stat.S_IMODE(about.st_mode)
@@ -115,7 +115,7 @@ class Names:
 
 
 def _move_to_free(above: int, placed: bytes, name: bytes) -> None:
-    """Rename within a directory, never over something: in one step where there are hard links."""
+    """Rename within a directory, never over an existing name: in one step if the file system has hard links."""
     try:
         os.link(placed, name, src_dir_fd=above, dst_dir_fd=above, follow_symlinks=False)
     except OSError as error:
