@@ -17,7 +17,7 @@ __all__ = ["Manifest", "Patience", "Store", "StoreOptions", "Stored", "Traffic",
 
 
 class StoreOptions(NamedTuple):
-    """How to reach a store.
+    """Options for the connections of a store.
 
     Attributes:
         plain_http: use HTTP without TLS, whatever the registry's host. Automatic on loopback.

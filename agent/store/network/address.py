@@ -1,4 +1,4 @@
-"""Addresses: tests for this machine, and the rule for hosts to which a registry may send us.
+"""Addresses: tests for this machine, and the rule for hosts to which a registry may send us (design, "Trust").
 
 A registry can name other hosts (redirects to an object store, upload locations, token realms). None of them gets the
 registry's credentials, and a public registry must not make us connect to services inside our network. So a link-local

@@ -1,4 +1,4 @@
-"""Whether an error response is temporary, and the delay that it asks for. Pure.
+"""Tells temporary error responses from permanent ones, and reads the delay that they ask for. Pure.
 
 Registries, and the proxies, content networks and object stores around them, signal it in many ways: by a status, by
 `Retry-After` beside a status that means something else, by an error code, by counters that are at zero, or in words. An

@@ -1,10 +1,10 @@
-"""What a registry's refusal means for the user (distribution-spec, "Error Codes"). Pure.
+"""Errors for users, made of a registry's error responses (distribution-spec, "Error Codes"). Pure.
 
 Registries agree on little here. An immutable tag is 400 TAG_INVALID on ECR, 412 on Harbor, 409 on others, and 405 or
-403 DENIED on ACR, where DENIED is also what an account without rights gets: so words decide before codes, and codes
-before the status. The status decides before the kind of the body: proxies response with pages for people.
+403 DENIED on ACR, which also sends DENIED to an account without rights. So words decide before codes, and codes before
+the status. The status decides before the media type of the body: proxies send HTML pages.
 
-Where an option is the way out, the refusal names it.
+If an option helps, the error's remedy names it.
 """
 
 from __future__ import annotations

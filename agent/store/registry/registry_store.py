@@ -36,7 +36,7 @@ _BLOB_MISSING = frozenset({404, 410})
 
 
 class _Address(NamedTuple):
-    """Where a repository is: `base` is its address, `…/v2/NAME/`."""
+    """The address of a repository: `base` is `…/v2/NAME/`."""
 
     origin: Origin
     repository: str

@@ -11,7 +11,7 @@ from agent.store.traffic_counter import TrafficCounter
 
 
 class UploadProgress:
-    """How much of one content was sent, over all tries.
+    """The progress of one upload over all its tries.
 
     Content that no try had sent before is progress. Sending the rest again is none, but costs no patience meanwhile.
 

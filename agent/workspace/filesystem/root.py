@@ -1,4 +1,4 @@
-"""An open workspace directory: every path below it is opened component by component through descriptors.
+"""An open workspace directory, whose paths are opened component by component through descriptors (design, "Trust").
 
 Symbolic links on disk are never followed. So nothing outside can be read or written, whatever other processes do, and a
 path may be longer than PATH_MAX and deeper than the limit of descriptors.

@@ -37,7 +37,7 @@ LINK_IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 _LOST_FOUND = b"lost+found"
 """The directory at the root of ext4 that only root can read."""
 
-_MEANWHILE = "stop whatever works in the directory, then run it again"
+_STOP_OTHERS = "stop whatever works in the directory, then run it again"
 
 
 def failed(error: OSError, path: bytes, doing: str) -> WorkspaceError:
@@ -60,4 +60,4 @@ def collides(path: bytes) -> DivergedError:
 
 def changed(path: bytes, what: str = "changed while it was read") -> FileChangedError:
     """Return the error for a path that another process changed meanwhile."""
-    return FileChangedError(what, subject=show(path) or ".", remedy=_MEANWHILE)
+    return FileChangedError(what, subject=show(path) or ".", remedy=_STOP_OTHERS)

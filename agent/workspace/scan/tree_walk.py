@@ -1,4 +1,4 @@
-"""Lists every path of a workspace in one pass, in the bytes order of whole paths."""
+"""Lists every path of a workspace in one pass, in the bytes order of whole paths (design, "State and scan")."""
 
 from __future__ import annotations
 

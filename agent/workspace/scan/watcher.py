@@ -74,7 +74,7 @@ class Watcher:
             The change; None after `stop`, or after `timeout`.
 
         Raises:
-            WorkspaceError: the directory itself is gone, or there are too many directories to watch.
+            WorkspaceError: the directory itself was removed, or there are too many directories to watch.
         """
         until = None if timeout is None else self._clock() + timeout
         while not self._stopped:

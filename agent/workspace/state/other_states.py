@@ -25,7 +25,7 @@ def path_aside(home: str, name: str, owner: Owner) -> str:
 def set_aside(home: str, name: str, owner: Owner) -> str:
     """Rename a file after its directory, and return its new path.
 
-    An older file of that name is replaced: its directory is gone, and the inode number was used again.
+    An older file of that name is replaced: its directory was removed, and the inode number was used again.
 
     Raises:
         WorkspaceError: the system refused.

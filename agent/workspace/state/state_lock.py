@@ -25,7 +25,7 @@ def _ignore(text: str) -> None:
 
 
 class LockWait(NamedTuple):
-    """How long to wait for another agent, and how.
+    """The wait for another agent's lock.
 
     Attributes:
         wait: seconds.

@@ -1,4 +1,4 @@
-"""Writes the paths of a tree into a directory, never outside of it."""
+"""Writes the paths of a tree into a directory, never outside of it (design, "Trust")."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class TreeWriter:
     reports it missing.
 
     Fingerprints are made of the `lstat` after the write. `finish` returns those of directories, and once more those of
-    files with several names. Names that are not written keep their fingerprints, unless another name of the file goes.
+    files with several names. Names that are not written keep their fingerprints, unless another name of the file is
+    removed.
 
     Args:
         root: the directory.
@@ -64,7 +65,7 @@ class TreeWriter:
 
     @property
     def notices(self) -> list[str]:
-        """What could not be restored here: texts for users, each once."""
+        """Texts for users about attributes that could not be restored, each once."""
         return self._attributes.notices
 
     def remove(self, path: bytes, kind: Kind) -> None:
@@ -198,7 +199,7 @@ class TreeWriter:
             outside.
 
         Raises:
-            FileChangedError: `path` has another type now, or is gone.
+            FileChangedError: `path` has another type now, or was removed.
         """
         try:
             above, name = self._root.at(path)
