@@ -109,7 +109,7 @@ class Root:
         above, _, name = path.rpartition(b"/")
         return (self._last_fd if above == self._last else self.directory(above)), name
 
-    def forget(self, path: bytes) -> None:
+    def close_directory(self, path: bytes) -> None:
         """Close the descriptor of a directory that is removed, or about to be."""
         fd = self._open.pop(path, None)
         if fd is not None:

@@ -109,24 +109,24 @@ class State:
         firsts = {len(blocks) * number // most for number in range(most)}
         starts = []
         for number, (at, length) in enumerate(blocks):
-            block, known = self._read(length, at + 4), tuple(versions)
+            block, earlier = self._read(length, at + 4), tuple(versions)
             with self._translate_errors():
                 read_versions(block, versions)
                 if number in firsts:
-                    starts.append((unpack(block, []).paths[0] if number else b"", at, known))
+                    starts.append((unpack(block, []).paths[0] if number else b"", at, earlier))
         starts = starts or [(b"", self._begin, (None,))]
         ends = [*starts[1:], (None, None, ())]
         return [
-            Part(start, stop, self._rows(at, end, known))
-            for (start, at, known), (stop, end, _) in zip(starts, ends, strict=True)
+            Part(start, stop, self._rows(at, end, earlier))
+            for (start, at, earlier), (stop, end, _) in zip(starts, ends, strict=True)
         ]
 
     def close(self) -> None:
         """Close the file. May be called twice; other calls are an error then."""
         self._file.close()
 
-    def _rows(self, at: int, end: int | None, known: Sequence[Version | None]) -> Iterator[Known]:
-        versions = list(known)
+    def _rows(self, at: int, end: int | None, earlier: Sequence[Version | None]) -> Iterator[Known]:
+        versions = list(earlier)
         for columns in self._columns(at, end, versions):
             with self._translate_errors():
                 rows = rows_of(columns, versions)
@@ -195,19 +195,19 @@ class State:
         return data
 
 
-def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Known]) -> int:
+def write_state(path: str | bytes, header: Mapping[str, Any], rows: Iterable[Known]) -> int:
     """Replace the state at `path`, in one step, and return the number of rows.
 
     Args:
         path: the file; its directory must exist.
         header: other data, values of JSON.
-        known: the rows, in the bytes order of their paths; taken one block at a time.
+        rows: state rows, in the bytes order of their paths; taken one block at a time.
 
     Raises:
-        WorkspaceError: the file cannot be written. Then, as after an exception of `known`, the old state stays.
+        WorkspaceError: the file cannot be written. Then, as after an exception of `rows`, the old state stays.
     """
     name = os.fsencode(path)
-    rows, versions = 0, Versions()
+    count, versions = 0, Versions()
     with DurableFile(name) as file:
         digest = sha256()
 
@@ -217,14 +217,14 @@ def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Kn
 
         text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
         put(_MAGIC + b"%d\n" % FORMAT + len(text).to_bytes(4, "little") + text)
-        for columns in column_blocks(known, versions):
+        for columns in column_blocks(rows, versions):
             packed = pack(columns, versions)
             put(len(packed).to_bytes(4, "little"))
             put(packed)
-            rows += len(columns)
-        put(bytes(4) + rows.to_bytes(8, "little"))
+            count += len(columns)
+        put(bytes(4) + count.to_bytes(8, "little"))
         file.write(digest.digest())
-    return rows
+    return count
 
 
 def read_state(path: str | bytes) -> State | None:

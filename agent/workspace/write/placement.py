@@ -29,8 +29,8 @@ class Placement:
         self._keep = keep
         self.left_out: list[bytes] = []
 
-    def settle(self, path: bytes, placed: bytes, about: os.stat_result) -> Fingerprint:
-        """Rename `placed` to the last part of `path`; return the new fingerprint, `KEPT` if the path was left out.
+    def place(self, path: bytes, made: bytes, about: os.stat_result) -> Fingerprint:
+        """Rename `made` to the last part of `path`; return the new fingerprint, `KEPT` if the path was left out.
 
         Args:
             about: the last `fstat` of what was made.
@@ -40,25 +40,25 @@ class Placement:
             DivergedError: with `keep`, a directory is at `path`.
         """
         try:
-            if not self._entries.settle(path, placed):
+            if not self._entries.rename_into_place(path, made):
                 return self._root.fingerprint(about)
             above, name = self._root.at(path)
             now = os.stat(name, dir_fd=above, follow_symlinks=False)
         except (FileExistsError, FileNotFoundError):
             if not self._keep:
                 raise
-            return self.leave_out(path, placed)
+            return self.leave_out(path, made)
         if self._keep and _content_of(now) != _content_of(about):
             return KEPT  # another process wrote to it as soon as it had its name
         return self._root.fingerprint(now)
 
-    def leave_out(self, path: bytes, placed: bytes) -> Fingerprint:
-        """Remove `placed`, because others put something at `path`; return `KEPT`.
+    def leave_out(self, path: bytes, made: bytes) -> Fingerprint:
+        """Remove `made`, because others put something at `path`; return `KEPT`.
 
         Raises:
             DivergedError: a directory is at `path`.
         """
-        self._entries.discard(path, placed)
+        self._entries.discard(path, made)
         found = self._root.lstat(path)
         if found is not None and stat.S_ISDIR(found.print.mode):
             raise collides(path)

@@ -72,7 +72,7 @@ class TreeWriter:
         """Remove `path`, if it exists; a directory only if it is empty."""
         try:
             if kind is Kind.DIR:
-                self._root.forget(path)
+                self._root.close_directory(path)
                 self._directories.pop(path, None)
                 self._entries.within(path, lambda above, name: os.rmdir(name, dir_fd=above))
             else:
@@ -108,21 +108,21 @@ class TreeWriter:
         """
         mode = node[1] & 0o777 | (0o200 if node[9] else 0)
         try:
-            above, placed = self._root.at(path)
+            above, made = self._root.at(path)
             try:
                 if self.keep:
                     raise FileExistsError
-                fd = os.open(placed, _NEW, mode, dir_fd=above)
+                fd = os.open(made, _NEW, mode, dir_fd=above)
             except (FileExistsError, PermissionError):
                 # The path exists, or its directory must be made writable first.
-                fd, placed = self._entries.put(path, lambda above, name: os.open(name, _NEW, mode, dir_fd=above))
+                fd, made = self._entries.make(path, lambda above, name: os.open(name, _NEW, mode, dir_fd=above))
         except OSError as error:
             raise refused(error, path) from error
         try:
             about = fill_file(fd, path, node, chunks, verified, self._attributes)
-            return self._placement.settle(path, placed, about)
+            return self._placement.place(path, made, about)
         except BaseException as error:
-            self._entries.discard(path, placed)
+            self._entries.discard(path, made)
             if isinstance(error, OSError):
                 raise refused(error, path) from error
             if isinstance(error, OverflowError):
@@ -174,14 +174,14 @@ class TreeWriter:
             def link(above: int, name: bytes) -> None:
                 os.link(target, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
 
-            _, placed = self._entries.put(path, link)
+            _, made = self._entries.make(path, link)
             try:
-                moved = self._entries.settle(path, placed)
+                moved = self._entries.rename_into_place(path, made)
             except FileExistsError:
-                return self._placement.leave_out(path, placed)
+                return self._placement.leave_out(path, made)
             if moved:
                 # Renaming one name of a file over another does nothing at all (rename(2)).
-                self._entries.discard(path, placed)
+                self._entries.discard(path, made)
             self._linked.update((path, to))
             above, name = self._root.at(path)
             return self._root.fingerprint(os.stat(name, dir_fd=above, follow_symlinks=False))
@@ -220,7 +220,7 @@ class TreeWriter:
         done = []
         path = b""
         try:
-            self._entries.restore(skip=self._directories.__contains__)
+            self._entries.restore_modes(skip=self._directories.__contains__)
             for path in sorted(self._directories, reverse=True):
                 fd = self._root.directory(path)
                 node, fresh = self._directories[path]
@@ -240,15 +240,15 @@ class TreeWriter:
 
     def _make(self, path: bytes, node: Node, make: Callable[[int, bytes], None]) -> Fingerprint:
         try:
-            _, placed = self._entries.put(path, make)
+            _, made = self._entries.make(path, make)
             try:
                 above, _ = self._root.at(path)
-                about = self._attributes.apply_to_name(above, placed, path, node, fresh=True)
+                about = self._attributes.apply_to_name(above, made, path, node, fresh=True)
                 if about is None:
                     raise changed(path, "got another name meanwhile")
-                return self._placement.settle(path, placed, about)
+                return self._placement.place(path, made, about)
             except BaseException:
-                self._entries.discard(path, placed)
+                self._entries.discard(path, made)
                 raise
         except OSError as error:
             raise refused(error, path) from error
