@@ -1,6 +1,6 @@
-"""Where images are kept: one port (`port.Store`), adapters `registry` (HTTP) and `layout` (directory).
+"""Stores of images: one port (`port.Store`) with two adapters, `registry` (HTTP) and `layout` (directory).
 
-Belongs here: moving blobs, manifests and tags. Never belongs here: knowledge of what a manifest means.
+Belongs here: moving blobs, manifests and tags. Never belongs here: the meaning of a manifest.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["Manifest", "Patience", "Store", "StoreOptions", "Stored", "Traffic",
 
 
 class StoreOptions(NamedTuple):
-    """How to reach a store.
+    """Options for the connections of a store.
 
     Attributes:
-        plain_http: speak HTTP without TLS to the registry, whatever its host. On loopback that is so by itself.
+        plain_http: use HTTP without TLS, whatever the registry's host. Automatic on loopback.
         ca_file: a PEM file of certificates to trust besides the system's.
-        environ: the environment, for the places where credentials are kept (`HOME`, `DOCKER_CONFIG`,
-            `REGISTRY_AUTH_FILE`, `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME`) and `PATH` for their helpers.
-        patience: of the command that opens it, shared by all of its stores; None for one of its own.
+        environ: the environment, for the files with credentials (`HOME`, `DOCKER_CONFIG`, `REGISTRY_AUTH_FILE`,
+            `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME`) and the helpers on `PATH`.
+        patience: the command's, shared by all of its stores; None for one of this store's own.
     """
 
     plain_http: bool = False
@@ -34,12 +34,12 @@ class StoreOptions(NamedTuple):
 
 
 def open_store(reference: Reference, options: StoreOptions) -> Store:
-    """Return the repository that `reference` lies in. Its tag and digest play no part.
+    """Return the repository of `reference`, whose tag and digest are ignored.
 
-    Nothing is sent before the first call. Who uses a layout never loads an HTTP client.
+    Nothing is sent before the first call. A layout needs no HTTP client, and none is loaded for it.
 
     Raises:
-        UsageError: the layout's path is something else, or `ca_file` cannot be read.
+        UsageError: the layout's path is something else than a layout, or `ca_file` cannot be read.
     """
     if isinstance(reference, LayoutReference):
         from agent.store.layout.layout_store import LayoutStore

@@ -1,4 +1,4 @@
-"""The directory: scan it, materialise a tree in it, remember it, watch it.
+"""A workspace's directory on disk: its scan, its state, and writes into it.
 
 Belongs here: system calls below one root descriptor. Never belongs here: images, layers, registries.
 """

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from agent.workspace.state.state import write_state
+from agent.workspace.state.state_file import write_state
 from agent.workspace.state.state_home import state_home
 from tests.cli.conftest import Agent
 from tests.fakes.docker_registry import BINARY, DockerRegistry

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent.workspace.state.state_home import lock, state_home
+from agent.workspace.state.state_home import state_home
+from agent.workspace.state.state_lock import lock_state
 from tests.cli.conftest import Agent
 
 pytestmark = pytest.mark.timeout(90)
@@ -28,7 +29,7 @@ def test_who_comes_second_says_that_it_waits_and_goes_on_when_it_can(
     agent: Agent, layout: str, work: Path, home: str
 ) -> None:
     (work / "new").touch()
-    with lock(home):
+    with lock_state(home):
         process = agent.start("push", layout, work)
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -39,7 +40,7 @@ def test_who_comes_second_says_that_it_waits_and_goes_on_when_it_can(
 
 
 def test_who_waits_in_vain_gives_up_but_a_watch_goes_on(agent: Agent, layout: str, work: Path, home: str) -> None:
-    with lock(home):
+    with lock_state(home):
         commands = [("push", layout, work), ("pull", layout, work), ("status", work)]
         commands.append(("exec", layout, work, "--", "touch", work / "ran"))
         processes = [agent.start(*command) for command in commands]

@@ -20,8 +20,8 @@ from tests.cli.conftest import Agent
 # Runs the command line, and has a signal come in the middle of something.
 STRUCK = """
 import os, sys
-from agent.workspace.write.materialise import TreeWriter
 from agent.sync.upload.pack_layer import LayerUpload
+from agent.workspace.write.tree_writer import TreeWriter
 
 def strike(*args, **named):
     try:

@@ -25,7 +25,7 @@ WORKING = (
     "agent.core.merge.merge",
     "agent.sync.commands.probe_store",
     "agent.sync.publish.head",
-    "agent.workspace.write.materialise",
+    "agent.workspace.write.tree_writer",
     "concurrent.futures",
     "requests",
     "tempfile",

@@ -18,7 +18,7 @@ from agent.core.model.entry import Kind, Node
 from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.reference import parse_reference
-from agent.store.manifest_limits import named_digests
+from agent.store.manifest_checks import referenced_digests
 from agent.store.port import Store
 from agent.sync.commands.read_target import Log, LogEntry, log
 from agent.sync.remote.resolved_image import read_image, this_platform
@@ -102,7 +102,7 @@ class Company:
         """Copy an entry to another target with the same tag."""
         to, manifest = self.there.open_store(parse_reference(target)), self.store.get_manifest(tag)
         assert manifest is not None
-        for digest in named_digests(manifest.data):
+        for digest in referenced_digests(manifest.data):
             to.put_blob(b"".join(self.store.read_blob(Digest(digest))))
         to.put_manifest(tag, manifest.data, manifest.media_type)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import IntegrityError, MissingBlobError, VanishedError
-from agent.store.copying import copy_through
-from agent.store.manifest_limits import check_reference, digest_for, is_digest, manifest_of, named_digests
-from agent.store.meter import Meter
+from agent.store.blob_copy import copy_through
+from agent.store.manifest_checks import check_reference, digest_for, is_digest, referenced_digests, verified_manifest
 from agent.store.port import Deleted, Manifest, Store, Stored
+from agent.store.traffic_counter import TrafficCounter
 
 
 class MemoryStore:
@@ -22,7 +22,7 @@ class MemoryStore:
     `pointers` (tag to digest) are there to be looked at and damaged.
     """
 
-    is_spread = False
+    is_replicated = False
 
     def __init__(self, before: Callable[[str, str], None] | None = None) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -30,8 +30,8 @@ class MemoryStore:
         self.pointers: dict[str, Digest] = {}
         self.log: list[tuple[str, str]] = []
         self.before = before
-        self._meter = Meter()
-        self.traffic = self._meter.traffic
+        self._counter = TrafficCounter()
+        self.traffic = self._counter.traffic
         self._lock = threading.RLock()
 
     def _called(self, name: str, subject: str) -> None:
@@ -47,20 +47,20 @@ class MemoryStore:
             if digest not in self.manifests:
                 return None
             data, media_type = self.manifests[digest]
-        self._meter.add(received=len(data))
-        return manifest_of(data, media_type, digest, reference)
+        self._counter.add(received=len(data))
+        return verified_manifest(data, media_type, digest, reference)
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> Digest:
         self._called("put_manifest", reference)
         digest = digest_for(data, reference, reference)
         with self._lock:
-            for named in named_digests(data):
+            for named in referenced_digests(data):
                 if named not in self.blobs and named not in self.manifests:
                     raise MissingBlobError(f"{named} is not there", subject=reference, remedy="push again")
             self.manifests[digest] = (data, media_type)
             if not is_digest(reference):
                 self.pointers[reference] = digest
-        self._meter.add(sent=len(data))
+        self._counter.add(sent=len(data))
         return digest
 
     def delete_manifest(self, digest: Digest, tags: Iterable[str] = ()) -> Deleted:
@@ -92,7 +92,7 @@ class MemoryStore:
         end = len(data) if length is None else start + length
         for at in range(start, min(end, len(data)), 1 << 20):
             chunk = data[at : min(at + (1 << 20), end)]
-            self._meter.add(received=len(chunk))
+            self._counter.add(received=len(chunk))
             yield chunk
         if length is not None and end > len(data):
             raise IntegrityError("the blob is shorter than described", subject=digest, remedy="pull another tag")
@@ -103,7 +103,7 @@ class MemoryStore:
         with self._lock:
             if digest not in self.blobs:
                 self.blobs[digest] = bytes(data)
-                self._meter.add(sent=len(data))
+                self._counter.add(sent=len(data))
         return digest
 
     def upload(self, chunks: Callable[[], Iterator[bytes]], algorithm: str = "sha256") -> Stored:
@@ -112,7 +112,7 @@ class MemoryStore:
         for chunk in chunks():
             hashed.update(chunk)
             parts.append(bytes(chunk))
-            self._meter.add(sent=len(chunk))
+            self._counter.add(sent=len(chunk))
         digest = Digest(f"{algorithm}:{hashed.hexdigest()}")
         data = b"".join(parts)
         with self._lock:

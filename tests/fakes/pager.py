@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
-from agent.store.registry.listing import Page
+from agent.store.registry.tag_list import Page
 
 Link = Callable[[str, int], str | None]
 """(last tag of the page, tags that it may have) to the Link header that announces the next page."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
-from agent.store.manifest_limits import named_digests
+from agent.store.manifest_checks import referenced_digests
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 
 Deletes = Literal["whole", "by tag", "late", "in name only", "never"]
@@ -75,7 +75,7 @@ class SmallRegistry:
         place = (repository, name)
         if seen.method == "PUT":
             there = self.blobs.keys() | {one for place, one in self.manifests if place == repository}
-            if not there.issuperset(named_digests(seen.body)):
+            if not there.issuperset(referenced_digests(seen.body)):
                 return _error(404, "MANIFEST_BLOB_UNKNOWN")
             digest = _digest(seen.body)
             for each in ((repository, digest), place):

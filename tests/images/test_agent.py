@@ -59,7 +59,7 @@ import agent.store.registry.registry_store
 import agent.sync.apply.apply_plan
 import agent.sync.push_steps.publish_change
 import agent.sync.contents.layer_contents
-import agent.workspace.write.materialise
+import agent.workspace.write.tree_writer
 import rich.progress, requests, click, zstandard
 modules = [module.__spec__ for module in sys.modules.values() if getattr(module, "__spec__", None)]
 print(json.dumps([spec.name for spec in modules if spec.cached and not os.path.exists(spec.cached)]))

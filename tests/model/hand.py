@@ -23,8 +23,8 @@ from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.pull_steps.pull_directory import pull
 from agent.sync.push_steps.push_directory import push
-from agent.workspace.filesystem.mark import MARK
-from agent.workspace.state.state import read_state
+from agent.workspace.filesystem.directory_mark import MARK
+from agent.workspace.state.state_file import read_state
 from tests.fakes.plain import Plain, on_disk
 from tests.model.actor import RETURNED, TARGET, Actor, Call
 from tests.model.weak_store import WeakStore

@@ -24,7 +24,7 @@ class WeakStore:
     world: World
     actor: Actor
     traffic: Traffic = field(default_factory=Traffic)
-    is_spread: bool = False
+    is_replicated: bool = False
 
     def get_manifest(self, reference: str) -> Manifest | None:
         call = Call("get", reference)

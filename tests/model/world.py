@@ -31,7 +31,7 @@ from typing import Any
 
 from agent.core.spelling.digest import Digest
 from agent.errors import MissingBlobError
-from agent.store.manifest_limits import named_digests
+from agent.store.manifest_checks import referenced_digests
 from agent.store.port import Deleted
 from tests.fakes.memory_store import MemoryStore
 from tests.model.actor import LISTED, RETURNED, Actor, Call
@@ -290,7 +290,7 @@ class World:
     def _garbage(self) -> set[str]:
         """Return the blobs that no manifest with a tag names."""
         tagged = (self.store.manifests[digest][0] for digest in self.store.pointers.values())
-        return self.store.blobs.keys() - {named for data in tagged for named in named_digests(data)}
+        return self.store.blobs.keys() - {named for data in tagged for named in referenced_digests(data)}
 
     def _collect(self) -> None:
         self.faults.collects -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import RefusedError
-from agent.store.network.address import Origin, Reach, is_loopback, origin_of
+from agent.store.network.address import AddressPolicy, Origin, is_loopback, origin_of
 
 KNOWN = {
     "public": ["93.184.216.34", "2606:2800:220:1::1"],
@@ -33,8 +33,8 @@ def resolve(name: str) -> list[str]:
     return KNOWN.get(name, [name])
 
 
-def reach(registry: str) -> Reach:
-    return Reach(Origin("https", registry, 443), "x", resolve)
+def reach(registry: str) -> AddressPolicy:
+    return AddressPolicy(Origin("https", registry, 443), "x", resolve)
 
 
 @pytest.mark.parametrize("target", METADATA)

@@ -9,7 +9,7 @@ import pytest
 
 from agent.errors import AuthError
 from agent.store.login import ecr
-from agent.store.login.auth import Challenge, format_scopes, parse_challenges
+from agent.store.login.challenge import Challenge, format_scopes, parse_challenges
 
 
 @pytest.mark.parametrize(

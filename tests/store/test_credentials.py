@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.store.login.credentials import Credentials, find_credentials
+from agent.store.login.credentials import find_credentials
+from agent.store.login.login_file import Credentials
 from tests.fakes.secrets import holds_secret, secret
 
 REGISTRY = "registry.example:5000"
@@ -99,12 +100,12 @@ def test_the_old_file_is_read_last(home: Path, tmp_path: Path) -> None:
     assert find(HOME=home).username == "old"
     write(home / ".config" / "containers" / "auth.json", auths={REGISTRY: auth("new")})
     assert find(HOME=home).username == "new"
-    assert not find(HOME=home, REGISTRY_AUTH_FILE=tmp_path / "none").known
+    assert not find(HOME=home, REGISTRY_AUTH_FILE=tmp_path / "none").is_present
 
 
 def test_docker_config_replaces_the_one_at_home(home: Path, tmp_path: Path) -> None:
     write(home / ".docker" / "config.json", auths={REGISTRY: auth("home")})
-    assert not find(HOME=home, DOCKER_CONFIG=tmp_path / "elsewhere").known
+    assert not find(HOME=home, DOCKER_CONFIG=tmp_path / "elsewhere").is_present
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_registry_may_be_spelled_as_an_address(home: Path, key: str) -> None:
 )  # fmt: skip
 def test_another_registry_is_not_taken_for_this_one(home: Path, key: str) -> None:
     write(home / ".docker" / "config.json", auths={key: auth("user")})
-    assert not find(HOME=home).known
+    assert not find(HOME=home).is_present
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_longest_path_counts(home: Path, repository: str, user: str) -> None:
 def test_docker_hub_has_several_names(home: Path, registry: str, key: str) -> None:
     write(home / ".docker" / "config.json", auths={key: auth("hub")})
     assert find(registry=registry, HOME=home).username == "hub"
-    assert not find(HOME=home).known
+    assert not find(HOME=home).is_present
 
 
 def test_password_may_hold_colons_and_any_letter(home: Path) -> None:
@@ -187,7 +188,7 @@ def test_base64_is_read_as_docker_podman_and_the_kubelet_read_it(home: Path, wri
 def test_base64_that_none_of_them_reads_is_noted(home: Path, text: str) -> None:
     write(home / ".docker" / "config.json", auths={REGISTRY: {"auth": text}})
     found = find(HOME=home)
-    assert not found.known
+    assert not found.is_present
     assert "unreadable entry" in found.notes[0]
 
 
@@ -251,13 +252,13 @@ def test_a_key_without_stars_goes_first(home: Path) -> None:
 def test_a_helper_is_for_one_registry(home: Path, helper: Callable[[str, str], str]) -> None:
     path = helper("mine", answer("helped", "secret"))
     write(home / ".docker" / "config.json", credHelpers={"*.example:5000": "mine"})
-    assert not find(HOME=home, PATH=path).known
+    assert not find(HOME=home, PATH=path).is_present
 
 
 def test_registry_token_is_taken(home: Path) -> None:
     write(home / ".docker" / "config.json", auths={REGISTRY: {"registrytoken": TOP}})
     found = find(HOME=home)
-    assert found.registry_token == TOP and found.known and TOP in found.secrets
+    assert found.registry_token == TOP and found.is_present and TOP in found.secrets
     write(home / ".docker" / "config.json", auths={REGISTRY: {"registrytoken": "a\r\nX: y"}})
     assert "unreadable entry" in find(HOME=home).notes[0]
 
@@ -276,7 +277,7 @@ def test_user_and_password_may_stand_in_the_clear(home: Path) -> None:
 def test_unreadable_entry_is_noted(home: Path, value: Any) -> None:
     write(home / ".docker" / "config.json", auths={REGISTRY: value})
     found = find(HOME=home)
-    assert not found.known
+    assert not found.is_present
     assert "unreadable entry" in found.notes[0]
 
 
@@ -290,7 +291,7 @@ def test_empty_entry_is_nobody(home: Path, value: Any) -> None:
 def test_damaged_file_does_not_stop_anonymous_users(home: Path, text: str) -> None:
     path = write(home / ".docker" / "config.json")
     path.write_text(text)
-    assert not find(HOME=home).known
+    assert not find(HOME=home).is_present
 
 
 def test_damaged_file_is_noted_by_name(home: Path) -> None:
@@ -363,7 +364,7 @@ def test_helper_that_fails_is_noted_without_what_it_said(
     path = helper("store", f"exec {script}" if script.startswith("sleep") else script)
     write(home / ".docker" / "config.json", credsStore="store")
     found = find(HOME=home, PATH=path, seconds=0.3)
-    assert not found.known
+    assert not found.is_present
     assert note in found.notes[0]
     assert TOP not in str(found)
 
@@ -373,7 +374,7 @@ def test_helper_is_found_on_the_path_only(home: Path, helper: Callable[[str, str
     path = helper("store", answer("x", "y"))
     write(home / ".docker" / "config.json", credsStore=suffix)
     found = find(HOME=home, PATH=path)
-    assert not found.known
+    assert not found.is_present
     assert "not on the PATH" in found.notes[0]
 
 

@@ -12,8 +12,8 @@ from requests.structures import CaseInsensitiveDict
 from agent.core.image.manifest import MANIFEST
 from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, AuthError, RefusedError, UnavailableError
-from agent.store.network.problem import parse_problem
-from agent.store.network.retry_after import STATUSES, says_later, seconds_asked
+from agent.store.network.error_details import parse_error_details
+from agent.store.network.retry_after import STATUSES, is_temporary, requested_delay
 from agent.store.network.retrying import Timing
 from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.proxy import Fault, FaultProxy, Seen
@@ -75,7 +75,7 @@ FOR_GOOD: dict[str, tuple[int, dict[str, str], bytes]] = {
 
 def answer(case: tuple[int, dict[str, str], bytes]) -> bool:
     status, headers, body = case
-    return says_later(parse_problem(status, body), CaseInsensitiveDict(headers))
+    return is_temporary(parse_error_details(status, body), CaseInsensitiveDict(headers))
 
 
 @pytest.mark.parametrize("case", LATER)
@@ -112,7 +112,7 @@ def test_what_is_refused_for_good_is_not_waited_for(case: str) -> None:
     ],
 )
 def test_the_wait_is_as_long_as_the_answer_asks(headers: dict[str, str], seconds: float | None) -> None:
-    assert seconds_asked(CaseInsensitiveDict(headers), TIMING) == seconds
+    assert requested_delay(CaseInsensitiveDict(headers), TIMING) == seconds
 
 
 # In the store

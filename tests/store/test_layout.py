@@ -22,7 +22,7 @@ from agent.core.spelling.digest import digest_of
 from agent.core.spelling.reference import LayoutReference, RegistryReference
 from agent.errors import IntegrityError, UnavailableError, UsageError
 from agent.store import StoreOptions, open_store
-from agent.store.layout.directory_files import LOCK, TEMPORARY, TemporaryFile, locked, reporting, sweep
+from agent.store.layout.layout_files import LOCK, TEMPORARY, TemporaryFile, locked, remove_abandoned, translate_errors
 from agent.store.layout.layout_index import EMPTY, REF_NAME, parse_index, with_tag
 from agent.store.layout.layout_store import LayoutStore
 from agent.store.port import Store
@@ -284,7 +284,7 @@ def test_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_trouble_with_the_disk_is_said_plainly(number: int, words: str) -> None:
-    with pytest.raises(UnavailableError, match=words) as caught, reporting("/layout"):
+    with pytest.raises(UnavailableError, match=words) as caught, translate_errors("/layout"):
         raise OSError(number, os.strerror(number), "/layout/index.json")
     assert caught.value.exit_code == 21
 
@@ -326,8 +326,8 @@ def test_killed_writer_leaves_what_the_next_one_removes(tmp_path: Path) -> None:
 def test_sweep_spares_what_is_being_written(tmp_path: Path) -> None:
     with TemporaryFile(str(tmp_path)) as temporary:
         os.write(temporary.descriptor, b"whole")
-        sweep(str(tmp_path))
-        temporary.become(str(tmp_path / "done"))
+        remove_abandoned(str(tmp_path))
+        temporary.rename_to(str(tmp_path / "done"))
     assert (tmp_path / "done").read_bytes() == b"whole"
 
 

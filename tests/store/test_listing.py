@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import RefusedError
-from agent.store.registry import listing
-from agent.store.registry.listing import Listing, Page
+from agent.store.registry import tag_list
+from agent.store.registry.tag_list import Page, TagList
 from tests.fakes.pager import Link, Pager
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.store.conftest import Open
@@ -39,12 +39,12 @@ HELPLESS = {"none", "empty", "empty in brackets", "without last"}
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(listing, "_PAGE", SIZE)
+    monkeypatch.setattr(tag_list, "_PAGE", SIZE)
     yield
 
 
 def read(read: Callable[[str, int], Page | None]) -> set[str]:
-    return Listing(URL, read, lambda: 0.0, lambda what: RefusedError(what, subject="reg", remedy="look")).tags()
+    return TagList(URL, read, lambda: 0.0, lambda what: RefusedError(what, subject="reg", remedy="look")).tags()
 
 
 def tags(count: int) -> list[str]:

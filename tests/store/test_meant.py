@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.store.registry.answer_links import NextPage, next_page, own_upload
+from agent.store.registry.response_links import NextPage, next_page, own_upload
 
 BASE = "https://reg.example/v2/team/ws/tags/list"
 ASKED = f"{BASE}?n=1000"

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from agent.core.image.manifest import MANIFEST
 from agent.core.spelling.reference import RegistryReference
 from agent.errors import PatienceError, RefusedError, UnavailableError
-from agent.store.network import wire
-from agent.store.network.retrying import PATIENCE_S, PROGRESS, Limits, Patience, Tries
+from agent.store.network import bounded_connection
+from agent.store.network.retrying import PATIENCE_S, PROGRESS, Limits, Patience, Retries
 from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.docker_registry import DockerRegistry
 from tests.fakes.proxy import Fault, FaultProxy
@@ -46,11 +46,11 @@ class Work:
         self.patience = self.patient.patience(seconds)
         self.depth = depth
         self.fails = fails
-        self.tries = 0
+        self.retries = 0
 
     def run(self, depth: int | None = None) -> None:
         depth = self.depth if depth is None else depth
-        tries = Tries(self.patience, LIMITS)
+        retries = Retries(self.patience, LIMITS)
         while True:
             try:
                 if depth:
@@ -59,11 +59,11 @@ class Work:
                     self._try()
                 return
             except UnavailableError as error:
-                tries.wait(error)
+                retries.wait(error)
 
     def _try(self) -> None:
-        takes, fails = self.fails[min(self.tries, len(self.fails) - 1)]
-        self.tries += 1
+        takes, fails = self.fails[min(self.retries, len(self.fails) - 1)]
+        self.retries += 1
         # What the transport does: no try is silent for longer than what is left, but each for a little.
         self.patient.now += min(takes, max(self.patience.left, LIMITS.least))
         if fails:
@@ -93,12 +93,12 @@ def test_a_command_gives_up_when_its_patience_is_spent_and_not_before(
 def test_what_moves_gives_the_patience_back(seconds: float, moves: int) -> None:
     patient = Patient()
     patience = patient.patience(seconds)
-    tries = Tries(patience, LIMITS)
+    retries = Retries(patience, LIMITS)
     for _ in range(moves):
         began = patient.now
         while patient.now - began < 0.9 * seconds:
-            tries.wait(FAILURE)
-        tries.moved()
+            retries.wait(FAILURE)
+        retries.progressed()
         assert patience.left == seconds
 
 
@@ -287,7 +287,7 @@ def test_a_registry_that_is_away_for_less_than_the_patience_is_survived(own: Doc
 
 def test_a_registry_that_stays_away_ends_the_patience(own: DockerRegistry) -> None:
     told: list[str] = []
-    store = RegistryStore(reference_at(own), patience=Patience(2.5, tell=told.append))
+    store = RegistryStore(reference_at(own), patience=Patience(2.5, notify=told.append))
     own.close()
     began = time.monotonic()
     with pytest.raises(PatienceError, match="connection refused"):
@@ -320,15 +320,17 @@ def test_a_host_that_went_without_a_word_is_noticed_while_it_is_waited_for(
 ) -> None:
     """The kernel asks it, so that nobody need wait for as long as the patience."""
     sockets: list[socket.socket] = []
-    real = wire._Watched._new_conn
+    real = bounded_connection._BoundedConnection._new_conn
 
-    def noted(connection: wire._Watched) -> socket.socket:
+    def noted(connection: bounded_connection._BoundedConnection) -> socket.socket:
         sockets.append(real(connection))
         return sockets[-1]
 
-    monkeypatch.setattr(wire._Watched, "_new_conn", noted)
+    monkeypatch.setattr(bounded_connection._BoundedConnection, "_new_conn", noted)
     open_at(registry).tags()
     [one] = sockets
     assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    idle, every, times = (one.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name, _ in wire._ALIVE)
+    idle, every, times = (
+        one.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name, _ in bounded_connection._KEEPALIVE
+    )
     assert idle + every * times <= PATIENCE_S / 3

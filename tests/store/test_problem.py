@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.store.network.problem import parse_problem
+from agent.store.network.error_details import parse_error_details
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ from agent.store.network.problem import parse_problem
     ],
 )
 def test_problem_is_read(body: bytes, codes: set[str], text: str) -> None:
-    problem = parse_problem(400, body)
-    assert (problem.codes, problem.text) == (codes, text)
+    details = parse_error_details(400, body)
+    assert (details.codes, details.text) == (codes, text)
 
 
 def test_secrets_are_taken_out_longest_first() -> None:
-    problem = parse_problem(400, b"token abcdefgh and abcd and xyz", ["abcd", "abcdefgh", "xyz"])
-    assert problem.text == "token *** and *** and xyz"
+    details = parse_error_details(400, b"token abcdefgh and abcd and xyz", ["abcd", "abcdefgh", "xyz"])
+    assert details.text == "token *** and *** and xyz"

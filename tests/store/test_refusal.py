@@ -7,8 +7,8 @@ import json
 import pytest
 
 from agent.errors import AgentError, AuthError, MissingBlobError, RefusedError, TagRefusedError
-from agent.store.network.problem import parse_problem
-from agent.store.network.refusal import is_denial, is_manifest_denial, manifest_refusal, refusal
+from agent.store.network.error_details import parse_error_details
+from agent.store.registry.refusals import is_denial, is_manifest_denial, manifest_refusal, refusal
 
 ZSTD = b'{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+zstd"}]}'
 GZIP = ZSTD.replace(b"zstd", b"gzip")
@@ -19,10 +19,10 @@ def errors(code: str, message: str, **more: object) -> bytes:
 
 
 def put(status: int, body: bytes, manifest: bytes = ZSTD, *, on_tag: bool = True) -> AgentError:
-    problem = parse_problem(status, body)
-    if is_manifest_denial(problem, on_tag=on_tag):
+    details = parse_error_details(status, body)
+    if is_manifest_denial(details, on_tag=on_tag):
         return AuthError("denied", subject="x", remedy="log in")
-    return manifest_refusal(problem, "reg/x:t", manifest, on_tag=on_tag)
+    return manifest_refusal(details, "reg/x:t", manifest, on_tag=on_tag)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,9 @@ def test_layers_that_a_registry_does_not_know_name_the_compression(status: int, 
 
 
 def test_a_blob_that_is_refused_for_its_compression_names_it_too() -> None:
-    assert "--compression gzip" in refusal(parse_problem(400, errors("BLOB_UPLOAD_INVALID", "zstd: no")), "x").remedy
+    assert (
+        "--compression gzip" in refusal(parse_error_details(400, errors("BLOB_UPLOAD_INVALID", "zstd: no")), "x").remedy
+    )
 
 
 def test_annotations_that_are_refused_name_the_option() -> None:
@@ -104,15 +106,15 @@ def test_a_missing_blob_is_about_the_blob(status: int) -> None:
     ],
 )
 def test_a_registry_that_is_full_is_no_matter_of_rights(status: int, text: str) -> None:
-    problem = parse_problem(status, errors("DENIED", text))
-    assert not is_denial(problem)
-    error = refusal(problem, "x")
+    details = parse_error_details(status, errors("DENIED", text))
+    assert not is_denial(details)
+    error = refusal(details, "x")
     assert "no room" in error.what and "agent prune" in error.remedy
     assert put(status, errors("DENIED" if text else "X", text), on_tag=False).exit_code == 21
 
 
 def test_a_blocked_request_is_not_a_locked_tag() -> None:
-    assert is_manifest_denial(parse_problem(403, errors("DENIED", "Request blocked by policy")), on_tag=True)
+    assert is_manifest_denial(parse_error_details(403, errors("DENIED", "Request blocked by policy")), on_tag=True)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +126,10 @@ def test_a_blocked_request_is_not_a_locked_tag() -> None:
     ],
 )
 def test_a_server_that_wants_tls_is_believed(body: bytes) -> None:
-    error = refusal(parse_problem(400, body), "x")
+    error = refusal(parse_error_details(400, body), "x")
     assert "speaks TLS" in error.what
     assert "--ca-file" in error.remedy and "--plain-http" in error.remedy
 
 
 def test_a_proxy_that_wants_a_login_is_named() -> None:
-    assert "proxy" in refusal(parse_problem(407, b""), "x").what
+    assert "proxy" in refusal(parse_error_details(407, b""), "x").what

@@ -287,7 +287,7 @@ def test_blob_that_cannot_be_mounted_is_uploaded(
     source, target = open_at(f"{proxy.address}/{repository}/a"), open_at(f"{proxy.address}/{repository}/b")
     digest = source.put_blob(BIG)
     if status == 202:  # a registry that does not mount begins an upload; so does this one for an absent source
-        begun = target._uploads.begin()[0]
+        begun = target._uploads.sessions.begin()[0]
         proxy.on("POST", "mount=", Fault(202, {"Location": begun}))
     else:
         proxy.on("POST", "mount=", Fault(status))

@@ -18,9 +18,10 @@ from agent.errors import (
     TagRefusedError,
     UnavailableError,
 )
-from agent.store.network.retrying import Patience, Timing, retry_after
+from agent.store.network.retry_after import retry_after
+from agent.store.network.retrying import Patience, Timing
 from agent.store.port import Deleted
-from agent.store.registry.claims import PAUSES
+from agent.store.registry.manifest_verifier import PAUSES
 from agent.store.registry.registry_store import RegistryStore
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.store.conftest import Open, Patient, image

@@ -16,7 +16,7 @@ import pytest
 from agent.core.image.manifest import DOCKER_LIST, INDEX, MANIFEST
 from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableError, UnsupportedError
-from agent.store.login.auth import parse_challenges
+from agent.store.login.challenge import parse_challenges
 from agent.store.network.retrying import Limits, Patience, Timing
 from agent.store.registry.registry_store import RegistryStore
 from agent.sync.remote.resolved_image import read_image, read_small_blob

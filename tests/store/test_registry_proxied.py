@@ -12,7 +12,7 @@ from agent.core.image.manifest import MANIFEST
 from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import AgentError, AuthError, RefusedError
 from agent.store.registry.registry_store import RegistryStore
-from agent.store.registry.upload import PIECES
+from agent.store.registry.upload import CHUNK_SIZES
 from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.fakes.secrets import holds_secret, secret
 from tests.store.conftest import Open, image
@@ -103,7 +103,7 @@ def test_any_success_is_one(open_at: Open, web: FaultProxy, status: int) -> None
 # What something on the way does not let through
 
 
-@pytest.mark.parametrize("most", [PIECES[0], 2 << 20, PIECES[1], 300 << 10, PIECES[2]])
+@pytest.mark.parametrize("most", [CHUNK_SIZES[0], 2 << 20, CHUNK_SIZES[1], 300 << 10, CHUNK_SIZES[2]])
 def test_what_is_too_large_for_a_proxy_goes_up_in_pieces(store: RegistryStore, proxy: FaultProxy, most: int) -> None:
     def limit(seen: Seen) -> Fault | None:
         length = seen.headers.get("Content-Length")

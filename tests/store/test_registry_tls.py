@@ -13,7 +13,7 @@ import pytest
 from agent.core.image.manifest import MANIFEST
 from agent.core.spelling.digest import digest_of
 from agent.errors import AgentError, RefusedError, UsageError
-from agent.store.network.trust import make_trust
+from agent.store.network.certificates import make_tls_context
 from tests.fakes.docker_registry import BINARY, DockerRegistry
 from tests.fakes.proxy import Fault, FaultProxy
 from tests.fakes.secrets import holds_secret, secret
@@ -42,8 +42,8 @@ def test_added_authority_is_trusted(open_at: Open, secure: tuple[str, str]) -> N
 
 
 def test_added_authority_replaces_no_other(secure: tuple[str, str]) -> None:
-    before = make_trust(None, {}).get_ca_certs(binary_form=True)
-    after = make_trust(secure[1], {}).get_ca_certs(binary_form=True)
+    before = make_tls_context(None, {}).get_ca_certs(binary_form=True)
+    after = make_tls_context(secure[1], {}).get_ca_certs(binary_form=True)
     assert len(before) > 50
     assert len(after) == len(before) + 1
 

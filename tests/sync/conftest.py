@@ -31,4 +31,4 @@ def memory(tmp_path: Path) -> Iterator[MemoryWorkspaces]:
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered lies in blocks of a few rows, so that two processes share the look at a directory."""
     monkeypatch.setattr("agent.workspace.state.row_blocks.ROWS", 3)
-    monkeypatch.setattr("agent.sync.directory_scan.scan_directory.processors", lambda: 2)
+    monkeypatch.setattr("agent.sync.directory_scan.scan_directory.process_count", lambda: 2)

@@ -15,8 +15,8 @@ from agent.core.model.entry import MARK
 from agent.errors import DivergedError
 from agent.sync.operation.options import PushOptions
 from agent.sync.push_steps.push_directory import push
-from agent.workspace.filesystem.durable_files import read_sealed, write_sealed
-from agent.workspace.state.state import read_state, write_state
+from agent.workspace.filesystem.durable_files import read_checksummed, write_checksummed
+from agent.workspace.state.state_file import read_state, write_state
 from tests.fakes.contents import write
 from tests.fakes.killing import killed_at
 from tests.fakes.memory_workspaces import MemoryWorkspaces
@@ -69,8 +69,8 @@ def make_again(memory: MemoryWorkspaces, *, with_inode_of_old: bool) -> None:
         header(memory, root=[about.st_dev, about.st_ino])
         for name in ("intent", "pulling"):
             path = memory.place / ".state-b" / name
-            if value := read_sealed(path):
-                write_sealed(path, {**value, "root": [about.st_dev, about.st_ino]})
+            if value := read_checksummed(path):
+                write_checksummed(path, {**value, "root": [about.st_dev, about.st_ino]})
     else:
         os.rename(memory.at("b"), memory.place / "moved")
         assert os.stat(memory.at("b")).st_ino != old[1]
@@ -137,11 +137,11 @@ class TestMadeAgain:
         self, pulled: MemoryWorkspaces, reused: bool
     ) -> None:
         state = interrupt_first_pull(pulled)
-        marker = read_sealed(state / "pulling")
+        marker = read_checksummed(state / "pulling")
         os.rename(pulled.at("c"), pulled.place / "moved")
         if reused:
             about = os.stat(pulled.at("c"))
-            write_sealed(state / "pulling", {**(marker or {}), "root": [about.st_dev, about.st_ino]})
+            write_checksummed(state / "pulling", {**(marker or {}), "root": [about.st_dev, about.st_ino]})
         write(pulled.at("c"), b"mine", b"mine")
         with pytest.raises(DivergedError, match="was not pulled by this program"):
             pulled.pull("c")
@@ -238,9 +238,9 @@ def test_a_device_that_has_another_number_at_each_boot(pulled: MemoryWorkspaces,
 
 def test_an_interrupted_pull_is_known_under_another_device_number(pulled: MemoryWorkspaces) -> None:
     path = interrupt_first_pull(pulled) / "pulling"
-    value = read_sealed(path)
+    value = read_checksummed(path)
     assert value is not None
-    write_sealed(path, {**value, "root": [value["root"][0] + 1, value["root"][1]]})
+    write_checksummed(path, {**value, "root": [value["root"][0] + 1, value["root"][1]]})
     pulled.pull("c")
     assert unlike(snapshot(pulled.at("a")), snapshot(pulled.at("c"))) == {}
 

@@ -11,7 +11,7 @@ import pytest
 
 from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, AuthError, RefusedError, TagRefusedError, UnavailableError
-from agent.store.port import Ability, Answered
+from agent.store.port import Ability, ProbeResult
 from agent.sync.commands.doctor_report import DoctorReport
 from agent.sync.commands.probe_store import doctor
 from tests.fakes.contents import write
@@ -188,10 +188,10 @@ def test_a_registry_that_knows_no_zstd_is_told_of_before_the_first_push(memory: 
 class Poor(MemoryStore):
     """Offers nothing that can be done without, and answers with gaps."""
 
-    def probe(self, ability: Ability, reference: str) -> Answered:
+    def probe(self, ability: Ability, reference: str) -> ProbeResult:
         if ability == "clock":
-            return Answered(True, -90_000)
-        return Answered(False, 404)
+            return ProbeResult(True, -90_000)
+        return ProbeResult(False, 404)
 
 
 def test_what_can_be_done_without_is_a_weakness_and_no_failure(memory: MemoryWorkspaces) -> None:

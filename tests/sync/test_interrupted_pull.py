@@ -14,8 +14,8 @@ from agent.errors import DivergedError
 from agent.sync.pull_steps.pull_directory import pull
 from agent.sync.task.argument import parse_step
 from agent.sync.task.step_setup import check_pulled, pull_options, state_of
-from agent.workspace.filesystem.durable_files import write_sealed
-from agent.workspace.write.materialise import TreeWriter
+from agent.workspace.filesystem.durable_files import write_checksummed
+from agent.workspace.write.tree_writer import TreeWriter
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import on_disk, put_image
@@ -177,7 +177,7 @@ def test_a_note_of_a_pull_that_makes_no_sense_still_warns(pushed: MemoryWorkspac
         *({"root": "x"}, {"root": [1]}, {"target": 5}, {}),
         *({"root": root, "target": 5}, {"root": root, "sparse": ["x"]}, {"root": root, "more": 1}),
     ):
-        write_sealed(pushed.place / ".state-b" / "pulling", value)
+        write_checksummed(pushed.place / ".state-b" / "pulling", value)
         with pytest.raises(DivergedError, match="interrupted; pull again"):
             pushed.push("b")
         assert pushed.status("b").interrupted

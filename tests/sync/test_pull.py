@@ -18,7 +18,7 @@ from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.report import PushReport
 from agent.sync.pull_steps.pull_directory import pull
 from agent.sync.push_steps.push_directory import push
-from agent.workspace.state.row_buffer import Spill
+from agent.workspace.state.row_buffer import RowBuffer
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
@@ -99,7 +99,7 @@ def test_a_lane_that_published_nothing_is_looked_for_where_each_reader_sees_some
     memory: MemoryWorkspaces,
 ) -> None:
     history(memory, b"one")
-    memory.store.is_spread = True
+    memory.store.is_replicated = True
     assert memory.pull("b", after=("never/ran", "a")).written == 1
     assert sum(memory.slept) == 3.0
 
@@ -114,7 +114,7 @@ def test_a_pointer_that_one_reader_sees_later_is_found(memory: MemoryWorkspaces)
     hidden = {
         tag: memory.store.pointers.pop(tag) for tag in list(memory.store.pointers) if "._p" in tag or "._e" in tag
     }
-    memory.store.is_spread = True
+    memory.store.is_replicated = True
 
     def sleep(seconds: float) -> None:
         memory.slept.append(seconds)
@@ -450,7 +450,7 @@ def test_a_pull_does_the_same_however_little_stays_in_memory(
     memory: MemoryWorkspaces, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """Rows wait in a file and tables are read anew: of links, of what was touched, deleted and not selected, too."""
-    monkeypatch.setattr("agent.sync.pull_steps.pull_directory.Spill", partial(Spill, most=most))
+    monkeypatch.setattr("agent.sync.pull_steps.pull_directory.RowBuffer", partial(RowBuffer, most=most))
     monkeypatch.setattr("agent.sync.contents.toc_tables.CACHE_BYTES", most)
     top = memory.at("a")
     for number in range(9):

@@ -11,7 +11,7 @@ import pytest
 from agent.core.spelling.reference import parse_reference
 from agent.errors import IntegrityError
 from agent.sync.commands.squash_command import SquashOptions, squash_target
-from agent.workspace.state.state import read_state, write_state
+from agent.workspace.state.state_file import read_state, write_state
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_workspaces import MemoryWorkspaces

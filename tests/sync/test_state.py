@@ -20,9 +20,9 @@ from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError, DivergedError, WorkspaceError
 from agent.sync.operation.options import PushOptions
 from agent.sync.push_steps.push_directory import push
-from agent.workspace.filesystem.durable_files import write_sealed
-from agent.workspace.state.state import read_state, write_state
-from agent.workspace.state.state_home import lock
+from agent.workspace.filesystem.durable_files import write_checksummed
+from agent.workspace.state.state_file import read_state, write_state
+from agent.workspace.state.state_lock import lock_state
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import Killed
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
@@ -295,7 +295,7 @@ def test_an_intent_of_another_version_is_none(pulled: MemoryWorkspaces, changed:
         "attempt": None,
         "record": None,
     }
-    write_sealed(str(pulled.place / ".state-b" / "intent"), {**intent, **changed})
+    write_checksummed(str(pulled.place / ".state-b" / "intent"), {**intent, **changed})
     write(pulled.at("b"), b"new", b"n")
     assert pulled.push("b").written == 1
 
@@ -323,7 +323,7 @@ def test_damage_to_the_intent_of_a_push_that_died_is_noticed(pulled: MemoryWorks
 def test_damage_to_the_marker_of_a_pull_that_died_still_warns(pulled: MemoryWorkspaces) -> None:
     """With another number in it, it would be another directory's, and a half of a tree would be pushed."""
     path = pulled.place / ".state-b" / "pulling"
-    write_sealed(str(path), {"root": [1, 2]})
+    write_checksummed(str(path), {"root": [1, 2]})
     assert not pulled.status("b").interrupted
     path.write_text(path.read_text().replace("2]", "3]"))
     assert pulled.status("b").interrupted
@@ -354,7 +354,7 @@ def test_a_second_agent_waits_for_the_first(pulled: MemoryWorkspaces) -> None:
     released: list[float] = []
 
     def hold() -> None:
-        with lock(home):
+        with lock_state(home):
             ready.set()
             time.sleep(0.4)
             released.append(time.monotonic())

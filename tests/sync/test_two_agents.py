@@ -17,7 +17,7 @@ from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.pull_steps.pull_directory import pull
 from agent.sync.push_steps.push_directory import push
-from agent.workspace.state import state_home
+from agent.workspace.state import state_lock
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
 from tests.fakes.trees import snapshot, unlike
@@ -178,10 +178,10 @@ def _also_known(shared: Workspaces) -> WorkspaceContext:
 
 
 def test_who_waits_in_vain_is_told_and_changes_nothing(shared: Workspaces, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_directory, "Turn", partial(state_home.Turn, 0.1))
+    monkeypatch.setattr(open_directory, "LockWait", partial(state_lock.LockWait, 0.1))
     before = len(shared.ids())
     write(shared.at("a"), b"new", b"n")
-    with state_home.lock(str(shared.place / ".state-a")):
+    with state_lock.lock_state(str(shared.place / ".state-a")):
         for act in (shared.push, shared.pull, shared.status):
             with pytest.raises(
                 BusyError, match=rf"/a: another agent \(pid {os.getpid()}\) is at work; wait until"

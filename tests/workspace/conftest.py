@@ -14,8 +14,8 @@ import pytest
 
 from agent.core.model.entry import Kind, Node
 from agent.workspace.filesystem.root import Root, open_root
-from agent.workspace.scan.examine import examine, hash_content
-from agent.workspace.scan.scan import scan
+from agent.workspace.scan.path_reader import examine, hash_content
+from agent.workspace.scan.tree_walk import TreeWalk
 
 STRANGER = 61234
 
@@ -27,7 +27,7 @@ def refuse_warning(path: bytes, why: str) -> None:
 def tree_of(root: Root) -> dict[bytes, Node]:
     """Everything below a root, with hashes of contents."""
     tree = {}
-    for found in scan(root, refuse_warning):
+    for found in TreeWalk(root, refuse_warning):
         node = examine(root, found)
         if node.kind is Kind.FILE:
             node = node._replace(sha256=hash_content(root, found))

@@ -6,8 +6,8 @@ from typing import Any
 
 from agent.core.model.entry import Kind, Node
 from agent.workspace.filesystem.root import Root
-from agent.workspace.scan.scan import Scan
-from agent.workspace.write.materialise import TreeWriter
+from agent.workspace.scan.tree_walk import TreeWalk
+from agent.workspace.write.tree_writer import TreeWriter
 
 MTIME = 1_111_111_111_123_456_789
 ME = {"uid": os.geteuid(), "gid": os.getegid()}
@@ -52,6 +52,6 @@ def write_one(writer: TreeWriter, path: bytes, node: Node, data: bytes = b"") ->
 
 
 def leftovers(root: Root) -> list[bytes]:
-    walk = Scan(root, lambda path, why: None)
+    walk = TreeWalk(root, lambda path, why: None)
     list(walk)
     return walk.leftovers

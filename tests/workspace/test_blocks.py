@@ -13,9 +13,9 @@ from agent.core.directory.remember import Revised
 from agent.core.directory.state_row import Known
 from agent.core.model.entry import Version
 from agent.workspace.state import row_blocks
-from agent.workspace.state.row_buffer import Spill
-from agent.workspace.state.rows import Versions
-from agent.workspace.state.state import read_state, write_state
+from agent.workspace.state.row_buffer import RowBuffer
+from agent.workspace.state.row_columns import Versions
+from agent.workspace.state.state_file import read_state, write_state
 from tests.workspace.any_rows import KNOWN
 
 PATHS = st.integers(0, 15).map(b"%02d".__mod__)
@@ -38,7 +38,7 @@ def test_rows_over_others_are_what_stands_at_each_path(
     place = tmp_path_factory.mktemp("state")
     first, second = os.fsencode(place / "first"), os.fsencode(place / "second")
     change = Version(9, "d" * 64)
-    with patch.object(row_blocks, "ROWS", size), Spill(str(place), 2) as spill:
+    with patch.object(row_blocks, "ROWS", size), RowBuffer(str(place), 2) as spill:
         write_state(first, {}, before)
         for row in written:
             spill.append(row)

@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 
 from agent.errors import WorkspaceError
-from agent.workspace.filesystem.durable_files import read_json, read_sealed, remove_file, write_json, write_sealed
+from agent.workspace.filesystem.durable_files import (
+    read_checksummed,
+    read_json,
+    remove_file,
+    write_checksummed,
+    write_json,
+)
 
 
 def test_what_is_written_is_read_until_it_is_removed(tmp_path: Path) -> None:
@@ -77,14 +83,14 @@ def test_others_may_read_and_replace_it_only_where_they_could_anyway(tmp_path: P
 def test_damage_to_any_byte_of_a_sealed_file_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "intent"
     value = {"stamp": 17, "parents": ["é"], "record": None}
-    write_sealed(os.fspath(path), value)
-    assert read_sealed(os.fspath(path)) == value
+    write_checksummed(os.fspath(path), value)
+    assert read_checksummed(os.fspath(path)) == value
     whole = path.read_bytes()
     for at in range(len(whole)):
         for flipped in range(8):
             path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << flipped)]) + whole[at + 1 :])
-            assert read_sealed(os.fspath(path)) in (None, value)
+            assert read_checksummed(os.fspath(path)) in (None, value)
         path.write_bytes(whole[:at])
-        assert read_sealed(os.fspath(path)) in (None, value)
+        assert read_checksummed(os.fspath(path)) in (None, value)
     path.write_text('{"stamp": 17}')
-    assert read_sealed(os.fspath(path)) is None
+    assert read_checksummed(os.fspath(path)) is None

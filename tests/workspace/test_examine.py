@@ -9,7 +9,7 @@ from agent.core.directory.state_row import Found
 from agent.core.model.entry import Kind
 from agent.errors import FileChangedError, WorkspaceError
 from agent.workspace.filesystem.root import Root, open_root
-from agent.workspace.scan.examine import CHUNK, examine, hash_content, open_content
+from agent.workspace.scan.path_reader import CHUNK, examine, hash_content, open_content
 
 
 def place(root: Root, path: bytes) -> bytes:

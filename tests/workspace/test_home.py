@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from agent.errors import BusyError, WorkspaceError
-from agent.workspace.state.state_home import Turn, lock, lock_directory, make_state_home, state_home
+from agent.workspace.state.state_home import make_state_home, state_home
+from agent.workspace.state.state_lock import LockWait, lock_directory, lock_state
 
 
 def test_the_first_place_that_is_named_and_writable_counts(tmp_path: Path) -> None:
@@ -80,21 +81,21 @@ def test_a_second_agent_waits_and_then_says_who_is_at_work(tmp_path: Path) -> No
     slept: list[float] = []
     said: list[str] = []
     with (
-        lock(os.fspath(tmp_path)),
+        lock_state(os.fspath(tmp_path)),
         pytest.raises(WorkspaceError, match=rf"another agent \(pid {os.getpid()}\) is at work"),
-        lock(os.fspath(tmp_path), Turn(2.5, said.append, lambda: next(times), slept.append), subject=b"work"),
+        lock_state(os.fspath(tmp_path), LockWait(2.5, said.append, lambda: next(times), slept.append), subject=b"work"),
     ):
         pytest.fail("both hold the lock")
     assert len(slept) == 2
     assert said == [f"work: another agent (pid {os.getpid()}) is at work; waiting for it, 2.5 s at most"]
-    with lock(os.fspath(tmp_path), Turn(0)):
+    with lock_state(os.fspath(tmp_path), LockWait(0)):
         pass
 
 
 def test_a_second_agent_gets_the_lock_when_the_first_ends(tmp_path: Path) -> None:
-    first = lock(os.fspath(tmp_path))
+    first = lock_state(os.fspath(tmp_path))
     first.__enter__()
-    with lock(os.fspath(tmp_path), Turn(100, sleep=lambda _: first.__exit__(None, None, None))):
+    with lock_state(os.fspath(tmp_path), LockWait(100, sleep=lambda _: first.__exit__(None, None, None))):
         pass
 
 
@@ -103,7 +104,7 @@ def test_death_releases_the_lock(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         try:
-            with lock(os.fspath(tmp_path)):
+            with lock_state(os.fspath(tmp_path)):
                 os.write(write, b"!")
                 while True:
                     os.read(read, 0)
@@ -111,34 +112,34 @@ def test_death_releases_the_lock(tmp_path: Path) -> None:
             os._exit(1)
     try:
         assert os.read(read, 1) == b"!"
-        with pytest.raises(WorkspaceError, match=f"pid {child}"), lock(os.fspath(tmp_path), Turn(0)):
+        with pytest.raises(WorkspaceError, match=f"pid {child}"), lock_state(os.fspath(tmp_path), LockWait(0)):
             pass
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
         os.close(read)
         os.close(write)
-    with lock(os.fspath(tmp_path), Turn(5)):
+    with lock_state(os.fspath(tmp_path), LockWait(5)):
         pass
 
 
 def test_a_lock_that_cannot_be_had_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(WorkspaceError, match="cannot be locked"), lock(os.fspath(tmp_path / "missing")):
+    with pytest.raises(WorkspaceError, match="cannot be locked"), lock_state(os.fspath(tmp_path / "missing")):
         pass
 
 
 def test_a_directory_is_locked_until_it_is_closed_and_holds_nothing_more_than_before(tmp_path: Path) -> None:
     first, second = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
-    lock_directory(first, b"work", Turn(0))
+    lock_directory(first, b"work", LockWait(0))
     with pytest.raises(BusyError, match="work: another agent is at work"):
-        lock_directory(second, b"work", Turn(0))
+        lock_directory(second, b"work", LockWait(0))
     os.close(first)
-    lock_directory(second, b"work", Turn(0))
+    lock_directory(second, b"work", LockWait(0))
     os.close(second)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_directory_that_cannot_be_locked_is_used_all_the_same() -> None:
     unlockable = os.open("/", os.O_PATH)
-    lock_directory(unlockable, b"work", Turn(0))
+    lock_directory(unlockable, b"work", LockWait(0))
     os.close(unlockable)

@@ -14,8 +14,8 @@ from agent.core.directory.state_row import KEPT
 from agent.core.model.entry import Kind, Node
 from agent.errors import DivergedError
 from agent.workspace.filesystem.root import Root, open_root
-from agent.workspace.scan.scan import Scan
-from agent.workspace.write.materialise import TreeWriter
+from agent.workspace.scan.tree_walk import TreeWalk
+from agent.workspace.write.tree_writer import TreeWriter
 from tests.fakes.contents import write
 
 SECOND = 10**9
@@ -44,7 +44,7 @@ def test_what_is_free_is_written_and_leaves_nothing_beside(keeping: TreeWriter, 
     assert found is not None and found.print == stands
     assert (found.nlink, stands.mtime, stands.mode & 0o7777) == (1, SECOND, 0o640)
     assert sorted(os.listdir(root.path)) == [b"link", b"new"]
-    assert keeping.kept == []
+    assert keeping.left_out == []
 
 
 def test_what_stands_is_left_alone(keeping: TreeWriter, root: Root) -> None:
@@ -52,7 +52,7 @@ def test_what_stands_is_left_alone(keeping: TreeWriter, root: Root) -> None:
     assert keeping.write_file(b"file", a_file(b"ours"), [b"ours"]) == KEPT
     with open(root.path + b"/file", "rb") as file:
         assert file.read() == b"theirs"
-    assert (keeping.kept, os.listdir(root.path)) == ([b"file"], [b"file"])
+    assert (keeping.left_out, os.listdir(root.path)) == ([b"file"], [b"file"])
 
 
 def test_what_comes_while_it_is_written_is_left_alone(keeping: TreeWriter, root: Root) -> None:
@@ -116,4 +116,4 @@ def test_a_scan_below_a_path_sees_nothing_else(root: Root, below: bytes, found: 
         write(root.path, path)
     write(root.path, b".wh.refused")
     os.symlink(b"d", root.path + b"/link")
-    assert [row.path for row in Scan(root, lambda path, why: None, below)] == found
+    assert [row.path for row in TreeWalk(root, lambda path, why: None, below)] == found

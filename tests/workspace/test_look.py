@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.core.directory.scan_join import Sifted
 from agent.core.directory.state_row import Found, Known
-from agent.workspace.scan.scan_result import Look, dump, load
+from agent.workspace.scan.scan_result import ScanResult, dump, load
 from tests.workspace.any_rows import KNOWN, NAMES, NUMBERS, PRINTS
 
 FOUND = st.builds(
@@ -41,7 +41,7 @@ SIFTED = st.builds(
     open=PAIRS.map(by_path),
 )
 LOOKS = st.builds(
-    Look,
+    ScanResult,
     sifted=SIFTED,
     fresh=st.lists(KNOWN, max_size=9),
     size=NUMBERS,
@@ -52,7 +52,9 @@ LOOKS = st.builds(
 
 @settings(deadline=None, max_examples=150)
 @given(LOOKS, st.sampled_from([1, 2, 4096]))
-def test_what_is_loaded_is_what_was_dumped(tmp_path_factory: pytest.TempPathFactory, look: Look, block: int) -> None:
+def test_what_is_loaded_is_what_was_dumped(
+    tmp_path_factory: pytest.TempPathFactory, look: ScanResult, block: int
+) -> None:
     directory: Path = tmp_path_factory.mktemp("look")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agent.workspace.scan.scan_result.ROWS", block)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from agent.core.model.entry import Kind, Node
 from agent.errors import FileChangedError, IntegrityError, UnsafeArchiveError, WorkspaceError
 from agent.workspace.filesystem.root import Root, open_root
-from agent.workspace.scan.scan import Scan
-from agent.workspace.write.materialise import TreeWriter
+from agent.workspace.scan.tree_walk import TreeWalk
+from agent.workspace.write.tree_writer import TreeWriter
 from tests.workspace.materials import ME, MTIME, dir_of, file_of, leftovers, link_to, place, write_all, write_one
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
@@ -145,7 +145,7 @@ def test_fingerprints_are_what_a_scan_finds(root: Root) -> None:
     touched = writer.set_attributes(b"d/p", Node(Kind.FIFO, 0o640, mtime=MTIME + 1, **ME))
     assert replaced and touched
     prints |= {b"d/l": replaced, b"d/p": touched} | dict(writer.finish())
-    assert prints == {found.path: found.print for found in Scan(root, lambda path, why: None)}
+    assert prints == {found.path: found.print for found in TreeWalk(root, lambda path, why: None)}
 
 
 PARTS = st.sampled_from([b"a", b"a-b", b"b", b"\xff", b"c d", b"\n", b"x" * 255])
@@ -363,7 +363,7 @@ def test_nothing_is_written_outside_while_directories_are_swapped_for_links(root
         for number in range(200_000):
             if number >= 3000 and written and refused:
                 break
-            root.forget(b"d")
+            root.close_directory(b"d")
             try:
                 TreeWriter(root).write_file(b"d/%d" % number, file_of(b"x"), (b"x",))
                 written += 1

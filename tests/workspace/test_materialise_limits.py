@@ -11,8 +11,8 @@ import pytest
 from agent.core.model.entry import Kind, Node
 from agent.errors import UnsafeArchiveError, WorkspaceError
 from agent.workspace.filesystem.root import Root, open_root
-from agent.workspace.scan.scan import TEMPORARY
-from agent.workspace.write.materialise import TreeWriter
+from agent.workspace.scan.tree_walk import TEMPORARY
+from agent.workspace.write.tree_writer import TreeWriter
 from tests.workspace.materials import dir_of, file_of, leftovers, link_to, place, write_all
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")

@@ -57,7 +57,7 @@ def test_a_directory_that_was_removed_and_made_again_is_opened_anew(root: Root) 
     place = os.path.join(root.path, b"d")
     os.mkdir(place)
     root.directory(b"d")
-    root.forget(b"d")
+    root.close_directory(b"d")
     os.rmdir(place)
     with pytest.raises(FileNotFoundError):
         root.directory(b"d")
@@ -112,5 +112,5 @@ def test_inodes_of_a_file_system_mounted_inside_are_told_apart(root: Root) -> No
         about = os.stat(os.path.join(inner, b"file"))
         assert found.print.ino == about.st_dev << 64 | about.st_ino
     finally:
-        root.forget(b"inner")
+        root.close_directory(b"inner")
         subprocess.run(["umount", inner], check=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.core.directory.state_row import Found
 from agent.errors import FileChangedError, WorkspaceError
 from agent.workspace.filesystem.root import Root, open_root
-from agent.workspace.scan.scan import TEMPORARY, Scan, scan
+from agent.workspace.scan.tree_walk import TEMPORARY, TreeWalk
 
 
 def quiet(path: bytes, why: str) -> None:
@@ -19,7 +19,7 @@ def quiet(path: bytes, why: str) -> None:
 
 
 def paths(root: Root) -> list[bytes]:
-    return [found.path for found in scan(root, quiet)]
+    return [found.path for found in TreeWalk(root, quiet)]
 
 
 def make(root: Root, *names: bytes) -> None:
@@ -69,12 +69,12 @@ def test_every_path_is_found_in_one_of_the_parts(
     with open_root(tmp_path_factory.mktemp("scan")) as root:
         for path in wanted:
             os.makedirs(os.path.join(root.path, path), exist_ok=True)
-        whole = list(scan(root, quiet))
+        whole = list(TreeWalk(root, quiet))
         if whole:
             cuts = cuts | data.draw(st.sets(st.sampled_from([found.path for found in whole]), max_size=4))
         starts = [b"", *sorted(cuts)]
         parts = [
-            list(Scan(root, quiet, start=start, stop=stop))
+            list(TreeWalk(root, quiet, start=start, stop=stop))
             for start, stop in zip(starts, [*starts[1:], None], strict=True)
         ]
         assert [found for part in parts for found in part] == whole
@@ -87,7 +87,7 @@ def test_what_is_left_out_is_told_by_one_part_only(root: Root) -> None:
         told: list[bytes] = []
         left: list[bytes] = []
         for start, stop in ((b"", b"d/b"), (b"d/b", b"d/t"), (b"d/t", None)):
-            part = Scan(root, lambda path, why: told.append(path), start=start, stop=stop)
+            part = TreeWalk(root, lambda path, why: told.append(path), start=start, stop=stop)
             list(part)
             left += part.leftovers
     assert told == [b"d/s"]
@@ -99,7 +99,7 @@ def test_a_part_asks_for_nothing_that_lies_outside(root: Root, monkeypatch: pyte
     listed: list[int] = []
     real = os.scandir
     monkeypatch.setattr(os, "scandir", lambda fd: (listed.append(fd), real(fd))[1])
-    assert [found.path for found in Scan(root, quiet, start=b"d/b", stop=b"d/n")] == [b"d/m"]
+    assert [found.path for found in TreeWalk(root, quiet, start=b"d/b", stop=b"d/n")] == [b"d/m"]
     assert len(listed) == 2
 
 
@@ -108,7 +108,7 @@ def test_what_is_found_is_what_lstat_says(root: Root) -> None:
     os.link(os.path.join(root.path, b"f"), os.path.join(root.path, b"g"))
     os.symlink(b"nowhere", os.path.join(root.path, b"l"))
     os.mkfifo(os.path.join(root.path, b"p"))
-    found = list(scan(root, quiet))
+    found = list(TreeWalk(root, quiet))
     assert all(type(item) is Found and item == root.lstat(item.path) for item in found)
     assert [item.nlink for item in found] == [2, 2, 1, 1]
     assert found[0].print.ino == found[1].print.ino
@@ -119,7 +119,7 @@ def test_device_numbers_are_found(root: Root) -> None:
         os.mknod(os.path.join(root.path, b"null"), 0o20666, os.makedev(1, 3))
     except PermissionError:
         pytest.skip("needs the right to make devices")
-    assert [found.device for found in scan(root, quiet)] == [(1, 3)]
+    assert [found.device for found in TreeWalk(root, quiet)] == [(1, 3)]
 
 
 def test_sockets_are_left_out_with_a_warning(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_sockets_are_left_out_with_a_warning(root: Root, monkeypatch: pytest.Mon
     warned = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("d/s")
-        found = [item.path for item in scan(root, lambda path, why: warned.append((path, why)))]
+        found = [item.path for item in TreeWalk(root, lambda path, why: warned.append((path, why)))]
     assert found == [b"d", b"d/f"]
     assert [path for path, _ in warned] == [b"d/s"]
 
@@ -145,7 +145,7 @@ def test_whiteout_names_are_refused_by_name(root: Root) -> None:
 
 def test_leftovers_of_a_killed_pull_are_no_part_of_the_tree(root: Root) -> None:
     make(root, b"d/f", b"d/" + TEMPORARY + b"77-1")
-    walk = Scan(root, quiet)
+    walk = TreeWalk(root, quiet)
     assert [found.path for found in walk] == [b"d", b"d/f"]
     assert walk.leftovers == [b"d/" + TEMPORARY + b"77-1"]
 
@@ -172,7 +172,7 @@ def test_entries_that_cannot_be_examined_stop_the_scan(
 
 def test_what_vanishes_while_scanning_is_absent(root: Root) -> None:
     make(root, b"a/f", b"b/f", b"c")
-    walk = scan(root, quiet)
+    walk = iter(TreeWalk(root, quiet))
     first = next(walk).path
     os.unlink(os.path.join(root.path, b"b/f"))
     os.rmdir(os.path.join(root.path, b"b"))
@@ -191,7 +191,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(root: Root, tmp_path: P
     make(root, b"a", b"b/f")
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "file").touch()
-    walk = scan(root, quiet)
+    walk = iter(TreeWalk(root, quiet))
     next(walk)
     os.rename(os.path.join(root.path, b"b"), tmp_path / "b")
     os.symlink(tmp_path / "secret", os.path.join(root.path, b"b"))

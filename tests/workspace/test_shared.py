@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.workspace.scan.forked_work import Shared, processors
+from agent.workspace.scan.forked_tasks import ForkedTasks, process_count
 
 HERE = os.getpid()
 
 
 def shared(tasks: list[Callable[[], int]], directory: Path, processes: int = 3) -> list[int]:
-    with Shared(tasks, lambda result: b"%d" % result, int, str(directory), processes) as work:
+    with ForkedTasks(tasks, lambda result: b"%d" % result, int, str(directory), processes) as work:
         return work.results()
 
 
@@ -123,7 +123,7 @@ def test_an_error_in_another_process_is_met_here(tmp_path: Path) -> None:
 
 
 def test_results_larger_than_a_pipe_arrive(tmp_path: Path) -> None:
-    with Shared([lambda: bytes(1 << 20)] * 8, bytes, bytes, str(tmp_path), 3) as work:
+    with ForkedTasks([lambda: bytes(1 << 20)] * 8, bytes, bytes, str(tmp_path), 3) as work:
         assert work.results() == [bytes(1 << 20)] * 8
 
 
@@ -144,10 +144,10 @@ def test_the_signals_of_this_process_are_as_they_were(tmp_path: Path) -> None:
 
 def test_a_process_with_threads_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threading.active_count", lambda: 2)
-    assert processors() == 1
+    assert process_count() == 1
     monkeypatch.setattr("threading.active_count", lambda: 1)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)))
-    assert processors() == 4
+    assert process_count() == 4
 
 
 def test_whoever_is_killed_leaves_nobody_behind_with_his_locks(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_whoever_is_killed_leaves_nobody_behind_with_his_locks(tmp_path: Path) -
     pid = os.fork()
     if not pid:
         try:
-            with Shared([lambda: time.sleep(FOR_EVER)] * 3, lambda _: b"", len, str(tmp_path), 3):
+            with ForkedTasks([lambda: time.sleep(FOR_EVER)] * 3, lambda _: b"", len, str(tmp_path), 3):
                 time.sleep(0.3)
                 os.kill(os.getpid(), signal.SIGKILL)
         finally:

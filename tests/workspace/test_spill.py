@@ -10,8 +10,8 @@ import pytest
 from agent.core.directory.state_row import Fingerprint, Known
 from agent.core.model.entry import Kind, Node, Version
 from agent.errors import WorkspaceError
-from agent.workspace.state.row_buffer import Spill
-from agent.workspace.state.rows import ROWS
+from agent.workspace.state.row_buffer import RowBuffer
+from agent.workspace.state.row_codec import ROWS
 
 
 def rows(count: int) -> list[Known]:
@@ -32,7 +32,7 @@ def rows(count: int) -> list[Known]:
 @pytest.mark.parametrize("most", [0, 1, 7, ROWS + 1, 1 << 20])
 def test_rows_come_back_in_order_as_often_as_asked(tmp_path: Path, most: int) -> None:
     given = rows(2 * ROWS + 5)
-    with Spill(str(tmp_path), most) as spill:
+    with RowBuffer(str(tmp_path), most) as spill:
         for row in given:
             spill.append(row)
         assert len(spill) == len(given)
@@ -44,7 +44,7 @@ def test_rows_come_back_in_order_as_often_as_asked(tmp_path: Path, most: int) ->
 @pytest.mark.parametrize("most", [0, ROWS, 1 << 20])
 def test_rows_get_a_version_when_it_is_known(tmp_path: Path, most: int) -> None:
     given = rows(ROWS + 5)
-    spill = Spill(str(tmp_path), most)
+    spill = RowBuffer(str(tmp_path), most)
     for row in given:
         spill.append(row)
     spill.version = Version(3, "c" * 64)
@@ -53,7 +53,7 @@ def test_rows_get_a_version_when_it_is_known(tmp_path: Path, most: int) -> None:
 
 def test_rows_that_nobody_holds_hold_no_descriptor(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    spill = Spill(str(tmp_path), 0)
+    spill = RowBuffer(str(tmp_path), 0)
     spill.append(rows(1)[0])
     assert len(os.listdir("/proc/self/fd")) == before + 1
     del spill
@@ -61,11 +61,11 @@ def test_rows_that_nobody_holds_hold_no_descriptor(tmp_path: Path) -> None:
 
 
 def test_few_rows_touch_no_disk(tmp_path: Path) -> None:
-    with Spill(str(tmp_path / "nothing here")) as spill:
+    with RowBuffer(str(tmp_path / "nothing here")) as spill:
         spill.append(rows(1)[0])
         assert list(spill) == rows(1)
 
 
 def test_a_place_that_cannot_be_written_is_a_workspace_error(tmp_path: Path) -> None:
-    with Spill(str(tmp_path / "nothing here"), 0) as spill, pytest.raises(WorkspaceError, match="put aside"):
+    with RowBuffer(str(tmp_path / "nothing here"), 0) as spill, pytest.raises(WorkspaceError, match="put aside"):
         spill.append(rows(1)[0])

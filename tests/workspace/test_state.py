@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from agent.core.directory.state_row import Fingerprint, Known
 from agent.core.model.entry import Kind, Node, Version
 from agent.errors import WorkspaceError
-from agent.workspace.state.rows import ROWS, Columns, pack
-from agent.workspace.state.state import FORMAT, StateDamagedError, read_state, write_state
+from agent.workspace.state.row_codec import ROWS, pack
+from agent.workspace.state.row_columns import Columns
+from agent.workspace.state.state_file import FORMAT, StateDamagedError, read_state, write_state
 from tests.workspace.any_rows import KNOWN
 
 PRINT = Fingerprint(1, 2, 0o100644, 3, 4, 5, 6)
@@ -70,13 +71,13 @@ def test_a_hundred_thousand_rows_take_little_memory(tmp_path: Path) -> None:
 def test_few_rows_are_unpacked_once_if_they_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("agent.workspace.state.state.MOST", most)
+    monkeypatch.setattr("agent.workspace.state.state_file.MOST", most)
     rows = list(map(row, range(10)))
     write_state(str(tmp_path / "state"), {}, rows)
     with read_state(str(tmp_path / "state")) or pytest.fail("missing") as state:
         first, again = next(iter(state)), next(iter(state))
         assert first is not again
-        state.keep()
+        state.cache()
         first, again = next(iter(state)), next(iter(state))
         assert (first is again) is (most == 10)
         assert list(state) == list(state) == rows
@@ -129,8 +130,10 @@ def test_what_format_1_says_of_paths_that_were_not_pulled_is_still_read(tmp_path
     path = tmp_path / "state"
     known = [row(1), row(2)._replace(print=None)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent.workspace.state.state.FORMAT", 1)
-        patch.setattr("agent.workspace.state.state.pack", lambda columns, versions: pack(absent(columns), versions))
+        patch.setattr("agent.workspace.state.state_file.FORMAT", 1)
+        patch.setattr(
+            "agent.workspace.state.state_file.pack", lambda columns, versions: pack(absent(columns), versions)
+        )
         write_state(os.fsencode(path), {}, known)
     assert path.read_bytes().startswith(b"instep state 1\n")
     with read_state(os.fsencode(path)) or pytest.fail("missing") as state:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import WorkspaceError
-from agent.workspace.scan.watcher import REMEMBERED, Rest, Watcher
+from agent.workspace.scan.watched_tree import PATHS_MAX, SettledChange
+from agent.workspace.scan.watcher import Watcher
 
 SETTLE = 0.15
 
@@ -27,7 +28,7 @@ def watcher(tree: Path) -> Iterator[Watcher]:
         yield opened
 
 
-def rest(watcher: Watcher) -> Rest:
+def rest(watcher: Watcher) -> SettledChange:
     found = watcher.wait(SETTLE, timeout=20)
     assert found is not None
     return found
@@ -139,7 +140,7 @@ def test_an_overflow_of_the_kernels_queue_is_reported_and_survived(watcher: Watc
     found = rest(watcher)
     while not found.overflow:  # a busy machine pauses while it reads the queue, and that looks like rest
         found = rest(watcher)
-    assert len(found.paths) <= REMEMBERED + 1
+    assert len(found.paths) <= PATHS_MAX + 1
     (tree / "missed" / "below" / "file").touch()
     after = rest(watcher)
     assert (after.overflow, b"missed/below/file" in after.paths) == (False, True)

@@ -292,7 +292,7 @@ def pod_of(uid: str | None, attempt: int | None) -> Pod | None:
     if attempt is None:
         remedy = "say with --attempt which try this is, 0 for the first"
         raise UsageError("a pod is one of an attempt", subject=f"--pod {uid}", remedy=remedy)
-    from agent.workspace.filesystem.first_process import container_started
+    from agent.workspace.filesystem.container_start import container_started
 
     return Pod(container_started(), uid)
 

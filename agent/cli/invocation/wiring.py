@@ -56,7 +56,7 @@ class Session:
     @contextmanager
     def stores(self) -> Iterator[Callable[[Reference], Store]]:
         """Give a function that opens the repository of a reference, each one once; closes them all."""
-        patience = Patience(self.patience, tell=lambda text: (self._shown or self.display()).notice(text))
+        patience = Patience(self.patience, notify=lambda text: (self._shown or self.display()).notice(text))
         options = StoreOptions(self.plain_http, self.ca_file, os.environ, patience)
         opened: dict[Reference, Store] = {}
 

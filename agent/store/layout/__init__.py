@@ -1,4 +1,4 @@
 """A directory as a store: the OCI image layout (image-spec, image-layout.md).
 
-Belongs here: files and the lock of a layout. Never belongs here: HTTP.
+Belongs here: the files and the lock of a layout. Never belongs here: HTTP.
 """

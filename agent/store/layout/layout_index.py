@@ -1,6 +1,6 @@
-"""The `index.json` of an image layout: which tag stands for which manifest (image-spec, image-layout.md). Pure.
+"""The `index.json` of an image layout, which maps tags to manifests (image-spec, image-layout.md). Pure.
 
-What is not understood survives a change: other entries, their fields, those of the index.
+Unknown fields and entries survive a change.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ EMPTY: Index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
 
 
 def parse_index(data: bytes, subject: str) -> Index:
-    """Return the index that `data` holds.
+    """Return the index in `data`.
 
     Raises:
-        IntegrityError: it is none.
+        IntegrityError: `data` is no index.
     """
     try:
         index = json.loads(data)
@@ -35,10 +35,10 @@ def parse_index(data: bytes, subject: str) -> Index:
 
 
 def find_tag(index: Index, tag: str) -> tuple[Digest, str] | None:
-    """Return digest and media type of the last entry named `tag`.
+    """Return digest and media type of the last entry named `tag`, None if there is none.
 
     Raises:
-        IntegrityError: the entry holds no digest.
+        IntegrityError: the entry has no valid digest.
     """
     for entry in reversed(index["manifests"]):
         if _ref_name(entry) == tag:
@@ -47,18 +47,18 @@ def find_tag(index: Index, tag: str) -> tuple[Digest, str] | None:
 
 
 def tags_in(index: Index) -> set[str]:
-    """Return the names of all entries that can be tags."""
+    """Return the names of entries that are valid tags."""
     return {name for entry in index["manifests"] if is_tag(name := _ref_name(entry))}
 
 
 def with_tag(index: Index, tag: str, descriptor: dict[str, Any]) -> Index:
-    """Return the index in which `tag` stands for `descriptor`, and for nothing else."""
+    """Return the index with `descriptor` as the only entry for `tag`."""
     others = [entry for entry in index["manifests"] if _ref_name(entry) != tag]
     return {**index, "manifests": [*others, {**descriptor, "annotations": {REF_NAME: tag}}]}
 
 
 def without_digest(index: Index, digest: str) -> Index:
-    """Return the index without the entries for one manifest."""
+    """Return the index without the entries for a manifest."""
     return {**index, "manifests": [entry for entry in index["manifests"] if entry.get("digest") != digest]}
 
 

@@ -1,4 +1,4 @@
-"""Logins of a registry: where users keep them, and how a challenge is answered.
+"""Logins at a registry: the user's credentials, and answers to challenges.
 
-Belongs here: credentials and tokens. Never belongs here: what a request is for.
+Belongs here: credentials and tokens. Never belongs here: requests for images.
 """

@@ -1,4 +1,4 @@
-"""What holds for each HTTP server: addresses, proxies, certificates, refusals, and when to try again.
+"""HTTP servers in general: addresses, proxies, certificates, connections, error responses, retries.
 
-Belongs here: nothing that knows of images. Never belongs here: a request of the registry's protocol.
+Belongs here: rules for any HTTP server. Never belongs here: images, and requests of the registry API.
 """

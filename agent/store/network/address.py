@@ -1,13 +1,13 @@
-"""Hosts: which are this machine, and where a registry may send us.
+"""Addresses: tests for this machine, and the rule for hosts to which a registry may send us (design, "Trust").
 
-A registry can name other hosts (redirects to an object store, upload locations, token realms). None of them gets
-the registry's credentials, and a public registry must not make us talk to services inside our network: a link-local
-address is always refused, and so are the others at which clouds keep machine credentials; a loopback or private
-address is refused unless the registry itself lies on such an address.
+A registry can name other hosts (redirects to an object store, upload locations, token realms). None of them gets the
+registry's credentials, and a public registry must not make us connect to services inside our network. So a link-local
+address is always refused, and so are the others at which clouds serve machine credentials. A loopback or private
+address is refused unless the registry itself has such an address.
 
-A host is judged twice: by what its name says before anything is sent, and by the address of each connection once that
-stands, since a name server can change its mind between the two. Behind a proxy only the first is possible; a name that
-does not resolve here is then the proxy's business.
+A host is checked twice: by its name before anything is sent, and by the address of each open connection, since a name
+server can change its answer between the two. Behind a proxy only the first check is possible; the proxy must filter
+names that do not resolve here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 from agent.errors import RefusedError
 
 Resolve = Callable[[str], list[str]]
-"""Host name to addresses; empty if there are none."""
+"""Returns the addresses of a host name, none if it does not resolve."""
 
-# What may stand between `//` and the path. Anything else is read differently by different parsers of addresses.
+# The valid texts between `//` and the path. Parsers of addresses read other texts differently.
 _NETLOC = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]*)?|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
 
 # Machine credentials beyond link-local addresses: EC2 and EKS, Google Cloud, Alibaba, Azure, Oracle.
@@ -35,7 +35,7 @@ _METADATA = tuple(
         ("fd00:ec2::/32", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),
     )
 )
-_SPREAD = (
+_REPLICATED = (
     *("docker.io", "ghcr.io", "quay.io", "gcr.io", "pkg.dev", "amazonaws.com", "public.ecr.aws", "azurecr.io"),
     *("azurecr.cn", "gitlab.com", "jfrog.io", "cloudsmith.io", "icr.io", "ocir.io", "digitalocean.com", "scw.cloud"),
 )
@@ -43,15 +43,15 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Origin(NamedTuple):
-    """What may share a credential: scheme, host and port (RFC 6454)."""
+    """Scheme, host and port (RFC 6454): requests to one origin may share a credential."""
 
     scheme: str
     host: str
     port: int
 
 
-class Nearness(IntEnum):
-    """How far away an address is."""
+class AddressScope(IntEnum):
+    """The network of an address: a machine's own services, a private network, or the internet."""
 
     MACHINE = 0
     PRIVATE = 1
@@ -62,7 +62,7 @@ def origin_of(url: str, subject: str) -> Origin:
     """Return the origin of `url`.
 
     Raises:
-        RefusedError: it is not http or https, names no plain host, or carries a user name.
+        RefusedError: `url` is not http or https, has no plain host, or contains a user name.
     """
     try:
         parts = urlsplit(url)
@@ -75,7 +75,7 @@ def origin_of(url: str, subject: str) -> Origin:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether `host` (without port) names this machine: localhost, 127.0.0.0/8, ::1."""
+    """Return whether `host` (without port) is this machine: localhost, 127.0.0.0/8, ::1."""
     if host == "localhost":
         return True
     try:
@@ -84,40 +84,40 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_spread(host: str) -> bool:
-    """Say whether a registry is one of the public services that serve from several places (`port.Store`)."""
-    return any(host == service or host.endswith(f".{service}") for service in _SPREAD)
+def is_replicated(host: str) -> bool:
+    """Return whether a registry is a public service with several replicas (`port.Store.is_replicated`)."""
+    return any(host == service or host.endswith(f".{service}") for service in _REPLICATED)
 
 
 def resolve_host(host: str) -> list[str]:
-    """Return the addresses of `host` as the system's resolver knows them."""
+    """Return the addresses of `host` from the system's resolver."""
     try:
         return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError):
         return []
 
 
-class Reach:
-    """Where one registry may send us: the page's rule. Safe for several threads.
+class AddressPolicy:
+    """Decides to which hosts one registry may send us, by the rule above. Safe for several threads.
 
     Args:
-        registry: where it is.
-        name: the registry as the user calls it.
-        resolve: what a name means here.
+        registry: its origin.
+        name: its name in errors.
+        resolve: looks a name up.
     """
 
     def __init__(self, registry: Origin, name: str, resolve: Resolve) -> None:
         self._registry = registry
         self._name = name
         self._resolve = resolve
-        self._seen: Nearness | None = None
+        self._scope: AddressScope | None = None
         self._allowed: set[str] = set()
 
     def check_host(self, host: str) -> None:
-        """Refuse to be sent to `host` if none of its addresses is allowed.
+        """Check a host before a connection.
 
         Raises:
-            RefusedError: so it is.
+            RefusedError: none of its addresses is allowed.
         """
         if host not in self._allowed:
             found = [_classify(address) for address in self._resolve(host)]
@@ -126,41 +126,41 @@ class Reach:
             self._allowed.add(host)
 
     def check_peer(self, host: str, port: int, address: str) -> None:
-        """Refuse a connection that stands to `address`: `wire.CheckPeer`. The registry's own tell where it lies.
+        """Check an open connection: `bounded_connection.CheckPeer`. Those to the registry itself define its scope.
 
         Raises:
-            RefusedError: it is not allowed.
+            RefusedError: the address is not allowed.
         """
-        nearness = max(map(_classify, self._resolve(address)), default=Nearness.PUBLIC)
+        scope = max(map(_classify, self._resolve(address)), default=AddressScope.PUBLIC)
         if (host, port) == self._registry[1:]:
-            self._seen = nearness if self._seen is None else max(nearness, self._seen)
-        elif not self._allows(nearness):
+            self._scope = scope if self._scope is None else max(scope, self._scope)
+        elif not self._allows(scope):
             raise _refused("an address inside this network", self._name)
 
-    def _allows(self, nearness: Nearness) -> bool:
-        if nearness is Nearness.PRIVATE:
-            return self._nearness() is not Nearness.PUBLIC
-        return nearness is Nearness.PUBLIC
+    def _allows(self, scope: AddressScope) -> bool:
+        if scope is AddressScope.PRIVATE:
+            return self._registry_scope() is not AddressScope.PUBLIC
+        return scope is AddressScope.PUBLIC
 
-    def _nearness(self) -> Nearness:
-        """The registry's: by its connections, without one by its name, and rather too far away than too near."""
-        if self._seen is not None:
-            return self._seen
-        return max(map(_classify, self._resolve(self._registry.host)), default=Nearness.PUBLIC)
+    def _registry_scope(self) -> AddressScope:
+        """Return the registry's scope: by its connections so far, else by its name; the widest of several."""
+        if self._scope is not None:
+            return self._scope
+        return max(map(_classify, self._resolve(self._registry.host)), default=AddressScope.PUBLIC)
 
 
-def _classify(address: str) -> Nearness:
+def _classify(address: str) -> AddressScope:
     try:
-        ip = _meant(ipaddress.ip_address(address.partition("%")[0]))
+        ip = _embedded_ipv4(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
-        return Nearness.PUBLIC
+        return AddressScope.PUBLIC
     if ip.is_link_local or any(ip in network for network in _METADATA):
-        return Nearness.MACHINE
-    return Nearness.PUBLIC if ip.is_global else Nearness.PRIVATE
+        return AddressScope.MACHINE
+    return AddressScope.PUBLIC if ip.is_global else AddressScope.PRIVATE
 
 
-def _meant(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return the IPv4 address that an IPv6 address stands for (RFC 4291, 3056, 6052), if it does."""
+def _embedded_ipv4(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the IPv4 address in an IPv6 address (RFC 4291, 3056, 6052), else the address itself."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     translated = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None

@@ -1,4 +1,4 @@
-"""What a broken connection means, in words for people. Addresses with their queries stay out: they can hold secrets."""
+"""Errors for users, made of failed connections. They contain no addresses with queries, which can be secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import urllib3
 
 from agent.errors import RefusedError, UnavailableError
 from agent.remedy import PLAIN_HTTP, UNKNOWN_AUTHORITY
-from agent.store.network.problem import clean
+from agent.store.network.error_details import clean
 
 _INVALID = (
     requests.exceptions.InvalidURL,
@@ -27,12 +27,14 @@ _INVALID = (
 _UNKNOWN = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
-def broken(error: BaseException, name: str, *, is_reached: bool = True) -> UnavailableError:
-    """Return the error to raise for what `requests` or `urllib3` raised while talking to `name`.
+def connection_error(error: BaseException, name: str, *, is_reached: bool = True) -> UnavailableError:
+    """Return the error for an exception of `requests` or `urllib3`.
 
     Args:
-        is_reached: whether an answer came from there before. A name that nobody knows is then one that went, as that
-            of a service whose pod is replaced, and may come again; else it is a wrong one, and waiting is no use.
+        error: the exception.
+        name: the host's name for the user.
+        is_reached: whether the host responded before. An unknown name is temporary then, as that of a service whose pod
+            is replaced; else it is wrong, and retries do not help.
     """
     causes = list(_causes(error))
     for cause in causes:
@@ -54,7 +56,7 @@ def broken(error: BaseException, name: str, *, is_reached: bool = True) -> Unava
 
 
 def _is_no_http(cause: BaseException) -> bool:
-    """Say whether an answer was read and makes no sense, not even as the beginning of one that broke off."""
+    """Return whether a response was received that is no HTTP, not even the beginning of a truncated one."""
     if isinstance(cause, http.client.RemoteDisconnected | http.client.IncompleteRead):
         return False
     if isinstance(cause, http.client.BadStatusLine):
@@ -82,12 +84,12 @@ def _what(causes: list[BaseException]) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and everything that it wraps, in attributes, arguments or as its cause."""
+    """Yield the error and all exceptions in its attributes and arguments, or as its cause."""
     seen: set[int] = set()
-    todo: list[object] = [error]
-    while todo:
-        found = todo.pop(0)
+    queue: list[object] = [error]
+    while queue:
+        found = queue.pop(0)
         if isinstance(found, BaseException) and id(found) not in seen:
             seen.add(id(found))
             yield found
-            todo += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
+            queue += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]

@@ -1,4 +1,4 @@
-"""Proxies, as the environment names them: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case."""
+"""Proxies of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, also in lower case."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from agent.store.network.address import is_loopback
 
 
 def proxies_for(url: str) -> dict[str, str]:
-    """Return the proxies for a request to `url`, as `requests` takes them; none to this machine itself.
+    """Return the proxies for a request to `url`, in the form of `requests`; none for this machine itself.
 
     Raises:
-        UsageError: the one that would be used is no proxy that speaks HTTP.
+        UsageError: the proxy for `url` is not an HTTP proxy.
     """
     if is_loopback(urlsplit(url).hostname or ""):
         return {}
@@ -24,8 +24,8 @@ def proxies_for(url: str) -> dict[str, str]:
     chosen = select_proxy(url, proxies)
     if not chosen:
         return {}
-    if why := _fault(chosen):
-        # Its text stays out of the error: it may hold a password.
+    if why := _error_in(chosen):
+        # The error does not repeat the address, which may contain a password.
         raise UsageError(
             f"the proxy that it names cannot be used: {why}",
             subject=_variable(urlsplit(url).scheme, chosen),
@@ -34,8 +34,8 @@ def proxies_for(url: str) -> dict[str, str]:
     return proxies
 
 
-def _fault(proxy: str) -> str:
-    """Return what is wrong with the address of a proxy, "" if nothing is."""
+def _error_in(proxy: str) -> str:
+    """Return the error in a proxy's address, "" if it is valid."""
     try:
         parts = parse_url(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
     except (ValueError, TypeError):
@@ -46,6 +46,6 @@ def _fault(proxy: str) -> str:
 
 
 def _variable(scheme: str, proxy: str) -> str:
-    """Return the variable that names a proxy."""
+    """Return the name of the variable with a proxy's address."""
     names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
     return next((name for name in names if os.environ.get(name) == proxy), "the proxy's setting")

@@ -1,24 +1,24 @@
-"""Whether an answer says "later", and how much later. Pure.
+"""Tells temporary error responses from permanent ones, and reads the delay that they ask for. Pure.
 
-Registries, and the proxies, content networks and object stores around them, say it in many ways: by a status, by
-`Retry-After` beside a status that means something else, by an error code, by counters that are at zero, or in words. A
-refusal that says none of that is one for good.
+Registries, and the proxies, content networks and object stores around them, signal it in many ways: by a status, by
+`Retry-After` beside a status that means something else, by an error code, by counters that are at zero, or in words. An
+error response without any of these is permanent.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 
-from agent.store.network.problem import Problem
-from agent.store.network.retrying import Timing, retry_after
+from agent.store.network.error_details import ErrorDetails
+from agent.store.network.retrying import Timing
 
 STATUSES = frozenset({408, 420, 425, 429, 500, 502, 503, 504, 509, 529, 530, 598, 599, *range(520, 528)})
-"""Statuses that say nothing about the request itself. Those from 520 on are Cloudflare's and other networks'."""
+"""Statuses that are not about the request itself. Those from 520 on are Cloudflare's and other networks'."""
 
-_FOR_GOOD = frozenset({401, 404, 405, 410, 501})
-"""Statuses that a time to wait beside them does not change: a login is lacking, or what was asked for."""
+_PERMANENT = frozenset({401, 404, 405, 410, 501})
+"""Statuses that are permanent even with Retry-After: a login or the requested object is missing."""
 _CODES = frozenset(
     {
         "TOOMANYREQUESTS",
@@ -69,23 +69,23 @@ _LAST = 253_402_300_799
 """The last second of the year 9999."""
 
 
-def says_later(problem: Problem, headers: Mapping[str, str]) -> bool:
-    """Say whether a refusal passes by itself."""
-    status = problem.status
+def is_temporary(details: ErrorDetails, headers: Mapping[str, str]) -> bool:
+    """Return whether a request may succeed later although it got this error response."""
+    status = details.status
     if status in STATUSES:
         return True
-    if problem.codes & _CODES or (status != 404 and problem.says(*_WORDS)):
+    if details.codes & _CODES or (status != 404 and details.mentions(*_WORDS)):
         return True
-    if status in _FOR_GOOD:
+    if status in _PERMANENT:
         return False
     return "Retry-After" in headers or any(left == 0 for left, _ in _counters(headers))
 
 
-def seconds_asked(headers: Mapping[str, str], timing: Timing) -> float | None:
-    """Return the seconds that an answer asks to wait, None if it does not say.
+def requested_delay(headers: Mapping[str, str], timing: Timing) -> float | None:
+    """Return the seconds that a response asks to wait, None if it asks for no delay.
 
-    `Retry-After` goes first (RFC 9110); then the time at which a limit that is used up is renewed, as GitHub
-    (`x-ratelimit-reset`), GitLab (`ratelimit-reset`) and the IETF's drafts (`RateLimit: "a";r=0;t=30`) give it.
+    `Retry-After` comes first (RFC 9110). Then the time at which an exhausted limit is renewed, in the headers of GitHub
+    (`x-ratelimit-reset`), GitLab (`ratelimit-reset`) and the IETF's drafts (`RateLimit: "a";r=0;t=30`).
     """
     asked = retry_after(headers, timing)
     if asked is not None:
@@ -94,8 +94,32 @@ def seconds_asked(headers: Mapping[str, str], timing: Timing) -> float | None:
     return max((reset for reset in resets if reset is not None), default=None)
 
 
+def retry_after(headers: Mapping[str, str], timing: Timing) -> float | None:
+    """Return the seconds in `Retry-After` (RFC 9110 section 10.2.3: a number or a date), None without such a header.
+
+    A date is compared with the Date of the response, since the local clock may be wrong by a year.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    until = _epoch_seconds(text)
+    if until is None:
+        return None
+    now = _epoch_seconds(headers.get("Date", ""))
+    return max(0.0, until - (timing.wall() if now is None else now))
+
+
+def _epoch_seconds(date: str) -> float | None:
+    """Return an HTTP date as seconds since the epoch, None if it is malformed."""
+    try:
+        seconds: float = parsedate_to_datetime(date).timestamp()
+        return seconds
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def _counters(headers: Mapping[str, str]) -> Iterator[tuple[int, int | None]]:
-    """Yield how many requests are left of each limit, and when it is renewed, if that is said."""
+    """Yield the requests that are left of each limit, and the time of its renewal, None if the header lacks it."""
     for kind in _KINDS:
         left, reset = (_NUMBER.match(headers.get(f"{kind}-{name}", "").strip()) for name in ("remaining", "reset"))
         if left:

@@ -1,4 +1,5 @@
 """A registry as a store, over HTTP (OCI distribution-spec 1.1).
 
-Belongs here: the requests of the protocol, and what their answers mean. Never belongs here: what a manifest means.
+Belongs here: the requests of the registry API, and the meaning of their responses. Never belongs here: the meaning of a
+manifest.
 """

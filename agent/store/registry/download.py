@@ -1,17 +1,18 @@
-"""Reading blobs from a registry (distribution-spec, "Pulling blobs"; RFC 9110 section 14, Range)."""
+"""Reads blobs from a registry (distribution-spec, "Pulling blobs"; RFC 9110 section 14, Range)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from agent.core.spelling.digest import Digest
-from agent.errors import AgentError, IntegrityError, RefusedError, UnavailableError, VanishedError
-from agent.store.login.auth import Grants
-from agent.store.meter import Meter
+from agent.errors import IntegrityError, RefusedError, UnavailableError, VanishedError
+from agent.store.http.message import Request, Response
+from agent.store.http.transport import Transport
+from agent.store.login.challenge import Grants
 from agent.store.network.retrying import PROGRESS
-from agent.store.registry.answer import Answer, Request
-from agent.store.registry.transport import Transport
+from agent.store.registry.registry_errors import RegistryErrors
+from agent.store.traffic_counter import TrafficCounter
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-")
 
@@ -22,8 +23,7 @@ class Downloads:
     Args:
         url: the repository's `…/blobs/`.
         grants: what the requests need.
-        judge: makes errors of refusals; its second argument is the digest asked for.
-        subject: names a blob for people.
+        errors: makes the errors.
     """
 
     def __init__(
@@ -31,60 +31,60 @@ class Downloads:
         transport: Transport,
         url: str,
         grants: Grants,
-        meter: Meter,
-        judge: Callable[[Answer, str], AgentError],
-        subject: Callable[[str], str],
+        counter: TrafficCounter,
+        errors: RegistryErrors,
     ) -> None:
         self._transport = transport
         self._url = url
         self._grants = grants
-        self._meter = meter
-        self._judge = judge
-        self._subject = subject
+        self._counter = counter
+        self._errors = errors
 
     def read(self, digest: Digest, start: int, length: int | None) -> Iterator[bytes]:
         """Yield a blob's bytes: `port.Store.read_blob`.
 
-        Where a connection breaks, a new request goes on from there.
+        If a connection breaks, a new request continues from there.
         """
         at, end = start, None if length is None else start + length
-        tries, clock = self._transport.tries(), self._transport.timing.clock
-        moved_at = start
+        retries, clock = self._transport.retries(), self._transport.timing.clock
+        progress_at = start
         while end is None or at < end:
             try:
                 for chunk in self._range(digest, at, end):
                     at += len(chunk)
-                    if at - moved_at >= PROGRESS:
-                        tries.moved()
-                        moved_at = at
-                    taken = clock()
+                    if at - progress_at >= PROGRESS:
+                        retries.progressed()
+                        progress_at = at
+                    yielded_at = clock()
                     yield chunk
-                    tries.excuse(clock() - taken)
-                tries.moved()
+                    retries.exclude(clock() - yielded_at)
+                retries.progressed()
                 break
             except UnavailableError as error:
-                tries.wait(error)
+                retries.wait(error)
         if end is not None and at < end:
             raise IntegrityError(
-                "the blob is shorter than described", subject=self._subject(digest), remedy="pull another tag"
+                "the blob is shorter than described", subject=self._errors.subject(digest), remedy="pull another tag"
             )
 
     def _range(self, digest: Digest, at: int, end: int | None) -> Iterator[bytes]:
-        """Yield what one request gives of the bytes from `at` to `end`; nothing if `at` lies past the blob's end."""
+        """Yield the bytes from `at` to `end` that one request returns; nothing if the blob ends before `at`."""
         headers = {} if at == 0 and end is None else {"Range": f"bytes={at}-{'' if end is None else end - 1}"}
-        answer = self._transport.call(Request("GET", self._url + digest, headers), self._grants)
-        if answer.status == 416:
-            answer.close()
+        response = self._transport.call(Request("GET", self._url + digest, headers), self._grants)
+        if response.status == 416:
+            response.close()
             return
-        if answer.status == 404:
-            answer.discard()
-            raise VanishedError("there is no such blob", subject=self._subject(digest), remedy="pull another tag")
-        if answer.status not in (200, 206):
-            raise self._judge(answer, digest)
-        skip = at if answer.status == 200 else self._check(answer, digest, at)
+        if response.status == 404:
+            response.discard()
+            raise VanishedError(
+                "there is no such blob", subject=self._errors.subject(digest), remedy="pull another tag"
+            )
+        if response.status not in (200, 206):
+            raise self._errors.refusal(response, digest)
+        skip = at if response.status == 200 else self._check(response, digest, at)
         left = None if end is None else end - at
-        for chunk in answer.chunks():
-            self._meter.add(received=len(chunk))
+        for chunk in response.chunks():
+            self._counter.add(received=len(chunk))
             if skip:
                 dropped = min(skip, len(chunk))
                 skip -= dropped
@@ -96,20 +96,20 @@ class Downloads:
                 yield chunk
             if left == 0:
                 break
-        answer.close()
+        response.close()
 
-    def _check(self, answer: Answer, digest: Digest, at: int) -> int:
-        if parse_range_start(answer.headers.get("Content-Range", "")) != at:
-            answer.close()
+    def _check(self, response: Response, digest: Digest, at: int) -> int:
+        if parse_range_start(response.headers.get("Content-Range", "")) != at:
+            response.close()
             raise RefusedError(
                 "the registry answers with another range than it was asked for",
-                subject=self._subject(digest),
+                subject=self._errors.subject(digest),
                 remedy="use another registry",
             )
         return 0
 
 
 def parse_range_start(text: str) -> int | None:
-    """Return where the bytes begin that a Content-Range header announces, None if it does not say."""
+    """Return the first byte's offset in a Content-Range header, None if it names none."""
     found = _CONTENT_RANGE.match(text)
     return int(found[1]) if found else None

@@ -13,7 +13,7 @@ from agent.core.spelling.path import parent, show
 from agent.sync.contents.layer_contents import Layers
 from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.workspace.filesystem.root import Root
-from agent.workspace.write.materialise import TreeWriter
+from agent.workspace.write.tree_writer import TreeWriter
 
 
 def apply_plan(context: WorkspaceContext, layers: Layers, steps: Plan, writer: TreeWriter, prints: Prints) -> None:
@@ -146,8 +146,8 @@ class _Work:
                 node and node.kind is Kind.FILE and (fingerprint.size, fingerprint.mtime) != (node.size, node.mtime)
             )
             self.prints.at[path] = KEPT if changed else fingerprint
-        if writer.kept:
-            count, first = len(writer.kept), show(min(writer.kept))
+        if writer.left_out:
+            count, first = len(writer.left_out), show(min(writer.left_out))
             notice(f"what stood in the directory already is left as it is and counts as changed: {count} ({first} …)")
         for text in writer.notices:
             notice(text)

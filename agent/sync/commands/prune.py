@@ -11,8 +11,8 @@ from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_tag, pointers, witness_ids, witness_tag
 from agent.errors import RefusedError
-from agent.store.network.refusal import TO_DELETE
 from agent.store.port import Traffic
+from agent.store.registry.refusals import TO_DELETE
 from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.publish.checkpoint import Checkpoint, as_checkpoint, publish_checkpoint, witnessed
 from agent.sync.publish.deletions import Deletions, Unneeded

@@ -10,7 +10,7 @@ from agent.core.spelling.path import show
 from agent.sync.local.directory_state import DirectoryState
 from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.workspace.filesystem.root import Root
-from agent.workspace.scan.scan import Scan
+from agent.workspace.scan.tree_walk import TreeWalk
 
 
 def rescanned_rows(context: WorkspaceContext, root: Root, state: DirectoryState | None) -> list[Known]:
@@ -26,7 +26,7 @@ def rescanned_rows(context: WorkspaceContext, root: Root, state: DirectoryState 
         context.progress.notice(f"{show(path)}: {why}")
 
     rows = []
-    scan = Scan(root, warn)
+    scan = TreeWalk(root, warn)
     for old, found in join(state.rows if state else (), scan):
         if found is None:
             if old is not None and old.print is None:

@@ -19,13 +19,13 @@ from agent.sync.local.directory_state import DirectoryState
 from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.workspace.filesystem.root import Root
 from agent.workspace.filesystem.system_errors import failed
-from agent.workspace.scan.examine import examine, hash_content
-from agent.workspace.scan.forked_work import Shared, processors
-from agent.workspace.scan.scan import Scan
-from agent.workspace.scan.scan_result import Look, dump, load
-from agent.workspace.state.row_buffer import Joined, Spill
-from agent.workspace.state.rows import ROWS
-from agent.workspace.state.state import Part, State
+from agent.workspace.scan.forked_tasks import ForkedTasks, process_count
+from agent.workspace.scan.path_reader import examine, hash_content
+from agent.workspace.scan.scan_result import ScanResult, dump, load
+from agent.workspace.scan.tree_walk import TreeWalk
+from agent.workspace.state.row_buffer import JoinedRows, RowBuffer
+from agent.workspace.state.row_codec import ROWS
+from agent.workspace.state.state_file import Part, State
 from agent.workspace.write.attributes import may_chown
 
 PARTS = 4
@@ -88,7 +88,7 @@ def scan_directory(
 
 
 class BackgroundScan:
-    """A scan that other processes begin, if there are processors for them; the end of the context stops it."""
+    """A scan that other processes begin, if there are process_count for them; the end of the context stops it."""
 
     def __init__(
         self, context: WorkspaceContext, root: Root, rows: Iterable[Known], clean_before: int, below: bytes = b""
@@ -97,14 +97,14 @@ class BackgroundScan:
         self._root = root
         self._began = context.clock()
         self._privileged = may_chown()
-        processes = 1 if below else processors()
+        processes = 1 if below else process_count()
         parts = [Part(b"", None, rows)]
         if isinstance(rows, State) and processes > 1:
             parts = rows.parts(processes * PARTS)
         tasks = [
             partial(_scan_part, context, root, part, clean_before, below, privileged=self._privileged) for part in parts
         ]
-        self._shared = Shared(tasks, dump, partial(load, directory=context.state), context.state, processes)
+        self._shared = ForkedTasks(tasks, dump, partial(load, directory=context.state), context.state, processes)
 
     def __enter__(self) -> BackgroundScan:
         return self
@@ -117,7 +117,7 @@ class BackgroundScan:
         context, privileged = self._context, self._privileged
         context.progress.stage("scan")
         scans = self._shared.results()
-        sifted, fresh = united(scan.sifted for scan in scans), Joined([scan.fresh for scan in scans])
+        sifted, fresh = united(scan.sifted for scan in scans), JoinedRows([scan.fresh for scan in scans])
         for path, why in (warning for scan in scans for warning in scan.warnings):
             context.progress.notice(f"{show(path)}: {why}")
         context.progress.advance(sifted.total)
@@ -137,18 +137,18 @@ class BackgroundScan:
 
 def _scan_part(
     context: WorkspaceContext, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool
-) -> Look:
+) -> ScanResult:
     """Scan one part of a directory; it needs nothing of the other parts."""
-    sifted, fresh, size = Sifted(), Spill(context.state, ROWS), 0
+    sifted, fresh, size = Sifted(), RowBuffer(context.state, ROWS), 0
     warnings: list[tuple[bytes, str]] = []
     with root.duplicate() as own:
-        scan = Scan(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
+        scan = TreeWalk(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
         for found in sift(part.rows, scan, clean_before, sifted, part.start):
             old, _ = sifted.replaced.get(found.path, _NOTHING)
             node = recorded(old, found.print, _fresh(own, found), privileged=privileged)
             size += node.size
             fresh.append(_new(Known, (found.path, node, None, found.print, 0)))
-    return Look(sifted, fresh, size, scan.leftovers, warnings)
+    return ScanResult(sifted, fresh, size, scan.leftovers, warnings)
 
 
 def _fresh(root: Root, found: Found) -> Node:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from agent.errors import DivergedError, WorkspaceError
-from agent.workspace.filesystem.durable_files import read_sealed
+from agent.workspace.filesystem.durable_files import read_checksummed
 
 
 class InterruptedPull(NamedTuple):
@@ -66,7 +66,7 @@ def interrupted_pull(home: str, directory: str) -> InterruptedPull | None:
     """Return the pull that did not end in `directory`, by its note in the state's directory `home`; None if all did."""
     with suppress(OSError, WorkspaceError):
         about = os.stat(directory)
-        found = parse_interrupted_pull(read_sealed(os.path.join(home, "pulling")) or {})
+        found = parse_interrupted_pull(read_checksummed(os.path.join(home, "pulling")) or {})
         if found and found.root == (about.st_dev, about.st_ino):
             return found
     return None

@@ -16,9 +16,10 @@ from agent.errors import MissingTargetError, UsageError
 from agent.sync.local.interrupted_pull import InterruptedPull, digest_of_changes, parse_interrupted_pull
 from agent.sync.local.state_files import INTENT, PULLING, StateFiles
 from agent.sync.operation.workspace_context import WorkspaceContext
-from agent.workspace.filesystem.mark import new_mark
+from agent.workspace.filesystem.directory_mark import new_mark
 from agent.workspace.filesystem.root import Root, open_root
-from agent.workspace.state.state_home import Turn, lock, lock_directory, make_state_home
+from agent.workspace.state.state_home import make_state_home
+from agent.workspace.state.state_lock import LockWait, lock_directory, lock_state
 
 OTHER = "another directory or mount than the one that was pulled into"
 """The text for people if `Directory.other` is set."""
@@ -190,10 +191,10 @@ def open_directory(context: WorkspaceContext, *, create: bool = False) -> Iterat
         WorkspaceError: it is no directory.
     """
     make_state_home(context.state, shared=context.shares_state)
-    turn, path = Turn(say=context.progress.notice), os.fsencode(context.directory)
+    wait, path = LockWait(say=context.progress.notice), os.fsencode(context.directory)
     removal = _removed_after_mistake(path) if create and not os.path.lexists(path) else nullcontext()
-    with lock(context.state, turn, subject=path), removal, open_root(path, create=create) as root:
-        lock_directory(root.directory(b""), path, turn)
+    with lock_state(context.state, wait, subject=path), removal, open_root(path, create=create) as root:
+        lock_directory(root.directory(b""), path, wait)
         directory = Directory(context, root)
         try:
             yield directory

@@ -11,11 +11,11 @@ from agent.core.directory.identity import Identity, is_same
 from agent.errors import IntegrityError
 from agent.sync.local.directory_state import DirectoryState, parse_state
 from agent.sync.operation.workspace_context import WorkspaceContext
-from agent.workspace.filesystem.durable_files import read_sealed, remove_file, write_sealed
-from agent.workspace.filesystem.mark import Mark, is_name, new_mark
+from agent.workspace.filesystem.directory_mark import DirectoryMark, is_name, new_mark
+from agent.workspace.filesystem.durable_files import read_checksummed, remove_file, write_checksummed
 from agent.workspace.filesystem.root import Root
 from agent.workspace.state.other_states import Owner, owners_aside, path_aside, set_aside, take_back
-from agent.workspace.state.state import State, StateDamagedError, read_state, senseless, write_state
+from agent.workspace.state.state_file import State, StateDamagedError, invalid_header, read_state, write_state
 
 STATE, INTENT, PULLING = "state", "intent", "pulling"
 
@@ -42,7 +42,7 @@ class StateFiles:
         self.state: DirectoryState | None = None
         self.damage: StateDamagedError | None = None
         self.other: Owner | None = None
-        self.mark: Mark | None = root.mark
+        self.mark: DirectoryMark | None = root.mark
         self.owners: set[Owner] = {root.identity}
         self._read()
         self._restore()
@@ -60,7 +60,7 @@ class StateFiles:
     def cache_rows(self) -> None:
         """Keep the rows in memory when they are read, if they are few."""
         if self._rows is not None:
-            self._rows.keep()
+            self._rows.cache()
 
     def save(self, state: DirectoryState) -> None:
         """Replace the state, in one step; its `root` and `mark` become those of this directory.
@@ -81,10 +81,10 @@ class StateFiles:
         """
         if self.mark is None:
             before = self.state.mark if self.state else None
-            self.set_mark(Mark(before) if before else new_mark())
+            self.set_mark(DirectoryMark(before) if before else new_mark())
         return self.mark.pulled if self.mark else None
 
-    def set_mark(self, mark: Mark) -> None:
+    def set_mark(self, mark: DirectoryMark) -> None:
         """Mark the directory, if it can be marked."""
         self.root.set_mark(mark)
         self.mark = self.root.mark
@@ -94,7 +94,7 @@ class StateFiles:
 
         None if there is none, or it is about another directory; empty if it cannot be read.
         """
-        value = read_sealed(self._path(name))
+        value = read_checksummed(self._path(name))
         if value is None or owner_in(value) is None:
             return {} if os.path.lexists(self._path(name)) else None
         return value if self._is_about(value) else None
@@ -102,7 +102,7 @@ class StateFiles:
     def write_note(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a small file, in one step. Its `root` and `mark` say which directory it is about."""
         self._set_other_aside(name)
-        write_sealed(self._path(name), value)
+        write_checksummed(self._path(name), value)
 
     def forget(self, name: str) -> None:
         """Remove a small file, unless it is about another directory."""
@@ -155,7 +155,7 @@ class StateFiles:
         if name == STATE:
             owner = self.other
         else:
-            value = read_sealed(self._path(name)) or {}
+            value = read_checksummed(self._path(name)) or {}
             owner = None if self._is_about(value) else owner_in(value)
         if owner is None:
             return
@@ -175,7 +175,7 @@ class StateFiles:
                 self._read()
         for name in (INTENT, PULLING):
             for owner in sorted(self.owners):
-                value = read_sealed(path_aside(home, name, owner))
+                value = read_checksummed(path_aside(home, name, owner))
                 if value is not None and self._is_about(value):
                     self._set_other_aside(name)
                     take_back(home, name, owner)
@@ -211,7 +211,7 @@ def target_of_state(home: str) -> str | None:
     for name in sorted(os.listdir(home), key=lambda name: (name != STATE, name)):
         path = os.path.join(home, name)
         if name.partition("-")[0] == PULLING:
-            value = (read_sealed(path) or {}).get("target")
+            value = (read_checksummed(path) or {}).get("target")
         elif name.partition("-")[0] == STATE:
             file = read_state(path)
             if file is None:
@@ -219,7 +219,7 @@ def target_of_state(home: str) -> str | None:
             with file:
                 value = file.header.get("target")
             if not isinstance(value, str):
-                raise senseless(path)
+                raise invalid_header(path)
         else:
             continue
         if value:
@@ -252,4 +252,4 @@ def _opened(path: str) -> tuple[State | None, DirectoryState | None]:
         return file, state
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IntegrityError) as error:
         file.close()
-        raise senseless(path) from error
+        raise invalid_header(path) from error

@@ -38,7 +38,7 @@ from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.retry_vanished import retry_vanished
 from agent.sync.remote.target import Target
 from agent.sync.remote.target_snapshot import TargetSnapshot
-from agent.workspace.state.row_buffer import Spill
+from agent.workspace.state.row_buffer import RowBuffer
 
 if TYPE_CHECKING:
     from agent.sync.contents.layer_contents import Layers
@@ -111,7 +111,7 @@ def _changed(
     merged = layers.merged(goal.union)
     if on_disk is None:
         on_disk = rebuilt_rows(context, directory, merged)
-    with Spill(context.state) as rows:
+    with RowBuffer(context.state) as rows:
         selected = selection(goal.sparse)
         steps = plan(on_disk, merged, selected, told=layers.with_toc, rows=rows)
         _check_selected(pull, selected)
@@ -130,7 +130,7 @@ def _applied(pull: Pull, goal: PullGoal, layers: Layers, steps: Plan) -> Prints:
     """Apply a plan to the directory, and return the fingerprints of what was written."""
     # Fetches and writes files: a pull of nothing need not load it.
     from agent.sync.apply.apply_plan import apply_plan, remove_written
-    from agent.workspace.write.materialise import TreeWriter
+    from agent.workspace.write.tree_writer import TreeWriter
 
     context, directory, target, options = pull
     state = directory.state

@@ -135,7 +135,7 @@ class Target(TargetRepository):
         """
         pointers = {lane: self._first_pointer(lane) for lane in after}
         pruned = {record.lane for record in head.image.records.values()} if head and head.image.format else set()
-        for pause in POINTER_PAUSES if self.store.is_spread else ():
+        for pause in POINTER_PAUSES if self.store.is_replicated else ():
             missing = [lane for lane, pointer in pointers.items() if not pointer and lane not in pruned]
             if not missing:
                 break

@@ -15,9 +15,9 @@ from agent.sync.local.interrupted_pull import interrupted_pull
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.workspace_context import check_outside
 from agent.sync.task.argument import StepArgument, StepWorkspace
-from agent.workspace.filesystem.first_process import container_started
+from agent.workspace.filesystem.container_start import container_started
 from agent.workspace.filesystem.path_containment import lies_inside
-from agent.workspace.state.state import read_state
+from agent.workspace.state.state_file import read_state
 
 DIRECTORIES = ("home", "tmp", "cache", "state")
 """The directories of the steps in their volume, beside the report."""

@@ -17,9 +17,9 @@ from agent.sync.directory_scan.scan_directory import DirectoryDiff
 from agent.sync.operation.options import Compression
 from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.workspace.filesystem.root import Root
-from agent.workspace.scan.examine import open_content
-from agent.workspace.state.row_buffer import Spill
-from agent.workspace.state.rows import ROWS
+from agent.workspace.scan.path_reader import open_content
+from agent.workspace.state.row_buffer import RowBuffer
+from agent.workspace.state.row_codec import ROWS
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 BUFFERED = 4 << 20
@@ -52,7 +52,7 @@ class LayerUpload:
         self._compression: Compression = compression
         self._prints = {old.path: found.print for old, found in (*diff.sifted.suspects, *diff.sifted.kept.values())}
         self._size = diff.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
-        self.written = Spill(context.state, ROWS)
+        self.written = RowBuffer(context.state, ROWS)
         self._advanced = 0
 
     def send(self, store: Store) -> tuple[PackedLayer, Stored]:
@@ -94,7 +94,7 @@ class LayerUpload:
 
     def _writer(self) -> LayerWriter:
         root, progress, prints = self._root, self._context.progress, self._prints
-        self.written = Spill(self._context.state, ROWS)
+        self.written = RowBuffer(self._context.state, ROWS)
         # A broken upload begins again from its start, and so does the progress.
         progress.advance(-self._advanced)
         self._advanced = 0

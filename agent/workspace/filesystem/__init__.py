@@ -1,4 +1,4 @@
-"""The workspace's directory as the system shows it: descriptors, refusals, clocks, whole files.
+"""System calls for one directory: descriptors, errors, clocks, mounts, durable files.
 
-Belongs here: what the file system promises. Never belongs here: what a scan, a state or a pull is.
+Belongs here: the guarantees of file systems. Never belongs here: scans, states and pulls.
 """

@@ -1,4 +1,4 @@
-"""How fine the clock of a file system is: local ones tick in ms, servers and FAT in up to two seconds."""
+"""The granularity of a file system's change times: milliseconds if it is local, up to two seconds else."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Mount(NamedTuple):
 
     Attributes:
         device: (major, minor).
-        point: where it is mounted.
-        kind: of the file system.
-        root: what of the file system is mounted there.
+        point: the mount point.
+        kind: the type of the file system, such as `ext4`.
+        root: the directory of the file system that is mounted.
     """
 
     device: tuple[int, int]
@@ -35,7 +35,7 @@ class Mount(NamedTuple):
 
 
 def parse_mounts(text: bytes) -> list[Mount]:
-    """Return the mounts of a mountinfo file (proc(5)); lines that make no sense are left out."""
+    """Return the mounts in a mountinfo file (proc(5)); malformed lines are skipped."""
     found = []
     for line in text.splitlines():
         left, separator, right = line.partition(b" - ")
@@ -49,7 +49,7 @@ def parse_mounts(text: bytes) -> list[Mount]:
 
 
 def read_mounts() -> list[Mount]:
-    """Return the mounts that this process sees, none where /proc does not tell."""
+    """Return the mounts of this process; none if /proc is not available."""
     try:
         with os.fdopen(os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
             return parse_mounts(file.read())
@@ -58,11 +58,15 @@ def read_mounts() -> list[Mount]:
 
 
 def tick(mounts: list[Mount], device: tuple[int, int], path: bytes) -> int:
-    """Return the granularity in ns of the change times below the directory `path` on `device`
-    (design, "State and scan").
+    """Return the granularity of change times below a directory, in ns (design, "State and scan").
 
-    That of the coarsest file system mounted at or below `path`. One that is not known to be local counts as a
-    server's: a tick that is too long costs reading a file once more, one that is too short loses a change.
+    That is the granularity of the coarsest file system mounted at or below `path`. Unknown types count as remote: a
+    tick that is too long costs one more read of a file, a tick that is too short loses a change.
+
+    Args:
+        mounts: the mounts of this process.
+        device: (major, minor) of the directory.
+        path: the directory's real path.
     """
     below = path.rstrip(b"/") + b"/"
     kinds = {mount.kind for mount in mounts if mount.point.startswith(below)}
@@ -71,7 +75,7 @@ def tick(mounts: list[Mount], device: tuple[int, int], path: bytes) -> int:
 
 
 def _covering(mounts: list[Mount], path: bytes) -> list[str]:
-    """The kind of the mount that `path` lies in by name, for file systems whose devices mountinfo does not list."""
+    """Return the type of the mount that contains `path`, for file systems whose devices mountinfo does not list."""
     within = [mount for mount in mounts if (path + b"/").startswith(mount.point.rstrip(b"/") + b"/")]
     return [max(within, key=lambda mount: len(mount.point)).kind] if within else []
 

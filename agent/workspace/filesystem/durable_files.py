@@ -1,4 +1,4 @@
-"""Small files that must never be half there: written beside their place, synced, renamed."""
+"""Small files that a crash leaves whole: written under another name, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any
 
+from agent.files.durable_write import rename_durably
 from agent.workspace.filesystem.system_errors import failed
 
-_SEAL = "sha256"
+_CHECKSUM = "sha256"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Durable:
-    """A context in which `path` is written anew: it takes its place when the context ends without an error.
+class DurableFile:
+    """A context that writes a new version of the file `path`, which replaces the old one if no error is raised.
 
-    One writer at a time: the caller holds the directory's lock. What a killed writer left is overwritten.
+    One writer at a time: the caller holds the directory's lock. The leftover of a killed writer is overwritten.
 
     Raises:
-        WorkspaceError: the system refused; what stood at `path` stays.
+        WorkspaceError: the system refused; the old file stays.
     """
 
     def __init__(self, path: bytes) -> None:
         self._path = path
         self._new = path + b".new"
 
-    def __enter__(self) -> Durable:
+    def __enter__(self) -> DurableFile:
         try:
             descriptor = os.open(self._new, _NEW, mode_in(os.path.dirname(self._path)))
             self._file = os.fdopen(descriptor, "wb", buffering=1 << 18)
@@ -49,8 +50,7 @@ class Durable:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
-                os.rename(self._new, self._path)
-                _sync_directory(os.path.dirname(self._path) or b".")
+                rename_durably(self._new, self._path)
         except OSError as refusal:
             self._discard()
             raise failed(refusal, self._path, "cannot be written") from refusal
@@ -66,9 +66,9 @@ class Durable:
 
 
 def mode_in(directory: str | bytes) -> int:
-    """Return the mode for a file in `directory`: the owner's alone, or everyone's where everyone could replace it.
+    """Return the mode for a new file in `directory`: 0600, or 0666 if every user may replace files there.
 
-    The latter is the volume that the steps of a task share, under whatever user each of them runs.
+    The steps of a task share such a volume and may run as different users.
 
     Raises:
         OSError: the directory cannot be examined.
@@ -77,17 +77,17 @@ def mode_in(directory: str | bytes) -> int:
 
 
 def write_json(path: str | bytes, value: Mapping[str, Any]) -> None:
-    """Replace the small JSON file at `path`, such as a push's intent (design, "Changes"), in one step.
+    """Replace the small JSON file at `path`, such as a push's intent (design, "Intent"), in one step.
 
     Raises:
         WorkspaceError: it cannot be written; the old one stays.
     """
-    with Durable(os.fsencode(path)) as file:
+    with DurableFile(os.fsencode(path)) as file:
         file.write(json.dumps(value, sort_keys=True).encode() + b"\n")
 
 
 def read_json(path: str | bytes) -> dict[str, Any] | None:
-    """Return what `write_json` wrote, None if there is nothing or nothing that makes sense.
+    """Return the object in the JSON file at `path`; None if there is no file, or no object in it.
 
     Raises:
         WorkspaceError: it cannot be read.
@@ -104,29 +104,29 @@ def read_json(path: str | bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def write_sealed(path: str | bytes, value: Mapping[str, Any]) -> None:
-    """Replace the small JSON file at `path` by one that says itself whether it is whole; as `write_json`."""
-    write_json(path, {**value, _SEAL: _seal(value)})
+def write_checksummed(path: str | bytes, value: Mapping[str, Any]) -> None:
+    """Replace the small JSON file at `path` by one with a checksum in it; raises as `write_json`."""
+    write_json(path, {**value, _CHECKSUM: _checksum(value)})
 
 
-def read_sealed(path: str | bytes) -> dict[str, Any] | None:
-    """Return what `write_sealed` wrote, None if there is nothing, or anything else.
+def read_checksummed(path: str | bytes) -> dict[str, Any] | None:
+    """Return the object that `write_checksummed` wrote; None if there is no file, or its checksum is wrong.
 
     Raises:
         WorkspaceError: it cannot be read.
     """
     value = read_json(path)
-    if value is None or value.pop(_SEAL, None) != _seal(value):
+    if value is None or value.pop(_CHECKSUM, None) != _checksum(value):
         return None
     return value
 
 
-def _seal(value: Mapping[str, Any]) -> str:
+def _checksum(value: Mapping[str, Any]) -> str:
     return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def remove_file(path: str | bytes) -> None:
-    """Remove a file; that it is not there is fine.
+    """Remove a file, if it exists.
 
     Raises:
         WorkspaceError: it cannot be removed.
@@ -137,11 +137,3 @@ def remove_file(path: str | bytes) -> None:
         return
     except OSError as error:
         raise failed(error, os.fsencode(path), "cannot be removed") from error
-
-
-def _sync_directory(path: bytes) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,4 +1,4 @@
-"""Whether a path lies in a directory, whatever names, links and mounts lead there."""
+"""Tests whether a path is inside a directory, through links and mounts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from agent.workspace.filesystem.clock_granularity import Mount, read_mounts
 
 
 def lies_inside(path: str, root: str) -> bool:
-    """Say whether `path` is the directory `root` or below it, or would be once it is made. Neither need be there.
+    """Return whether `path` is the directory `root` or below it. Neither needs to exist.
 
-    Links are followed. Two mounts of one file system are one place, so that a directory that is mounted elsewhere, or
-    a part of it, is still itself.
+    Links are followed. A directory that is mounted at two places, as a whole or in part, counts as one directory.
     """
     path, root = os.path.realpath(path), os.path.realpath(root)
     if _is_below(os.fsencode(path), os.fsencode(root)):
@@ -45,10 +44,10 @@ def _upwards(path: str) -> Iterator[str]:
 
 
 def _origin(mounts: list[Mount], path: bytes) -> tuple[tuple[int, int], bytes] | None:
-    """Return the file system that a path lies in, and its path there, None where no mount is known."""
+    """Return the device of a path's file system, and its path in it; None if no mount is found."""
     over = [mount for mount in mounts if _is_below(path, mount.point)]
     if not over:
         return None
-    mount = max(reversed(over), key=lambda mount: len(mount.point))  # of several at one place the last one is seen
+    mount = max(reversed(over), key=lambda mount: len(mount.point))  # the last mount at a mount point is visible
     rest = path[len(mount.point.rstrip(b"/")) :]
     return mount.device, mount.root.rstrip(b"/") + rest

@@ -1,7 +1,7 @@
-"""An open workspace directory: every path below it is reached step by step through descriptors.
+"""An open workspace directory, whose paths are opened component by component through descriptors (design, "Trust").
 
-No symbolic link on disk is ever followed, so nothing outside can be read or written, whatever other processes
-put in the way; and a path may be longer than PATH_MAX and deeper than there are descriptors.
+Symbolic links on disk are never followed. So nothing outside can be read or written, whatever other processes do, and a
+path may be longer than PATH_MAX and deeper than the limit of descriptors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agent.core.directory.state_row import Fingerprint, Found
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.filesystem.clock_granularity import read_mounts, tick
-from agent.workspace.filesystem.mark import Mark, read_mark, write_mark
+from agent.workspace.filesystem.directory_mark import DirectoryMark, read_mark, write_mark
 from agent.workspace.filesystem.system_errors import failed
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
@@ -28,8 +28,9 @@ class Root:
     """A workspace's top directory, held open. Serves one thread; another takes a `duplicate`.
 
     Attributes:
-        path: the directory's real path, for people and for the state's key; never used to reach anything.
-        identity: (st_dev, st_ino): which directory this is.
+        path: the directory's real path, for messages and for the state's key; never used to open anything.
+        identity: (st_dev, st_ino) of the directory.
+        device: st_dev of the directory.
     """
 
     def __init__(self, fd: int, path: bytes) -> None:
@@ -49,14 +50,14 @@ class Root:
         self.close()
 
     def close(self) -> None:
-        """Close every descriptor. Further calls are an error, closing again is not."""
+        """Close every descriptor. May be called twice; other calls are an error then."""
         self.refresh()
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = self._last_fd = -1
 
     def refresh(self) -> None:
-        """Close every directory but the root, so that those which others moved or replaced are found anew."""
+        """Close every directory but the root, so that directories which others moved or replaced are opened again."""
         for fd in self._open.values():
             os.close(fd)
         self._open.clear()
@@ -69,29 +70,29 @@ class Root:
             WorkspaceError: it cannot be opened.
         """
         try:
-            # Not dup(2): two who list one open directory would each miss what the other has read.
+            # Not dup(2): both would share one offset, so each would miss the entries that the other has read.
             return Root(os.open(b".", DIR_FLAGS, dir_fd=self._fd), self.path)
         except OSError as error:
             raise failed(error, b"", "cannot be opened") from error
 
     @property
-    def mark(self) -> Mark | None:
-        """What the directory says of itself, None if it has no mark."""
+    def mark(self) -> DirectoryMark | None:
+        """The directory's mark, None if it has none."""
         return read_mark(self._fd)
 
-    def set_mark(self, mark: Mark) -> None:
-        """Mark the directory, if it can be marked."""
+    def set_mark(self, mark: DirectoryMark) -> None:
+        """Set the directory's mark, if the system allows it."""
         write_mark(self._fd, mark)
 
     def tick(self) -> int:
-        """Return the granularity in ns of the change times here, as the mounts say (design, "State and scan")."""
+        """Return the granularity of change times here, in ns, by the mounts (design, "State and scan")."""
         return tick(read_mounts(), (os.major(self.device), os.minor(self.device)), self.path)
 
     def directory(self, path: bytes) -> int:
         """Return a descriptor of the directory `path`, `b""` for the root; valid until the next call.
 
         Raises:
-            OSError: ENOTDIR or ELOOP where something else than a directory stands on the way, or what openat says.
+            OSError: the error of openat(2); ENOTDIR or ELOOP if a component is no directory.
         """
         if path == self._last:
             return self._last_fd
@@ -104,22 +105,22 @@ class Root:
         return fd
 
     def at(self, path: bytes) -> tuple[int, bytes]:
-        """Return (descriptor of the directory that holds `path`, last name); as `directory`."""
+        """Return (descriptor of the parent directory of `path`, last component); raises as `directory`."""
         above, _, name = path.rpartition(b"/")
         return (self._last_fd if above == self._last else self.directory(above)), name
 
-    def forget(self, path: bytes) -> None:
-        """Close the descriptor of a directory that is about to go, or that did."""
+    def close_directory(self, path: bytes) -> None:
+        """Close the descriptor of a directory that is removed, or about to be."""
         fd = self._open.pop(path, None)
         if fd is not None:
             os.close(fd)
             self._last, self._last_fd = b"", self._fd
 
     def lstat(self, path: bytes) -> Found | None:
-        """Return what stands at `path`, None if nothing does.
+        """Return the `lstat` of `path`, None if it does not exist.
 
         Raises:
-            WorkspaceError: it cannot be told.
+            WorkspaceError: the system refused.
         """
         try:
             fd, name = self.at(path)
@@ -130,10 +131,10 @@ class Root:
             raise failed(error, path, "cannot be examined") from error
 
     def is_removed(self) -> bool:
-        """Say whether the root itself was removed meanwhile.
+        """Return whether the root itself was removed meanwhile.
 
         Raises:
-            WorkspaceError: it cannot be told.
+            WorkspaceError: the system refused.
         """
         try:
             return os.fstat(self._fd).st_nlink == 0
@@ -141,22 +142,22 @@ class Root:
             raise failed(error, b"", "cannot be examined") from error
 
     def found(self, path: bytes, about: os.stat_result) -> Found:
-        """Return `about` as a scan gives it."""
+        """Return a stat result in the form of a scan."""
         device = (0, 0)
         if stat.S_ISCHR(about.st_mode) or stat.S_ISBLK(about.st_mode):
             device = (os.major(about.st_rdev), os.minor(about.st_rdev))
         return Found(path, self.fingerprint(about), about.st_nlink, device)
 
     def fingerprint(self, about: os.stat_result) -> Fingerprint:
-        """Return the fingerprint in a stat result.
+        """Return the fingerprint of a stat result.
 
-        Inode numbers count per device: below a mount point, or on overlayfs, `ino` has the device above 64 bits.
-        Otherwise two unrelated files there could be taken for names of one.
+        Inode numbers are unique per device only: on another device than the root's (below a mount point, or on
+        overlayfs) `ino` has the device above its 64 bits. Else two unrelated files could look like two names of one.
         """
         ino = about.st_ino
         if about.st_dev != self.device:
             ino |= about.st_dev << 64
-        stood: Fingerprint = _new(
+        fingerprint: Fingerprint = _new(
             Fingerprint,
             (
                 ino,
@@ -168,7 +169,7 @@ class Root:
                 about.st_ctime_ns,
             ),
         )
-        return stood
+        return fingerprint
 
     def _walk(self, path: bytes) -> int:
         above = path
@@ -185,10 +186,10 @@ class Root:
                 raise ValueError(f"not a canonical path: {path!r}")
             fd = os.open(name, DIR_FLAGS, dir_fd=fd)
             above = above + b"/" + name if above else name
-            self._keep(above, fd)
+            self._cache(above, fd)
         return fd
 
-    def _keep(self, path: bytes, fd: int) -> None:
+    def _cache(self, path: bytes, fd: int) -> None:
         self._open[path] = fd
         if len(self._open) > OPEN_DIRECTORIES:
             gone, old = self._open.popitem(last=False)
@@ -198,12 +199,16 @@ class Root:
 
 
 def open_root(path: str | bytes, *, create: bool = False) -> Root:
-    """Open the directory `path`; with `create`, make it and its parents first if they are not there.
+    """Open the directory `path`.
 
-    The way to the directory is the user's own and may lead through links; what lies below is never followed.
+    The path to the directory is the user's own, so its links are followed; links below the directory are not.
+
+    Args:
+        path: the directory.
+        create: make it and its parents first, if they do not exist.
 
     Raises:
-        WorkspaceError: it is no directory or cannot be opened.
+        WorkspaceError: `path` is no directory, or cannot be opened.
     """
     name = os.fsencode(path)
     try:

@@ -1,4 +1,4 @@
-"""What the system's refusals mean to the user."""
+"""Errors for users, made of the system's errors."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ _REMEDY = {
     errno.ENFILE: "the machine has too many open files; close some",
 }
 NOT_SUPPORTED: Final = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""The file system has no extended attributes."""
+"""Errors of a file system without extended attributes, or hard links."""
 
 NO_DATA: Final = frozenset({errno.ENXIO})
-"""There is nothing but a hole up to the end of the file (lseek(2))."""
+"""Errors for an offset after which the file is only a hole (lseek(2))."""
 
 LINK_IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
-"""Another kind of thing stands where a file or directory was: a link, a file, a socket (open(2))."""
+"""Errors for a file or directory that was replaced by a link, a file or a socket (open(2))."""
 
-_FILE_SYSTEMS_OWN = b"lost+found"
-"""What ext4 keeps at its root, for root alone."""
+_LOST_FOUND = b"lost+found"
+"""The directory at the root of ext4 that only root can read."""
 
-_MEANWHILE = "stop whatever works in the directory, then run it again"
+_STOP_OTHERS = "stop whatever works in the directory, then run it again"
 
 
 def failed(error: OSError, path: bytes, doing: str) -> WorkspaceError:
-    """Return the error to raise when the system refused: `doing` is what was tried, such as `cannot be read`."""
+    """Return the error for an OSError; `doing` says what failed, such as `cannot be read`."""
     code = error.errno or 0
     remedy = _REMEDY.get(code, "check the directory and its file system")
-    if path == _FILE_SYSTEMS_OWN and code in (errno.EACCES, errno.EPERM):
+    if path == _LOST_FOUND and code in (errno.EACCES, errno.EPERM):
         remedy = "it is the file system's own; let a directory beside it be the workspace (in a pod: subPath)"
     return WorkspaceError(f"{doing}: {os.strerror(code) if code else error}", subject=show(path) or ".", remedy=remedy)
 
 
 def collides(path: bytes) -> DivergedError:
-    """Return the error to raise where what stands and what shall stand are a directory and something else."""
+    """Return the error for a path that is a directory on disk and none in the workspace, or the reverse."""
     return DivergedError(
         "the workspace and the directory disagree about whether this is a directory",
         subject=show(path),
@@ -59,5 +59,5 @@ def collides(path: bytes) -> DivergedError:
 
 
 def changed(path: bytes, what: str = "changed while it was read") -> FileChangedError:
-    """Return the error to raise when someone else changed `path` under our hands."""
-    return FileChangedError(what, subject=show(path) or ".", remedy=_MEANWHILE)
+    """Return the error for a path that another process changed meanwhile."""
+    return FileChangedError(what, subject=show(path) or ".", remedy=_STOP_OTHERS)

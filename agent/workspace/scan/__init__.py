@@ -1,4 +1,4 @@
-"""Reading a directory: find paths, examine each, notice changes.
+"""Reading a directory: finding paths, reading each, watching for changes.
 
 Belongs here: reading. Never belongs here: writing into the directory.
 """

@@ -1,4 +1,4 @@
-"""One look at a part of a directory: where it differs from what is remembered, and how a process tells another."""
+"""The result of scanning a part of a directory, and its encoding, by which a worker returns it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import Any, NamedTuple
 from agent.core.directory.scan_join import Sifted
 from agent.core.directory.state_row import Found, Known, Rows
 from agent.core.model.entry import Kind, Node, Version
-from agent.workspace.state.row_buffer import Spill
-from agent.workspace.state.rows import ROWS, Versions, columns_of, pack, rows_of, unpack
+from agent.workspace.state.row_buffer import RowBuffer
+from agent.workspace.state.row_codec import ROWS, columns_of, pack, rows_of, unpack
+from agent.workspace.state.row_columns import Versions
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
-class Look(NamedTuple):
-    """What was found.
+class ScanResult(NamedTuple):
+    """The differences between a part of a directory and its state.
 
     Attributes:
-        fresh: a row for each fresh path: what to record of it, but for a file's content.
-        size: bytes of the fresh files.
-        leftovers: files of a pull that was killed.
-        warnings: what was left out, and why.
+        sifted: the paths that differ.
+        fresh: the state row of each new path, without a file's sha256.
+        size: bytes of the new files.
+        leftovers: files of a killed pull.
+        warnings: (path, reason) for each path that was skipped.
     """
 
     sifted: Sifted
@@ -33,48 +35,52 @@ class Look(NamedTuple):
     warnings: list[tuple[bytes, str]]
 
 
-def dump(look: Look) -> bytes:
-    """Return a look as bytes, for `load` in this process or one that it was forked from."""
-    sifted = look.sifted
+def dump(result: ScanResult) -> bytes:
+    """Encode a result for `load` in this process, or in the one that it was forked from."""
+    sifted = result.sifted
     together = (sifted.suspects, sifted.replaced.values(), sifted.kept.values(), sifted.open.values())
     pairs = [pair for some in together for pair in some]
-    rows = (sifted.gone, (old for old, _ in pairs), (_row(new) for _, new in pairs), look.fresh)
+    rows = (sifted.gone, (old for old, _ in pairs), (_row(new) for _, new in pairs), result.fresh)
     return marshal.dumps(
         (
             *([*_packed(some)] for some in rows),
             [len(some) for some in together],
             (dict(sifted.names), dict(sifted.partners), sifted.unpulled, sifted.entered, sifted.asked),
             (sifted.total, sifted.standing),
-            (look.size, look.leftovers, look.warnings),
+            (result.size, result.leftovers, result.warnings),
         )
     )
 
 
-def load(data: bytes, directory: str) -> Look:
-    """Return the look that was dumped; fresh rows that are too many for memory go to a file in `directory`."""
+def load(data: bytes, directory: str) -> ScanResult:
+    """Decode a result; new rows that are too many for memory go to a file in `directory`.
+
+    Raises:
+        WorkspaceError: that file cannot be written.
+    """
     gone, olds, news, fresh, counts, (names, partners, *sets), (total, standing), rest = marshal.loads(data)  # noqa: S302, our own
     pairs = zip(_unpacked(olds), map(_found, _unpacked(news)), strict=True)
     suspects, replaced, kept, opened = ([*islice(pairs, count)] for count in counts)
     by_path = ({old.path: (old, new) for old, new in some} for some in (replaced, kept, opened))
-    spill = Spill(directory, ROWS)
+    buffer = RowBuffer(directory, ROWS)
     for row in _unpacked(fresh):
-        spill.append(row)
+        buffer.append(row)
     sifted = Sifted([*_unpacked(gone)], suspects, next(by_path), next(by_path), total=total, standing=standing)
     sifted.open = next(by_path)
     sifted.names.update(names)
     sifted.partners.update(partners)
     sifted.unpulled, sifted.entered, sifted.asked = sets
-    return Look(sifted, spill, *rest)
+    return ScanResult(sifted, buffer, *rest)
 
 
 def _row(found: Found) -> Known:
-    """Return what was found in the shape of what is known, which there are bytes for."""
+    """Return a found path as a state row, for which there is an encoding."""
     return Known(found.path, Node(Kind.FILE, 0, device=found.device), None, found.print, found.nlink)
 
 
 def _found(row: Known) -> Found:
-    path, node, _, stands, nlink = row
-    found: Found = _new(Found, (path, stands, nlink, node.device))
+    path, node, _, fingerprint, nlink = row
+    found: Found = _new(Found, (path, fingerprint, nlink, node.device))
     return found
 
 

@@ -1,7 +1,7 @@
-"""What is remembered of other directories at the same path: kept beside, until theirs is back.
+"""States of other directories at the same path: renamed, and restored if their directory returns.
 
-Each file in the state's directory is about one directory on disk. A file about another one is renamed after that one's
-device and inode before a new file takes its place, and renamed back when that directory stands there again.
+Each file in the state's directory belongs to one directory on disk. If another directory is at the path, the file is
+renamed after its own directory's device and inode. It gets its name back when that directory is at the path again.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from agent.workspace.filesystem.system_errors import failed
 _ASIDE = re.compile(r"state-([0-9]+)-([0-9]+)")
 
 Owner = tuple[int, int]
-"""(st_dev, st_ino) of the directory that a file is about."""
+"""(st_dev, st_ino) of the directory that a file belongs to."""
 
 
 def path_aside(home: str, name: str, owner: Owner) -> str:
-    """Return where a file about a directory lies once it is set aside."""
+    """Return the path of a directory's file after `set_aside`."""
     return os.path.join(home, f"{name}-{owner[0]}-{owner[1]}")
 
 
 def set_aside(home: str, name: str, owner: Owner) -> str:
-    """Rename a file after the directory that it is about, and return its new path.
+    """Rename a file after its directory, and return its new path.
 
-    One of that name was of a directory that is gone: its inode number was given to another one.
+    An older file of that name is replaced: its directory was removed, and the inode number was used again.
 
     Raises:
         WorkspaceError: the system refused.
     """
-    kept = path_aside(home, name, owner)
-    _rename(os.path.join(home, name), kept)
-    return kept
+    aside = path_aside(home, name, owner)
+    _rename(os.path.join(home, name), aside)
+    return aside
 
 
 def take_back(home: str, name: str, owner: Owner) -> None:
-    """Rename back what was set aside about a directory.
+    """Rename a directory's file back after `set_aside`.
 
     Raises:
         WorkspaceError: the system refused.
@@ -45,7 +45,7 @@ def take_back(home: str, name: str, owner: Owner) -> None:
 
 
 def owners_aside(home: str, inode: int) -> list[Owner]:
-    """Return the directories with an inode number of which a state was set aside.
+    """Return the directories with an inode number whose states were set aside.
 
     Raises:
         WorkspaceError: the state's directory cannot be read.

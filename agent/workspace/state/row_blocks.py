@@ -1,4 +1,4 @@
-"""What is to be remembered, as blocks of columns: whatever stands in such blocks already is copied in pieces."""
+"""Turns state rows into blocks of columns. Rows that come by column already are copied in runs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from agent.core.directory.remember import Revised
 from agent.core.directory.state_row import Known
-from agent.workspace.state.rows import ROWS, Columns, Versions, columns_of
+from agent.workspace.state.row_codec import ROWS, columns_of
+from agent.workspace.state.row_columns import Columns, Versions
 
 _Run: TypeAlias = tuple[Columns, int, int]
-"""The rows of some columns from one to another."""
+"""Columns, and the first and last index (exclusive) of a run of their rows."""
 
 
 @runtime_checkable
-class Tabled(Protocol):
-    """Rows that are kept by column."""
+class ColumnSource(Protocol):
+    """Rows that are stored by column."""
 
     def columns(self, versions: Versions) -> Iterator[Columns]:
-        """Yield them in order, their versions numbered by `versions`."""
+        """Yield the rows in order, their versions numbered by `versions`."""
 
 
-def blocks(known: Iterable[Known], versions: Versions) -> Iterator[Columns]:
-    """Yield the columns of rows in bytes order of their paths, `ROWS` at a time."""
+def column_blocks(rows: Iterable[Known], versions: Versions) -> Iterator[Columns]:
+    """Yield columns of `ROWS` rows each, of rows in bytes order of their paths."""
     block = Columns()
-    for columns, start, stop in _runs(known, versions):
+    for columns, start, stop in _runs(rows, versions):
         while len(block) + stop - start >= ROWS:
             cut = start + ROWS - len(block)
             block.add(columns, start, cut)
@@ -38,21 +39,21 @@ def blocks(known: Iterable[Known], versions: Versions) -> Iterator[Columns]:
         yield block
 
 
-def _runs(known: Iterable[Known], versions: Versions) -> Iterator[_Run]:
-    if isinstance(known, Revised):
-        lower = _without(_runs(known.known, versions), sorted(known.gone))
-        yield from _over(lower, _runs(known.instead, versions))
-    elif isinstance(known, Tabled):
-        for columns in known.columns(versions):
+def _runs(rows: Iterable[Known], versions: Versions) -> Iterator[_Run]:
+    if isinstance(rows, Revised):
+        lower = _without(_runs(rows.known, versions), sorted(rows.gone))
+        yield from _overlay(lower, _runs(rows.instead, versions))
+    elif isinstance(rows, ColumnSource):
+        for columns in rows.columns(versions):
             yield columns, 0, len(columns)
     else:
-        source = iter(known)
-        while rows := list(islice(source, ROWS)):
-            yield columns_of(rows, versions), 0, len(rows)
+        source = iter(rows)
+        while batch := list(islice(source, ROWS)):
+            yield columns_of(batch, versions), 0, len(batch)
 
 
 def _without(runs: Iterator[_Run], gone: Sequence[bytes]) -> Iterator[_Run]:
-    """Leave out the rows of some paths, which are sorted."""
+    """Yield the runs without the rows of the sorted paths `gone`."""
     for columns, start, stop in runs:
         paths = columns.paths
         place = bisect_left(gone, paths[start]) if start < stop else len(gone)
@@ -67,8 +68,8 @@ def _without(runs: Iterator[_Run], gone: Sequence[bytes]) -> Iterator[_Run]:
         yield columns, start, stop
 
 
-def _over(lower: Iterator[_Run], upper: Iterator[_Run]) -> Iterator[_Run]:
-    """Lay rows over others: where both have a path, the upper one's counts. Some runs are empty."""
+def _overlay(lower: Iterator[_Run], upper: Iterator[_Run]) -> Iterator[_Run]:
+    """Merge two sources of runs; `upper` wins if both have a path. Some runs are empty."""
     under = next(lower, None)
     for new, start, stop in upper:
         for index in range(start, stop):

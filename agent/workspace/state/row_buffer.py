@@ -1,4 +1,4 @@
-"""Rows put aside until they are needed again, or more is known of them: few stay in memory, many go to a file."""
+"""Buffers state rows: a few in memory, many in a temporary file."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from typing import Any
 
 from agent.core.directory.state_row import Known, Rows
 from agent.core.model.entry import Version
+from agent.files.durable_write import write_all
 from agent.workspace.filesystem.system_errors import failed
-from agent.workspace.state.rows import ROWS, Columns, Versions, columns_of, pack, rows_of, unpack
+from agent.workspace.state.row_codec import ROWS, columns_of, pack, rows_of, unpack
+from agent.workspace.state.row_columns import Columns, Versions
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 MOST: int = 1 << 16
-"""Rows that stay in memory, 40 MiB at most."""
+"""The most rows in memory, up to 40 MiB."""
 
 
-class Spill:
+class RowBuffer:
     """Rows in the order in which they were appended; iterate it any number of times after the last.
 
-    What does not fit into memory lies in a file without a name in `directory`, gone when the context ends or nobody
-    holds the rows any more.
+    Rows that do not fit into memory go to an unnamed file in `directory`. It is freed when the context ends, or when
+    the buffer is collected.
 
     Attributes:
-        version: what rows without a version get when they are iterated.
+        version: the version of iterated rows that have none.
 
-    Raises:
-        WorkspaceError: there is no room for it, or it cannot be read.
+    Every method raises:
+        WorkspaceError: the file cannot be written or read.
     """
 
-    _file = -1  # so that it can be closed even where a signal came before it was made
+    _file = -1  # so that close works even if a signal interrupts the constructor
 
     def __init__(self, directory: str, most: int = MOST) -> None:
         self.version: Version | None = None
@@ -42,7 +44,7 @@ class Spill:
         self._lengths: list[int] = []
         self._versions = Versions()
 
-    def __enter__(self) -> Spill:
+    def __enter__(self) -> RowBuffer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -52,7 +54,7 @@ class Spill:
         self.close()
 
     def close(self) -> None:
-        """Give the file up. Iterating is an error then, closing again is not."""
+        """Close the file. May be called twice; iterating is an error then."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -64,13 +66,13 @@ class Spill:
         """Add the next row."""
         self._recent.append(row)
         if len(self._recent) >= self._most:
-            self._put_aside()
+            self._spill()
 
     def __iter__(self) -> Iterator[Known]:
         versions = [self.version]
         for columns in self._columns(versions):
             yield from rows_of(columns, versions)
-        yield from self._still_here()
+        yield from self._in_memory()
 
     def columns(self, versions: Versions) -> Iterator[Columns]:
         """Yield the rows by column, in order, their versions numbered by `versions`."""
@@ -78,7 +80,7 @@ class Spill:
         for columns in self._columns(found):
             columns.renumber(found, versions)
             yield columns
-        recent = self._still_here()
+        recent = self._in_memory()
         while rows := list(islice(recent, ROWS)):
             yield columns_of(rows, versions)
 
@@ -88,7 +90,7 @@ class Spill:
             yield unpack(self._read(length, at), versions)
             at += length
 
-    def _still_here(self) -> Iterator[Known]:
+    def _in_memory(self) -> Iterator[Known]:
         for row in self._recent:
             yield row if row.version else _new(Known, (*row[:2], self.version, *row[3:]))
 
@@ -98,26 +100,25 @@ class Spill:
         except OSError as error:
             raise failed(error, os.fsencode(self._directory), "rows that were put aside here cannot be read") from error
 
-    def _put_aside(self) -> None:
+    def _spill(self) -> None:
         try:
             if self._file < 0:
-                import tempfile  # and all that it can compress with, which a small tree need not wait for
+                import tempfile  # loads compression libraries, which small trees do not need
 
                 with tempfile.TemporaryFile(dir=self._directory) as file:
                     self._file = os.dup(file.fileno())
             for at in range(0, len(self._recent), ROWS):
                 block = pack(columns_of(self._recent[at : at + ROWS], self._versions), self._versions)
                 self._lengths.append(len(block))
-                while block:
-                    block = block[os.write(self._file, block) :]
+                write_all(self._file, block)
         except OSError as error:
             raise failed(error, os.fsencode(self._directory), "rows cannot be put aside here") from error
         self._count += len(self._recent)
         self._recent.clear()
 
 
-class Joined:
-    """Rows, and behind them others."""
+class JoinedRows:
+    """The rows of several parts, one part after the other."""
 
     def __init__(self, parts: Sequence[Rows]) -> None:
         self._parts = parts

@@ -1,4 +1,4 @@
 """Writing a directory: contents, attributes, names.
 
-Belongs here: one path at a time, never outside of the directory. Never belongs here: a decision on what to write.
+Belongs here: one path at a time, never outside of the directory. Never belongs here: the decision what to write.
 """

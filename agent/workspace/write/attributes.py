@@ -1,59 +1,62 @@
-"""Give what stands on disk the owner, attributes, mode and times that were recorded, as far as this user may."""
+"""Sets the recorded owner, extended attributes, mode and times of paths, as far as this user may."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import stat
 from typing import Final
 
-from agent.core.model.entry import Node
+from agent.core.directory.scan_join import KINDS
+from agent.core.model.entry import Kind, Node
 from agent.core.spelling.path import show
-from agent.errors import UnsafeArchiveError
-from agent.workspace.filesystem.system_errors import NOT_SUPPORTED
-from agent.workspace.scan.examine import CAPABILITY, read_xattrs
+from agent.workspace.filesystem.system_errors import NOT_SUPPORTED, changed
+from agent.workspace.scan.path_reader import CAPABILITY, read_xattrs
+from agent.workspace.write.write_errors import out_of_range
 
 _REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL}) | NOT_SUPPORTED
 _TOO_LARGE: Final = frozenset({errno.E2BIG, errno.ERANGE})
+_PATH_ONLY: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CAP_CHOWN = 1 << 0  # linux/capability.h
 
 
 class Attributes:
-    """Applies nodes' attributes, and says once for each kind of thing what this user cannot keep.
+    """Sets nodes' attributes, and notes each kind of attribute that this user cannot set.
 
     Args:
-        privileged: may this process give files away? See `may_chown`.
+        privileged: whether this process may give files away. See `may_chown`.
 
     Attributes:
-        notices: what was not kept, for people, each with the first path it happened to.
+        notices: texts for users about attributes that were not set, each with the first path.
     """
 
     def __init__(self, privileged: bool) -> None:
         self.owns = privileged
         self.notices: list[str] = []
-        self._said: set[str] = set()
+        self._noticed: set[str] = set()
 
     def notice(self, what: str, path: bytes) -> None:
-        """Say something once, with the first path that it holds for."""
-        if what not in self._said:
-            self._said.add(what)
+        """Add a notice, unless it was added before for another path."""
+        if what not in self._noticed:
+            self._noticed.add(what)
             self.notices.append(f"{what} (first: {show(path)})")
 
     def apply(self, place: int | str, path: bytes, node: Node, about: os.stat_result, *, fresh: bool) -> os.stat_result:
-        """Set owner, extended attributes and mode, in the order in which none undoes another; not the times.
+        """Set owner, extended attributes and mode, in an order in which none undoes another; not the times.
 
         Args:
             place: a descriptor, or a path that leads to the very inode, such as one in /proc/self/fd.
-            path: its path in the workspace, for messages.
-            node: what is wanted.
-            about: what stands there now.
-            fresh: it was just made, so it has no extended attributes of its own.
+            path: the path in the workspace, for messages.
+            node: the attributes to set.
+            about: the current `fstat`.
+            fresh: whether it was just made, so that it has no extended attributes yet.
 
         Returns:
-            What stands there then.
+            The new `stat`.
 
         Raises:
-            OSError: the system refused something that cannot be left out.
+            OSError: the system refused something that is required.
             UnsafeArchiveError: an owner is out of range.
         """
         given = (about.st_uid, about.st_gid) != (node.uid, node.gid) and self.give(place, path, node)
@@ -66,8 +69,67 @@ class Attributes:
             self.notice("some bits of modes are not kept: the system does not let this user set them", path)
         return about
 
+    def apply_to_directory(self, fd: int, path: bytes, node: Node, *, fresh: bool, shared: bool) -> None:
+        """Set attributes and times of an open directory.
+
+        Args:
+            path, node, fresh: as for `apply`.
+            shared: others may own the directory: then it keeps their attributes, with a notice.
+
+        Raises:
+            OSError, UnsafeArchiveError: as `apply`.
+        """
+        try:
+            self.apply(fd, path, node, os.fstat(fd), fresh=fresh)
+            os.utime(fd, ns=(node.mtime, node.mtime))
+        except PermissionError:
+            if fresh or not shared:
+                raise
+            self.notice("directories that others made keep their attributes", path)
+
+    def apply_to_name(self, above: int, name: bytes, path: bytes, node: Node, *, fresh: bool) -> os.stat_result | None:
+        """Set attributes and times of a name that is no directory.
+
+        Args:
+            above: a descriptor of the directory that holds `name`.
+            name: the last part of `path`, or a temporary name.
+            path, node, fresh: as for `apply`.
+
+        Returns:
+            Its new `lstat`. None, and nothing is done, if it has several names: one may lie outside the workspace, or
+            have been made to attack it.
+
+        Raises:
+            FileChangedError: the name has another type than `node`.
+            OSError, UnsafeArchiveError: as `apply`.
+        """
+        place = os.open(name, _PATH_ONLY, dir_fd=above)
+        try:
+            about = os.fstat(place)
+            if KINDS.get(stat.S_IFMT(about.st_mode)) is not node.kind:
+                raise changed(path, "turned into something else meanwhile")
+            if about.st_nlink > 1:
+                return None
+            # This leads to the opened inode, even to a symbolic link (proc(5)); the name may be another inode's by now.
+            inode = f"/proc/self/fd/{place}"
+            if node.kind is not Kind.LINK:
+                self.apply(inode, path, node, about, fresh=fresh)
+            elif (about.st_uid, about.st_gid) != (node.uid, node.gid):
+                self.give(inode, path, node)
+            os.utime(inode, ns=(node.mtime, node.mtime))
+            return os.fstat(place)
+        except OverflowError as error:
+            raise out_of_range(path, "a time") from error
+        finally:
+            os.close(place)
+
     def give(self, place: int | str, path: bytes, node: Node) -> bool:
-        """Set the owner, if this user may."""
+        """Set the owner, if this user may; return whether it was set.
+
+        Raises:
+            OSError: the system refused for another reason than missing rights.
+            UnsafeArchiveError: the owner is out of range.
+        """
         if not self.owns:
             self.notice("owners are not kept: this user may not give files away", path)
             return False
@@ -110,15 +172,8 @@ class Attributes:
                 self.notice("extended attributes are not kept: the file system does not take them", path)
 
 
-def out_of_range(path: bytes, what: str) -> UnsafeArchiveError:
-    """Return the error for a number that no system call takes."""
-    return UnsafeArchiveError(
-        f"{what} is out of this system's range", subject=show(path), remedy="the image is hostile or damaged"
-    )
-
-
 def may_chown() -> bool:
-    """Say whether this process may give files away: it is root, and not one without capabilities."""
+    """Return whether this process may give files away: it is root and has CAP_CHOWN."""
     if os.geteuid() != 0:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Put names into directories, replace what stands there in one step, and get into read-only directories."""
+"""Changes directory entries: makes and replaces names, also in directories that are read-only."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Final, TypeVar
 from agent.core.spelling.path import parent
 from agent.workspace.filesystem.root import Root
 from agent.workspace.filesystem.system_errors import NOT_SUPPORTED
-from agent.workspace.scan.scan import TEMPORARY
+from agent.workspace.scan.tree_walk import TEMPORARY
 
 _T = TypeVar("_T")
 _NO_LINKS: Final = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}
 
 
-class Names:
+class DirectoryEntries:
     """Changes names below a root. Every method raises OSError as the system does.
 
-    A directory of this user's own that does not let its owner write is made to, until `restore`.
+    A read-only directory that this user owns is made writable until `restore_modes`.
 
     Args:
-        keep: what stands already is never replaced: `put` makes everything beside its place, and `settle` raises
+        keep: never replace an existing name: `make` makes everything under a temporary name, and `rename_into_place`
+        raises
             FileExistsError.
     """
 
@@ -35,56 +36,56 @@ class Names:
         self._count = 0
 
     def within(self, path: bytes, act: Callable[[int, bytes], _T]) -> _T:
-        """Return act(descriptor of the directory that holds `path`, last name of `path`)."""
+        """Return act(descriptor of the parent directory of `path`, last part of `path`)."""
         above, name = self._root.at(path)
         try:
             return act(above, name)
         except PermissionError:
-            if not self._open_up(parent(path)):
+            if not self._make_writable(parent(path)):
                 raise
         above, name = self._root.at(path)
         return act(above, name)
 
-    def put(self, path: bytes, make: Callable[[int, bytes], _T]) -> tuple[_T, bytes]:
-        """Make something new at `path`, or beside it if something stands there, until `settle`.
+    def make(self, path: bytes, create: Callable[[int, bytes], _T]) -> tuple[_T, bytes]:
+        """Make something new at `path`, or under a temporary name beside it if `path` exists.
 
-        `make` must refuse a name that is taken with FileExistsError.
+        `create` must raise FileExistsError for an existing name.
 
         Returns:
-            What `make` returned, and the name that it was made under.
+            The result of `create`, and the name that it made.
         """
 
         def attempt(above: int, name: bytes) -> tuple[_T, bytes]:
             if self._keep:
-                return self._put_beside(above, make)
+                return self._make_temporary(above, create)
             try:
-                return make(above, name), name
+                return create(above, name), name
             except FileExistsError:
-                return self._put_beside(above, make)
+                return self._make_temporary(above, create)
 
         return self.within(path, attempt)
 
-    def settle(self, path: bytes, placed: bytes) -> bool:
-        """Move what `put` placed to `path` in one step; False if it is there already."""
+    def rename_into_place(self, path: bytes, made: bytes) -> bool:
+        """Rename the name that `make` returned to `path` in one step; False if it is the same name."""
         above, name = self._root.at(path)
-        if placed == name:
+        if made == name:
             return False
         if self._keep:
-            _move_to_free(above, placed, name)
+            _rename_if_free(above, made, name)
         else:
-            os.rename(placed, name, src_dir_fd=above, dst_dir_fd=above)
+            os.rename(made, name, src_dir_fd=above, dst_dir_fd=above)
         return True
 
-    def discard(self, path: bytes, placed: bytes) -> None:
-        """Remove what `put` placed, as well as can be."""
+    def discard(self, path: bytes, made: bytes) -> None:
+        """Remove the name that `make` returned; errors are ignored."""
         try:
             above, _ = self._root.at(path)
-            os.unlink(placed, dir_fd=above)
+            os.unlink(made, dir_fd=above)
         except OSError:
             return
 
-    def restore(self, skip: Callable[[bytes], bool]) -> None:
-        """Give directories that were made writable their modes back, save those that `skip` names."""
+    def restore_modes(self, skip: Callable[[bytes], bool]) -> None:
+        """Restore the modes of directories that were made writable, except those for which `skip` returns True."""
         for path, mode in self._opened.items():
             if not skip(path):
                 try:
@@ -93,17 +94,17 @@ class Names:
                     continue
         self._opened.clear()
 
-    def _put_beside(self, above: int, make: Callable[[int, bytes], _T]) -> tuple[_T, bytes]:
+    def _make_temporary(self, above: int, create: Callable[[int, bytes], _T]) -> tuple[_T, bytes]:
         while True:
             self._count += 1
             name = TEMPORARY + b"%d-%d" % (os.getpid(), self._count)
             try:
-                return make(above, name), name
+                return create(above, name), name
             except FileExistsError:
-                continue  # left by a process of that number that was killed
+                continue  # left by a killed process with the same pid
 
-    def _open_up(self, path: bytes) -> bool:
-        """Let the owner write in the directory `path`; False if that is not what was missing."""
+    def _make_writable(self, path: bytes) -> bool:
+        """Make the directory `path` writable for its owner; False if it is already, or another user's."""
         fd = self._root.directory(path)
         about = os.fstat(fd)
         mode = stat.S_IMODE(about.st_mode)
@@ -114,16 +115,16 @@ class Names:
         return True
 
 
-def _move_to_free(above: int, placed: bytes, name: bytes) -> None:
-    """Rename within a directory, never over something: in one step where there are hard links."""
+def _rename_if_free(above: int, made: bytes, name: bytes) -> None:
+    """Rename within a directory, never over an existing name: in one step if the file system has hard links."""
     try:
-        os.link(placed, name, src_dir_fd=above, dst_dir_fd=above, follow_symlinks=False)
+        os.link(made, name, src_dir_fd=above, dst_dir_fd=above, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         with suppress(FileNotFoundError):
             os.stat(name, dir_fd=above, follow_symlinks=False)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        os.rename(placed, name, src_dir_fd=above, dst_dir_fd=above)
+        os.rename(made, name, src_dir_fd=above, dst_dir_fd=above)
         return
-    os.unlink(placed, dir_fd=above)
+    os.unlink(made, dir_fd=above)

@@ -21,7 +21,7 @@ from agent.core.spelling.canonical import canonical
 from agent.core.spelling.digest import digest_of
 from agent.errors import IntegrityError, InvalidReferenceError, UnsupportedError
 from agent.store.layout.layout_index import REF_NAME, find_tag, parse_index, tags_in, with_tag, without_digest
-from agent.store.manifest_limits import digest_for, is_manifest, manifest_of, named_digests
+from agent.store.manifest_checks import digest_for, is_manifest, referenced_digests, verified_manifest
 from agent.sync.operation.report import conflict_reports
 from tests.core.test_squash_record import TYPE, A, B, C, D, layer, record, squash
 from tests.fuzz.mutate import bytewise, dump, jsonwise, spoilt
@@ -174,9 +174,9 @@ def record_seeds() -> list[bytes]:
 
 def run_index(data: bytes) -> None:
     """Whatever an index is, what is found in it is there; what a layout does not understand survives."""
-    manifest_of(data, INDEX, "tag", "subject")
+    verified_manifest(data, INDEX, "tag", "subject")
     digest_for(data, "tag", "subject")
-    is_manifest(data), named_digests(data)
+    is_manifest(data), referenced_digests(data)
     index = parse_index(data, "subject")
     names = tags_in(index)
     for name in names:

@@ -14,7 +14,7 @@ import zstandard
 
 from agent.errors import DivergedError
 from agent.sync.local.open_directory import open_directory
-from agent.workspace.state.state import StateDamagedError, read_state
+from agent.workspace.state.state_file import StateDamagedError, read_state
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fuzz.mutate import bytewise, jsonwise

@@ -12,14 +12,16 @@ from random import Random
 from agent.core.spelling.reference import parse_reference
 from agent.core.spelling.tags import check_target_tag, checkpoint_ids, entry_ids, entry_tag, pointer_tag, pointers
 from agent.errors import AuthError, InvalidReferenceError, RefusedError, UsageError
-from agent.store.login.auth import Authorizer, format_scopes, parse_challenges
-from agent.store.login.credentials import Credentials, find_credentials
+from agent.store.login.authorizer import Authorizer
+from agent.store.login.challenge import format_scopes, parse_challenges
+from agent.store.login.credentials import find_credentials
+from agent.store.login.login_file import Credentials
 from agent.store.network.address import origin_of
-from agent.store.network.problem import Problem, parse_problem
-from agent.store.network.retry_after import says_later, seconds_asked
+from agent.store.network.error_details import ErrorDetails, parse_error_details
+from agent.store.network.retry_after import is_temporary, requested_delay
 from agent.store.network.retrying import Timing
-from agent.store.registry.answer_links import next_page, own_upload
 from agent.store.registry.download import parse_range_start
+from agent.store.registry.response_links import next_page, own_upload
 from agent.sync.task.argument import parse_step
 from tests.fuzz.mutate import bytewise, jsonwise
 from tests.fuzz.search import Target, own_place
@@ -78,8 +80,8 @@ class Reply:
     def body(self, limit: int) -> bytes:
         return self.text[: limit + 1]
 
-    def problem(self) -> Problem:
-        return parse_problem(self.status, self.text)
+    def error_details(self) -> ErrorDetails:
+        return parse_error_details(self.status, self.text)
 
 
 def run_challenge(data: bytes) -> None:
@@ -95,7 +97,7 @@ def run_challenge(data: bytes) -> None:
     assert all(one.scheme for one in parse_challenges(challenge))
     known = Credentials("user", "secret-word")
     authorizer = Authorizer(origin_of("https://r.example.com", "r"), "r", lambda: known, exchange, lambda: 0.0)
-    sent = authorizer.challenged({"WWW-Authenticate": challenge}, GRANTS, None)
+    sent = authorizer.answer_challenge({"WWW-Authenticate": challenge}, GRANTS, None)
     assert sent.isascii() and sent.isprintable() and "\n" not in sent
     assert authorizer.header(GRANTS)
     for url in asked:
@@ -130,9 +132,9 @@ def run_header(data: bytes) -> None:
         {"ratelimit": text},
         {"x-ratelimit-remaining": "0", "x-ratelimit-reset": text},
     ):
-        waited = seconds_asked(headers, timing)
+        waited = requested_delay(headers, timing)
         assert waited is None or waited >= 0
-        says_later(parse_problem(403, data), headers)
+        is_temporary(parse_error_details(403, data), headers)
     parse_range_start(text)
 
 
@@ -159,7 +161,7 @@ def run_login(data: bytes) -> None:
         file.write(data)
     found = find_credentials({"DOCKER_CONFIG": place, "PATH": place}, "r.example.com", "team/x")
     assert all(note.isprintable() or len(note) < 10_000 for note in found.notes)
-    if found.known:
+    if found.is_present:
         found.basic.encode("ascii")
         assert all(isinstance(secret, str) for secret in found.secrets)
 
@@ -182,7 +184,7 @@ def login_seeds() -> list[bytes]:
 
 def run_problem(data: bytes) -> None:
     """What a registry says when it says no is shown in one short line, without secrets."""
-    found = parse_problem(400, data, ["secret-word"])
+    found = parse_error_details(400, data, ["secret-word"])
     assert found.text == "" or found.text.isprintable()
     assert len(found.text) <= 301 and "secret-word" not in found.text
 

@@ -1,4 +1,4 @@
-"""When the process began that this container, or this machine, began with."""
+"""The start time of this container, or of this machine."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 
 _STAT = "/proc/1/stat"
 _START_FIELD = 19
-"""Of the start time, among the fields behind the command's name (proc(5))."""
+"""The index of the start time among the fields after the command's name (proc(5))."""
 
 
 def container_started() -> int:
-    """Return when the first process here started, ns since 1970 by today's clock; now, if that cannot be read.
+    """Return the start time of process 1, in ns since 1970 by the present clock; now, if it cannot be read.
 
-    In a container that is its own first process, which for a Tekton step waits there until its turn comes.
+    In a container of a Tekton step, process 1 is the entrypoint, which waits until the steps before it have ended.
     """
     now = time.time_ns()
     try:

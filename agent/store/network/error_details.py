@@ -1,7 +1,7 @@
-"""What a registry says when it says no (distribution-spec, "Error Codes"), made fit for a terminal.
+"""The details of an HTTP error response (distribution-spec, "Error Codes"), made safe for a terminal. Pure.
 
-Not only registries say no: the proxies and content networks before them answer with pages for people, object stores
-with XML. Of those the words count, not the tags.
+Error responses come from registries, but also from proxies and content networks, with HTML pages, and from object
+stores, with XML. Of those the text counts, without tags.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 READ_MAX = 64 << 10
-"""Bytes of an error's body that are read."""
+"""Bytes of an error response's body that are read."""
 
 _SHOWN = 300
-# Each byte can be taken in one way only: what a hostile server sends takes time in proportion.
+# Each byte can match in one way only, so that hostile bodies cost linear time.
 _TITLE = re.compile(r"<title[^<>]*>([^<>]*)<", re.IGNORECASE)
 _SCRIPT = re.compile(r"</?(?:script|style)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 
 
-class Problem(NamedTuple):
-    """A refusal.
+class ErrorDetails(NamedTuple):
+    """The details of an error response.
 
     Attributes:
-        status: HTTP's.
+        status: the HTTP status.
         codes: the error codes of the body, in upper case.
-        text: a line for people.
-        words: all that the body says, in lower case.
+        text: one line for users.
+        words: the body's whole text, in lower case.
     """
 
     status: int
@@ -37,32 +37,32 @@ class Problem(NamedTuple):
     text: str
     words: str = ""
 
-    def says(self, *beginnings: str) -> bool:
-        """Say whether a word, or several in a row, begin with one of `beginnings` (lower case)."""
-        return any(map(self._says, beginnings))
+    def mentions(self, *beginnings: str) -> bool:
+        """Return whether the text has one of `beginnings` (lower case) at the beginning of a word."""
+        return any(map(self._mentions, beginnings))
 
-    def _says(self, beginning: str) -> bool:
+    def _mentions(self, beginning: str) -> bool:
         at = self.words.find(beginning)
         while at > 0 and self.words[at - 1].isalnum():
             at = self.words.find(beginning, at + 1)
         return at >= 0
 
 
-def parse_problem(status: int, body: bytes, secrets: Iterable[str] = ()) -> Problem:
-    """Return the problem that `body` describes; `secrets` never appear in its text."""
+def parse_error_details(status: int, body: bytes, secrets: Iterable[str] = ()) -> ErrorDetails:
+    """Return the details in a response's body; `secrets` are replaced in their text."""
     codes, messages = _errors(body[:READ_MAX])
-    said = body[:READ_MAX].decode(errors="replace")
-    text = "; ".join(messages) or ("" if codes else said)
+    words = body[:READ_MAX].decode(errors="replace")
+    text = "; ".join(messages) or ("" if codes else words)
     if codes and not messages:
         text = ", ".join(sorted(codes))
     elif not codes and not messages and text.lstrip().startswith("<"):
         title = _TITLE.search(text)
-        said = _without_tags(text)
-        text = html.unescape(title[1]) if title and title[1].strip() else said
+        words = _without_tags(text)
+        text = html.unescape(title[1]) if title and title[1].strip() else words
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= 4:
             text = text.replace(secret, "***")
-    return Problem(status, codes, clean(text), " ".join(said.lower().split()))
+    return ErrorDetails(status, codes, clean(text), " ".join(words.lower().split()))
 
 
 def clean(text: str) -> str:
@@ -72,7 +72,7 @@ def clean(text: str) -> str:
 
 
 def _without_tags(page: str) -> str:
-    """Return what a page in HTML or XML says; not what stands between two tags of a script or a style sheet."""
+    """Return the text of an HTML or XML page, without scripts and style sheets."""
     return html.unescape(_TAG.sub(" ", " ".join(_SCRIPT.split(page)[::2])))
 
 

@@ -1,8 +1,8 @@
-"""Work that processes share: a few tasks, done by this process and by others forked from it.
+"""Tasks that are divided between this process and forked workers (docs/decisions/processes-only-look.md).
 
-The interpreter runs one thread at a time, and looking at the paths of a directory is nearly all the interpreter's work.
-A forked process has what this one has, and gives back bytes. It may only read: whoever is killed, or meets an error,
-leaves his task undone, and this process does it itself and meets that error.
+The interpreter runs one thread at a time, and a scan is mostly the interpreter's work. A worker starts with a copy of
+this process's memory and returns bytes. It may only read. If a worker is killed or gets an error, its task stays
+undone; this process then does the task itself and gets that error.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from typing import BinaryIO, Final, Generic, NoReturn, TypeVar
 
 _PR_SET_PDEATHSIG: Final = 1
 MOST: Final = 4
-"""Processes that share the work, at most: what they wait for is the file system."""
+"""The most processes: more would only wait for the file system."""
 
 _T = TypeVar("_T")
 _NUMBER = struct.Struct("<I")
 _RESULT = struct.Struct("<IQ")
 
 
-def processors() -> int:
-    """Return how many processes can share work, this one included."""
-    # A forked process has this one's locks, but not the threads that would release them.
+def process_count() -> int:
+    """Return the number of processes that can share tasks, this one included."""
+    # A worker has a copy of this process's locks, but not the threads that would release them.
     return min(len(os.sched_getaffinity(0)), MOST) if threading.active_count() == 1 else 1
 
 
-class Shared(Generic[_T]):
-    """Tasks that are done from now on; leaving the context ends those who do them.
+class ForkedTasks(Generic[_T]):
+    """Tasks that workers begin at once; the end of the context kills the workers.
 
     Args:
-        tasks: what to do. Nothing may depend on who does it, nor on the order.
-        dump: turns a result into bytes, in another process.
-        load: turns them back, here.
-        directory: where results may lie until they are taken.
-        processes: how many do them at most, this one included; fewer where there is no room for more.
+        tasks: functions that may run in any process and in any order.
+        dump: encodes a result, in a worker.
+        load: decodes it, here.
+        directory: for temporary files with results.
+        processes: the most processes, this one included; fewer if the system refuses more.
     """
 
     def __init__(
@@ -53,40 +53,40 @@ class Shared(Generic[_T]):
         self._tasks = tasks
         self._dump = dump
         self._load = load
-        self._others: list[_Other] = []
+        self._workers: list[_Worker] = []
         self._queue = -1
-        others = min(processes, len(tasks)) - 1
+        count = min(processes, len(tasks)) - 1
         with suppress(OSError):
-            if others > 0:
-                # Whoever is free reads the next number: a pipe gives each of them to one reader.
+            if count > 0:
+                # Each free process reads the next number: a pipe gives every number to one reader only.
                 self._queue, fill = os.pipe()
                 os.write(fill, b"".join(map(_NUMBER.pack, range(len(tasks)))))
                 os.close(fill)
-            for _ in range(others):
-                self._others.append(_Other(self._serve, directory))
+            for _ in range(count):
+                self._workers.append(_Worker(self._serve, directory))
 
-    def __enter__(self) -> Shared[_T]:
+    def __enter__(self) -> ForkedTasks[_T]:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
-        """End the others. Closing again is no error."""
-        for other in self._others:
-            other.end()
-        self._others.clear()
+        """Kill the workers. May be called twice."""
+        for worker in self._workers:
+            worker.kill()
+        self._workers.clear()
         if self._queue >= 0:
             os.close(self._queue)
             self._queue = -1
 
     def results(self) -> list[_T]:
-        """Help with what is left, and return the results in the order of the tasks; raises what a task raises."""
+        """Do the remaining tasks, and return all results in the order of the tasks; raises the error of a task."""
         done: dict[int, _T] = {}
-        while self._others and (number := self._next()) is not None:
+        while self._workers and (number := self._next()) is not None:
             done[number] = self._tasks[number]()
-        for other in self._others:
-            done |= {number: self._load(data) for number, data in other.results()}
+        for worker in self._workers:
+            done |= {number: self._load(data) for number, data in worker.results()}
         return [done[number] if number in done else task() for number, task in enumerate(self._tasks)]
 
     def _next(self) -> int | None:
@@ -100,24 +100,25 @@ class Shared(Generic[_T]):
             put(number, self._dump(self._tasks[number]()))
 
 
-class _Other:
-    """A process that was forked: writes results to a file, and says in a pipe which and how long."""
+class _Worker:
+    """A forked process. It writes results to a file, and their task numbers and lengths to a pipe."""
 
     def __init__(self, serve: Callable[[Callable[[int, bytes], None]], None], directory: str) -> None:
         import tempfile
 
         with ExitStack() as opened:
             self._file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
-            self._said, say = os.pipe()
-            opened.callback(os.close, self._said)
-            with os.fdopen(say, "wb", 0) as saying:
-                # A signal that this process answers with an exception must not have its copy end as if it were it.
+            self._results_fd, write_fd = os.pipe()
+            opened.callback(os.close, self._results_fd)
+            with os.fdopen(write_fd, "wb", 0) as pipe:
+                # A signal handler that raises must not run in the worker: it would unwind the copy of this process's
+                # stack.
                 mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
                 parent = os.getpid()
                 try:
                     self._pid = os.fork()
                     if not self._pid:
-                        self._serve(serve, saying, mask, parent)
+                        self._serve(serve, pipe, mask, parent)
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._opened = opened.pop_all()
@@ -125,13 +126,14 @@ class _Other:
     def _serve(
         self,
         serve: Callable[[Callable[[int, bytes], None]], None],
-        saying: BinaryIO,
+        pipe: BinaryIO,
         mask: set[signal.Signals | int],
         parent: int,
     ) -> NoReturn:
         try:
-            _end_with(parent)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all: the other ends this one
+            _die_with(parent)
+            # A terminal sends SIGINT to all processes; the parent kills the worker.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -141,18 +143,18 @@ class _Other:
                     os._exit(0)
                 self._file.write(data)
                 self._file.flush()
-                saying.write(_RESULT.pack(number, len(data)))
+                pipe.write(_RESULT.pack(number, len(data)))
 
             serve(put)
         finally:
             os._exit(0)
 
     def results(self) -> list[tuple[int, bytes]]:
-        """Wait for it, and return what it did."""
+        """Wait for the worker, and return its results by task number."""
         found, at = [], 0
         with suppress(OSError):
-            while said := os.read(self._said, _RESULT.size):
-                number, length = _RESULT.unpack(said)
+            while header := os.read(self._results_fd, _RESULT.size):
+                number, length = _RESULT.unpack(header)
                 data = os.pread(self._file.fileno(), length, at)
                 if len(data) < length:
                     break
@@ -160,15 +162,15 @@ class _Other:
                 at += length
         return found
 
-    def end(self) -> None:
-        """End it, at once."""
+    def kill(self) -> None:
+        """Kill the worker."""
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         self._opened.close()
 
 
-def _end_with(parent: int) -> None:
-    """Have the system kill this process when its parent dies: it has the parent's locks, which others wait for."""
+def _die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent dies: it holds the parent's locks, for which others wait."""
     with suppress(ImportError, OSError, AttributeError):
         import ctypes
 

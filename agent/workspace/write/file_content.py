@@ -1,4 +1,4 @@
-"""Write a file's content: verified while it is written, holes left out where they are cheap to find."""
+"""Writes a file's content: verified while it is written, with holes for blocks of zeros."""
 
 from __future__ import annotations
 
@@ -10,24 +10,57 @@ from typing import Final
 from agent.core.model.entry import Node
 from agent.core.spelling.path import show
 from agent.errors import IntegrityError
+from agent.workspace.write.attributes import Attributes
 
 HOLE: Final = 64 << 10
-"""Blocks of this length, at multiples of it, become holes where all that is written to them is zeros."""
+"""Bytes of a block, at multiples of its size, that becomes a hole if it is all zeros."""
 
 SPARSE_FROM: Final = 1 << 20
-"""Files below this size are written as they are."""
+"""Bytes; smaller files are written without holes."""
 
 _ZEROS = bytes(HOLE)
+
+
+def fill_file(
+    fd: int, path: bytes, node: Node, chunks: Iterable[bytes], verified: bool, attributes: Attributes
+) -> os.stat_result:
+    """Write content, times and attributes of an empty file, and close it.
+
+    Args:
+        fd: its descriptor, which is closed in any case.
+        path, node, chunks, verified: as for `write_content`.
+        attributes: sets owner, mode and extended attributes.
+
+    Returns:
+        The last `fstat`.
+
+    Raises:
+        IntegrityError, OSError: as `write_content`.
+        OverflowError: a time is out of range.
+    """
+    try:
+        write_content(fd, path, node, chunks, verified)
+        os.utime(fd, ns=(node[4], node[4]))
+        about = os.fstat(fd)
+        if about.st_mode & 0o7777 != node[1] or about.st_uid != node[2] or about.st_gid != node[3] or node[9]:
+            about = attributes.apply(fd, path, node, about, fresh=True)
+        # Closed before the file is renamed: on a file server close(2) reports a full disk.
+        closing, fd = fd, -1
+        os.close(closing)
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    return about
 
 
 def write_content(fd: int, path: bytes, node: Node, chunks: Iterable[bytes], verified: bool = False) -> None:
     """Write `chunks` to an empty file.
 
     Args:
-        verified: they have been, or will be before their end is told, compared with `node.sha256` already.
+        verified: `chunks` compares itself with `node.sha256` before it ends.
 
     Raises:
-        IntegrityError: they are not `node.size` bytes, or not those of `node.sha256` (if it has one).
+        IntegrityError: the content differs from `node.size`, or from `node.sha256` (unless that is empty).
         OSError: the system refused.
     """
     size, promised = 0, node[5]
@@ -53,7 +86,7 @@ def write_content(fd: int, path: bytes, node: Node, chunks: Iterable[bytes], ver
 
 
 def _write_sparse(fd: int, chunk: bytes, at: int) -> None:
-    """Write a chunk but for its zeros: block by block of the file, of which a chunk may hold a part at either end."""
+    """Write a chunk without its zeros, by blocks of the file; the chunk's first and last block may be partial."""
     view, size = memoryview(chunk), len(chunk)
     begin = place = 0
     while place < size:

@@ -1,13 +1,13 @@
-"""The state of a directory: one file, versioned, verified before it is believed (design, "State and scan").
+"""The file with the state of a directory: versioned, and verified before use (design, "State and scan").
 
     magic line, with the format's number
-    u32 length, header: JSON as the caller gave it
-    u32 length, block (see `rows`); …
+    u32 length, header: the caller's JSON
+    u32 length, block (see `row_codec`); …
     u32 0
     u64 number of rows
     32 bytes: sha256 of everything before
 
-Lengths are little-endian. The file is replaced by rename, so a kill at any instant leaves the old or the new one.
+Integers are little-endian. The file is replaced by rename, so a kill at any time leaves the old or the new one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from agent.core.directory.state_row import Known
 from agent.core.model.entry import Version
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
-from agent.workspace.filesystem.durable_files import Durable
+from agent.workspace.filesystem.durable_files import DurableFile
 from agent.workspace.filesystem.system_errors import failed
-from agent.workspace.state.row_blocks import blocks
+from agent.workspace.state.row_blocks import column_blocks
 from agent.workspace.state.row_buffer import MOST
-from agent.workspace.state.rows import UNREADABLE, Columns, Versions, pack, read_versions, rows_of, unpack
+from agent.workspace.state.row_codec import UNREADABLE, pack, read_versions, rows_of, unpack
+from agent.workspace.state.row_columns import Columns, Versions
 
 FORMAT: Final = 2
-"""What is written. Format 1 said twice what had not been pulled; an agent that wrote it would take that for gone."""
+"""The format that is written. Format 1 listed unpulled paths twice; agents of that time would read format 2's single
+list as deletions."""
 _MAGIC = b"instep state "
 _DIGEST = 32
 _TAIL = 4 + 8 + _DIGEST
@@ -39,7 +41,7 @@ _READ = 1 << 20
 
 
 class StateDamagedError(WorkspaceError):
-    """What was remembered of a directory is damaged, or of a newer agent: it must be rebuilt from the image.
+    """The state is damaged, or of a newer agent: it must be rebuilt from the image.
 
     WorkspaceError
     └── StateDamagedError
@@ -47,7 +49,7 @@ class StateDamagedError(WorkspaceError):
 
 
 class Part(NamedTuple):
-    """What is remembered from one path up to another; `stop` is None for the last."""
+    """The rows from the path `start` up to `stop` (exclusive); `stop` is None for the last part."""
 
     start: bytes
     stop: bytes | None
@@ -55,19 +57,19 @@ class Part(NamedTuple):
 
 
 class State:
-    """What was remembered, verified as a whole. Iterating it, any number of times, yields the `Known` rows in order.
+    """A verified state. Iterating it, any number of times, yields its rows in order.
 
     Attributes:
-        header: the JSON object that was written with them.
-        rows: how many there are.
+        header: the JSON object that was written with the rows.
+        rows: the number of rows.
     """
 
     def __init__(self, file: BinaryIO, path: bytes) -> None:
         self._file = file
         self._path = path
         self._begin = 0
-        self._keeps = False
-        self._kept: list[Known] | None = None
+        self._caches = False
+        self._cached: list[Known] | None = None
         self.header: dict[str, Any] = {}
         self.rows = 0
         self._verify()
@@ -80,19 +82,19 @@ class State:
 
     def __iter__(self) -> Iterator[Known]:
         rows = self._rows(self._begin, None, (None,))
-        if self._keeps and self._kept is None:
-            self._kept = list(rows)
-        return rows if self._kept is None else iter(self._kept)
+        if self._caches and self._cached is None:
+            self._cached = list(rows)
+        return rows if self._cached is None else iter(self._cached)
 
-    def keep(self) -> None:
-        """Keep the rows in memory when they are read, if they are few: reading them again costs nothing then."""
-        self._keeps = self.rows <= MOST
+    def cache(self) -> None:
+        """Cache the rows in memory when they are read, if they are few."""
+        self._caches = self.rows <= MOST
 
     def columns(self, versions: Versions) -> Iterator[Columns]:
         """Yield the rows by column, in order, their versions numbered by `versions`."""
         found: list[Version | None] = [None]
         for columns in self._columns(self._begin, None, found):
-            with self._understood():
+            with self._translate_errors():
                 columns.renumber(found, versions)
             yield columns
 
@@ -100,54 +102,54 @@ class State:
         """Return the rows in at most this many parts of about equal length.
 
         Raises:
-            StateDamagedError: they are not what was written.
+            StateDamagedError: a block is invalid.
         """
         versions: list[Version | None] = [None]
         blocks = list(self._blocks(self._begin, None))
         firsts = {len(blocks) * number // most for number in range(most)}
         starts = []
         for number, (at, length) in enumerate(blocks):
-            block, known = self._read(length, at + 4), tuple(versions)
-            with self._understood():
+            block, earlier = self._read(length, at + 4), tuple(versions)
+            with self._translate_errors():
                 read_versions(block, versions)
                 if number in firsts:
-                    starts.append((unpack(block, []).paths[0] if number else b"", at, known))
+                    starts.append((unpack(block, []).paths[0] if number else b"", at, earlier))
         starts = starts or [(b"", self._begin, (None,))]
         ends = [*starts[1:], (None, None, ())]
         return [
-            Part(start, stop, self._rows(at, end, known))
-            for (start, at, known), (stop, end, _) in zip(starts, ends, strict=True)
+            Part(start, stop, self._rows(at, end, earlier))
+            for (start, at, earlier), (stop, end, _) in zip(starts, ends, strict=True)
         ]
 
     def close(self) -> None:
-        """Close the file. Further calls are an error, closing again is not."""
+        """Close the file. May be called twice; other calls are an error then."""
         self._file.close()
 
-    def _rows(self, at: int, end: int | None, known: Sequence[Version | None]) -> Iterator[Known]:
-        versions = list(known)
+    def _rows(self, at: int, end: int | None, earlier: Sequence[Version | None]) -> Iterator[Known]:
+        versions = list(earlier)
         for columns in self._columns(at, end, versions):
-            with self._understood():
+            with self._translate_errors():
                 rows = rows_of(columns, versions)
             yield from rows
 
     def _columns(self, at: int, end: int | None, versions: list[Version | None]) -> Iterator[Columns]:
         for place, length in self._blocks(at, end):
-            with self._understood():
+            with self._translate_errors():
                 columns = unpack(self._read(length, place + 4), versions)
             yield columns
 
     def _blocks(self, at: int, end: int | None) -> Iterator[tuple[int, int]]:
-        """Yield where blocks lie, and how long each is."""
+        """Yield offset and length of each block from `at` up to `end`."""
         while at != end and (length := int.from_bytes(self._read(4, at), "little")):
             yield at, length
             at += 4 + length
 
     @contextmanager
-    def _understood(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except UNREADABLE as error:
-            # Verified against the checksum already: what is wrong here was written wrong.
+            # The checksum was right, so the block was written wrong.
             raise _damaged(self._path, f"has an unreadable block ({type(error).__name__})") from error
 
     def _verify(self) -> None:
@@ -157,7 +159,7 @@ class State:
             raise _damaged(self._path, "is no state")
         if not 1 <= int(line[len(_MAGIC) :]) <= FORMAT:
             raise _damaged(self._path, f"has format {int(line[len(_MAGIC) :])}, this agent reads {FORMAT}")
-        if size < len(line) + 4 + _TAIL or not self._sums_up(size):
+        if size < len(line) + 4 + _TAIL or not self._has_valid_checksum(size):
             raise _damaged(self._path, "does not fit its checksum")
         length = int.from_bytes(self._read(4, len(line)), "little")
         self.header = self._parsed(self._read(length, len(line) + 4))
@@ -173,7 +175,7 @@ class State:
             raise _damaged(self._path, "has a header that is no object")
         return header
 
-    def _sums_up(self, size: int) -> bool:
+    def _has_valid_checksum(self, size: int) -> bool:
         digest, at, end = sha256(), 0, size - _DIGEST
         while at < end:
             chunk = self._read(min(_READ, end - at), at)
@@ -193,20 +195,20 @@ class State:
         return data
 
 
-def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Known]) -> int:
+def write_state(path: str | bytes, header: Mapping[str, Any], rows: Iterable[Known]) -> int:
     """Replace the state at `path`, in one step, and return the number of rows.
 
     Args:
-        path: the file; its directory must be there.
-        header: what else to remember, values of JSON.
-        known: the rows, in the bytes order of their paths; taken one block at a time.
+        path: the file; its directory must exist.
+        header: other data, values of JSON.
+        rows: state rows, in the bytes order of their paths; taken one block at a time.
 
     Raises:
-        WorkspaceError: it cannot be written. Then, as when `known` raises, the old state stays.
+        WorkspaceError: the file cannot be written. Then, as after an exception of `rows`, the old state stays.
     """
     name = os.fsencode(path)
-    rows, versions = 0, Versions()
-    with Durable(name) as file:
+    count, versions = 0, Versions()
+    with DurableFile(name) as file:
         digest = sha256()
 
         def put(data: bytes) -> None:
@@ -215,22 +217,22 @@ def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Kn
 
         text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
         put(_MAGIC + b"%d\n" % FORMAT + len(text).to_bytes(4, "little") + text)
-        for columns in blocks(known, versions):
+        for columns in column_blocks(rows, versions):
             packed = pack(columns, versions)
             put(len(packed).to_bytes(4, "little"))
             put(packed)
-            rows += len(columns)
-        put(bytes(4) + rows.to_bytes(8, "little"))
+            count += len(columns)
+        put(bytes(4) + count.to_bytes(8, "little"))
         file.write(digest.digest())
-    return rows
+    return count
 
 
 def read_state(path: str | bytes) -> State | None:
-    """Open and verify the state at `path`; None if there is none.
+    """Open and verify the state at `path`; return None if there is no file.
 
     Raises:
-        StateDamagedError: it is damaged or of another format. Nothing of it can be used.
-        WorkspaceError: it cannot be read.
+        StateDamagedError: the state is damaged, or of another format. Nothing of it can be used.
+        WorkspaceError: the file cannot be read.
     """
     name = os.fsencode(path)
     try:
@@ -249,8 +251,8 @@ def read_state(path: str | bytes) -> State | None:
         raise
 
 
-def senseless(path: str) -> StateDamagedError:
-    """Return the error for a state whose header is none that this program writes."""
+def invalid_header(path: str) -> StateDamagedError:
+    """Return the error for a state with a header that this program would not write."""
     return _damaged(os.fsencode(path), "has a header that makes no sense")
 
 

@@ -1,11 +1,9 @@
-"""Which page or upload a registry means by the addresses in its answers (RFC 8288, distribution-spec). Pure.
+"""The addresses of pages and uploads in a registry's responses (RFC 8288, distribution-spec). Pure.
 
-docs/decisions/what-a-registry-means.md says why.
-
-A registry behind a proxy often does not know its own name: it says http where it is reached over TLS, another port, a
-host inside its network, a path with a prefix or without. What can mean nothing but the list or the upload at hand is
-taken as that, at the address that was asked: scheme, host, port and repository are ours, so that nothing goes anywhere
-else, and only what tells pages and uploads apart is the registry's.
+A registry behind a proxy often does not know its own name: it says http although it is reached over TLS, another port,
+a host inside its network, a path with or without a prefix. An address that can only mean the list or the upload at hand
+is corrected: scheme, host, port and repository are those of our request, so no request goes elsewhere. Only the part
+that distinguishes pages and uploads is the registry's. docs/decisions/what-a-registry-means.md gives the reasons.
 """
 
 from __future__ import annotations
@@ -16,28 +14,27 @@ from urllib.parse import parse_qs, urljoin, urlsplit, urlunsplit
 
 _LIST = "/tags/list"
 _UPLOADS = "/blobs/uploads/"
-# Each byte of a header can be taken in one way only: what a hostile registry sends takes time in proportion.
+# Each byte can match in one way only, so that hostile headers cost linear time.
 _TARGET = re.compile(r"<([^<>]*)>([^<>]*)")
 _BARE = re.compile(r"([^;<>]*)(.*)", re.DOTALL)
 _RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^";,\s]*))', re.IGNORECASE)
 
 
 class NextPage(NamedTuple):
-    """What an answer says of the next page: whether there is one, and its address, None if that is not told."""
+    """Whether there is a next page, and its address, None if the response does not name it."""
 
     exists: bool
     address: str | None = None
 
 
 def next_page(link: str | None, asked: str) -> NextPage:
-    """Return what the Link header of a list of tags means.
+    """Return the next page in the Link header of a list of tags.
 
-    A header that names no page by `rel="next"` counts, too, if it names none by another relation: a registry has no
-    other reason to send one.
+    A link without `rel` counts, too: a registry has no other reason to send one.
 
     Args:
         link: the header, several joined by commas; None if there is none.
-        asked: the address of the page that it came with.
+        asked: the address of the page with this header.
     """
     if link is None:
         return NextPage(False)
@@ -52,33 +49,33 @@ def next_page(link: str | None, asked: str) -> NextPage:
 
 
 def own_upload(base: str, location: str, uploads: str) -> str:
-    """Return the address of an upload as the Location header means it, at our own address if it can mean no other.
+    """Return the address of an upload in a Location header, corrected if it can only mean this repository's upload.
 
     Args:
-        base: the address that answered.
+        base: the address that sent the response.
         location: the header.
-        uploads: the repository's own address of uploads, `…/v2/NAME/blobs/uploads/`.
+        uploads: the repository's address for uploads, `…/v2/NAME/blobs/uploads/`.
     """
     try:
         parts, own = urlsplit(urljoin(base, location)), urlsplit(uploads)
     except ValueError:
-        return location  # it is refused where it is followed
+        return location  # `Transport.locate` refuses it
     _, found, rest = parts.path.rpartition("/v2/")
     repository, mark, session = rest.partition(_UPLOADS)
     ours = own.path.removeprefix("/v2/").removesuffix(_UPLOADS)
-    if not (found and mark and session) or not _is_same(repository, ours):
+    if not (found and mark and session) or not _is_same_repository(repository, ours):
         return location
     return urlunsplit(own._replace(path=own.path + session, query=parts.query))
 
 
 def _relations(parameters: str) -> frozenset[str] | None:
-    """Return the relations that parameters of a link name, in lower case, None if they name none."""
+    """Return the relations (`rel`) of a link, in lower case, None if it has none."""
     found = _RELATION.search(parameters)
     return frozenset((found[1] or found[2] or "").lower().split()) if found else None
 
 
 def _own_page(target: str, asked: str) -> str | None:
-    """Return the address that `target` means, None if it does not tell one page from another."""
+    """Return the address of the page `target`, None if it does not distinguish pages."""
     if not target:
         return None
     if "=" in target and not any(char in target.partition("=")[0] for char in "/?:"):
@@ -94,6 +91,6 @@ def _own_page(target: str, asked: str) -> str | None:
     return None if is_list else url.geturl()
 
 
-def _is_same(name: str, ours: str) -> bool:
-    """Say whether two names of a repository differ in a prefix at most, as those on both sides of a proxy may."""
+def _is_same_repository(name: str, ours: str) -> bool:
+    """Return whether two names of a repository differ only in a prefix, as on the two sides of a proxy."""
     return f"/{ours}".endswith(f"/{name}") or f"/{name}".endswith(f"/{ours}")

@@ -1,4 +1,4 @@
-"""Find every path of a workspace in one pass, in the bytes order of whole paths."""
+"""Lists every path of a workspace in one pass, in the bytes order of whole paths (design, "State and scan")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.workspace.filesystem.root import Root
 from agent.workspace.filesystem.system_errors import changed, failed
 
 TEMPORARY: Final = WHITEOUT + b".instep-"
-"""Names of files on their way to their place begin so. No workspace can hold such a name, hence no user's does."""
+"""The prefix of temporary files' names. No workspace can hold such a name, so no user has a file of that name."""
 
 _SHOWN = 10
 _FORMAT = 0o170000
@@ -24,29 +24,29 @@ _ENCODING = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # wh
 
 Warn: TypeAlias = Callable[[bytes, str], None]
 _Row: TypeAlias = Found | tuple[bytes]
-"""A path, or the place in the order where the paths below a directory come."""
+"""A path that was found, or the position of the paths below a directory in the order: its path and `/`."""
 
 
-class Scan:
+class TreeWalk:
     """One pass over a workspace; iterate it once.
 
     Args:
         root: the directory. The root itself is not among the paths.
-        warn: called as `warn(path, why)` for what is left out, such as sockets.
-        below: find only this path, what lies below it, and the directories above it; `b""` for everything.
-        start: find nothing that comes before this path.
-        stop: find neither this path nor anything that comes after it.
+        warn: called as `warn(path, why)` for each path that is skipped, such as sockets.
+        below: find only this path, the paths below it, and the directories above it; `b""` for everything.
+        start: find no path before this one.
+        stop: find neither this path nor any after it.
 
     Attributes:
-        leftovers: files of a pull that was killed (see `TEMPORARY`), left out; complete after the pass.
+        leftovers: files of a killed pull (see `TEMPORARY`), which are skipped; complete after the pass.
 
-    File systems mounted inside belong to the tree, as they do for `tar` and for whoever works there.
-    A path that vanishes between being listed and being examined is absent; nothing else is.
+    File systems that are mounted below the root belong to the tree, as they do for `tar`.
+    A path that is deleted between its listing and its `lstat` is skipped; every other error is raised.
 
     Raises, while iterated:
         WorkspaceError: something cannot be read (an unreadable directory is not an empty one), or, after
             the last path, names begin with `.wh.`, which no layer can hold.
-        FileChangedError: a directory turned into something else meanwhile.
+        FileChangedError: a directory was replaced by something else meanwhile.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Scan:
             raise self._refusal()
 
     def _listing(self, prefix: bytes) -> list[_Row]:
-        """Everything in one directory, in order. `prefix` is the directory's path and `/`."""
+        """Return everything in one directory, in order. `prefix` is the directory's path and `/`."""
         try:
             fd = self._root.directory(prefix[:-1])
             rows = self._read(fd, prefix)
@@ -96,23 +96,24 @@ class Scan:
             raise changed(prefix[:-1]) from None
         except OSError as error:
             raise failed(error, prefix[:-1], "cannot be read") from error
-        if self._is_edge(prefix):
-            rows = [row for row in rows if (self._has if type(row) is Found else self._has_below)(row[0].rstrip(b"/"))]
+        if self._is_boundary(prefix):
+            rows = [row for row in rows if self._is_wanted(row)]
         rows.sort(key=itemgetter(0))
         return rows
 
+    # One long loop: it runs for every path, and each call from it would cost as much as the system call.
     def _read(self, fd: int, prefix: bytes) -> list[_Row]:
         rows: list[_Row] = []
         add, new, home = rows.append, tuple.__new__, self._root.device
         encoding, errors = _ENCODING
-        edge = self._is_edge(prefix)
+        boundary = self._is_boundary(prefix)
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name.encode(encoding, errors)
                 path = prefix + name
-                if edge and not self._concerns(path, entry):
+                if boundary and not self._includes(path, entry):
                     continue
-                if name[:4] == WHITEOUT and self._left_out(path, name):
+                if name[:4] == WHITEOUT and self._skip(path, name):
                     continue
                 try:
                     about = entry.stat(follow_symlinks=False)
@@ -144,27 +145,31 @@ class Scan:
                 elif kind == stat.S_IFSOCK:
                     self._warn(path, "a socket cannot be kept, skipped")
                     continue
-                # Not Found(...): a named tuple's own constructor costs as much as the system call.
+                # Not Found(...): a named tuple's constructor costs as much as the system call.
                 add(new(Found, (path, new(Fingerprint, found), about.st_nlink, device)))
         return rows
 
-    def _is_edge(self, prefix: bytes) -> bool:
-        """Say whether start or stop lies in a directory."""
+    def _is_boundary(self, prefix: bytes) -> bool:
+        """Return whether start or stop is inside a directory."""
         start, stop = self._start, self._stop
         return (start != b"" and start.startswith(prefix)) or (stop is not None and stop.startswith(prefix))
 
-    def _concerns(self, path: bytes, entry: os.DirEntry[str]) -> bool:
-        return self._has(path) or (self._has_below(path) and entry.is_dir(follow_symlinks=False))
+    def _is_wanted(self, row: _Row) -> bool:
+        path = row[0].rstrip(b"/")
+        return self._is_inside(path) if type(row) is Found else self._may_contain(path)
 
-    def _has(self, path: bytes) -> bool:
-        """Say whether a path lies between start and stop."""
+    def _includes(self, path: bytes, entry: os.DirEntry[str]) -> bool:
+        return self._is_inside(path) or (self._may_contain(path) and entry.is_dir(follow_symlinks=False))
+
+    def _is_inside(self, path: bytes) -> bool:
+        """Return whether a path is between start and stop."""
         return self._start <= path and (self._stop is None or path < self._stop)
 
-    def _has_below(self, path: bytes) -> bool:
-        """Say whether something below a path may."""
+    def _may_contain(self, path: bytes) -> bool:
+        """Return whether a path below this one may be between start and stop."""
         return self._start < path + b"0" and (self._stop is None or path + b"/" < self._stop)
 
-    def _left_out(self, path: bytes, name: bytes) -> bool:
+    def _skip(self, path: bytes, name: bytes) -> bool:
         if name.startswith(TEMPORARY):
             self.leftovers.append(path)
         else:
@@ -180,8 +185,3 @@ class Scan:
             subject=", ".join(map(show, sorted(self._refused))) + (f" and {more} more" if more else ""),
             remedy="rename or remove them",
         )
-
-
-def scan(root: Root, warn: Warn) -> Iterator[Found]:
-    """Yield every path below `root`; see `Scan`."""
-    return iter(Scan(root, warn))

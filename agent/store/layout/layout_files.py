@@ -1,9 +1,8 @@
-"""Files that appear whole or not at all, and a lock, for stores in a directory."""
+"""The files of an image layout: written whole or not at all, and a lock for its index."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import random
 import secrets
@@ -13,6 +12,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from agent.errors import UnavailableError
+from agent.files.durable_write import rename_durably
+from agent.files.file_lock import open_lock_file, try_lock
 
 LOCK = ".instep.lock"
 TEMPORARY = ".instep-tmp-"
@@ -28,14 +29,14 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
-def reporting(path: str) -> Iterator[None]:
-    """Turn what the operating system says of the store's directory into an error for people.
+def translate_errors(path: str) -> Iterator[None]:
+    """Turn an OSError about the layout at `path` into an error for users.
 
-    Where a missing file means something, the caller catches that inside.
+    A caller that expects a missing file catches FileNotFoundError inside.
 
     Raises:
-        UnavailableError: the disk is full, access is denied, or the disk fails. Exit code 21: for the user it is
-            the place where images are kept that does not answer, not the workspace.
+        UnavailableError: the disk is full, access is denied, or the disk fails. Exit code 21: for the user the store of
+            the images failed, not the workspace.
     """
     try:
         yield
@@ -51,26 +52,26 @@ def reporting(path: str) -> Iterator[None]:
 
 @contextmanager
 def locked(path: str, wait: float = WAIT) -> Iterator[None]:
-    """Hold an advisory lock on the file `path`, which is made if need be and never removed.
+    """Hold an advisory lock on the file `path`, which is created if it is missing and never removed.
 
-    The kernel drops it when its holder dies. Threads of one process exclude each other too. It is held for moments
-    only, so that many writers come to their turn; one that is not given up for `wait` seconds is its holder's illness.
+    Threads of one process exclude each other too. Writers hold the lock for moments only, so a lock that is not
+    released for `wait` seconds means that its holder hangs.
 
     Raises:
-        UnavailableError: it was not to be had.
+        UnavailableError: the lock was not released for `wait` seconds, or the file cannot be opened or locked.
     """
-    with reporting(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    with translate_errors(path):
+        descriptor = open_lock_file(path, 0o666)
     try:
-        until, pause = time.monotonic() + wait, _PAUSE
-        while not _claim(descriptor, path):
-            if time.monotonic() > until:
+        deadline, pause = time.monotonic() + wait, _PAUSE
+        while not _try_lock(descriptor, path):
+            if time.monotonic() > deadline:
                 raise UnavailableError(
                     f"another process has held the lock for {wait:g} s",
                     subject=path,
                     remedy="see what it is doing, or end it; the lock goes with it",
                 )
-            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 (so that those who wait do not go in step)
+            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 (jitter, so that waiters do not collide again)
             pause = min(2 * pause, _PAUSE_MAX)
         yield
     finally:
@@ -78,9 +79,9 @@ def locked(path: str, wait: float = WAIT) -> Iterator[None]:
 
 
 class TemporaryFile:
-    """A file in `directory` that becomes another by `become`, or is gone when the context ends.
+    """A new file in `directory`. `rename_to` gives it its place; else it is removed when the context ends.
 
-    Its lock tells `sweep` that its writer lives.
+    The file is locked while its writer lives, so that `remove_abandoned` spares it.
     """
 
     def __init__(self, directory: str) -> None:
@@ -89,22 +90,25 @@ class TemporaryFile:
         self.descriptor = -1
 
     def __enter__(self) -> TemporaryFile:
-        with reporting(self._directory):
+        with translate_errors(self._directory):
             while self.descriptor < 0:
                 self._path = os.path.join(self._directory, f"{TEMPORARY}{secrets.token_hex(8)}")
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-                if _claim(descriptor, self._path) and os.fstat(descriptor).st_nlink:
+                if _try_lock(descriptor, self._path) and os.fstat(descriptor).st_nlink:
                     self.descriptor = descriptor
-                else:  # a sweep took it between its making and its lock
+                else:  # remove_abandoned took it before it was locked
                     os.close(descriptor)
         return self
 
-    def become(self, path: str) -> None:
-        """Make the content durable and put it at `path`, replacing what is there."""
+    def rename_to(self, path: str) -> None:
+        """Sync the content and rename the file to `path`, replacing a file there.
+
+        Raises:
+            OSError: the system refused.
+        """
         os.fsync(self.descriptor)
-        os.rename(self._path, path)
+        rename_durably(self._path, path)
         self._path = ""
-        _sync_directory(os.path.dirname(path))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -115,43 +119,29 @@ class TemporaryFile:
                 os.unlink(self._path)
 
 
-def sweep(directory: str) -> None:
-    """Remove what killed writers left."""
+def remove_abandoned(directory: str) -> None:
+    """Remove the temporary files of writers that were killed.
+
+    Raises:
+        OSError: the directory cannot be listed.
+        UnavailableError: a file cannot be locked.
+    """
     for name in os.listdir(directory):
         if not name.startswith(TEMPORARY):
             continue
         path = os.path.join(directory, name)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:  # gone meanwhile, or another user's
+        except OSError:  # removed meanwhile, or another user's
             continue
         try:
-            if _claim(descriptor, path):
+            if _try_lock(descriptor, path):
                 with suppress(OSError):
                     os.unlink(path)
         finally:
             os.close(descriptor)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _claim(descriptor: int, path: str) -> bool:
-    with reporting(path):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _try_lock(descriptor: int, path: str) -> bool:
+    with translate_errors(path):
+        return try_lock(descriptor)

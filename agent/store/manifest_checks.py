@@ -1,4 +1,4 @@
-"""What a store must know of a manifest to keep it: its bound, its media type, what it names. No more."""
+"""Checks that every store makes: a manifest's size, digest, media type, and the blobs that it needs. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.errors import IntegrityError, InvalidReferenceError
 from agent.store.port import Manifest
 
 MANIFEST_MAX = 4 << 20
-"""Bytes. Registries accept at least this much (distribution-spec, "Pushing Manifests"), and no one needs more."""
+"""Bytes. Every registry accepts this much (distribution-spec, "Pushing Manifests")."""
 
 MANIFEST_TYPES = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST)
 _IMAGES = (MANIFEST, DOCKER_MANIFEST)
@@ -24,7 +24,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
 def is_digest(reference: str) -> bool:
-    """Say whether a manifest is asked for by digest rather than by tag (a tag holds no colon)."""
+    """Return whether a reference is a digest, not a tag (a tag has no colon)."""
     return _DIGEST.fullmatch(reference) is not None
 
 
@@ -32,7 +32,7 @@ def check_reference(reference: str) -> str:
     """Return `reference` if it is a tag or a digest.
 
     Raises:
-        InvalidReferenceError: it is neither.
+        InvalidReferenceError: `reference` is neither.
     """
     if is_digest(reference) or is_tag(reference):
         return reference
@@ -43,12 +43,19 @@ def check_reference(reference: str) -> str:
     )
 
 
-def manifest_of(data: bytes, declared: str, reference: str, subject: str) -> Manifest:
-    """Return what was found at `reference`, checked; `declared` is the media type its keeper named, "" for none.
+def verified_manifest(data: bytes, declared: str, reference: str, subject: str) -> Manifest:
+    """Return the manifest that a store returned for `reference`, after checks.
+
+    Args:
+        data: its bytes.
+        declared: the media type that the store declared, "" for none.
+        reference: the tag or digest that was requested.
+        subject: its name in errors.
 
     Raises:
-        IntegrityError: it was asked for by digest and has another one, is too large, or it is not of one kind: as its
-            keeper says, as it says itself (image-spec, manifest.md, `mediaType`), and as it is made.
+        IntegrityError: the manifest has another digest than was requested, or is larger than `MANIFEST_MAX`. Or its
+        kind
+            is ambiguous: the declared media type, its own (image-spec, manifest.md, `mediaType`) and its fields differ.
     """
     check_size(data, subject)
     digest = digest_of(data)
@@ -62,7 +69,7 @@ def manifest_of(data: bytes, declared: str, reference: str, subject: str) -> Man
 
 
 def digest_for(data: bytes, reference: str, subject: str) -> Digest:
-    """Return the digest under which `data` is to be put at `reference`.
+    """Return the digest of a manifest that is to be stored at `reference`.
 
     Raises:
         IntegrityError: `reference` is a digest, but not that of `data`; or `data` is larger than `MANIFEST_MAX`.
@@ -78,27 +85,27 @@ def digest_for(data: bytes, reference: str, subject: str) -> Digest:
 
 
 def check_size(data: bytes, subject: str) -> None:
-    """Refuse a manifest above `MANIFEST_MAX` bytes.
+    """Check the size of a manifest.
 
     Raises:
-        IntegrityError: it is larger.
+        IntegrityError: it is larger than `MANIFEST_MAX` bytes.
     """
     if len(data) > MANIFEST_MAX:
         raise IntegrityError("the manifest is larger than 4 MiB", subject=subject, remedy="squash the workspace")
 
 
 def is_manifest(data: bytes) -> bool:
-    """Say whether a blob is a manifest or index; a layout keeps both kinds in one place."""
+    """Return whether a blob is a manifest or index; a layout stores all blobs in one place."""
     value = _parsed(data)
     return value.get("mediaType") in MANIFEST_TYPES or (
         value.get("schemaVersion") == 2 and ("layers" in value or "manifests" in value)
     )
 
 
-def named_digests(data: bytes) -> list[str]:
-    """Return the digests that a manifest or index cannot do without, in its order.
+def referenced_digests(data: bytes) -> list[str]:
+    """Return the digests that a manifest or index requires, in its order.
 
-    Layers that may lie elsewhere (`urls`) and the `subject` (which may come later) are not among them.
+    Layers that may be elsewhere (`urls`) and the `subject` (which may be pushed later) are not required.
     """
     value = _parsed(data)
     layers = value.get("layers")
@@ -119,7 +126,7 @@ def _media_type(data: bytes, declared: str, subject: str) -> str:
         raise IntegrityError(
             "the manifest names another media type than its keeper does", subject=subject, remedy="pull another tag"
         )
-    # What one reader takes for an index and another for an image is two things under one digest (CVE-2021-41190).
+    # A manifest that is an index to one reader and an image to another is ambiguous (CVE-2021-41190).
     is_index, is_image = "manifests" in value, "layers" in value or "config" in value
     named = declared if declared in MANIFEST_TYPES else inner
     if (is_index and is_image) or (is_image if named in _INDICES else is_index and named in _IMAGES):

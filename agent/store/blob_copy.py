@@ -1,4 +1,4 @@
-"""Copying a blob from one store to another where neither knows a shorter way."""
+"""Copies a blob between stores through this process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from agent.store.port import Store, Stored
 
 
 def copy_through(upload: Callable[[Callable[[], Iterator[bytes]], str], Stored], digest: Digest, source: Store) -> None:
-    """Read `digest` from `source` and `upload` it, hashed as `digest` is, in bounded memory.
+    """Read a blob from `source` and upload it, in bounded memory.
+
+    Args:
+        upload: `port.Store.upload` of the target.
+        digest: the blob's.
 
     Raises:
-        IntegrityError: the source has no such blob, or its bytes have another digest.
+        VanishedError: the source has no such blob.
+        IntegrityError: the blob has another digest.
     """
     stored = upload(lambda: source.read_blob(digest), digest.partition(":")[0])
     if stored.digest != digest:

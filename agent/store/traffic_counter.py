@@ -1,4 +1,4 @@
-"""Counting what moves, from several threads at once."""
+"""A thread-safe counter of requests and bytes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 from agent.store.port import Traffic
 
 
-class Meter:
-    """Adds to one `Traffic` under a lock; readers of `traffic` may look at any time."""
+class TrafficCounter:
+    """Adds to one `Traffic` under a lock; `traffic` may be read at any time."""
 
     def __init__(self) -> None:
         self.traffic = Traffic()
         self._lock = threading.Lock()
 
     def add(self, *, requests: int = 0, received: int = 0, sent: int = 0) -> None:
-        """Count requests, and bytes of blobs and manifests in and out."""
+        """Count requests, and bytes of blobs and manifests that were received and sent."""
         with self._lock:
             self.traffic.requests += requests
             self.traffic.received += received

@@ -1,4 +1,4 @@
-"""Which certificates a registry may show: the system's, certifi's, and those the user adds. Never fewer."""
+"""Trusted certificates: the system's, certifi's, and those that the user adds; and a check for TLS at a port."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ import socket
 import ssl
 from collections.abc import Mapping
 
-from agent.errors import UsageError
+from agent.errors import RefusedError, UsageError
+from agent.remedy import TLS
 from agent.store.network.address import Origin
 
 _HANDSHAKE_S = 2.0
 
 
-def make_trust(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities, certifi's, `ca_file`'s, and those of the files that
+def make_tls_context(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Return a TLS context with all trusted certificates.
+
+    It trusts the system's authorities, certifi's, those in `ca_file`, and those in the files that
     `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `SSL_CERT_FILE` name.
 
+    Args:
+        ca_file: a PEM file.
+        environ: the environment.
+
     Raises:
-        UsageError: `ca_file` cannot be read, or holds no certificate.
+        UsageError: a file cannot be read, or contains no certificate.
     """
     import certifi
 
@@ -46,7 +53,7 @@ def _add(context: ssl.SSLContext, path: str, variable: str) -> None:
 
 
 def speaks_tls(origin: Origin) -> bool:
-    """Say whether there is TLS at an origin. Nothing is sent but a handshake, nothing that comes is believed."""
+    """Return whether an origin speaks TLS. Only a handshake is sent, and no certificate is verified."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -59,3 +66,8 @@ def speaks_tls(origin: Origin) -> bool:
         return "ALERT" in (error.reason or "")
     except (OSError, ValueError):
         return False
+
+
+def requires_tls(subject: str) -> RefusedError:
+    """Return the error for a registry that speaks TLS and was reached without."""
+    return RefusedError("it speaks TLS, and was asked without", subject=subject, remedy=TLS)

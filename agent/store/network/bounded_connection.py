@@ -1,9 +1,9 @@
-"""Connections that keep what `transport` promises whatever the other side sends: time, memory, address.
+"""HTTP connections with limits on time, memory and address, whatever the server sends.
 
-`requests` and `urllib3` bound the silence between two pieces of an answer, not the answer. Here the time spent waiting
-for the head of an answer has a limit as a whole, and of its body so much must come in the same time (`PACE`), so
-that a byte now and then does not count. What is not content, as status lines, headers, interim answers, chunk sizes and
-trailers, may not exceed the content by more than `FRAMING_MAX`.
+`requests` and `urllib3` limit the silence between two pieces of a response, not the response. Here the whole wait for
+the head of a response is limited, and `PACE` bytes of the body must arrive in the same time, so that a byte now and
+then does not count. Everything else, such as status lines, headers, interim responses, chunk sizes and trailers, may
+exceed the content by `FRAMING_MAX` bytes at most.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 PACE = 64 << 10
-"""Bytes of content that must come in the seconds that an answer may take (`Limits.read`)."""
+"""Bytes of content that must arrive within `Limits.read` seconds."""
 FRAMING_MAX = 256 << 10
 LINE_MAX = 64 << 10
 _CONNECTIONS = 16
-_ALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
-"""Seconds of silence before the other side is asked whether it is still there, seconds between such questions, and how
-many may stay without an answer: a host that went without a word is noticed long before patience ends."""
+_KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
+"""Seconds of silence before the first keep-alive probe, seconds between probes, and the number of probes without reply:
+a host that disappeared is noticed long before patience ends."""
 
-# It logs addresses with their queries, which can be secrets, and what is wrong with a server's headers as a traceback.
+# Its log has addresses with their queries, which can be secrets, and tracebacks about malformed headers.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 CheckPeer = Callable[[str, int, str], None]
-"""(host, port, address) of a connection that stands and has sent nothing yet; raises if it must not be used."""
+"""(host, port, address) of a connection that has sent nothing yet; raises RefusedError if it must not be used."""
 
 
-class Adapter(HTTPAdapter):
-    """Sends requests over such connections; several threads may.
+class BoundedAdapter(HTTPAdapter):
+    """Sends requests over bounded connections. Safe for several threads.
 
     Args:
-        check_peer: asked about each new connection, save those to a proxy.
-        trust: judges certificates, instead of a bundle that is read for every connection; None for plain HTTP only.
+        check_peer: called for each new connection, except those to a proxy.
+        context: the TLS context, instead of a bundle that is read for every connection; None for plain HTTP only.
     """
 
-    def __init__(self, check_peer: CheckPeer, trust: ssl.SSLContext | None = None) -> None:
+    def __init__(self, check_peer: CheckPeer, context: ssl.SSLContext | None = None) -> None:
         self._check_peer = check_peer
-        self._trust: dict[str, Any] = {"ssl_context": trust} if trust else {}
+        self._tls: dict[str, Any] = {"ssl_context": context} if context else {}
         super().__init__(pool_maxsize=_CONNECTIONS)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         """See `HTTPAdapter`."""
-        super().init_poolmanager(connections, maxsize, block, socket_options=_socket_options(), **self._trust, **kwargs)
+        super().init_poolmanager(connections, maxsize, block, socket_options=_socket_options(), **self._tls, **kwargs)
         self._use_own_connections(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """See `HTTPAdapter`."""
         return self._use_own_connections(
-            super().proxy_manager_for(proxy, socket_options=_socket_options(), **self._trust, **kwargs)
+            super().proxy_manager_for(proxy, socket_options=_socket_options(), **self._tls, **kwargs)
         )
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
@@ -75,13 +75,15 @@ class Adapter(HTTPAdapter):
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
-    kept = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    kept += [(socket.IPPROTO_TCP, getattr(socket, name), number) for name, number in _ALIVE if hasattr(socket, name)]
-    return [*HTTPConnection.default_socket_options, *kept]
+    keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    keepalive += [
+        (socket.IPPROTO_TCP, getattr(socket, name), number) for name, number in _KEEPALIVE if hasattr(socket, name)
+    ]
+    return [*HTTPConnection.default_socket_options, *keepalive]
 
 
-class _Paced(io.RawIOBase):
-    """A socket's bytes, for as long as waiting for them takes no longer than its timeout (RFC 9112 says no bound)."""
+class _PacedReader(io.RawIOBase):
+    """A socket's bytes, read within its timeout in all (RFC 9112 sets no limit)."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
@@ -102,7 +104,7 @@ class _Paced(io.RawIOBase):
         try:
             count = self._raw.readinto(buffer)
         finally:
-            self._left -= time.monotonic() - began  # whoever consumes this may take as long as it likes
+            self._left -= time.monotonic() - began  # the consumer of the bytes may take any time
         self.content += count or 0
         if self.content - self._renewed_at >= PACE:
             self.renew()
@@ -117,10 +119,10 @@ class _Paced(io.RawIOBase):
         self._raw.close()
 
 
-class _Lines(io.BufferedReader):
-    """The same, buffered. HTTP is framed by lines, and content is read otherwise: so lines are what is not content."""
+class _LineReader(io.BufferedReader):
+    """The same, buffered. HTTP's framing is read as lines and content is not, so lines are counted as framing."""
 
-    def __init__(self, paced: _Paced) -> None:
+    def __init__(self, paced: _PacedReader) -> None:
         super().__init__(paced)
         self._paced = paced
         self._framing = 0
@@ -136,15 +138,15 @@ class _Lines(io.BufferedReader):
 
 
 if TYPE_CHECKING:
-    _Mixed = HTTPConnection
+    _Base = HTTPConnection
 else:
-    _Mixed = object
+    _Base = object
 
 
-class _Watched(_Mixed):
+class _BoundedConnection(_Base):
     def __init__(self, *args: Any, check_peer: CheckPeer, **kwargs: Any) -> None:
         self._check_peer = check_peer
-        self._paced: _Paced | None = None
+        self._paced: _PacedReader | None = None
         super().__init__(*args, **kwargs)
 
     def _new_conn(self) -> socket.socket:
@@ -162,8 +164,8 @@ class _Watched(_Mixed):
         self, sock: socket.socket, *args: Any, **kwargs: Any
     ) -> http.client.HTTPResponse:
         response = http.client.HTTPResponse(sock, *args, **kwargs)
-        self._paced = _Paced(response.fp.detach(), sock)
-        response.fp = _Lines(self._paced)
+        self._paced = _PacedReader(response.fp.detach(), sock)
+        response.fp = _LineReader(self._paced)
         return response
 
     def getresponse(self) -> Any:
@@ -173,11 +175,11 @@ class _Watched(_Mixed):
         return response
 
 
-class _PlainConnection(_Watched, HTTPConnection):
+class _PlainConnection(_BoundedConnection, HTTPConnection):
     pass
 
 
-class _TlsConnection(_Watched, HTTPSConnection):
+class _TlsConnection(_BoundedConnection, HTTPSConnection):
     pass
 
 

@@ -1,4 +1,4 @@
-"""Read one path of a workspace: what it is, and what is in it."""
+"""Reads one path of a workspace: its type, attributes and content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agent.workspace.filesystem.root import Root
 from agent.workspace.filesystem.system_errors import LINK_IN_THE_WAY, NO_DATA, NOT_SUPPORTED, changed, failed
 
 CHUNK: Final = 1 << 20
-"""The most bytes that are read at once."""
+"""Bytes; at most this much is read at once."""
 
 CAPABILITY: Final = b"security.capability"
 
@@ -31,7 +31,7 @@ _BLOCK = 512  # the unit of st_blocks (stat(2))
 class Content(NamedTuple):
     """An opened file: its extended attributes and its content, whole or in chunks of at most 1 MiB.
 
-    Whoever takes `data` to its end has read the file as the scan found it, or got a FileChangedError.
+    A caller that reads `data` to its end gets the file as the scan found it, or a FileChangedError.
     """
 
     xattrs: Xattrs
@@ -39,10 +39,10 @@ class Content(NamedTuple):
 
 
 def read_xattrs(place: int | str) -> Xattrs:
-    """Return the extended attributes that are kept, sorted; `place` is a descriptor or a path.
+    """Return the extended attributes that a layer can hold, sorted; `place` is a descriptor or a path.
 
     Raises:
-        OSError: they cannot be read. A file system without any is no error.
+        OSError: they cannot be read. A file system without extended attributes is no error.
     """
     try:
         names = os.listxattr(place)
@@ -57,18 +57,18 @@ def read_xattrs(place: int | str) -> Xattrs:
 
 
 def examine(root: Root, found: Found) -> Node:
-    """Return everything that is kept of a path that a scan found, save a file's `sha256`. `size` is a file's only.
+    """Return the node of a path that a scan found, without a file's `sha256`. Only files have a `size`.
 
     Raises:
-        FileChangedError: the path is no longer what was found.
-        WorkspaceError: it cannot be read, or is a socket.
+        FileChangedError: the path changed since the scan.
+        WorkspaceError: the path cannot be read, or is a socket.
     """
     kind = KINDS.get(stat.S_IFMT(found.print.mode))
     if kind is None:
         raise WorkspaceError("a socket cannot be kept", subject=show(found.path), remedy="remove it")
     try:
         if kind is Kind.DIR:
-            fd = root.directory(found.path)  # which stays open for the scan that comes to what is in it
+            fd = root.directory(found.path)  # which stays open for the scan, which lists it next
             _compare(root, found, os.fstat(fd))
             return _node(found, kind, xattrs=read_xattrs(fd))
         above, name = root.at(found.path)
@@ -83,7 +83,7 @@ def examine(root: Root, found: Found) -> Node:
         _compare(root, found, os.stat(name, dir_fd=above, follow_symlinks=False))
         return _node(found, kind, target=target)
     except OSError as error:
-        if error.errno == errno.EINVAL and kind is Kind.LINK:  # it is none any more (readlink(2))
+        if error.errno == errno.EINVAL and kind is Kind.LINK:  # no longer a link (readlink(2))
             raise changed(found.path) from error
         raise _refused(error, found.path) from error
 
@@ -91,11 +91,11 @@ def examine(root: Root, found: Found) -> Node:
 def open_content(root: Root, found: Found) -> Content:
     """Open a file that a scan found.
 
-    A small file (up to 1 MiB) is read at once. Of a larger one a descriptor is held until the end of `data` or
-    its collection. Holes cost no reading, their zeros come from one buffer.
+    A small file (up to 1 MiB) is read at once. The descriptor of a larger one is open until the end of `data`, or until
+    `data` is collected. Holes are not read; their zeros come from one buffer.
 
     Raises, also from `data`:
-        FileChangedError: it is no longer the file that was found, or changed while it was read.
+        FileChangedError: the file changed since the scan, or while it was read.
         WorkspaceError: it cannot be read.
     """
     fd, size = -1, found.print.size
@@ -103,13 +103,13 @@ def open_content(root: Root, found: Found) -> Content:
         above, name = root.at(found.path)
         fd = os.open(name, _FILE_FLAGS, dir_fd=above)
         try:
-            # One byte more: a file that grows may not change its times within one tick of their clock.
+            # One byte more: a file may grow without a change of its times, within one tick of the clock.
             data = os.read(fd, size + 1) if size <= CHUNK else b""
             while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
                 data += more
             xattrs = read_xattrs(fd)
         finally:
-            # What was read is the file that was found if it is still that file now.
+            # If the fingerprint is the same now, the scanned file was read.
             _compare(root, found, os.fstat(fd))
         if size > CHUNK:
             stream, fd = _Stream(root, found, fd), -1
@@ -134,7 +134,7 @@ def hash_content(root: Root, found: Found) -> bytes:
 
 
 class _Stream(Iterator[bytes]):
-    """The content of an open file, holes skipped; owns the descriptor."""
+    """The content of an open file, without reading its holes; owns the descriptor."""
 
     _fd = -1
 
@@ -159,13 +159,13 @@ class _Stream(Iterator[bytes]):
         self.close()
 
     def close(self) -> None:
-        """Close the descriptor; what was not read is not read."""
+        """Close the descriptor."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
 
     def finish(self, size: int) -> None:
-        """Check that exactly `size` bytes were there and the file is still the same, and close it."""
+        """Check that the file has `size` bytes and did not change, and close it."""
         try:
             if size != self._found.print.size:
                 raise changed(self._found.path)
@@ -176,7 +176,7 @@ class _Stream(Iterator[bytes]):
     def _read(self) -> bytes:
         size = self._found.print.size
         if self._at >= size:
-            # One byte more: a file that grows may not change its times within one tick of their clock.
+            # One byte more: a file may grow without a change of its times, within one tick of the clock.
             self.finish(self._at + len(os.pread(self._fd, 1, self._at)))
             raise StopIteration
         if self._sparse and self._at >= self._data_until and self._at >= self._hole_until:
@@ -193,7 +193,7 @@ class _Stream(Iterator[bytes]):
         return data
 
     def _seek(self) -> None:
-        """Find out where the hole at the current place ends, and the data after it."""
+        """Find the end of the hole at the current offset, and the end of the data after it."""
         size = self._found.print.size
         try:
             data = os.lseek(self._fd, self._at, os.SEEK_DATA)
@@ -209,16 +209,17 @@ def _compare(root: Root, found: Found, about: os.stat_result) -> None:
     now, then = root.fingerprint(about), found.print
     if now != then:
         if stat.S_ISDIR(then.mode):
-            # Its size and times say what happened to the names in it, which the scan has seen.
+            # Its size and times change with the names in it, which the scan lists itself.
             now = now._replace(size=then.size, mtime=then.mtime, ctime=then.ctime)
         if now != then:
             raise changed(found.path)
 
 
 def _node(found: Found, kind: Kind, *, target: bytes = b"", xattrs: Xattrs = ()) -> Node:
-    stood = found.print
-    size = stood.size if kind is Kind.FILE else 0
-    return Node(kind, stood.mode & 0o7777, stood.uid, stood.gid, stood.mtime, size, b"", target, found.device, xattrs)
+    fingerprint = found.print
+    size = fingerprint.size if kind is Kind.FILE else 0
+    mode, uid, gid, mtime = fingerprint.mode & 0o7777, fingerprint.uid, fingerprint.gid, fingerprint.mtime
+    return Node(kind, mode, uid, gid, mtime, size, b"", target, found.device, xattrs)
 
 
 def _refused(error: OSError, path: bytes) -> WorkspaceError:

@@ -1,4 +1,4 @@
-"""One HTTP request and what came back, without a decision about either."""
+"""An HTTP request, and a response whose body is still to be read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import requests
 import urllib3
 
 from agent.errors import UnavailableError
-from agent.store.login.auth import Authorizer
-from agent.store.network.connection_errors import broken
-from agent.store.network.problem import READ_MAX, Problem, parse_problem
-from agent.store.network.wire import PACE
+from agent.store.login.authorizer import Authorizer
+from agent.store.network.bounded_connection import PACE
+from agent.store.network.connection_errors import connection_error
+from agent.store.network.error_details import READ_MAX, ErrorDetails, parse_error_details
 
 CHUNK = 1 << 18
 
@@ -25,10 +25,10 @@ class Request(NamedTuple):
 
     Attributes:
         streamed: a body that can be read only once.
-        seconds: of silence that it may take until the head of its answer is there, instead of `Limits.read`;
-            infinite for what a registry does in its own time, where patience alone is the limit.
-        confined: it carries a credential, so that a redirect to another origin is refused.
-        satisfied: a redirect to another place at another origin is answer enough, and is not followed.
+        seconds: the longest wait for the response's head, instead of `Limits.read`. Infinite for requests that a
+            registry may work on for long: then only patience bounds the wait.
+        confined: the request carries a credential, so a redirect to another origin is refused.
+        satisfied: a redirect to another path at another origin is a sufficient response and is not followed.
     """
 
     method: str
@@ -41,10 +41,18 @@ class Request(NamedTuple):
     satisfied: bool = False
 
 
-class Answer:
-    """A response whose body is still to be read. `elsewhere` tells that a host other than the registry gave it.
+class Response:
+    """A response whose body is still to be read.
 
-    A body that is read in chunks must keep a pace (`wire.PACE`), one that is read at once must come within `seconds`.
+    A body that is read in chunks must keep a pace (`bounded_connection.PACE`). A body that is read at once must be
+    complete within `seconds`.
+
+    Args:
+        response: the response of `requests`.
+        elsewhere: whether another host than the registry sent it.
+        authorizer: knows the secrets that error texts must not repeat.
+        name: the registry's name in errors.
+        seconds: the time for `body`.
     """
 
     def __init__(
@@ -64,18 +72,18 @@ class Answer:
         self.headers: Mapping[str, str] = response.headers
         self.url = response.url or ""
         self.is_bodiless = response.request.method == "HEAD"
-        self._problem: Problem | None = None
+        self._details: ErrorDetails | None = None
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """Yield the body as it was sent, undecoded, in pieces of at most `size` bytes.
 
         Raises:
-            UnavailableError: the connection broke before its end, or is too slow.
+            UnavailableError: the connection broke before the body's end, or is too slow.
         """
         try:
             yield from self._response.raw.stream(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise broken(error, self._name) from error
+            raise connection_error(error, self._name) from error
         finally:
             self._response.close()
 
@@ -86,39 +94,39 @@ class Answer:
             UnavailableError: the connection broke, or is too slow.
         """
         found = bytearray()
-        until = time.monotonic() + self._seconds
+        deadline = time.monotonic() + self._seconds
         for chunk in self.chunks(PACE):
             found += chunk
             if len(found) > limit:
                 break
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 self.close()
-                raise broken(TimeoutError(), self._name)
+                raise connection_error(TimeoutError(), self._name)
         self.close()
         return bytes(found[: limit + 1])
 
     def discard(self) -> None:
-        """Drop the body, reading it if it is short, so that the connection can be used again.
+        """Drop the body. A short one is read first, so that the connection can be used again.
 
-        What breaks here does no harm: distribution 2.8 gives a 416 the length of the blob, for one.
+        Errors are ignored: distribution 2.8, for one, gives a 416 the Content-Length of the blob.
         """
         with suppress(UnavailableError, ValueError):
-            # The Content-Length of an answer without body is that of the body it has not.
+            # The Content-Length of a response without body is that of the body that GET would send.
             if self.is_bodiless or int(self.headers.get("Content-Length") or 0) <= READ_MAX:
                 self.body(READ_MAX)
         self.close()
 
-    def problem(self) -> Problem:
-        """Return what a refusal says, without secrets. Its body is read once."""
-        if self._problem is None:
+    def error_details(self) -> ErrorDetails:
+        """Return the details of an error response, without secrets. The body is read once."""
+        if self._details is None:
             try:
                 body = self.body(READ_MAX)
             except UnavailableError:
                 body = b""
             secrets = self._authorizer.secrets() if self._authorizer else ()
-            self._problem = parse_problem(self.status, body, secrets)
-        return self._problem
+            self._details = parse_error_details(self.status, body, secrets)
+        return self._details
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else end it."""
+        """Return the connection to the pool if the body was read to its end, else close it."""
         self._response.close()
