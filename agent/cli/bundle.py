@@ -10,6 +10,7 @@ import click
 
 from agent.cli.invocation import parameters
 from agent.cli.invocation.example import example
+from agent.cli.invocation.parameter_types import REFERENCE
 from agent.cli.invocation.tekton_files import files, read_files
 from agent.cli.invocation.wiring import Session
 from agent.cli.terminal.output import write
@@ -52,7 +53,7 @@ def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
 
 
 @command.command("list", epilog=example("agent bundle list reg.example.com/team/ci:main"))
-@click.argument("bundle", metavar="BUNDLE", type=parameters.REFERENCE)
+@click.argument("bundle", metavar="BUNDLE", type=REFERENCE)
 @parameters.session()
 def list_(session: Session, bundle: Reference) -> None:
     """Print kind, name and apiVersion of each object in BUNDLE."""
@@ -67,7 +68,7 @@ def list_(session: Session, bundle: Reference) -> None:
 
 
 @command.command("get", epilog=example("agent bundle get reg.example.com/team/ci:main build --kind task"))
-@click.argument("bundle", metavar="BUNDLE", type=parameters.REFERENCE)
+@click.argument("bundle", metavar="BUNDLE", type=REFERENCE)
 @click.argument("name", metavar="NAME")
 @click.option("--kind", metavar="KIND", default="", help="Such as task, where the bundle has several of that name.")
 @parameters.session()

@@ -6,6 +6,7 @@ import click
 
 from agent.cli.invocation import parameters
 from agent.cli.invocation.example import example
+from agent.cli.invocation.parameter_types import DURATION
 from agent.cli.invocation.wiring import Session
 from agent.cli.terminal.present import prune_summary, to_json
 from agent.core.spelling.reference import Reference
@@ -17,7 +18,7 @@ from agent.core.spelling.reference import Reference
     "--older-than",
     metavar="DURATION",
     default="1h",
-    type=parameters.DURATION,
+    type=DURATION,
     show_default=True,
     help="How old the checkpoint must be: 90s, 30m, 1h, 2d; never less than the registry's list of tags may lag.",
 )

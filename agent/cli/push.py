@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from agent.cli.invocation import parameters
 from agent.cli.invocation.example import example
 from agent.cli.invocation.finish import finish_push
-from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.invocation.wiring import Session
 from agent.core.spelling.reference import Reference
-from agent.sync.operation.options import Compression, OnConflict
 
 
 @click.command("push", epilog=example('agent push -m "compile" reg.example.com/team/ws:main work'))
@@ -25,16 +26,10 @@ def command(
     session: Session,
     target: Reference,
     directory: str,
-    message: str,
-    on_conflict: OnConflict,
-    compression: Compression,
-    annotations: tuple[str, ...],
-    lane: str | None,
-    attempt: int | None,
-    pod_uid: str | None,
     dry_run: bool,
     allow_empty: bool,
     state: str | None,
+    **publishing: Any,
 ) -> None:
     """Publish what changed in DIR (default: here) as one new layer of TARGET.
 
@@ -42,19 +37,8 @@ def command(
     published.
     """
     from agent.sync.commands.push import push
-    from agent.sync.operation.options import PushOptions
 
-    wanted = PushOptions(
-        lane=lane or default_lane(),
-        attempt=attempt,
-        pod=parameters.pod_of(pod_uid, attempt),
-        message=message,
-        annotations=parameters.annotation_pairs(annotations),
-        on_conflict=on_conflict,
-        compression=compression,
-        allow_empty=allow_empty,
-        dry_run=dry_run,
-    )
+    options = parameters.push_options(**publishing)._replace(allow_empty=allow_empty, dry_run=dry_run)
     with session.site(target, directory, state) as site:
-        report = push(site, wanted)
+        report = push(site, options)
     finish_push(session, report, session.took)

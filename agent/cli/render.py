@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from agent.cli.invocation.example import example
-from agent.cli.invocation.parameters import DurationType
+from agent.cli.invocation.parameter_types import DurationType
 from agent.cli.invocation.tekton_files import files, read_files
 from agent.cli.invocation.wiring import Session
 from agent.cli.terminal.output import write
@@ -71,21 +71,21 @@ from agent.store.network.retrying import PATIENCE_S
     help="Name bundle NEW wherever OLD is named; OLD without tag and digest stands for all of them. Repeatable.",
 )
 @click.option("--diff", is_flag=True, help="Show what is added, instead.")
-def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
+def command(paths: tuple[str, ...], diff: bool, **options: Any) -> None:
     """Print what the controller would make of the Pipelines and runs in FILE.
 
     FILE has PipelineRuns, or CustomRuns of OCIPipeline, with their Pipelines and Tasks. The result needs no controller:
     it can be applied as it is. No cluster is asked for anything. What a run looks up in a bundle is written into it.
     """
     from agent.sync.commands.bundle import Bundles
-    from agent.tekton.frontends.render import render
+    from agent.tekton.frontends.render_objects import render
     from agent.tekton.model import documents
 
     found = [document for _, document in read_files(paths)]
-    patience = PATIENCE_S if wishes["patience"] is None else wishes["patience"] / 10**9
-    with Session(plain_http=wishes["plain_http"], patience=patience).stores() as open_store:
-        after = documents.write(render(found, _wish(**wishes), Bundles(open_store), warn))
-    if default_image() in after and not wishes["image"]:
+    patience = PATIENCE_S if options["patience"] is None else options["patience"] / 10**9
+    with Session(plain_http=options["plain_http"], patience=patience).stores() as open_store:
+        after = documents.write(render(found, _render_options(**options), Bundles(open_store), warn))
+    if default_image() in after and not options["image"]:
         warn(f"the steps' image is {default_image()}, which stands for yours; name that with --image")
     if diff:
         before = documents.write(found).splitlines(keepends=True)
@@ -93,22 +93,22 @@ def command(paths: tuple[str, ...], diff: bool, **wishes: Any) -> None:
     write(after.encode())
 
 
-def _wish(
+def _render_options(
     image: str | None,
     plain_http: bool,
     ca_config_map: str | None,
     results_from: Any,
     patience: int | None,
     repointings: tuple[str, ...],
-    **words: Any,
+    **others: Any,
 ) -> Any:
-    from agent.tekton.frontends.render import Wish
+    from agent.tekton.frontends.render_request import RenderOptions
     from agent.tekton.lookup.repoint import parse_repointing
     from agent.tekton.model.timeouts import check_timeout
     from agent.tekton.model.wrapping import Settings
 
-    if words["step_timeout"] is not None:
-        check_timeout(words["step_timeout"], "--step-timeout")
+    if others["step_timeout"] is not None:
+        check_timeout(others["step_timeout"], "--step-timeout")
 
     settings = Settings(
         image=image or default_image(),
@@ -116,11 +116,11 @@ def _wish(
         ca_config_map=ca_config_map,
         results_from=results_from,
     )
-    return Wish(
+    return RenderOptions(
         settings,
         patience=None if patience is None else format_duration(patience / 10**9),
         repointings=tuple(map(parse_repointing, repointings)),
-        **words,
+        **others,
     )
 
 

@@ -15,17 +15,10 @@ from typing import Any
 import kopf
 
 from agent.controller.api.access import Access
-from agent.controller.api.kubernetes_client import (
-    CUSTOM_RUNS,
-    PIPELINE_RUNS,
-    REQUESTS,
-    RUNS,
-    TASK_RUNS,
-    Cluster,
-    Resource,
-    kopf_session,
-)
+from agent.controller.api.http_session import kopf_session
+from agent.controller.api.kubernetes_client import Cluster
 from agent.controller.api.login import login
+from agent.controller.api.resources import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, TASK_RUNS, Resource
 from agent.controller.background_task import beside
 from agent.controller.reconcile.base_digest import pin
 from agent.controller.reconcile.bundle_contents import held

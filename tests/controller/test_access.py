@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from agent.controller.api import access as access_module
 from agent.controller.api.access import Access, Request, request_of
-from agent.controller.api.kubernetes_client import PIPELINE_RUNS, kopf_session
+from agent.controller.api.http_session import kopf_session
 from agent.controller.api.kubernetes_client import Cluster as Client
 from agent.controller.api.login import login
+from agent.controller.api.resources import PIPELINE_RUNS
 from agent.controller.reconcile import handlers
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import AuthError, RejectedError, UnavailableError

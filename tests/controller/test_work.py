@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from agent.controller.api.kubernetes_client import REQUESTS
+from agent.controller.api.resources import REQUESTS
 from agent.controller.reconcile.work_queue import Key, Look, Work
 from tests.fakes.cluster import eventually
 

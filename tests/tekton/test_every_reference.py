@@ -17,7 +17,8 @@ import yaml
 from agent.core.spelling.digest import Digest
 from agent.tekton.controlplane.launch_run import launch
 from agent.tekton.frontends.admission import admit
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
 from agent.tekton.lookup.lookup import Lookup
 from agent.tekton.lookup.lookup_answer import answer
 from agent.tekton.lookup.lookup_request import LookupRequest, rewrite_run
@@ -285,7 +286,7 @@ class OneStepAction(Memory):
 @pytest.mark.parametrize(("kind", "path", "named"), CASES, ids=lambda value: ".".join(value) if value else "")
 def test_render_leaves_nothing_to_the_namespace(kind: str, path: tuple[str, ...], named: str) -> None:
     """What stays is a StepAction, which ends all chains of names, and it names the bundle by its digest."""
-    [found] = render([run_of(kind, put(path, {"name": "bare"}), "v1")], Wish(SETTINGS), bundle())
+    [found] = render([run_of(kind, put(path, {"name": "bare"}), "v1")], RenderOptions(SETTINGS), bundle())
     left = list(references(found["spec"]))
     assert left
     for reference in left:

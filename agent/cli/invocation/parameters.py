@@ -1,4 +1,4 @@
-"""The words and options that several commands share."""
+"""The arguments and options that several commands share, and the values that they stand for."""
 
 from __future__ import annotations
 
@@ -6,140 +6,26 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from agent.archive.stream.limits import OPTIONS, limits_of
-from agent.cli.invocation.wiring import Session, absolute
+from agent.cli.invocation.parameter_types import ANNOTATION, LANE, LIMIT, REFERENCE, TARGET, TEXT, DurationType
+from agent.cli.invocation.wiring import Session, default_lane
 from agent.core.model.pod import Pod
 from agent.core.model.record import NUMBER_MAX
-from agent.core.spelling.duration import EXAMPLES, format_duration, parse_duration
-from agent.core.spelling.path import check_path, show
-from agent.core.spelling.reference import Reference, parse_reference
-from agent.core.spelling.tags import check_target_tag
-from agent.errors import InvalidReferenceError, UnsafeArchiveError, UsageError
+from agent.core.spelling.duration import format_duration
+from agent.core.spelling.path import check_path
+from agent.core.spelling.reference import Reference
+from agent.errors import UnsafeArchiveError, UsageError
 from agent.store.network.retrying import PATIENCE_S
 
+if TYPE_CHECKING:
+    from agent.sync.operation.options import Compression, OnConflict, PushOptions
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-RESERVED = "dev.instep."
-
-
-class ReferenceType(click.ParamType):  # type: ignore[type-arg]  # not generic at run time before 8.3
-    """Any image."""
-
-    name = "reference"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        """Return the reference that a word spells.
-
-        Raises:
-            InvalidReferenceError: it is none.
-        """
-        return absolute(parse_reference(value))
-
-
-class TargetType(ReferenceType):
-    """An image that a workspace is kept at."""
-
-    name = "target"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        """Return the target that a word spells.
-
-        Raises:
-            InvalidReferenceError: it is no reference, has a digest, or a tag that is derived from a target's.
-        """
-        reference = super().convert(value, param, ctx)
-        if reference.digest is not None or reference.tag is None:
-            raise InvalidReferenceError(
-                "a target is a tag, because a digest never changes",
-                subject=str(reference),
-                remedy="name registry/repository:tag, and an image to start from with --base",
-            )
-        check_target_tag(reference.tag)
-        return reference
-
-
-class TextType(click.ParamType):  # type: ignore[type-arg]
-    """Words that travel in an image: UTF-8, and not empty where `needed`, without control characters."""
-
-    name = "text"
-
-    def __init__(self, *, needed: bool = False) -> None:
-        self._needed = needed
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the words."""
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self.fail("not UTF-8", param, ctx)
-        if self._needed and (not value or not value.isprintable()):
-            self.fail("empty, or not printable", param, ctx)
-        return str(value)
-
-
-class AnnotationType(TextType):
-    """A key and its value."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the words, checked."""
-        key, equals, _ = super().convert(value, param, ctx).partition("=")
-        if not equals or not re.fullmatch(r"[!-~]+", key):
-            self.fail(f"{show(os.fsencode(value))} is not KEY=VALUE", param, ctx)
-        if key.startswith(RESERVED):
-            self.fail(f"{key}: keys that start with {RESERVED} say what a layer is", param, ctx)
-        return str(value)
-
-
-class DurationType(click.ParamType):  # type: ignore[type-arg]
-    """A duration, as 90s, 30m, 1h or 2d; in ns.
-
-    Args:
-        least: the shortest that makes sense, seconds.
-    """
-
-    name = "duration"
-
-    def __init__(self, least: int = 0) -> None:
-        self._least = least
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return how many ns the words mean."""
-        seconds = parse_duration(str(value))
-        if seconds is None:
-            self.fail(f"{show(os.fsencode(str(value)))} is no duration, such as {EXAMPLES}", param, ctx)
-        if seconds < self._least:
-            self.fail(f"{value} is less than {self._least}s", param, ctx)
-        return seconds * 10**9
-
-
-class LimitType(click.ParamType):  # type: ignore[type-arg]
-    """A limit and its value; `16Gi` is 16 GiB."""
-
-    name = "name=n"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """Return the name and the number."""
-        match = re.fullmatch(r"([a-z]+)=([0-9]{1,18})(?:([KMGT])i)?", str(value))
-        if not match or match[1] not in OPTIONS or not int(match[2]):
-            names = ", ".join(OPTIONS)
-            self.fail(f"{show(os.fsencode(str(value)))} is not NAME=N, NAME being one of {names}", param, ctx)
-        return match[1], int(match[2]) << _BINARY[match[3]]
-
-
-_BINARY = {None: 0, "K": 10, "M": 20, "G": 30, "T": 40}
-REFERENCE = ReferenceType()
-DURATION = DurationType()
-LIMIT = LimitType()
-TARGET = TargetType()
-TEXT = TextType()
-LANE = TextType(needed=True)
-ANNOTATION = AnnotationType()
 
 
 def apply(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
@@ -179,27 +65,32 @@ def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command]
             )
             return command(opened, *args, **options)
 
-        options = [
-            click.option("--plain-http", is_flag=True, help="Speak HTTP without TLS; automatic for localhost."),
-            click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM), too."),
-            click.option(
-                "--patience",
-                metavar="DURATION",
-                type=DurationType(least=1),
-                default=format_duration(PATIENCE_S),
-                show_default=True,
-                help="How long to go on trying while nothing moves.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/reference/json.md)."),
-        ]
-        if limits:
-            text = f"How much an image may ask for: {', '.join(OPTIONS)} (docs/explanation/security.md). Repeatable."
-            options.insert(3, click.option("--limit", metavar="NAME=N", multiple=True, type=LIMIT, help=text))
-        if quiet:
-            options.append(click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."))
-        return apply(*options)(with_session)  # type: ignore[return-value]
+        return apply(*_session_options(quiet=quiet, limits=limits))(with_session)  # type: ignore[return-value]
 
     return decorate
+
+
+def _session_options(*, quiet: bool, limits: bool) -> list[Callable[[_Command], _Command]]:
+    """Return the options of `session`, in the order in which the help lists them."""
+    options = [
+        click.option("--plain-http", is_flag=True, help="Speak HTTP without TLS; automatic for localhost."),
+        click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM), too."),
+        click.option(
+            "--patience",
+            metavar="DURATION",
+            type=DurationType(least=1),
+            default=format_duration(PATIENCE_S),
+            show_default=True,
+            help="How long to go on trying while nothing moves.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/reference/json.md)."),
+    ]
+    if limits:
+        text = f"How much an image may ask for: {', '.join(OPTIONS)} (docs/explanation/security.md). Repeatable."
+        options.insert(3, click.option("--limit", metavar="NAME=N", multiple=True, type=LIMIT, help=text))
+    if quiet:
+        options.append(click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."))
+    return options
 
 
 target = click.argument("target", type=TARGET)
@@ -279,6 +170,34 @@ publishing = apply(
         help="An annotation for the image. Repeatable.",
     ),
 )
+
+
+def push_options(
+    *,
+    lane: str | None,
+    attempt: int | None,
+    pod_uid: str | None,
+    message: str,
+    on_conflict: OnConflict,
+    compression: Compression,
+    annotations: Sequence[str],
+) -> PushOptions:
+    """Return what the options of `publishing` and `writer` say about a push.
+
+    Raises:
+        UsageError: as `pod_of`.
+    """
+    from agent.sync.operation.options import PushOptions
+
+    return PushOptions(
+        lane=lane or default_lane(),
+        attempt=attempt,
+        pod=pod_of(pod_uid, attempt),
+        message=message,
+        annotations=annotation_pairs(annotations),
+        on_conflict=on_conflict,
+        compression=compression,
+    )
 
 
 def pod_of(uid: str | None, attempt: int | None) -> Pod | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from agent.controller.api.kubernetes_client import CRDS, Cluster
+from agent.controller.api.kubernetes_client import Cluster
+from agent.controller.api.resources import CRDS
 from agent.controller.telemetry.logs import LOGGER
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import AgentError

@@ -9,7 +9,7 @@ from typing import Any
 import kopf
 
 from agent.controller.api.access import Request
-from agent.controller.api.kubernetes_client import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, TASK_RUNS, Resource
+from agent.controller.api.resources import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, TASK_RUNS, Resource
 from agent.controller.reconcile.work_queue import Key, Work
 from agent.tekton.controlplane.event_route import parent_concerned, request_concerned, run_concerned, task_run_concerned
 from agent.tekton.controlplane.nested_request import MANAGED

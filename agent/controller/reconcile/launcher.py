@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.controller.api.kubernetes_client import PIPELINE_RUNS, Cluster
+from agent.controller.api.kubernetes_client import Cluster
+from agent.controller.api.resources import PIPELINE_RUNS
 from agent.controller.reconcile.work_queue import AGAIN_S, Key
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import RejectedError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.controller.api.kubernetes_client import CUSTOM_RUNS, EVENTS, PIPELINE_RUNS, RUNS, TASK_RUNS, Cluster
+from agent.controller.api.kubernetes_client import Cluster
+from agent.controller.api.resources import CUSTOM_RUNS, EVENTS, PIPELINE_RUNS, RUNS, TASK_RUNS
 from agent.controller.reconcile.work_queue import Key
 from agent.controller.telemetry.logs import LOGGER
 from agent.controller.telemetry.metrics import Metrics

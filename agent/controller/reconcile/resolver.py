@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, assert_never
 
-from agent.controller.api.kubernetes_client import (
-    EVENTS,
-    PIPELINE_RUNS,
-    PIPELINES,
-    REQUESTS,
-    STEP_ACTIONS,
-    TASKS,
-    Cluster,
-)
+from agent.controller.api.kubernetes_client import Cluster
+from agent.controller.api.resources import EVENTS, PIPELINE_RUNS, PIPELINES, REQUESTS, STEP_ACTIONS, TASKS
 from agent.controller.reconcile.work_queue import AGAIN_S, Key
 from agent.controller.telemetry.logs import LOGGER
 from agent.controller.telemetry.metrics import Metrics

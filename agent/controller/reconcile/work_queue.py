@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from agent.controller.api.kubernetes_client import Resource
+from agent.controller.api.resources import Resource
 
 WORKERS = 16
 FIRST_PAUSE_S = 0.2

@@ -97,6 +97,11 @@ def pack(objects: Sequence[Object]) -> Packed:
             )
         labelled[label] = value
     tars = [_tar(value, name) for (_, name), value in sorted(labelled.items())]
+    return _image(labelled, tars)
+
+
+def _image(labelled: Mapping[tuple[str, str], Object], tars: Sequence[bytes]) -> Packed:
+    """Return the image of objects by kind and name. `tars` holds one tar for each, in that order."""
     layers = tuple(map(gzip.pack_stored, tars))
     config = canonical(
         {
