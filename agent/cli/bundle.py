@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.invocation.parameter_types import REFERENCE
+from agent.cli.invocation.session import Session
 from agent.cli.invocation.tekton_files import files, read_files
-from agent.cli.invocation.wiring import Session
 from agent.cli.terminal.output import write
-from agent.cli.terminal.present import counted
+from agent.cli.terminal.report_format import counted
 from agent.core.spelling.reference import Reference
 
 if TYPE_CHECKING:

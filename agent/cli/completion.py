@@ -8,7 +8,7 @@ import click
 from click.shell_completion import BashComplete, add_completion_class, get_completion_class, shell_complete
 from click.shell_completion import split_arg_string as split_words
 
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.main import COMPLETE_VARIABLE, agent
 
 _BASH = r"""

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.terminal.failure import redact
 from agent.errors import UsageError
 

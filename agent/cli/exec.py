@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_pull, finish_push
+from agent.cli.invocation.help_example import example
 from agent.cli.invocation.parameter_types import TARGET
-from agent.cli.invocation.wiring import Session
+from agent.cli.invocation.print_report import finish_pull, finish_push
+from agent.cli.invocation.session import Session
 from agent.cli.terminal import command_exit_codes
-from agent.cli.terminal.child import run_command
+from agent.cli.terminal.child_process import run_command
 from agent.cli.terminal.failure import describe, place_of
-from agent.cli.terminal.present import to_json
 from agent.cli.terminal.progress import warn
+from agent.cli.terminal.report_format import to_json
 from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
 from agent.sync.operation.options import PullOptions, PushOptions

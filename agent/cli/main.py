@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.terminal import command_exit_codes
 from agent.cli.terminal.failure import Failure, describe, place_of, redact, write_failure
 from agent.cli.terminal.output import abandon, flush, standard_output

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.invocation.parameter_types import DURATION
-from agent.cli.invocation.wiring import Session
-from agent.cli.terminal.present import prune_summary, to_json
+from agent.cli.invocation.session import Session
+from agent.cli.terminal.report_format import prune_summary, to_json
 from agent.core.spelling.reference import Reference
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_pull
-from agent.cli.invocation.wiring import Session
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.print_report import finish_pull
+from agent.cli.invocation.session import Session
 from agent.core.spelling.reference import Reference
 
 

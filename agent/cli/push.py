@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_push
-from agent.cli.invocation.wiring import Session
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.print_report import finish_push
+from agent.cli.invocation.session import Session
 from agent.core.spelling.reference import Reference
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.invocation.parameter_types import DurationType
+from agent.cli.invocation.session import Session
 from agent.cli.invocation.tekton_files import files, read_files
-from agent.cli.invocation.wiring import Session
 from agent.cli.terminal.output import write
 from agent.cli.terminal.progress import warn
 from agent.core.spelling.duration import format_duration
@@ -103,7 +103,7 @@ def _render_options(
     **others: Any,
 ) -> Any:
     from agent.tekton.frontends.render_request import RenderOptions
-    from agent.tekton.lookup.repoint import parse_repointing
+    from agent.tekton.lookup.bundle_rewrite import parse_repointing
     from agent.tekton.model.timeouts import check_timeout
     from agent.tekton.model.wrapping import Settings
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_pull, finish_push
-from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.print_report import finish_pull, finish_push
+from agent.cli.invocation.session import Session, default_lane
 from agent.cli.terminal.failure import Failure, describe
-from agent.cli.terminal.present import to_json
+from agent.cli.terminal.report_format import to_json
 from agent.remedy import Place
 from agent.store.network.retrying import PATIENCE_S
 

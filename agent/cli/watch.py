@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_push
-from agent.cli.invocation.wiring import Session
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.print_report import finish_push
+from agent.cli.invocation.session import Session
 from agent.cli.terminal.failure import Failure, describe, place_of
 from agent.cli.terminal.progress import warn
 from agent.core.spelling.reference import Reference

@@ -23,10 +23,10 @@ from agent.controller.background_task import beside
 from agent.controller.reconcile.base_digest import pin
 from agent.controller.reconcile.bundle_contents import held
 from agent.controller.reconcile.crd_field import keep
+from agent.controller.reconcile.custom_task import Launcher
 from agent.controller.reconcile.handlers import register, settings, watches
-from agent.controller.reconcile.launcher import Launcher
-from agent.controller.reconcile.reporter import Reporter
 from agent.controller.reconcile.resolver import Resolver
+from agent.controller.reconcile.step_failures import Reporter
 from agent.controller.reconcile.work_queue import Failed, Key, Look, Work
 from agent.controller.serve.health import served
 from agent.controller.serve.webhook import Webhook, reviewing

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agent.tekton.frontends.admission import admit
-from agent.tekton.frontends.annotated import wrap_run, wrapping_asked
 from agent.tekton.frontends.render_objects import render
 from agent.tekton.frontends.render_request import RenderOptions
+from agent.tekton.frontends.wrap_annotations import wrap_run, wrapping_asked
 from agent.tekton.model.names import LOOKUP_BUNDLE
 from agent.tekton.requests.request import PipelineRequest, parse_request, request_of
 from tests.tekton.made import SETTINGS, pipeline, task

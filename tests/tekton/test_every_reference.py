@@ -24,7 +24,7 @@ from agent.tekton.lookup.lookup_answer import answer
 from agent.tekton.lookup.lookup_request import LookupRequest, rewrite_run
 from agent.tekton.model.names import LOOKUP_BUNDLE, WRAP
 from agent.tekton.requests.bundle_image import Member
-from agent.tekton.requests.redirect import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.reference_change import redirect_pipeline, redirect_run, redirect_task
 from agent.tekton.requests.request import parse_request
 from tests.tekton.made import SETTINGS
 from tests.tekton.schema import CRDS

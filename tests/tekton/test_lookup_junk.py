@@ -15,10 +15,10 @@ from agent.errors import AgentError, NotInBundleError, UsageError
 from agent.tekton.frontends.admission import review
 from agent.tekton.frontends.render_objects import render
 from agent.tekton.frontends.render_request import RenderOptions
+from agent.tekton.lookup.bundle_rewrite import Repointing
 from agent.tekton.lookup.lookup_answer import answer
 from agent.tekton.lookup.lookup_field import field_patch
 from agent.tekton.lookup.lookup_request import request_in
-from agent.tekton.lookup.repoint import Repointing
 from agent.tekton.model import documents
 from agent.tekton.requests.bundle_image import Member
 from tests.property.edits import laws

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.errors import UsageError
-from agent.tekton.lookup.repoint import Repointing, parse_repointing, repoint
+from agent.tekton.lookup.bundle_rewrite import Repointing, parse_repointing, repoint
 from agent.tekton.model.names import LOOKUP_BUNDLE
 from tests.tekton.test_lookup import DIGEST, GIT, run
 

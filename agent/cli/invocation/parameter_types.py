@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from agent.archive.stream.limits import OPTIONS
-from agent.cli.invocation.wiring import absolute
+from agent.cli.invocation.session import absolute
 from agent.core.spelling.duration import EXAMPLES, parse_duration
 from agent.core.spelling.path import show
 from agent.core.spelling.reference import Reference, parse_reference

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from agent.archive.stream.limits import OPTIONS, limits_of
 from agent.cli.invocation.parameter_types import ANNOTATION, LANE, LIMIT, REFERENCE, TARGET, TEXT, DurationType
-from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.invocation.session import Session, default_lane
 from agent.core.model.pod import Pod
 from agent.core.model.record import NUMBER_MAX
 from agent.core.spelling.duration import format_duration

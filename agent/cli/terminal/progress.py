@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import click
 
 from agent.cli.terminal.failure import redact
-from agent.cli.terminal.present import amount, seconds
+from agent.cli.terminal.report_format import amount, seconds
 from agent.sync.operation.workspace_context import Progress
 
 _STEP = 0.1  # seconds between two updates of a bar: an operation may advance a million times

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from agent.controller.serve.serving import listening
+from agent.controller.serve.http_server import listening
 from agent.controller.telemetry.metrics import CONTENT_TYPE
 
 

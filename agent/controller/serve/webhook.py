@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from agent.controller.serve.serving import listening
+from agent.controller.serve.http_server import listening
 from agent.controller.telemetry.logs import LOGGER
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import AgentError, UsageError

@@ -22,7 +22,7 @@ from agent.tekton.controlplane.effects import (
     seconds_left,
 )
 from agent.tekton.controlplane.launch_run import controller_of
-from agent.tekton.controlplane.lookup_effects import look_up
+from agent.tekton.controlplane.lookup_resolution import look_up
 from agent.tekton.controlplane.nested_request import (
     TYPE,
     Source,

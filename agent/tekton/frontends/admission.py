@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.errors import AgentError, UsageError
 from agent.remedy import Place
-from agent.tekton.frontends.annotated import wrap_run, wrapping_asked
+from agent.tekton.frontends.wrap_annotations import wrap_run, wrapping_asked
 from agent.tekton.lookup.lookup import FIELD, Lookup, annotation_of, field_of, lookup_of, refuse_layouts
 from agent.tekton.lookup.lookup_request import requests_in, rewrite_run
 from agent.tekton.model.fields import Object, mapping, text, without

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from agent.core.spelling.reference import parse_reference
 from agent.errors import NotInBundleError, UnwrappableError
+from agent.tekton.lookup.bundle_rewrite import Repointing, repoint
 from agent.tekton.lookup.lookup import CLUSTER
 from agent.tekton.lookup.lookup_answer import answer, not_found
 from agent.tekton.lookup.lookup_request import LABELS, LookupRequest
-from agent.tekton.lookup.repoint import Repointing, repoint
 from agent.tekton.model.fields import Object
 from agent.tekton.model.names import BUNDLES
 from agent.tekton.model.object_reference import Reference

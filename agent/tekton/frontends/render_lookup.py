@@ -16,11 +16,11 @@ from agent.tekton.frontends.lookup_places import Places
 from agent.tekton.lookup.lookup import CLUSTER
 from agent.tekton.lookup.lookup_request import LookupRequest, request_in, rewrite_run
 from agent.tekton.model.fields import Object, mapping, objects, text, without
-from agent.tekton.model.groups import change_tasks, is_custom
 from agent.tekton.model.names import BUNDLES, LOOKUP_BUNDLE, WRAPPERS
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom
 from agent.tekton.model.variables import replace_strings
 from agent.tekton.model.wrapping import planned_run_of
-from agent.tekton.requests.redirect import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.reference_change import redirect_pipeline, redirect_run, redirect_task
 from agent.tekton.requests.request import asked_pipeline
 from agent.tekton.wrap.inline import in_version, inline_task, with_task_name
 from agent.tekton.wrap.task import V1

@@ -13,8 +13,8 @@ from agent.tekton.frontends.given_objects import index_of, index_of_pipeline, ki
 from agent.tekton.frontends.lookup_places import Bundles, Places
 from agent.tekton.frontends.render_lookup import self_contained
 from agent.tekton.frontends.render_request import RenderOptions, RunRequest, request_at
+from agent.tekton.lookup.bundle_rewrite import repoint, set_lookup
 from agent.tekton.lookup.lookup import lookup_of
-from agent.tekton.lookup.repoint import repoint, set_lookup
 from agent.tekton.model import names
 from agent.tekton.model.fields import Object, mapping
 from agent.tekton.model.object_reference import Reference

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.tekton.frontends.annotated import without_annotations, wrap_run
 from agent.tekton.frontends.given_objects import kind_and_name
+from agent.tekton.frontends.wrap_annotations import without_annotations, wrap_run
+from agent.tekton.lookup.bundle_rewrite import Repointing
 from agent.tekton.lookup.lookup import lookup_of
-from agent.tekton.lookup.repoint import Repointing
 from agent.tekton.model.fields import Object, mapping, without
 from agent.tekton.model.object_reference import Reference, reference_of
 from agent.tekton.model.wrapping import OnConflict, Run, Settings, Wrapping, planned_run_of

@@ -11,7 +11,7 @@ from agent.tekton.lookup.lookup_request import LookupRequest, looked_up
 from agent.tekton.model.fields import Object, mapping, text
 from agent.tekton.model.names import DOMAIN
 from agent.tekton.requests.bundle_image import Member
-from agent.tekton.requests.redirect import redirect_pipeline, redirect_task
+from agent.tekton.requests.reference_change import redirect_pipeline, redirect_task
 from agent.tekton.wrap.task import bare
 
 _NOT_THERE = "could not find object in image"

@@ -11,7 +11,7 @@ from agent.tekton.lookup.lookup import Lookup, lookup_of, parse_lookup
 from agent.tekton.model.fields import Object, mapping, objects, text, without
 from agent.tekton.model.names import BUNDLES, LOOKUP, LOOKUP_BUNDLE
 from agent.tekton.model.object_reference import Reference, reference_in, reference_of
-from agent.tekton.requests.redirect import Change, redirect_pipeline, redirect_run
+from agent.tekton.requests.reference_change import Change, redirect_pipeline, redirect_run
 
 LABELS = {"pipeline": "Pipeline", "task": "Task", "stepaction": "StepAction"}
 """Kinds of objects that are looked up, as requests name them, and as Kubernetes does."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent.tekton.model.fields import Object, objects, text
-from agent.tekton.model.groups import GROUPS
 from agent.tekton.model.names import task_run_names
+from agent.tekton.model.pipeline_tasks import GROUPS
 from agent.tekton.model.variables import RUN_NAME, RUN_UID
 from agent.tekton.model.wrapping import Run, Wrapping
 from agent.tekton.pipeline.graph import combinations, dependencies

@@ -8,9 +8,9 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, named, objects, text
-from agent.tekton.model.groups import change_tasks, tasks_of
 from agent.tekton.model.names import RESOLVER, TASKREF
 from agent.tekton.model.object_reference import Reference, reference_in, reference_of
+from agent.tekton.model.pipeline_tasks import change_tasks, tasks_of
 from agent.tekton.model.wrapping import Run, Wrapping
 from agent.tekton.wrap.inline import inline_task
 from agent.tekton.wrap.refuse import refuse_foreign, refuse_hermetic, refuse_odd_reference, refuse_windows

@@ -7,9 +7,9 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, named, objects, text
-from agent.tekton.model.groups import change_tasks, is_custom, tasks_of
 from agent.tekton.model.names import KIND, PLAN, RESOLVER, TASKREF
 from agent.tekton.model.object_reference import Reference
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom, tasks_of
 from agent.tekton.model.pod_template import pod_of
 from agent.tekton.model.timeouts import group_timeout, step_timeout, task_timeout
 from agent.tekton.model.wrapping import Run, Wrapping

@@ -17,7 +17,7 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, named, objects, text
-from agent.tekton.model.groups import change_tasks, is_custom, tasks_of
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom, tasks_of
 from agent.tekton.model.variables import canonical, mentioned
 from agent.tekton.model.wrapping import Run
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, objects, text, without
-from agent.tekton.model.groups import change_tasks, is_custom
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom
 from agent.tekton.model.variables import mentioned, replace_strings
 from agent.tekton.wrap.task import V1, bare
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, text
-from agent.tekton.model.groups import is_custom
+from agent.tekton.model.pipeline_tasks import is_custom
 
 HERMETIC = "experimental.tekton.dev/execution-mode"
 _OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agent.cli.invocation.wiring import Session
-from agent.cli.terminal.present import conflict_line, pull_summary, push_summary, to_json
+from agent.cli.invocation.session import Session
 from agent.cli.terminal.progress import warn
+from agent.cli.terminal.report_format import conflict_line, pull_summary, push_summary, to_json
 from agent.sync.operation.report import ConflictReport, PullReport, PushReport
 
 

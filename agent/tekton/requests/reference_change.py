@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.tekton.model.fields import Object, mapping, objects, text
-from agent.tekton.model.groups import change_tasks, is_custom
 from agent.tekton.model.names import CUSTOM_TASK, PIPELINEREF, PIPELINESPEC, TASKREF, WRAPPERS
 from agent.tekton.model.object_reference import Reference, reference_in, reference_of
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom
 from agent.tekton.requests.embedded import pack, unpack
 from agent.tekton.requests.request import asked_pipeline
 

@@ -12,7 +12,7 @@ from agent.tekton.lookup.lookup import CLUSTER, lookup_of
 from agent.tekton.model.fields import Object, mapping, objects, text, without
 from agent.tekton.model.names import BUNDLES, LOOKUP, LOOKUP_BUNDLE
 from agent.tekton.requests.bundle_image import RUNS
-from agent.tekton.requests.redirect import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.reference_change import redirect_pipeline, redirect_run, redirect_task
 
 _PARAM = "bundle"
 
