@@ -1,4 +1,4 @@
-"""What an exit code of a step says: the one table. `docs/how-to/when-a-step-fails.md` has it with causes and cures.
+"""The meanings of a step's exit codes. `docs/how-to/when-a-step-fails.md` has the same table with causes and cures.
 
 The codes of errors are attributes of their classes in `agent.errors`, those of the command line are in
 `agent.cli.terminal.command_exit_codes`; a test compares all of them with this table.
@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 
 class Meaning(NamedTuple):
-    """What a code says.
+    """The meaning of an exit code.
 
     Attributes:
         title: a few words.
-        text: a clause that stands alone behind "exit code N: ", without a full stop.
+        text: a clause that follows "exit code N: ", without a full stop.
     """
 
     title: str
@@ -27,7 +27,7 @@ KILLED: Final = 137
 MEANINGS: Final[Mapping[int, Meaning]] = {
     1: Meaning("a bug, or no agent", "Instep met an error that it does not expect, or the step's image has no agent"),
     2: Meaning(
-        "wrong words",
+        "invalid arguments",
         "the step's argument, or an image or a path that it names, is wrong, or the task's results are too long",
     ),
     10: Meaning(
@@ -52,7 +52,7 @@ MEANINGS: Final[Mapping[int, Meaning]] = {
     143: Meaning("stopped", "the step was told to stop: its pod was deleted or evicted, or its node was drained"),
     255: Meaning("killed, as Tekton says it", "the step's process was killed, most often for want of memory"),
 }
-"""Every code that a step of ours can end with, but 0."""
+"""The meaning of every exit code of a step of ours, except 0."""
 
 OUT_OF_TIME: Final = Meaning(
     "out of time", "the step did not end within its timeout, most often because the registry is slow or away"
@@ -61,10 +61,10 @@ UNKNOWN: Final = Meaning("any other code", "Instep has no such exit code, so tha
 
 
 def meaning_of(code: int, reason: str = "") -> Meaning:
-    """Return what a code says.
+    """Return the meaning of an exit code.
 
     Args:
-        reason: Tekton's or Kubernetes' word for how a step ended, which can say more than the code.
+        reason: Tekton's or Kubernetes' reason for the end of a step, such as `OOMKilled`. It can be more exact.
     """
     if reason == "TimeoutExceeded":
         return OUT_OF_TIME

@@ -1,4 +1,4 @@
-"""`agent bundle`: Tekton bundles from YAML files and to them."""
+"""`agent bundle`: write Tekton objects into a bundle, and read them from one."""
 
 from __future__ import annotations
 
@@ -36,15 +36,17 @@ def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
     The same objects give the same digest. A bundle has at most 20 objects.
     """
     from agent.sync.commands.bundle import push_bundle
-    from agent.tekton.requests.bundle_image import belongs
+    from agent.tekton.requests.bundle_image import belongs_in_bundle
 
     given = [document for _, document in read_files(paths)]
-    left_out = Counter(str(document.get("kind")) for document in given if not belongs(document))
+    left_out = Counter(str(document.get("kind")) for document in given if not belongs_in_bundle(document))
     if left_out:
         kinds = ", ".join(counted(count, kind) for kind, count in sorted(left_out.items()))
         session.display().notice(f"left out of the bundle: {kinds}")
     with session.stores() as open_store:
-        bundle = push_bundle(open_store(target), target, [document for document in given if belongs(document)])
+        bundle = push_bundle(
+            open_store(target), target, [document for document in given if belongs_in_bundle(document)]
+        )
     if session.json:
         session.print_json({**_to_json(bundle), **session.remarks()})
         return

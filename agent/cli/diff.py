@@ -1,4 +1,4 @@
-"""`agent diff`: what differs between two changes of a workspace."""
+"""`agent diff`: the differences between two changes of a workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agent doctor`: try what a registry can do, and say what that means."""
+"""`agent doctor`: test the features of a registry, and explain the results."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import click
 from agent.cli.invocation import parameters
 from agent.cli.invocation.help_example import example
 from agent.cli.invocation.parameter_types import TARGET
-from agent.cli.invocation.print_report import finish_pull, finish_push
+from agent.cli.invocation.print_report import print_pull, print_push
 from agent.cli.invocation.session import Session
 from agent.cli.terminal import command_exit_codes
 from agent.cli.terminal.child_process import run_command
@@ -32,7 +32,7 @@ _COMMAND = "agent.exec.command"
 
 
 class CommandAfterDashes(click.Command):
-    """Takes everything after the first `--` as the command to run, whatever it looks like."""
+    """A command that takes all words after the first `--` as the command to run, also words that look like options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split at `--`."""
@@ -173,7 +173,7 @@ def _pull(run: Run, options: PullOptions) -> PullReport:
         check_push(site.store, site.target)
         report = pull(site, options)
     if not run.session.json:
-        finish_pull(run.session, report, run.session.took)
+        print_pull(run.session, report, run.session.took)
     return report
 
 
@@ -197,7 +197,7 @@ def _push(run: Run, options: PushOptions) -> PushReport:
     with run.open(f"CMD is done; go on with: {run.push_command}") as site:
         report = push(site, options)
     if not run.session.json:
-        finish_push(run.session, report, run.session.took - began)
+        print_push(run.session, report, run.session.took - began)
     return report
 
 

@@ -1,4 +1,4 @@
-"""`agent log`: who changed a workspace, when and what."""
+"""`agent log`: the changes of a workspace, with writer, time and counts."""
 
 from __future__ import annotations
 

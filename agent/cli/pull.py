@@ -1,4 +1,4 @@
-"""`agent pull`: make a directory the workspace."""
+"""`agent pull`: make a directory equal to the workspace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from agent.cli.invocation import parameters
 from agent.cli.invocation.help_example import example
-from agent.cli.invocation.print_report import finish_pull
+from agent.cli.invocation.print_report import print_pull
 from agent.cli.invocation.session import Session
 from agent.core.spelling.reference import Reference
 
@@ -47,14 +47,13 @@ def command(
 ) -> None:
     """Make DIR (default: here) the workspace that is kept at TARGET.
 
-    A TARGET that holds nothing is an error, unless --create or --base is given. Only what differs from the last pull is
-    fetched. A directory with local changes is left alone, unless --force is
-    given.
+    A TARGET that holds nothing is an error, unless --create or --base is given. Only the
+    difference to the last pull is fetched. A directory with local changes is left alone, unless --force is given.
     """
     from agent.sync.commands.pull import pull
     from agent.sync.operation.options import PullOptions
 
-    wanted = PullOptions(
+    options = PullOptions(
         base=base,
         create=create,
         base_path=parameters.base_path_checked(base_path, base),
@@ -70,5 +69,5 @@ def command(
         platform=parameters.platform_checked(platform),
     )
     with session.site(target, directory, state) as site:
-        report = pull(site, wanted)
-    finish_pull(session, report, session.took)
+        report = pull(site, options)
+    print_pull(session, report, session.took)

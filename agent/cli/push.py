@@ -1,4 +1,4 @@
-"""`agent push`: publish what changed in a directory."""
+"""`agent push`: publish the changes of a directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from agent.cli.invocation import parameters
 from agent.cli.invocation.help_example import example
-from agent.cli.invocation.print_report import finish_push
+from agent.cli.invocation.print_report import print_push
 from agent.cli.invocation.session import Session
 from agent.core.spelling.reference import Reference
 
@@ -41,4 +41,4 @@ def command(
     options = parameters.push_options(**publishing)._replace(allow_empty=allow_empty, dry_run=dry_run)
     with session.site(target, directory, state) as site:
         report = push(site, options)
-    finish_push(session, report, session.took)
+    print_push(session, report, session.took)

@@ -1,4 +1,4 @@
-"""`agent squash`: put one layer in place of many."""
+"""`agent squash`: replace many layers by one."""
 
 from __future__ import annotations
 

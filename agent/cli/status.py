@@ -1,4 +1,4 @@
-"""`agent status`: what changed in a directory since the last pull or push."""
+"""`agent status`: the changes of a directory since the last pull or push."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agent watch`: push whenever a directory has come to rest after changes."""
+"""`agent watch`: push a directory each time that its changes have settled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from agent.cli.invocation import parameters
 from agent.cli.invocation.help_example import example
-from agent.cli.invocation.print_report import finish_push
+from agent.cli.invocation.print_report import print_push
 from agent.cli.invocation.session import Session
 from agent.cli.terminal.failure import Failure, describe, place_of
 from agent.cli.terminal.progress import warn
@@ -54,14 +54,14 @@ def command(
         for outcome in watch(site, options, watcher, settle):
             session.pause(site)
             if isinstance(outcome, AgentError):
-                _say_failed(session, describe(outcome, place_of(["watch"], os.environ)))
+                _print_failure(session, describe(outcome, place_of(["watch"], os.environ)))
             else:
-                finish_push(session, outcome, session.took)
+                print_push(session, outcome, session.took)
             session.restart()
 
 
 def _stop_on_signals(watcher: Watcher) -> None:
-    """Let the first signal end the watch; give the next one back to whoever had it."""
+    """Let the first signal end the watch, and restore the previous handlers for the next signal."""
     previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -73,7 +73,7 @@ def _stop_on_signals(watcher: Watcher) -> None:
         signal.signal(signum, stop)
 
 
-def _say_failed(session: Session, failure: Failure) -> None:
+def _print_failure(session: Session, failure: Failure) -> None:
     if session.json:
         session.print_json({"error": failure.to_json()})
     else:

@@ -1,4 +1,4 @@
-"""Turns: one at a time for each object, all objects at once, again after an error."""
+"""The work queue: one reconcile at a time for each object, all objects at once, a back-off after an error."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from agent.controller.api.resources import REQUESTS
-from agent.controller.reconcile.work_queue import Key, Look, Work
+from agent.controller.reconcile.work_queue import Key, Reconcile, WorkQueue
 from tests.fakes.cluster import eventually
 
 A, B = Key(REQUESTS, "ci", "a"), Key(REQUESTS, "ci", "b")
 
 
 @asynccontextmanager
-async def working(look: Look) -> AsyncIterator[tuple[Work, list[float]]]:
+async def working(reconcile: Reconcile) -> AsyncIterator[tuple[WorkQueue, list[float]]]:
     pauses: list[float] = []
-    work = Work(look, lambda key, error, pause: pauses.append(pause), first_pause=0.01)
+    work = WorkQueue(reconcile, lambda key, error, pause: pauses.append(pause), first_backoff=0.01)
     task = asyncio.create_task(work.run())
     try:
         yield work, pauses
@@ -30,11 +30,11 @@ async def test_events_while_an_object_waits_are_one_turn_and_those_in_its_turn_o
     turns: list[Key] = []
     going = asyncio.Event()
 
-    async def look(key: Key) -> None:
+    async def reconcile(key: Key) -> None:
         turns.append(key)
         await going.wait()
 
-    async with working(look) as (work, _):
+    async with working(reconcile) as (work, _):
         for _ in range(3):
             work.add(A)
         await eventually(lambda: turns == [A])
@@ -52,12 +52,12 @@ async def test_events_while_an_object_waits_are_one_turn_and_those_in_its_turn_o
 async def test_one_object_does_not_wait_for_another() -> None:
     done: list[Key] = []
 
-    async def look(key: Key) -> None:
+    async def reconcile(key: Key) -> None:
         if key == A:
             await asyncio.Event().wait()
         done.append(key)
 
-    async with working(look) as (work, _):
+    async with working(reconcile) as (work, _):
         work.add(A)
         work.add(B)
         await eventually(lambda: done == [B])
@@ -66,12 +66,12 @@ async def test_one_object_does_not_wait_for_another() -> None:
 async def test_a_turn_that_fails_is_repeated_after_longer_and_longer_pauses_until_it_works() -> None:
     tries = []
 
-    async def look(key: Key) -> None:
+    async def reconcile(key: Key) -> None:
         tries.append(key)
         if len(tries) % 4:
             raise ValueError
 
-    async with working(look) as (work, pauses):
+    async with working(reconcile) as (work, pauses):
         work.add(A)
         await eventually(lambda: len(tries) == 4)
         assert pauses == [0.01, 0.02, 0.04]
@@ -83,11 +83,11 @@ async def test_a_turn_that_fails_is_repeated_after_longer_and_longer_pauses_unti
 async def test_an_event_does_not_wait_for_the_pause() -> None:
     tries = []
 
-    async def look(key: Key) -> float:
+    async def reconcile(key: Key) -> float:
         tries.append(key)
         return 3600
 
-    async with working(look) as (work, _):
+    async with working(reconcile) as (work, _):
         work.add(A)
         await eventually(lambda: len(tries) == 1)
         await asyncio.sleep(0.02)
@@ -98,10 +98,10 @@ async def test_an_event_does_not_wait_for_the_pause() -> None:
 async def test_an_object_that_asks_for_it_is_looked_at_later() -> None:
     tries = []
 
-    async def look(key: Key) -> float | None:
+    async def reconcile(key: Key) -> float | None:
         tries.append(key)
         return 0.02 if len(tries) < 3 else None
 
-    async with working(look) as (work, _):
+    async with working(reconcile) as (work, _):
         work.add(A)
         await eventually(lambda: len(tries) == 3)

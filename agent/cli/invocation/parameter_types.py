@@ -20,29 +20,29 @@ RESERVED = "dev.instep."
 
 
 class ReferenceType(click.ParamType):  # type: ignore[type-arg]  # not generic at run time before 8.3
-    """Any image."""
+    """An image reference."""
 
     name = "reference"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        """Return the reference that a word spells.
+        """Return the reference.
 
         Raises:
-            InvalidReferenceError: it is none.
+            InvalidReferenceError: the value is not a reference.
         """
         return absolute(parse_reference(value))
 
 
 class TargetType(ReferenceType):
-    """An image that a workspace is kept at."""
+    """The target of a workspace."""
 
     name = "target"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        """Return the target that a word spells.
+        """Return the target.
 
         Raises:
-            InvalidReferenceError: it is no reference, has a digest, or a tag that is derived from a target's.
+            InvalidReferenceError: the value is not a reference, has a digest, or has a tag that Instep reserves.
         """
         reference = super().convert(value, param, ctx)
         if reference.digest is not None or reference.tag is None:
@@ -56,7 +56,7 @@ class TargetType(ReferenceType):
 
 
 class TextType(click.ParamType):  # type: ignore[type-arg]
-    """Words that travel in an image: UTF-8, and not empty where `needed`, without control characters."""
+    """A text for an image: UTF-8; if `needed`, also not empty and printable."""
 
     name = "text"
 
@@ -64,7 +64,7 @@ class TextType(click.ParamType):  # type: ignore[type-arg]
         self._needed = needed
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the words."""
+        """Return the text."""
         try:
             value.encode()
         except UnicodeEncodeError:
@@ -75,12 +75,12 @@ class TextType(click.ParamType):  # type: ignore[type-arg]
 
 
 class AnnotationType(TextType):
-    """A key and its value."""
+    """An annotation as KEY=VALUE."""
 
     name = "key=value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the words, checked."""
+        """Return the text, checked."""
         key, equals, _ = super().convert(value, param, ctx).partition("=")
         if not equals or not re.fullmatch(r"[!-~]+", key):
             self.fail(f"{show(os.fsencode(value))} is not KEY=VALUE", param, ctx)
@@ -90,10 +90,10 @@ class AnnotationType(TextType):
 
 
 class DurationType(click.ParamType):  # type: ignore[type-arg]
-    """A duration, as 90s, 30m, 1h or 2d; in ns.
+    """A duration such as 90s, 30m, 1h or 2d.
 
     Args:
-        least: the shortest that makes sense, seconds.
+        least: the shortest duration that is allowed, in seconds.
     """
 
     name = "duration"
@@ -102,7 +102,7 @@ class DurationType(click.ParamType):  # type: ignore[type-arg]
         self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return how many ns the words mean."""
+        """Return the duration in ns."""
         seconds = parse_duration(str(value))
         if seconds is None:
             self.fail(f"{show(os.fsencode(str(value)))} is no duration, such as {EXAMPLES}", param, ctx)

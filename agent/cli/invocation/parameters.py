@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share, and the values that they stand for."""
+"""The arguments and options that several commands share, and the checked values of options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def apply(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    """Return one decorator of several, so that the help lists them in this order."""
+    """Return one decorator that applies several. The help lists their options in this order."""
 
     def decorate(command: _Command) -> _Command:
         for decorator in reversed(decorators):
@@ -40,7 +40,7 @@ def apply(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _
 
 
 def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command], _Command]:
-    """Give the command a `Session`, with the options for the registry, for what is read from it, and for the output."""
+    """Pass a `Session` to the command, and add the options for the registry, the limits and the output."""
 
     def decorate(command: _Command) -> _Command:
         @wraps(command)
@@ -81,7 +81,7 @@ def _session_options(*, quiet: bool, limits: bool) -> list[Callable[[_Command], 
             type=DurationType(least=1),
             default=format_duration(PATIENCE_S),
             show_default=True,
-            help="How long to go on trying while nothing moves.",
+            help="How long to retry while nothing moves.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/reference/json.md)."),
     ]
@@ -182,7 +182,7 @@ def push_options(
     compression: Compression,
     annotations: Sequence[str],
 ) -> PushOptions:
-    """Return what the options of `publishing` and `writer` say about a push.
+    """Return the options of a push, from the values of `publishing` and `writer`.
 
     Raises:
         UsageError: as `pod_of`.
@@ -201,10 +201,10 @@ def push_options(
 
 
 def pod_of(uid: str | None, attempt: int | None) -> Pod | None:
-    """Return the pod that `--pod` names, as one that started when this container did.
+    """Return the pod that `--pod` names, with the start of this container as its start.
 
     Raises:
-        UsageError: there is no attempt that it could be one of.
+        UsageError: `--attempt` is missing.
     """
     if uid is None:
         return None
@@ -217,16 +217,16 @@ def pod_of(uid: str | None, attempt: int | None) -> Pod | None:
 
 
 def annotation_pairs(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the annotations that `K=V` words spell, sorted by key; the last of a key counts."""
+    """Return annotations from `K=V` texts, sorted by key. The last value of a key counts."""
     pairs = dict(word.split("=", 1) for word in words)
     return tuple(sorted(pairs.items()))
 
 
 def base_path_checked(path: str | None, base: Reference | None) -> bytes:
-    """Return the directory of the base that `--base-path` names, from its root; `b""` for the root.
+    """Return the directory of the base that `--base-path` names, relative to the root; `b""` for the root.
 
     Raises:
-        UsageError: it is no such path, or there is no base.
+        UsageError: the path is not below the root, or there is no base.
     """
     if path is None:
         return b""
@@ -241,10 +241,10 @@ def base_path_checked(path: str | None, base: Reference | None) -> bytes:
 
 
 def globs_as_bytes(words: Sequence[str]) -> tuple[bytes, ...]:
-    """Return the globs of `--path`.
+    """Return the globs of `--path`, as bytes.
 
     Raises:
-        UsageError: one is empty.
+        UsageError: a glob is empty.
     """
     if any(not word.strip("/") for word in words):
         raise UsageError("the glob is empty", subject="--path", remedy="name a path, or leave --path out for all")
@@ -255,7 +255,7 @@ def platform_checked(text: str | None) -> str | None:
     """Return `text` if it is os/architecture[/variant].
 
     Raises:
-        UsageError: it is not.
+        UsageError: it has another form.
     """
     if text is not None and not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?", text):
         raise UsageError("not os/architecture", subject=f"--platform {text}", remedy="write it as linux/arm64")

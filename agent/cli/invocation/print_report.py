@@ -1,4 +1,4 @@
-"""How a pull or a push ends on the terminal: warnings, then one summary line or one object."""
+"""Printing the report of a pull or a push: warnings and one summary line, or one JSON object."""
 
 from __future__ import annotations
 
@@ -8,24 +8,32 @@ from agent.cli.terminal.report_format import conflict_line, pull_summary, push_s
 from agent.sync.operation.report import ConflictReport, PullReport, PushReport
 
 
-def finish_pull(session: Session, report: PullReport, took: float) -> None:
-    """Print what a pull did in so many seconds."""
+def print_pull(session: Session, report: PullReport, took: float) -> None:
+    """Print the report of a pull.
+
+    Args:
+        took: its duration in seconds.
+    """
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
         return
-    _warn_of(report.conflicts)
+    _warn_about_conflicts(report.conflicts)
     session.say(pull_summary(report, took))
 
 
-def finish_push(session: Session, report: PushReport, took: float) -> None:
-    """Print what a push did in so many seconds."""
+def print_push(session: Session, report: PushReport, took: float) -> None:
+    """Print the report of a push.
+
+    Args:
+        took: its duration in seconds.
+    """
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
         return
-    _warn_of(report.conflicts)
+    _warn_about_conflicts(report.conflicts)
     session.say(push_summary(report, took))
 
 
-def _warn_of(conflicts: list[ConflictReport]) -> None:
+def _warn_about_conflicts(conflicts: list[ConflictReport]) -> None:
     for conflict in conflicts:
         warn(conflict_line(conflict))

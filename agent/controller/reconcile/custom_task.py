@@ -1,73 +1,76 @@
-"""Launches and mirrors the custom task `OCIPipeline`.
+"""The reconciler of CustomRuns and Runs of the custom task `OCIPipeline`.
 
-It does what `agent.tekton.controlplane.customrun_reconcile` decides.
+It executes the decisions of `agent.tekton.controlplane.customrun_reconcile`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from agent.controller.api.kubernetes_client import Cluster
 from agent.controller.api.resources import PIPELINE_RUNS
-from agent.controller.reconcile.work_queue import AGAIN_S, Key
+from agent.controller.reconcile.work_queue import REQUEUE_S, Key
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import RejectedError
 from agent.tekton.controlplane.customrun_reconcile import CANCEL, Decision, attempt_of, decide, outcome_of, rejected
-from agent.tekton.controlplane.launch_run import child, controller_of, is_oci_pipeline
+from agent.tekton.controlplane.launch_run import controller_of, is_oci_pipeline, pipeline_run_name
 from agent.tekton.model.fields import Object
 from agent.tekton.pipeline.installation import Installation
 
 
-class Launcher:
-    """The custom task."""
+@dataclass(frozen=True, slots=True)
+class CustomTaskReconciler:
+    """Creates, mirrors and cancels the PipelineRuns of CustomRuns.
 
-    def __init__(
-        self, cluster: Cluster, installation: Installation, clock: Callable[[], str], metrics: Metrics
-    ) -> None:
-        self._cluster = cluster
-        self._installation = installation
-        self._clock = clock
-        self._metrics = metrics
+    Attributes:
+        clock: returns the time, RFC 3339 in UTC.
+    """
 
-    async def look(self, key: Key) -> float | None:
-        """Take a run one step further.
+    cluster: Cluster
+    installation: Installation
+    clock: Callable[[], str]
+    metrics: Metrics
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take the next step for a run. Return the seconds until it is requeued, or None.
 
         Raises:
-            AgentError: the API server is away or refuses us.
+            AgentError: the API server is unavailable, or refuses the request.
         """
-        run = await self._cluster.get(key.resource, key.namespace, key.name)
+        run = await self.cluster.get(key.resource, key.namespace, key.name)
         if run is None or not is_oci_pipeline(run):
             return None
-        name = child(run, attempt_of(run))
-        current = await self._cluster.get(PIPELINE_RUNS, key.namespace, name)
+        name = pipeline_run_name(run, attempt_of(run))
+        current = await self.cluster.get(PIPELINE_RUNS, key.namespace, name)
         owner = None if current else await self._owner(run)
         children = {name: current} if current else {}
-        decision = decide(run, children, self._clock(), owner, self._installation.defaults)
-        return await self._carry_out(decision, run, key)
+        decision = decide(run, children, self.clock(), owner, self.installation.defaults)
+        return await self._execute(decision, run, key)
 
-    async def _carry_out(self, decision: Decision, run: Object, key: Key) -> float | None:
+    async def _execute(self, decision: Decision, run: Object, key: Key) -> float | None:
         status = decision.status
         if decision.create is not None:
             try:
-                if not await self._cluster.create(PIPELINE_RUNS, decision.create):
-                    return AGAIN_S  # somebody was faster: look at what is there now
-                self._metrics.launch()
+                if not await self.cluster.create(PIPELINE_RUNS, decision.create):
+                    return REQUEUE_S  # another controller created it: decide with the object that is there now
+                self.metrics.launch()
             except RejectedError as error:
-                status = rejected(run, error.what, self._clock()).status
+                status = rejected(run, error.what, self.clock()).status
         if decision.cancel is not None:
-            await self._cluster.patch(PIPELINE_RUNS, key.namespace, decision.cancel, CANCEL)
+            await self.cluster.patch(PIPELINE_RUNS, key.namespace, decision.cancel, CANCEL)
         if status is None:
             return None
-        if not await self._cluster.patch_status(key.resource, run, status):
-            return AGAIN_S
+        if not await self.cluster.patch_status(key.resource, run, status):
+            return REQUEUE_S
         outcome = outcome_of(status)
         if outcome is not None:
-            self._metrics.end(outcome)
-        return AGAIN_S if "retriesStatus" in status else None
+            self.metrics.end(outcome)
+        return REQUEUE_S if "retriesStatus" in status else None
 
     async def _owner(self, run: Object) -> Object | None:
-        """Return the PipelineRun that a run is a task of."""
+        """Return the PipelineRun that the run is a task of, None if there is none."""
         owner = controller_of(run)
         if owner.get("kind") != "PipelineRun":
             return None
-        return await self._cluster.get(PIPELINE_RUNS, run["metadata"]["namespace"], str(owner.get("name")))
+        return await self.cluster.get(PIPELINE_RUNS, run["metadata"]["namespace"], str(owner.get("name")))

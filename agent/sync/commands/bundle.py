@@ -84,7 +84,7 @@ class Bundles:
         bundle = self._bundle(place)
         return read_object(self._open_store(bundle.reference), bundle, kind, name)
 
-    def held(self, place: str) -> tuple[Member, ...]:
+    def members(self, place: str) -> tuple[Member, ...]:
         """Return what a bundle holds; raises as `read_bundle` does."""
         return self._bundle(place).members
 

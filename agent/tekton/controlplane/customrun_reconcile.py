@@ -17,7 +17,14 @@ from typing import Any
 
 from agent.errors import UsageError
 from agent.remedy import Place
-from agent.tekton.controlplane.launch_run import child, condition_of, controller_of, is_owned, launch, name_of
+from agent.tekton.controlplane.launch_run import (
+    condition_of,
+    controller_of,
+    is_owned,
+    launch,
+    name_of,
+    pipeline_run_name,
+)
 from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults
 
@@ -69,7 +76,7 @@ def decide(
         defaults: what the resolver knows without being told.
     """
     attempt = attempt_of(run)
-    name = child(run, attempt)
+    name = pipeline_run_name(run, attempt)
     current = children.get(name)
     is_left_over = current is not None and _is_left_over(current, run)
     if is_left_over:

@@ -1,8 +1,9 @@
-"""What a resolver is about: a course of steps that somebody else takes, and what it ends in.
+"""The effects that a resolution asks for, and the answers that it ends with.
 
-A course is a generator: it yields what it must know (`Get`, `Ask`, `Pin`, `Held`), is sent what was found, and returns
-what to do about the request. It looks at objects alone, so that it can begin again at any time: after a restart, on a
-second event, in a second controller. The answer is the same (docs/decisions/two-controllers.md).
+A resolution is a generator without I/O. It yields an effect (`GetObject`, `AskResolver`, `PinDigest`, `ReadBundle`), is
+sent the result, and returns the answer to the request. It depends on objects alone, so that it can be restarted at any
+time: after a restart, on another event, in a second controller. The answer is the same
+(docs/decisions/two-controllers.md).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.controlplane.launch_run import condition_of
-from agent.tekton.controlplane.nested_request import Source
+from agent.tekton.controlplane.nested_request import FetchedObject
 from agent.tekton.model.events import LOOKED_UP
 from agent.tekton.model.fields import Object, mapping, text
 from agent.tekton.pipeline.installation import Installation
@@ -29,7 +30,7 @@ EARLY = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Get:
+class GetObject:
     """A PipelineRun, Pipeline, Task or StepAction of the request's namespace. Send it, None if there is none."""
 
     kind: str
@@ -37,28 +38,28 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class AskResolver:
     """Another resolver is asked. Send the request as it stands, created now if it was not there."""
 
     request: Object
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class PinDigest:
     """Send the digest that an image has now, of the manifest for one platform."""
 
     image: str
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ReadBundle:
     """Send what a bundle holds, None if that cannot be told: it is for a message only."""
 
     place: str
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RequestAnswer:
     """A merge patch for the request's `status`, for good or ill.
 
     Attributes:
@@ -74,15 +75,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitForResolver:
     """Another resolver has not answered yet: begin again when it has, and at the latest after these seconds."""
 
     resolver: str
     seconds: float
 
 
-Step = Get | Ask | Pin | Held
-Course = Generator[Step, Any, Answer | Waiting | None]
+Effect = GetObject | AskResolver | PinDigest | ReadBundle
+Resolution = Generator[Effect, Any, RequestAnswer | WaitForResolver | None]
 
 
 def is_answered(request: Object) -> bool:
@@ -91,7 +92,7 @@ def is_answered(request: Object) -> bool:
     return bool(status.get("data")) or condition_of(request).get("status") in ("True", "False")
 
 
-def refuse(message: str, now: str) -> Answer:
+def refuse(message: str, now: str) -> RequestAnswer:
     """Return the answer that there is none, with the message that the run will show."""
     condition = {
         "type": "Succeeded",
@@ -101,7 +102,7 @@ def refuse(message: str, now: str) -> Answer:
         "lastTransitionTime": now,
     }
     # The CRD demands the other three.
-    return Answer({"data": "", "refSource": {}, "source": {}, "conditions": [condition]}, refusal=message)
+    return RequestAnswer({"data": "", "refSource": {}, "source": {}, "conditions": [condition]}, refusal=message)
 
 
 def seconds_left(request: Object, installation: Installation, now: str) -> float:
@@ -111,7 +112,7 @@ def seconds_left(request: Object, installation: Installation, now: str) -> float
     return installation.deadline - EARLY - age
 
 
-def answered(value: Object, source: Source, notice: str | None = None) -> Answer:
+def answered(value: Object, source: FetchedObject, notice: str | None = None) -> RequestAnswer:
     """Return the answer that is an object, with the origin of what it was made from.
 
     Raises:
@@ -125,7 +126,7 @@ def answered(value: Object, source: Source, notice: str | None = None) -> Answer
             subject=f"{kind} {text(mapping(value, 'metadata', kind), 'name', kind)}",
             remedy="split it, or refer to Tasks instead of writing them into it",
         )
-    return Answer(
+    return RequestAnswer(
         {
             "data": b64encode(data).decode(),
             "refSource": source.origin,

@@ -12,7 +12,7 @@ from agent.tekton.model.fields import Object
 FINAL = ("True", "False")
 
 
-def request_concerned(request: Object) -> str | None:
+def request_to_reconcile(request: Object) -> str | None:
     """Return the name of the ResolutionRequest to look at: itself, or the one that it was made for."""
     if is_for_us(request):
         return str(request["metadata"]["name"])
@@ -21,14 +21,14 @@ def request_concerned(request: Object) -> str | None:
     return None
 
 
-def run_concerned(run: Object) -> str | None:
+def run_to_reconcile(run: Object) -> str | None:
     """Return the name of the CustomRun or Run to look at: itself, while it has not ended."""
     if is_oci_pipeline(run) and condition_of(run).get("status") not in FINAL:
         return str(run["metadata"]["name"])
     return None
 
 
-def parent_concerned(pipeline_run: Object, *, is_new: bool) -> tuple[str, str] | None:
+def parent_to_reconcile(pipeline_run: Object, *, is_new: bool) -> tuple[str, str] | None:
     """Return kind and name of the CustomRun or Run to look at.
 
     Args:
@@ -42,7 +42,7 @@ def parent_concerned(pipeline_run: Object, *, is_new: bool) -> tuple[str, str] |
     return str(owner["kind"]), str(owner.get("name"))
 
 
-def task_run_concerned(task_run: Object, now: str) -> str | None:
+def task_run_to_reconcile(task_run: Object, now: str) -> str | None:
     """Return the name of the TaskRun to look at: itself, if a step of ours has ended it a short time ago."""
     if failed_step(task_run) is None or not is_recent(task_run, now):
         return None

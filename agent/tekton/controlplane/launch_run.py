@@ -17,10 +17,10 @@ from agent.tekton.model.names import (
     WRAPPER,
     child_name,
 )
-from agent.tekton.model.object_reference import needed, reference_of
+from agent.tekton.model.object_reference import reference_of, require_reference
 from agent.tekton.model.variables import RUN_NAME, RUN_NAMESPACE, RUN_UID, substitute
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults, run_of
-from agent.tekton.requests.embedded import pack
+from agent.tekton.requests.embedded import pack_pipeline
 from agent.tekton.requests.request import OPTIONS
 from agent.tekton.wrap.task import V1
 
@@ -42,7 +42,7 @@ def is_oci_pipeline(run: Object) -> bool:
     return any(isinstance(part, dict) and (part.get("apiVersion"), part.get("kind")) == CUSTOM_TASK for part in parts)
 
 
-def child(run: Object, attempt: int) -> str:
+def pipeline_run_name(run: Object, attempt: int) -> str:
     """Return the name of the PipelineRun of an attempt, the first is 0; empty where Kubernetes names the run."""
     name = text(mapping(run, "metadata", "CustomRun"), "name", "CustomRun")
     return child_name(name, f"-retry{attempt}") if attempt and name else name
@@ -79,7 +79,7 @@ def launch(
         {
             "apiVersion": "tekton.dev/v1",
             "kind": "PipelineRun",
-            "metadata": _metadata(run, child(run, attempt), where),
+            "metadata": _metadata(run, pipeline_run_name(run, attempt), where),
             "spec": {key: value for key, value in found.items() if value},
         }
     )
@@ -112,10 +112,10 @@ def _pipeline(spec: Object, where: str) -> list[Object]:
         embedded = mapping(holder, "spec", where)
         if not embedded:
             raise UnwrappableError("it holds no Pipeline", subject=f"{where}, customSpec", remedy="write one into spec")
-        packed = pack(embedded, V1, f"{where}, customSpec")
+        packed = pack_pipeline(embedded, V1, f"{where}, customSpec")
         return [{"name": PIPELINESPEC, "value": packed}]
     reference = mapping(spec, "customRef", where) or mapping(spec, "ref", where)
-    return needed(reference_of(reference, where), "name", f"{where}, customRef").to_params(PIPELINEREF)
+    return require_reference(reference_of(reference, where), "name", f"{where}, customRef").to_params(PIPELINEREF)
 
 
 def _options(run: Object, where: str) -> dict[str, str]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from agent.tekton.controlplane.effects import Answer, Ask, Course, Get, Held, Waiting, answered, is_answered
+from agent.tekton.controlplane.effects import (
+    AskResolver,
+    GetObject,
+    ReadBundle,
+    RequestAnswer,
+    Resolution,
+    WaitForResolver,
+    answered,
+    is_answered,
+)
 from agent.tekton.controlplane.launch_run import condition_of
-from agent.tekton.controlplane.nested_request import Source, local_source, nested_request, nested_source
+from agent.tekton.controlplane.nested_request import FetchedObject, local_source, nested_request, nested_source
 from agent.tekton.lookup.lookup import CLUSTER
-from agent.tekton.lookup.lookup_answer import answer, came_from, is_not_there, not_found
+from agent.tekton.lookup.lookup_answer import answer, is_not_there, not_found, origin_text
 from agent.tekton.lookup.lookup_request import LABELS, LookupRequest
 from agent.tekton.model.fields import Object, mapping, text
 from agent.tekton.model.names import BUNDLES
 
 
-def look_up(request: Object, asked: LookupRequest) -> Course:
+def look_up(request: Object, asked: LookupRequest) -> Resolution:
     """Return what to do about a request: what is wanted is looked for in one place after the other.
 
     Only a place that was read and lacks the object is followed by the next.
@@ -22,32 +31,32 @@ def look_up(request: Object, asked: LookupRequest) -> Course:
         UnwrappableError: a place cannot be read, or holds something else.
     """
     if asked.source is not None:
-        nested = yield Ask(nested_request(request, asked.source))
+        nested = yield AskResolver(nested_request(request, asked.source))
         if not is_answered(nested):
-            return Waiting(asked.source.resolver, 0)
+            return WaitForResolver(asked.source.resolver, 0)
         return _answer(nested_source(nested, str(asked)), asked, "")
     for place in asked.lookup.places:
         if place == CLUSTER:
-            value = yield Get(LABELS[asked.kind], asked.name)
+            value = yield GetObject(LABELS[asked.kind], asked.name)
             if value is None:
                 continue
             return _answer(local_source(value, str(asked)), asked, place)
-        nested = yield Ask(nested_request(request, asked.in_bundle(place)))
+        nested = yield AskResolver(nested_request(request, asked.in_bundle(place)))
         if not is_answered(nested):
-            return Waiting(BUNDLES, 0)
+            return WaitForResolver(BUNDLES, 0)
         if not _lacks(nested):
             return _answer(nested_source(nested, f"{asked}, bundle {place}"), asked, place)
     held = {}
     for place in asked.lookup.places:
         if place != CLUSTER:
-            held[place] = yield Held(place)
+            held[place] = yield ReadBundle(place)
     raise not_found(asked, held)
 
 
-def _answer(source: Source, asked: LookupRequest, place: str) -> Answer:
+def _answer(source: FetchedObject, asked: LookupRequest, place: str) -> RequestAnswer:
     value = answer(source.value, asked, place, source.origin)
     name = text(mapping(value, "metadata", str(asked)), "name", str(asked))
-    notice = f"looked up {asked.kind} {name}: {came_from(place, source.origin) or 'of unknown origin'}"
+    notice = f"looked up {asked.kind} {name}: {origin_text(place, source.origin) or 'of unknown origin'}"
     return answered(value, source, notice)
 
 

@@ -25,7 +25,7 @@ _NAME_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FetchedObject:
     """A Pipeline or Task, and its origin as `refSource`, which is passed on unchanged."""
 
     value: Object
@@ -61,7 +61,7 @@ def nested_request(request: Object, reference: Reference) -> dict[str, Any]:
     }
 
 
-def nested_source(nested: Object, where: str) -> Source:
+def nested_source(nested: Object, where: str) -> FetchedObject:
     """Return what another resolver answered.
 
     Raises:
@@ -86,10 +86,10 @@ def nested_source(nested: Object, where: str) -> Source:
         raise UnwrappableError(
             f"its resolver answered with {len(documents)} objects", subject=where, remedy="refer to one object"
         )
-    return Source(documents[0], mapping(status, "refSource", where) or mapping(status, "source", where))
+    return FetchedObject(documents[0], mapping(status, "refSource", where) or mapping(status, "source", where))
 
 
-def local_source(value: Object | None, where: str) -> Source:
+def local_source(value: Object | None, where: str) -> FetchedObject:
     """Return an object of the namespace, with an origin like that of Tekton's cluster resolver.
 
     Raises:
@@ -97,12 +97,12 @@ def local_source(value: Object | None, where: str) -> Source:
     """
     if value is None:
         raise UnwrappableError("there is none in the namespace", subject=where, remedy="create it, or mend the name")
-    return Source(value, _origin(value, value.get("spec")))
+    return FetchedObject(value, _origin(value, value.get("spec")))
 
 
-def written_source(value: Object, run: Object) -> Source:
+def written_source(value: Object, run: Object) -> FetchedObject:
     """Return an object that was written into a run, with an origin that names the run."""
-    return Source(value, _origin(run, value.get("spec")))
+    return FetchedObject(value, _origin(run, value.get("spec")))
 
 
 def is_nested(request: Object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from agent.core.spelling.reference import parse_reference
 from agent.errors import NotInBundleError, UnwrappableError
-from agent.tekton.lookup.bundle_rewrite import Repointing, repoint
+from agent.tekton.lookup.bundle_rewrite import BundleRewrite, rewrite_bundles
 from agent.tekton.lookup.lookup import CLUSTER
 from agent.tekton.lookup.lookup_answer import answer, not_found
 from agent.tekton.lookup.lookup_request import LABELS, LookupRequest
@@ -29,7 +29,7 @@ class Bundles(Protocol):
             NotInBundleError: the bundle does not have it.
         """
 
-    def held(self, place: str) -> Sequence[Member]:
+    def members(self, place: str) -> Sequence[Member]:
         """Return the objects of a bundle."""
 
     def digest(self, place: str) -> str:
@@ -49,7 +49,7 @@ class Places:
 
     bundles: Bundles
     given: Callable[[str, Reference], Object | None]
-    repointings: Sequence[Repointing] = ()
+    bundle_rewrites: Sequence[BundleRewrite] = ()
 
     def find(self, asked: LookupRequest, where: str) -> dict[str, Any]:
         """Return an object as the resolver `lookup` answers it.
@@ -65,7 +65,7 @@ class Places:
         if asked.source is not None:
             value, origin = self._from_source(asked.source, asked.kind, where)
             return self._answer(value, asked, "", origin)
-        held: dict[str, Sequence[Member]] = {}
+        members: dict[str, Sequence[Member]] = {}
         for place in asked.lookup.places:
             if place == CLUSTER:
                 found = self.given(LABELS[asked.kind], Reference(asked.name))
@@ -75,20 +75,20 @@ class Places:
             try:
                 value = self.bundles.get(place, asked.kind, asked.name)
             except NotInBundleError:
-                held[place] = self.bundles.held(place)
+                members[place] = self.bundles.members(place)
                 continue
             return self._answer(value, asked, place, self._origin(place))
-        raise not_found(asked, held, where)
+        raise not_found(asked, members, where)
 
     def place_of(self, asked: LookupRequest, where: str) -> str:
         """Return the first place that has an object."""
         for place in asked.lookup.places:
-            held = [] if place == CLUSTER else self.bundles.held(place)
-            if any((member.kind, member.name) == (asked.kind, asked.name) for member in held):
+            members = [] if place == CLUSTER else self.bundles.members(place)
+            if any((member.kind, member.name) == (asked.kind, asked.name) for member in members):
                 return place
         if CLUSTER in asked.lookup.places:
             return CLUSTER
-        raise not_found(asked, {place: self.bundles.held(place) for place in asked.lookup.places}, where)
+        raise not_found(asked, {place: self.bundles.members(place) for place in asked.lookup.places}, where)
 
     def pinned(self, place: str) -> str:
         """Return a bundle's reference with its digest. A reference with a variable stays as it is."""
@@ -97,7 +97,7 @@ class Places:
         return f"{place}@{self.bundles.digest(place)}"
 
     def _answer(self, value: Object, asked: LookupRequest, place: str, origin: Object) -> dict[str, Any]:
-        return answer(repoint(value, self.repointings), asked, place, origin)
+        return answer(rewrite_bundles(value, self.bundle_rewrites), asked, place, origin)
 
     def _origin(self, place: str) -> Object:
         algorithm, _, value = self.bundles.digest(place).partition(":")

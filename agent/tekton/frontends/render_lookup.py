@@ -20,7 +20,11 @@ from agent.tekton.model.names import BUNDLES, LOOKUP_BUNDLE, WRAPPERS
 from agent.tekton.model.pipeline_tasks import change_tasks, is_custom
 from agent.tekton.model.variables import replace_strings
 from agent.tekton.model.wrapping import planned_run_of
-from agent.tekton.requests.reference_change import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.reference_change import (
+    change_pipeline_references,
+    change_run_references,
+    change_task_references,
+)
 from agent.tekton.requests.request import asked_pipeline
 from agent.tekton.wrap.inline import in_version, inline_task, with_task_name
 from agent.tekton.wrap.task import V1
@@ -67,12 +71,12 @@ def _task_run(run: Object, places: Places, where: str) -> dict[str, Any]:
     spec = mapping(run, "spec", where)
     asked = request_in(mapping(spec, "taskRef", where))
     if asked is None:
-        return redirect_run(run, _pinning(places), where)
+        return change_run_references(run, _pinning(places), where)
     task = places.find(asked, where)
     name = text(mapping(task, "metadata", where), "name", where)
     place = f"{where}, Task {name}"
     found = in_version(mapping(task, "spec", place), task.get("apiVersion") == V1, run.get("apiVersion") == V1, place)
-    found = redirect_task(with_task_name(found, name), _pinning(places), place)
+    found = change_task_references(with_task_name(found, name), _pinning(places), place)
     rest = without(spec, "taskRef")
     return {**run, "metadata": _metadata(run, task, place), "spec": {"taskSpec": found, **rest}}
 
@@ -114,7 +118,7 @@ def _tasks_in(spec: Object, run: Object, places: Places, has_v1: bool, where: st
             }
         return found
 
-    return redirect_pipeline(change_tasks(spec, task, where), _pinning(places), where)
+    return change_pipeline_references(change_tasks(spec, task, where), _pinning(places), where)
 
 
 def _pinning(places: Places) -> Callable[[str, Object, str], Object]:

@@ -13,15 +13,15 @@ from agent.tekton.frontends.given_objects import index_of, index_of_pipeline, ki
 from agent.tekton.frontends.lookup_places import Bundles, Places
 from agent.tekton.frontends.render_lookup import self_contained
 from agent.tekton.frontends.render_request import RenderOptions, RunRequest, request_at
-from agent.tekton.lookup.bundle_rewrite import repoint, set_lookup
+from agent.tekton.lookup.bundle_rewrite import rewrite_bundles, set_lookup
 from agent.tekton.lookup.lookup import lookup_of
 from agent.tekton.model import names
 from agent.tekton.model.fields import Object, mapping
 from agent.tekton.model.object_reference import Reference
 from agent.tekton.model.wrapping import Wrapping, planned_run_of
 from agent.tekton.pipeline.wrap_context import Tasks
-from agent.tekton.pipeline.wrap_pipeline import tasks_referred_to, troubles_in, wrap_pipeline_spec
-from agent.tekton.requests.bundle_image import belongs
+from agent.tekton.pipeline.wrap_pipeline import pipeline_warnings, tasks_referred_to, wrap_pipeline_spec
+from agent.tekton.requests.bundle_image import belongs_in_bundle
 from agent.tekton.wrap.inline import refuse_clashes
 from agent.tekton.wrap.task import V1
 
@@ -65,14 +65,14 @@ def render(
     return [
         found
         for index, document in enumerate(given)
-        if options.lookup is None or not belongs(document)
+        if options.lookup is None or not belongs_in_bundle(document)
         for found in variants.get(index, [document])
     ]
 
 
 def _with_options(document: Object, options: RenderOptions) -> Object:
     """Return an object with the options for its references applied, launched if it is a CustomRun of ours."""
-    found = repoint(document, options.repointings)
+    found = rewrite_bundles(document, options.bundle_rewrites)
     if options.lookup is not None and (found.get("kind") in _KINDS_WITH_LOOKUP or is_oci_pipeline(found)):
         found = set_lookup(found, options.lookup, str(found.get("kind")))
     return launch(found) if is_oci_pipeline(found) else found
@@ -92,7 +92,7 @@ def _with_lookups(documents: Sequence[Object], options: RenderOptions, bundles: 
             found.append(document)
             continue
         assert bundles is not None
-        found.append(self_contained(document, Places(bundles, given, options.repointings), where))
+        found.append(self_contained(document, Places(bundles, given, options.bundle_rewrites), where))
     return found
 
 
@@ -160,6 +160,6 @@ def _wrap(
         if (index := index_of(documents, "Task", reference)) is not None
     }
     wrapped = wrap_pipeline_spec(spec, wrapping, run, tasks, annotations=annotations, is_v1=is_v1, where=where)
-    for text in troubles_in(wrapped, run, where):
+    for text in pipeline_warnings(wrapped, run, where):
         warn(text)
     return wrapped

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.tekton.frontends.given_objects import kind_and_name
 from agent.tekton.frontends.wrap_annotations import without_annotations, wrap_run
-from agent.tekton.lookup.bundle_rewrite import Repointing
+from agent.tekton.lookup.bundle_rewrite import BundleRewrite
 from agent.tekton.lookup.lookup import lookup_of
 from agent.tekton.model.fields import Object, mapping, without
 from agent.tekton.model.object_reference import Reference, reference_of
@@ -37,7 +37,7 @@ class RenderOptions:
     step_timeout: str | None = None
     patience: str | None = None
     lookup: str | None = None
-    repointings: tuple[Repointing, ...] = ()
+    bundle_rewrites: tuple[BundleRewrite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def request_at(documents: Sequence[Object], index: int, options: RenderOptions) 
     source, wrapping = _source_and_wrapping(pipeline_run, options, where)
     is_wrapped = _has_workspaces(wrapping, planned_run_of(pipeline_run))
     # A user who only replaces bundles need not want workspaces in images, and then gives no target.
-    if not wrapping.target and (options.repointings or lookup_of(pipeline_run, where)):
+    if not wrapping.target and (options.bundle_rewrites or lookup_of(pipeline_run, where)):
         is_wrapped = False
     run = without_annotations(pipeline_run, where)
     if isinstance(source, Reference):

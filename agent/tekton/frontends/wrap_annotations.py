@@ -12,8 +12,8 @@ from agent.errors import UsageError
 from agent.tekton.controlplane.launch_run import controller_of
 from agent.tekton.model.fields import Object, mapping, objects, text, without
 from agent.tekton.model.names import PIPELINEREF, PIPELINESPEC, RESOLVER, WRAP, WRAPPERS
-from agent.tekton.model.object_reference import needed, reference_of
-from agent.tekton.requests.embedded import pack
+from agent.tekton.model.object_reference import reference_of, require_reference
+from agent.tekton.requests.embedded import pack_pipeline
 from agent.tekton.requests.request import OPTIONS
 
 SOURCES = (PIPELINEREF, PIPELINESPEC)
@@ -73,7 +73,7 @@ def _source(run: Object, where: str) -> list[Object]:
     spec = mapping(run, "spec", where)
     reference, embedded = mapping(spec, "pipelineRef", where), mapping(spec, "pipelineSpec", where)
     if embedded:
-        packed = pack(embedded, text(run, "apiVersion", where), f"{where}, pipelineSpec")
+        packed = pack_pipeline(embedded, text(run, "apiVersion", where), f"{where}, pipelineSpec")
         return [{"name": PIPELINESPEC, "value": packed}]
     place = f"{where}, pipelineRef"
     if reference.get("resolver") in WRAPPERS:
@@ -85,7 +85,7 @@ def _source(run: Object, where: str) -> list[Object]:
             subject=place,
             remedy="name the Pipeline, or the resolver with its params",
         )
-    return needed(reference_of(reference, place), "name", place).to_params(PIPELINEREF)
+    return require_reference(reference_of(reference, place), "name", place).to_params(PIPELINEREF)
 
 
 def without_annotations(run: Object, where: str) -> dict[str, Any]:

@@ -12,13 +12,17 @@ from agent.tekton.lookup.lookup import CLUSTER, lookup_of
 from agent.tekton.model.fields import Object, mapping, objects, text, without
 from agent.tekton.model.names import BUNDLES, LOOKUP, LOOKUP_BUNDLE
 from agent.tekton.requests.bundle_image import RUNS
-from agent.tekton.requests.reference_change import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.reference_change import (
+    change_pipeline_references,
+    change_run_references,
+    change_task_references,
+)
 
 _PARAM = "bundle"
 
 
 @dataclass(frozen=True, slots=True)
-class Repointing:
+class BundleRewrite:
     """What one bundle is replaced by.
 
     Attributes:
@@ -39,7 +43,7 @@ class Repointing:
         return self.new if old == (named if has_version else _latest(named)) else place
 
 
-def parse_repointing(word: str) -> Repointing:
+def parse_bundle_rewrite(word: str) -> BundleRewrite:
     """Return what `OLD=NEW` says.
 
     Raises:
@@ -51,23 +55,23 @@ def parse_repointing(word: str) -> Repointing:
         raise UsageError("it is not OLD=NEW", subject=word, remedy="name both bundles")
     parse_reference(old)
     parse_reference(new)
-    return Repointing(old, new)
+    return BundleRewrite(old, new)
 
 
-def repoint(value: Object, repointings: Sequence[Repointing]) -> Object:
+def rewrite_bundles(value: Object, bundle_rewrites: Sequence[BundleRewrite]) -> Object:
     """Return a run, Pipeline or Task with the bundles that it names replaced, its lookup's, too; others as they are.
 
     Raises:
         UsageError: a field has another type than Tekton's.
     """
     kind = str(value.get("kind"))
-    if not repointings or kind not in ("Pipeline", "Task", *RUNS):
+    if not bundle_rewrites or kind not in ("Pipeline", "Task", *RUNS):
         return value
 
     def place_of(place: str) -> str:
-        for repointing in repointings:
-            if repointing.of(place) != place:
-                return repointing.of(place)
+        for bundle_rewrite in bundle_rewrites:
+            if bundle_rewrite.of(place) != place:
+                return bundle_rewrite.of(place)
         return place
 
     def change(_: str, reference: Object, where: str) -> Object:
@@ -81,10 +85,10 @@ def repoint(value: Object, repointings: Sequence[Repointing]) -> Object:
     where = kind
     spec = mapping(value, "spec", where)
     if kind == "Pipeline":
-        return {**value, "spec": redirect_pipeline(spec, change, where)}
+        return {**value, "spec": change_pipeline_references(spec, change, where)}
     if kind == "Task":
-        return {**value, "spec": redirect_task(spec, change, where)}
-    return _with_lookup(redirect_run(value, change, where), place_of, where)
+        return {**value, "spec": change_task_references(spec, change, where)}
+    return _with_lookup(change_run_references(value, change, where), place_of, where)
 
 
 def _param(param: Object, place_of: Any) -> Object:

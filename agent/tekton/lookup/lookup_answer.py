@@ -7,11 +7,11 @@ from typing import Any
 
 from agent.errors import NotInBundleError, UnwrappableError
 from agent.tekton.lookup.lookup import CLUSTER
-from agent.tekton.lookup.lookup_request import LookupRequest, looked_up
+from agent.tekton.lookup.lookup_request import LookupRequest, lookup_change
 from agent.tekton.model.fields import Object, mapping, text
 from agent.tekton.model.names import DOMAIN
 from agent.tekton.requests.bundle_image import Member
-from agent.tekton.requests.reference_change import redirect_pipeline, redirect_task
+from agent.tekton.requests.reference_change import change_pipeline_references, change_task_references
 from agent.tekton.wrap.task import bare
 
 _NOT_THERE = "could not find object in image"
@@ -34,17 +34,17 @@ def answer(value: Object, asked: LookupRequest, place: str, origin: Object) -> d
         raise UnwrappableError(f"it is a {value.get('kind')}", subject=str(asked), remedy=f"refer to a {asked.kind}")
     where = f"{value['kind']} {name}"
     lookup = asked.lookup.pinned(place, digest_of(origin)) if place else asked.lookup
-    change = looked_up(lookup, asked.service_account)
+    change = lookup_change(lookup, asked.service_account)
     spec = lookup.substitute(mapping(value, "spec", where))
     if asked.kind == "pipeline":
-        spec = redirect_pipeline(spec, change, where)
+        spec = change_pipeline_references(spec, change, where)
     elif asked.kind == "task":
-        spec = redirect_task(spec, change, where)
+        spec = change_task_references(spec, change, where)
     found = bare(value)
     meta = mapping(found, "metadata", where)
     annotations = {**mapping(meta, "annotations", where)}
-    if came_from(place, origin):
-        annotations[source_annotation(asked.kind)] = came_from(place, origin)
+    if origin_text(place, origin):
+        annotations[source_annotation(asked.kind)] = origin_text(place, origin)
     return {**found, "metadata": {**meta, "annotations": annotations}, "spec": spec}
 
 
@@ -53,7 +53,7 @@ def source_annotation(kind: str) -> str:
     return f"{DOMAIN}/{kind}-source"
 
 
-def came_from(place: str, origin: Object) -> str:
+def origin_text(place: str, origin: Object) -> str:
     """Return where an object came from: the bundle with its digest, or what its origin says, which may be nothing."""
     digest = digest_of(origin)
     name = place if place and place != CLUSTER else text(origin, "uri", "refSource")

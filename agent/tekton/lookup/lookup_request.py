@@ -11,7 +11,7 @@ from agent.tekton.lookup.lookup import Lookup, lookup_of, parse_lookup
 from agent.tekton.model.fields import Object, mapping, objects, text, without
 from agent.tekton.model.names import BUNDLES, LOOKUP, LOOKUP_BUNDLE
 from agent.tekton.model.object_reference import Reference, reference_in, reference_of
-from agent.tekton.requests.reference_change import Change, redirect_pipeline, redirect_run
+from agent.tekton.requests.reference_change import Change, change_pipeline_references, change_run_references
 
 LABELS = {"pipeline": "Pipeline", "task": "Task", "stepaction": "StepAction"}
 """Kinds of objects that are looked up, as requests name them, and as Kubernetes does."""
@@ -99,7 +99,7 @@ def request_in(reference: Object) -> LookupRequest | None:
     return parse_lookup_request(objects(reference, "params", WHERE))
 
 
-def looked_up(lookup: Lookup, service_account: str = "") -> Change:
+def lookup_change(lookup: Lookup, service_account: str = "") -> Change:
     """Return the change of references by which bare names come from `lookup`, those in objects of other sources, too.
 
     A Pipeline or Task that names its own source is asked through the resolver `lookup`, so that the names in it are
@@ -148,7 +148,7 @@ def rewrite_run(run: Object, service_account: str | None = None) -> dict[str, An
     rewritten = {**run, "metadata": {**meta, "annotations": annotations}, "spec": spec}
     if service_account is None:
         service_account = _service_account(run, where)
-    return redirect_run(rewritten, looked_up(lookup, service_account), where)
+    return change_run_references(rewritten, lookup_change(lookup, service_account), where)
 
 
 def look_up_source(source: Reference | Object, run: Object, where: str) -> Reference | Object:
@@ -165,10 +165,13 @@ def look_up_source(source: Reference | Object, run: Object, where: str) -> Refer
     lookup = lookup_of(run, where)
     if lookup is None:
         return source
-    change = looked_up(lookup, _service_account(run, where))
+    change = lookup_change(lookup, _service_account(run, where))
     if isinstance(source, Reference):
         return reference_of(change("pipeline", source.to_object(), where), where)
-    return {**source, "spec": redirect_pipeline(lookup.substitute(mapping(source, "spec", where)), change, where)}
+    return {
+        **source,
+        "spec": change_pipeline_references(lookup.substitute(mapping(source, "spec", where)), change, where),
+    }
 
 
 def _service_account(run: Object, where: str) -> str:
@@ -190,7 +193,7 @@ def requests_in(run: Object, where: str) -> list[LookupRequest]:
         found.extend([request] if request else [])
         return reference
 
-    redirect_run(run, note, where)
+    change_run_references(run, note, where)
     return found
 
 

@@ -68,7 +68,7 @@ def free(name: str, taken: Collection[str], joint: str = "-") -> str:
     return found
 
 
-def frozen(steps: Sequence[Object]) -> list[Object]:
+def with_fixed_names(steps: Sequence[Object]) -> list[Object]:
     """Return steps in which those without a name have the one that Tekton gives them by their place.
 
     A step in front of them would give them another one, and break `$(steps.step-unnamed-0.exitCode.path)`.

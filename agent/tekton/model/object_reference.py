@@ -79,7 +79,7 @@ def _listed(params: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"name": name, "value": json.loads(value)} for name, value in params]
 
 
-def needed(reference: Reference | None, word: str, where: str) -> Reference:
+def require_reference(reference: Reference | None, word: str, where: str) -> Reference:
     """Return a reference that must be there.
 
     Raises:

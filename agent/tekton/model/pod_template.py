@@ -8,7 +8,7 @@ from agent.tekton.model.fields import Object, mapping, number, objects, text
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class PodTemplate:
     """The pod of a task, which is the same for all of its steps.
 
     Attributes:
@@ -24,18 +24,18 @@ class Pod:
     variables: tuple[str, ...] = ()
 
 
-ANY_POD = Pod()
+NO_POD_TEMPLATE = PodTemplate()
 """One without a pod template."""
 
 
-def pod_of(template: Object, where: str) -> Pod:
+def parse_pod_template(template: Object, where: str) -> PodTemplate:
     """Return what a `podTemplate` decides.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
     """
     context = mapping(template, "securityContext", where)
-    return Pod(
+    return PodTemplate(
         user=number(context, "runAsUser", where),
         is_non_root=bool(context.get("runAsNonRoot")),
         volumes=tuple(text(volume, "name", where) for volume in objects(template, "volumes", where)),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class WriterTask:
     """A task that writes the workspace.
 
     Attributes:
@@ -24,7 +24,9 @@ class Writer:
     is_sure: bool = True
 
 
-def nearest(waits: Mapping[str, Sequence[str]], writers: Mapping[str, Writer]) -> dict[str, tuple[str, ...] | None]:
+def nearest_lanes(
+    waits: Mapping[str, Sequence[str]], writers: Mapping[str, WriterTask]
+) -> dict[str, tuple[str, ...] | None]:
     """Return the lanes to name for each task of the graph; None where they cannot be known.
 
     Args:
@@ -44,7 +46,7 @@ def nearest(waits: Mapping[str, Sequence[str]], writers: Mapping[str, Writer]) -
     return before
 
 
-def everyone(writers: Mapping[str, Writer]) -> tuple[str, ...] | None:
+def all_lanes(writers: Mapping[str, WriterTask]) -> tuple[str, ...] | None:
     """Return the lanes that `finally` names; None where they cannot be known."""
     return _joined([writer.lanes for writer in writers.values()])
 

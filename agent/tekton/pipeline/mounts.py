@@ -8,9 +8,9 @@ from agent.tekton.model.pipeline_tasks import GROUPS
 from agent.tekton.model.variables import RUN_NAME, RUN_UID
 from agent.tekton.model.wrapping import Run, Wrapping
 from agent.tekton.pipeline.graph import combinations, dependencies
-from agent.tekton.pipeline.lineage import Writer, everyone, nearest
-from agent.tekton.pipeline.wrap_context import Scene
-from agent.tekton.wrap.task_plan import Mount
+from agent.tekton.pipeline.lineage import WriterTask, all_lanes, nearest_lanes
+from agent.tekton.pipeline.wrap_context import WrapContext
+from agent.tekton.wrap.task_plan import WorkspaceMount
 from agent.tekton.wrap.workspaces import Use
 
 _SKIPPING = ("when", "whenExpressions", "conditions")
@@ -20,68 +20,68 @@ _LANES_SIZE = 40_000
 below the 128 KiB that Linux allows for one argument of a command."""
 
 
-def mounts_of(scene: Scene) -> dict[tuple[str, str], Mount]:
+def mounts_of(context: WrapContext) -> dict[tuple[str, str], WorkspaceMount]:
     """Return the mounts by task and the task's name of the workspace."""
-    group, last = (objects(scene.spec, name, scene.where) for name in GROUPS)
-    waits = dependencies(group, scene.where)
-    mounts: dict[tuple[str, str], Mount] = {}
-    for workspace in scene.targets:
-        writers = {text(task, "name", scene.where): _writer(scene, task, workspace) for task in group}
+    group, last = (objects(context.spec, name, context.where) for name in GROUPS)
+    waits = dependencies(group, context.where)
+    mounts: dict[tuple[str, str], WorkspaceMount] = {}
+    for workspace in context.targets:
+        writers = {text(task, "name", context.where): _writer(context, task, workspace) for task in group}
         writing = {name: writer for name, writer in writers.items() if writer is not None}
-        before = nearest(waits, writing)
+        before = nearest_lanes(waits, writing)
         for task in group + last:
-            name = text(task, "name", scene.where)
-            lanes = before[name] if name in before else everyone(writing)
-            for use in scene.uses[name]:
+            name = text(task, "name", context.where)
+            lanes = before[name] if name in before else all_lanes(writing)
+            for use in context.uses[name]:
                 if use.workspace == workspace:
-                    mounts[name, use.name] = _mount(scene, task, use, lanes)
+                    mounts[name, use.name] = _mount(context, task, use, lanes)
     return mounts
 
 
-def _mount(scene: Scene, task: Object, use: Use, lanes: tuple[str, ...] | None) -> Mount:
-    target = scene.targets[use.workspace]
-    count = len(scene.uses[text(task, "name", scene.where)])
+def _mount(context: WrapContext, task: Object, use: Use, lanes: tuple[str, ...] | None) -> WorkspaceMount:
+    target = context.targets[use.workspace]
+    count = len(context.uses[text(task, "name", context.where)])
     if lanes is not None and sum(map(len, lanes)) * count > _LANES_SIZE:
         lanes = None
-    return Mount(
+    return WorkspaceMount(
         name=use.name,
         target=target,
-        lane=_lane(scene, task, use),
+        lane=_lane(context, task, use),
         after=lanes or (),
         sub_path=use.sub_path,
-        is_read_only=scene.writes(task, use) is False,
-        is_written=scene.writes(task, use) is True,
-        is_fresh=lanes == () and scene.wrapping.base is None and _is_of_this_run(scene.wrapping, scene.run),
+        is_read_only=context.writes(task, use) is False,
+        is_written=context.writes(task, use) is True,
+        is_fresh=lanes == () and context.wrapping.base is None and _is_of_this_run(context.wrapping, context.run),
     )
 
 
-def _writer(scene: Scene, task: Object, workspace: str) -> Writer | None:
+def _writer(context: WrapContext, task: Object, workspace: str) -> WriterTask | None:
     """Return a task of the graph as a writer of a workspace, None if it does not write it."""
-    name = text(task, "name", scene.where)
-    used = [use for use in scene.uses[name] if use.workspace == workspace and scene.writes(task, use) is not False]
+    name = text(task, "name", context.where)
+    used = [use for use in context.uses[name] if use.workspace == workspace and context.writes(task, use) is not False]
     if not used:
         return None
     may_skip = any(task.get(key) for key in _SKIPPING) or task.get("onError") == "continue"
-    is_sure = not may_skip and any(scene.writes(task, use) for use in used)
-    members = _members(scene, task)
+    is_sure = not may_skip and any(context.writes(task, use) for use in used)
+    members = _members(context, task)
     if members is None:
-        return Writer(None, is_sure)
-    return Writer(tuple(_lane(scene, task, use) + member for use in used for member in members), is_sure)
+        return WriterTask(None, is_sure)
+    return WriterTask(tuple(_lane(context, task, use) + member for use in used for member in members), is_sure)
 
 
-def _lane(scene: Scene, task: Object, use: Use) -> str:
+def _lane(context: WrapContext, task: Object, use: Use) -> str:
     """Return the lane of a task: two workspaces of it that are parts of one have a lane each."""
-    name = text(task, "name", scene.where)
-    parts = [other for other in scene.uses[name] if other.workspace == use.workspace]
-    return f"{scene.run.uid}/{name}" + (f":{use.name}" if len(parts) > 1 else "")
+    name = text(task, "name", context.where)
+    parts = [other for other in context.uses[name] if other.workspace == use.workspace]
+    return f"{context.run.uid}/{name}" + (f":{use.name}" if len(parts) > 1 else "")
 
 
-def _members(scene: Scene, task: Object) -> list[str] | None:
+def _members(context: WrapContext, task: Object) -> list[str] | None:
     """Return what the lanes of a task's TaskRuns end in; None where that cannot be known."""
     if not task.get("matrix"):
         return [""]
-    name, run = text(task, "name", scene.where), scene.run
-    count = combinations(task, scene.params(), scene.place(task))
+    name, run = text(task, "name", context.where), context.run
+    count = combinations(task, context.params(), context.place(task))
     if count is None:
         return None
     if run.name == RUN_NAME and run.name_length + len(f"-{name}-{count}") > _LONGEST_NAME:

@@ -21,7 +21,7 @@ Tasks = Mapping[Reference, Object]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class WrapContext:
     """A pipeline as it was before it was wrapped, if it was.
 
     Attributes:
@@ -74,14 +74,14 @@ class Scene:
         }
         return defaults | dict(self.run.params)
 
-    def inlined(self) -> Scene:
+    def inlined(self) -> WrapContext:
         """Return the pipeline with the Tasks written in that use wrapped workspaces.
 
         Raises:
             UnwrappableError: one is not known, or would mean something else there.
         """
         spec = change_tasks(self.spec, self._inlined, self.where)
-        return look_at(spec, self.wrapping, self.run, self.known, is_v1=self.is_v1, where=self.where)
+        return context_of(spec, self.wrapping, self.run, self.known, is_v1=self.is_v1, where=self.where)
 
     def _inlined(self, task: Object) -> Object:
         if not self.refers(task):
@@ -103,7 +103,7 @@ class Scene:
         )
 
 
-def look_at(spec: Object, wrapping: Wrapping, run: Run, known: Tasks, *, is_v1: bool, where: str) -> Scene:
+def context_of(spec: Object, wrapping: Wrapping, run: Run, known: Tasks, *, is_v1: bool, where: str) -> WrapContext:
     """Return a pipeline as a wrapping sees it.
 
     Args:
@@ -114,9 +114,9 @@ def look_at(spec: Object, wrapping: Wrapping, run: Run, known: Tasks, *, is_v1: 
     """
     original = change_tasks(spec, lambda task: _unwrapped(task, where), where)
     wrapping = replace(wrapping, base=base_of(wrapping.base, run.variables(), where))
-    scene = Scene(original, wrapping, run, known, is_v1, where, targets(original, wrapping, run, where), {})
+    context = WrapContext(original, wrapping, run, known, is_v1, where, targets(original, wrapping, run, where), {})
     found: dict[str, list[Use]] = {}
-    for task in scene.tasks():
+    for task in context.tasks():
         name = text(task, "name", where)
         if not name or name in found:
             raise UnwrappableError(
@@ -124,17 +124,17 @@ def look_at(spec: Object, wrapping: Wrapping, run: Run, known: Tasks, *, is_v1: 
                 subject=where,
                 remedy="give each a name of its own",
             )
-        found[name] = uses(task, scene.targets, original, run, scene.place(task))
+        found[name] = uses(task, context.targets, original, run, context.place(task))
         if found[name]:
-            _refuse_task(scene, task, found[name])
-    return replace(scene, uses=found)
+            _refuse_task(context, task, found[name])
+    return replace(context, uses=found)
 
 
-def _refuse_task(scene: Scene, task: Object, used: Sequence[Use]) -> None:
-    name, where = text(task, "name", scene.where), scene.place(task)
+def _refuse_task(context: WrapContext, task: Object, used: Sequence[Use]) -> None:
+    name, where = text(task, "name", context.where), context.place(task)
     refuse_foreign(task, where, used[0].workspace)
-    refuse_windows(scene.run.pod_template(name), where)
-    refuse_hermetic(scene.run.annotations.get(name, {}), where)
+    refuse_windows(context.run.pod_template(name), where)
+    refuse_hermetic(context.run.annotations.get(name, {}), where)
     embedded = mapping(task, "taskSpec", where)
     refuse_hermetic(mapping(mapping(embedded, "metadata", where), "annotations", where), where)
     if task.get("taskSpec") is None:

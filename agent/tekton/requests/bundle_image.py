@@ -27,7 +27,7 @@ from agent.errors import IntegrityError, NotInBundleError, UsageError
 from agent.tekton.model.documents import read
 from agent.tekton.model.fields import Object, mapping, text
 
-MOST = 20
+MAX_OBJECTS = 20
 """Objects in one bundle: Tekton refuses more."""
 
 NAME = "dev.tekton.image.name"
@@ -66,7 +66,7 @@ class Packed:
     manifest: bytes
 
 
-def belongs(document: Object) -> bool:
+def belongs_in_bundle(document: Object) -> bool:
     """Say whether an object goes into a bundle: it is Tekton's, and no run."""
     group = str(document.get("apiVersion")).partition("/")[0]
     return group == GROUP and document.get("kind") not in RUNS
@@ -76,13 +76,13 @@ def pack(objects: Sequence[Object]) -> Packed:
     """Return a bundle: the same for the same objects, whatever their order, on every machine.
 
     Raises:
-        UsageError: there are none, or more than `MOST`; one has no name, or that of another of its kind.
+        UsageError: there are none, or more than `MAX_OBJECTS`; one has no name, or that of another of its kind.
     """
     if not objects:
         raise UsageError("there is nothing to put in", subject="bundle", remedy="give files with Tasks or Pipelines")
-    if len(objects) > MOST:
+    if len(objects) > MAX_OBJECTS:
         raise UsageError(
-            f"{len(objects)} objects, and Tekton reads no more than {MOST} from one",
+            f"{len(objects)} objects, and Tekton reads no more than {MAX_OBJECTS} from one",
             subject="bundle",
             remedy="make several, and refer from one to the other by the resolver bundles",
         )
@@ -144,8 +144,8 @@ def parse_members(manifest: Mapping[str, Any], subject: str) -> tuple[Member, ..
     layers = manifest.get("layers")
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise _no_bundle(subject, "it has no layers")
-    if len(layers) > MOST:
-        raise _no_bundle(subject, f"it has {len(layers)} layers, and Tekton reads no more than {MOST}")
+    if len(layers) > MAX_OBJECTS:
+        raise _no_bundle(subject, f"it has {len(layers)} layers, and Tekton reads no more than {MAX_OBJECTS}")
     return tuple(_member(layer, index, subject) for index, layer in enumerate(layers))
 
 

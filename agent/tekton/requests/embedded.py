@@ -28,7 +28,7 @@ etcd takes 1.5 MiB of each."""
 _ENTIRE = re.compile(r"\$\((.*)\[\*\]\s*\)")
 
 
-def pack(spec: Object, api_version: str, where: str) -> str:
+def pack_pipeline(spec: Object, api_version: str, where: str) -> str:
     """Return a `pipelineSpec` as the value of a parameter: equal specs give equal texts.
 
     Args:
@@ -48,8 +48,8 @@ def pack(spec: Object, api_version: str, where: str) -> str:
     return packed
 
 
-def unpack(packed: str, where: str) -> Object:
-    """Return the Pipeline that `pack` wrote.
+def unpack_pipeline(packed: str, where: str) -> Object:
+    """Return the Pipeline that `pack_pipeline` wrote.
 
     Raises:
         UnwrappableError: it is none.
@@ -67,7 +67,7 @@ def unpack(packed: str, where: str) -> Object:
     return pipeline
 
 
-def declared(spec: Object, run: Run, where: str) -> dict[str, Any]:
+def with_declarations(spec: Object, run: Run, where: str) -> dict[str, Any]:
     """Return the spec of a pipeline that declares what it has from its run, and means the same.
 
     Raises:

@@ -9,7 +9,7 @@ from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.names import CUSTOM_TASK, PIPELINEREF, PIPELINESPEC, TASKREF, WRAPPERS
 from agent.tekton.model.object_reference import Reference, reference_in, reference_of
 from agent.tekton.model.pipeline_tasks import change_tasks, is_custom
-from agent.tekton.requests.embedded import pack, unpack
+from agent.tekton.requests.embedded import pack_pipeline, unpack_pipeline
 from agent.tekton.requests.request import asked_pipeline
 
 Change = Callable[[str, Object, str], Object]
@@ -17,7 +17,7 @@ Change = Callable[[str, Object, str], Object]
 reference that takes its place, or the same."""
 
 
-def redirect_run(run: Object, change: Change, where: str) -> dict[str, Any]:
+def change_run_references(run: Object, change: Change, where: str) -> dict[str, Any]:
     """Return a PipelineRun or TaskRun (v1 or v1beta1) with its references replaced, in what is written into it, too.
 
     Raises:
@@ -28,13 +28,13 @@ def redirect_run(run: Object, change: Change, where: str) -> dict[str, Any]:
         if spec.get(field) is not None:
             spec[field] = _changed(kind, mapping(spec, field, where), change, f"{where}, {field}")
     if spec.get("pipelineSpec") is not None:
-        spec["pipelineSpec"] = redirect_pipeline(mapping(spec, "pipelineSpec", where), change, where)
+        spec["pipelineSpec"] = change_pipeline_references(mapping(spec, "pipelineSpec", where), change, where)
     if spec.get("taskSpec") is not None:
-        spec["taskSpec"] = redirect_task(mapping(spec, "taskSpec", where), change, where)
+        spec["taskSpec"] = change_task_references(mapping(spec, "taskSpec", where), change, where)
     return {**run, "spec": spec}
 
 
-def redirect_pipeline(spec: Object, change: Change, where: str) -> dict[str, Any]:
+def change_pipeline_references(spec: Object, change: Change, where: str) -> dict[str, Any]:
     """Return the spec of a Pipeline with the references of all of its tasks replaced.
 
     Raises:
@@ -43,7 +43,7 @@ def redirect_pipeline(spec: Object, change: Change, where: str) -> dict[str, Any
     return change_tasks(spec, lambda task: _pipeline_task(task, change, where), where)
 
 
-def redirect_task(spec: Object, change: Change, where: str) -> dict[str, Any]:
+def change_task_references(spec: Object, change: Change, where: str) -> dict[str, Any]:
     """Return the spec of a Task with the references of its steps to StepActions replaced.
 
     Raises:
@@ -66,12 +66,15 @@ def _pipeline_task(task: Object, change: Change, where: str) -> Object:
     if mapping(task, "pipelineRef", place):
         found["pipelineRef"] = _changed("pipeline", task["pipelineRef"], change, f"{place}, pipelineRef")
     if mapping(task, "pipelineSpec", place):
-        found["pipelineSpec"] = redirect_pipeline(task["pipelineSpec"], change, place)
+        found["pipelineSpec"] = change_pipeline_references(task["pipelineSpec"], change, place)
     embedded = mapping(task, "taskSpec", place)
     if (embedded.get("apiVersion"), embedded.get("kind")) == CUSTOM_TASK and "spec" in embedded:
-        found["taskSpec"] = {**embedded, "spec": redirect_pipeline(mapping(embedded, "spec", place), change, place)}
+        found["taskSpec"] = {
+            **embedded,
+            "spec": change_pipeline_references(mapping(embedded, "spec", place), change, place),
+        }
     elif embedded and not is_custom(embedded):
-        found["taskSpec"] = redirect_task(embedded, change, place)
+        found["taskSpec"] = change_task_references(embedded, change, place)
     return found
 
 
@@ -98,9 +101,9 @@ def _changed(kind: str, reference: Object, change: Change, where: str) -> Object
 def _with_spec_changed(param: Object, change: Change, where: str) -> Object:
     if param.get("name") != PIPELINESPEC:
         return param
-    pipeline = unpack(text(param, "value", where), where)
-    spec = redirect_pipeline(mapping(pipeline, "spec", where), change, where)
-    return {**param, "value": pack(spec, text(pipeline, "apiVersion", where), where)}
+    pipeline = unpack_pipeline(text(param, "value", where), where)
+    spec = change_pipeline_references(mapping(pipeline, "spec", where), change, where)
+    return {**param, "value": pack_pipeline(spec, text(pipeline, "apiVersion", where), where)}
 
 
 def _with_reference_changed(

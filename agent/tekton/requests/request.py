@@ -11,11 +11,11 @@ from agent.errors import UnwrappableError
 from agent.tekton.model.documents import read
 from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.names import KIND, PIPELINEREF, PIPELINESPEC, PLAN, RESOLVER, TASKREF, WRAPPER, WRAPPERS
-from agent.tekton.model.object_reference import Reference, needed, reference_in, reference_of
+from agent.tekton.model.object_reference import Reference, reference_in, reference_of, require_reference
 from agent.tekton.model.timeouts import check_timeout
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, Settings, Wrapping
-from agent.tekton.requests.embedded import unpack
-from agent.tekton.wrap.task_plan import Plan, parse_plan
+from agent.tekton.requests.embedded import unpack_pipeline
+from agent.tekton.wrap.task_plan import TaskPlan, parse_plan
 
 OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout", "patience")
 """What a user may say about a wrapping: the same words as parameters and in annotations."""
@@ -40,7 +40,7 @@ class TaskRequest:
     """A Task is wanted, with the steps of the plan."""
 
     reference: Reference
-    plan: Plan
+    plan: TaskPlan
 
 
 def parse_request(
@@ -56,7 +56,7 @@ def parse_request(
     if KIND in values or TASKREF in values or f"{TASKREF}.resolver" in values:
         if text(values.get(KIND, {}), "value", WHERE) != "task":
             raise _odd(KIND, "it is not task", "leave it out, and ask for a Pipeline with pipelineref")
-        reference = needed(reference_in(params, TASKREF, WHERE), TASKREF, WHERE)
+        reference = require_reference(reference_in(params, TASKREF, WHERE), TASKREF, WHERE)
         return TaskRequest(reference, parse_plan(text(values.get(PLAN, {}), "value", WHERE)))
     _refuse_unknown(values)
     if _word(values, "wrapper", WRAPPER) != WRAPPER:
@@ -67,10 +67,10 @@ def parse_request(
 def _source(params: Sequence[Object], values: dict[str, Object]) -> Reference | Object:
     reference = asked_pipeline(params)
     if PIPELINESPEC not in values:
-        return needed(reference, PIPELINEREF, WHERE)
+        return require_reference(reference, PIPELINEREF, WHERE)
     if reference is not None:
         raise _odd(PIPELINESPEC, f"there is {PIPELINEREF}, too", "leave one of them out")
-    return unpack(text(values[PIPELINESPEC], "value", WHERE), f"{WHERE}, parameter {PIPELINESPEC}")
+    return unpack_pipeline(text(values[PIPELINESPEC], "value", WHERE), f"{WHERE}, parameter {PIPELINESPEC}")
 
 
 def asked_pipeline(params: Sequence[Object]) -> Reference | None:

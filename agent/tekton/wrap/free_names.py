@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from agent.tekton.model import names
 from agent.tekton.model.fields import Object, mapping, objects, text
-from agent.tekton.model.pod_template import Pod
-from agent.tekton.wrap.task_plan import Mount
+from agent.tekton.model.pod_template import PodTemplate
+from agent.tekton.wrap.task_plan import WorkspaceMount
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FreeNames:
     """What is free for the agent's steps.
 
     Attributes:
@@ -41,12 +41,12 @@ class Room:
         """Return what Kubernetes replaces by the value of an environment variable."""
         return f"$({self.variables[variable]})"
 
-    def directory(self, mount: Mount) -> str:
+    def directory(self, mount: WorkspaceMount) -> str:
         """Return where the steps find the root of a workspace's volume."""
         return f"{self.workspaces_path}/{mount.name}"
 
 
-def room_in(spec: Object, pod: Pod, where: str) -> Room:
+def free_names_in(spec: Object, pod: PodTemplate, where: str) -> FreeNames:
     """Return names and places that nothing in a task has.
 
     Args:
@@ -63,7 +63,7 @@ def room_in(spec: Object, pod: Pod, where: str) -> Room:
     variables = {text(item, "name", where) for part in parts for item in objects(part, "env", where)}
     variables |= set(pod.variables)
     volume = names.free(names.VOLUME, volumes)
-    return Room(
+    return FreeNames(
         pull=names.free(names.PULL, steps),
         push=names.free(names.PUSH, steps),
         volume=volume,

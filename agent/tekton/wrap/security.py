@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.tekton.model.fields import Object, mapping, number
-from agent.tekton.model.pod_template import Pod
+from agent.tekton.model.pod_template import PodTemplate
 from agent.tekton.model.variables import strings
 
 _ROOT = 0
@@ -16,7 +16,7 @@ _READS_ALL = frozenset(("ALL", "DAC_OVERRIDE", "CAP_DAC_OVERRIDE"))
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class StepUser:
     """Whom the agent's steps run as.
 
     Attributes:
@@ -29,10 +29,10 @@ class Identity:
     user: int | None
     fields: dict[str, Any]
     is_non_root: bool
-    trouble: str | None = None
+    warning: str | None = None
 
 
-def identity(steps: Sequence[Object], template: Object, pod: Pod, where: str) -> Identity:
+def choose_step_user(steps: Sequence[Object], template: Object, pod: PodTemplate, where: str) -> StepUser:
     """Return whom the agent's steps run as.
 
     If the task's steps agree, as they do. If they do not, root can read whatever they write: so it is root if one of
@@ -62,10 +62,10 @@ def identity(steps: Sequence[Object], template: Object, pod: Pod, where: str) ->
         if value not in (given.get(key), None) or value != inherited.get(key)
     }
     is_non_root = bool(user or {**inherited, **fields}.get("runAsNonRoot"))
-    return Identity(user, fields, is_non_root, _trouble(contexts, user, shared, where))
+    return StepUser(user, fields, is_non_root, _warning(contexts, user, shared, where))
 
 
-def security_context(who: Identity, template: Object, where: str) -> dict[str, Any]:
+def security_context(step_user: StepUser, template: Object, where: str) -> dict[str, Any]:
     """Return a step's `securityContext`, to be merged over the template's by Tekton.
 
     Root keeps the runtime's capabilities: it needs them to restore owners. Others have no use for any.
@@ -74,7 +74,7 @@ def security_context(who: Identity, template: Object, where: str) -> dict[str, A
         template: the `stepTemplate`.
     """
     context: dict[str, Any] = {
-        **who.fields,
+        **step_user.fields,
         "privileged": False,
         "readOnlyRootFilesystem": False,
         "seccompProfile": {"type": "RuntimeDefault"},
@@ -82,7 +82,7 @@ def security_context(who: Identity, template: Object, where: str) -> dict[str, A
     adds = mapping(mapping(template, "securityContext", where), "capabilities", where).get("add")
     if not adds:  # SYS_ADMIN without escalation is refused by Kubernetes, and a template's cannot be taken away
         context["allowPrivilegeEscalation"] = False
-    if who.is_non_root:
+    if step_user.is_non_root:
         context["capabilities"] = {"drop": ["ALL"]}
     return context
 
@@ -115,7 +115,7 @@ def _may_be_root(contexts: Sequence[Object]) -> bool:
     return any(context.get("runAsUser") is None and not context.get("runAsNonRoot") for context in contexts)
 
 
-def _trouble(contexts: Sequence[Object], user: int | None, shared: Object, where: str) -> str | None:
+def _warning(contexts: Sequence[Object], user: int | None, shared: Object, where: str) -> str | None:
     users = {context.get("runAsUser") for context in contexts}
     if len(users) <= 1:
         return None

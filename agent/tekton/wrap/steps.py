@@ -10,10 +10,10 @@ from agent.tekton.model import names
 from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.variables import CREDENTIALS, TASK_RUN, dump
 from agent.tekton.wrap.compute_resources import step_resources
-from agent.tekton.wrap.free_names import Room, room_in
+from agent.tekton.wrap.free_names import FreeNames, free_names_in
 from agent.tekton.wrap.result_budget import result_limit
-from agent.tekton.wrap.security import identity, security_context
-from agent.tekton.wrap.task_plan import Mount, Plan
+from agent.tekton.wrap.security import choose_step_user, security_context
+from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount
 
 COMMAND = ["/usr/local/bin/agent"]
 """Where the image has it: a pod template may set PATH."""
@@ -28,7 +28,7 @@ class Injection:
     volumes: tuple[Object, ...]
 
 
-def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection:
+def injection(plan: TaskPlan, spec: Object, *, is_v1: bool, where: str) -> Injection:
     """Return what a task gets.
 
     The pull step is there even if there is nothing to pull: it sees, before the task does its work, that a push
@@ -45,7 +45,7 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     results = [text(result, "name", where) for result in objects(spec, "results", where)]
     is_limited = bool(results) and plan.settings.results_from == "termination-message"
     pushes = any(not mount.is_read_only for mount in mounts) or is_limited
-    room = room_in(spec, plan.pod, where)
+    room = free_names_in(spec, plan.pod, where)
     arguments = _arguments(plan, mounts, room)
     if is_limited:
         limit = result_limit(spec, 1 + pushes, where)
@@ -73,7 +73,14 @@ def is_injected(step: Object) -> bool:
 
 
 def _step(
-    plan: Plan, mounts: Sequence[Mount], spec: Object, room: Room, argument: str, *, is_v1: bool, where: str
+    plan: TaskPlan,
+    mounts: Sequence[WorkspaceMount],
+    spec: Object,
+    room: FreeNames,
+    argument: str,
+    *,
+    is_v1: bool,
+    where: str,
 ) -> dict[str, Any]:
     """Return what the two steps share: nothing that a stepTemplate has may decide anything that matters."""
     template = mapping(spec, "stepTemplate", where)
@@ -81,7 +88,7 @@ def _step(
     if plan.settings.ca_config_map:
         private.append({"name": room.ca_volume, "mountPath": room.ca_path})
     data = [{"name": f"$(workspaces.{mount.name}.volume)", "mountPath": room.directory(mount)} for mount in mounts]
-    who = identity(objects(spec, "steps", where), template, plan.pod, where)
+    step_user = choose_step_user(objects(spec, "steps", where), template, plan.pod, where)
     step: dict[str, Any] = {
         "name": "",
         "image": plan.settings.image,
@@ -98,7 +105,7 @@ def _step(
             {"name": "HOME", "value": room.path},
         ],
         "volumeMounts": private + data,
-        "securityContext": security_context(who, template, where),
+        "securityContext": security_context(step_user, template, where),
     }
     if plan.timeout:
         step["timeout"] = plan.timeout
@@ -107,14 +114,14 @@ def _step(
     return {**step, key: resources} if resources else step
 
 
-def _volumes(plan: Plan, room: Room) -> list[Object]:
+def _volumes(plan: TaskPlan, room: FreeNames) -> list[Object]:
     found: list[Object] = [{"name": room.volume, "emptyDir": {}}]
     if plan.settings.ca_config_map:
         found.append({"name": room.ca_volume, "configMap": {"name": plan.settings.ca_config_map}})
     return found
 
 
-def _arguments(plan: Plan, mounts: Sequence[Mount], room: Room) -> dict[str, Any]:
+def _arguments(plan: TaskPlan, mounts: Sequence[WorkspaceMount], room: FreeNames) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "volume": room.path,
         "pod": room.value_of(names.POD_NAME),
@@ -132,7 +139,7 @@ def _arguments(plan: Plan, mounts: Sequence[Mount], room: Room) -> dict[str, Any
     return arguments
 
 
-def _workspace(plan: Plan, mount: Mount, room: Room) -> dict[str, Any]:
+def _workspace(plan: TaskPlan, mount: WorkspaceMount, room: FreeNames) -> dict[str, Any]:
     member = f"/{TASK_RUN}" if plan.is_matrix else ""
     optional = {
         "after": list(mount.after),

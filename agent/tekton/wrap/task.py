@@ -9,17 +9,17 @@ from typing import Any
 from agent.errors import UnwrappableError
 from agent.tekton.model import names
 from agent.tekton.model.fields import Object, mapping, named, objects, text, without
-from agent.tekton.model.pod_template import Pod
+from agent.tekton.model.pod_template import PodTemplate
 from agent.tekton.wrap.refuse import refuse_hermetic, refuse_windows_scripts
-from agent.tekton.wrap.security import identity
+from agent.tekton.wrap.security import choose_step_user
 from agent.tekton.wrap.steps import injection, is_injected
-from agent.tekton.wrap.task_plan import Mount, Plan
+from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount
 from agent.tekton.wrap.workspaces import overlap
 
 V1 = "tekton.dev/v1"
 
 
-def wrap_task(task: Object, plan: Plan) -> dict[str, Any]:
+def wrap_task(task: Object, plan: TaskPlan) -> dict[str, Any]:
     """Return a Task (v1 or v1beta1) with the agent's steps in it, and only that metadata which a resolver passes on.
 
     Wrapping what is wrapped already replaces the agent's steps.
@@ -38,12 +38,12 @@ def wrap_task(task: Object, plan: Plan) -> dict[str, Any]:
     return {**bare(task), "spec": wrapped}
 
 
-def place_of(task: Object, plan: Plan) -> str:
+def place_of(task: Object, plan: TaskPlan) -> str:
     """Return what to call a Task that a task of the pipeline refers to, in an error."""
     return f"task {plan.task}, Task {text(mapping(task, 'metadata', 'Task'), 'name', 'Task')}"
 
 
-def wrap_task_spec(spec: Object, plan: Plan, *, is_v1: bool, where: str) -> Object:
+def wrap_task_spec(spec: Object, plan: TaskPlan, *, is_v1: bool, where: str) -> Object:
     """Return the spec of a task with the agent's steps in it; the same where there is nothing to pull or push.
 
     Raises:
@@ -54,7 +54,7 @@ def wrap_task_spec(spec: Object, plan: Plan, *, is_v1: bool, where: str) -> Obje
     refuse_windows_scripts(steps, where)
     plan = replace(plan, mounts=tuple(_seen_from_the_task(mount, spec, where) for mount in plan.mounts))
     _refuse_aliases(plan, where)
-    fixed = {**spec, "steps": names.frozen(steps)}
+    fixed = {**spec, "steps": names.with_fixed_names(steps)}
     added = injection(plan, fixed, is_v1=is_v1, where=where)
     if not (added.before or added.after):
         return spec
@@ -65,14 +65,14 @@ def wrap_task_spec(spec: Object, plan: Plan, *, is_v1: bool, where: str) -> Obje
     }
 
 
-def trouble_in(spec: Object, pod: Pod, where: str) -> str | None:
+def task_warning(spec: Object, pod: PodTemplate, where: str) -> str | None:
     """Return what the agent's steps may be unable to do in a wrapped task, in words for people; None for nothing."""
     steps = objects(spec, "steps", where)
     own = [step for step in steps if not is_injected(step)]
     if not steps or not is_injected(steps[-1]):
         return None  # nothing is pushed
-    trouble = identity(own, mapping(spec, "stepTemplate", where), pod, where).trouble
-    return trouble and f"{where}: {trouble}"
+    warning = choose_step_user(own, mapping(spec, "stepTemplate", where), pod, where).warning
+    return warning and f"{where}: {warning}"
 
 
 def unwrap_task_spec(spec: Object, where: str) -> Object:
@@ -97,7 +97,7 @@ def bare(value: Object) -> dict[str, Any]:
     return {**without(value, "status"), "metadata": kept}
 
 
-def _seen_from_the_task(mount: Mount, spec: Object, where: str) -> Mount:
+def _seen_from_the_task(mount: WorkspaceMount, spec: Object, where: str) -> WorkspaceMount:
     declared = named(objects(spec, "workspaces", where), mount.name) or {}
     is_read_only = bool(declared.get("readOnly"))
     if (mount.is_read_only and not is_read_only) or (mount.is_written and is_read_only):
@@ -110,7 +110,7 @@ def _seen_from_the_task(mount: Mount, spec: Object, where: str) -> Mount:
     return replace(mount, is_read_only=is_read_only)
 
 
-def _refuse_aliases(plan: Plan, where: str) -> None:
+def _refuse_aliases(plan: TaskPlan, where: str) -> None:
     for one, other in combinations(plan.mounts, 2):
         writes = not (one.is_read_only and other.is_read_only)
         if one.target == other.target and writes and overlap(one.sub_path, other.sub_path):

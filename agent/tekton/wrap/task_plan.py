@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from agent.errors import UnwrappableError
-from agent.tekton.model.pod_template import ANY_POD, Pod
+from agent.tekton.model.pod_template import NO_POD_TEMPLATE, PodTemplate
 from agent.tekton.model.variables import dump
 from agent.tekton.model.wrapping import OnConflict, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class WorkspaceMount:
     """A wrapped workspace of a task.
 
     Attributes:
@@ -39,7 +39,7 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TaskPlan:
     """The steps of a task.
 
     Attributes:
@@ -53,21 +53,21 @@ class Plan:
 
     task: str
     settings: Settings
-    mounts: tuple[Mount, ...]
+    mounts: tuple[WorkspaceMount, ...]
     base: str | None = None
     on_conflict: OnConflict = "last"
     patience: str | None = None
     is_matrix: bool = False
     timeout: str = ""
-    pod: Pod = ANY_POD
+    pod: PodTemplate = NO_POD_TEMPLATE
 
 
-def format_plan(plan: Plan) -> str:
+def format_plan(plan: TaskPlan) -> str:
     """Return a plan as JSON."""
     return dump(asdict(plan))
 
 
-def parse_plan(text: str) -> Plan:
+def parse_plan(text: str) -> TaskPlan:
     """Return the plan that `format_plan` wrote.
 
     Raises:
@@ -75,10 +75,10 @@ def parse_plan(text: str) -> Plan:
     """
     try:
         value = json.loads(text)
-        mounts = tuple(_made(Mount, {**mount, "after": tuple(mount["after"])}) for mount in value["mounts"])
+        mounts = tuple(_made(WorkspaceMount, {**mount, "after": tuple(mount["after"])}) for mount in value["mounts"])
         lists = {key: tuple(value["pod"][key]) for key in ("volumes", "variables")}
-        parts = {"settings": _made(Settings, value["settings"]), "pod": _made(Pod, {**value["pod"], **lists})}
-        plan: Plan = _made(Plan, {**value, **parts, "mounts": mounts})
+        parts = {"settings": _made(Settings, value["settings"]), "pod": _made(PodTemplate, {**value["pod"], **lists})}
+        plan: TaskPlan = _made(TaskPlan, {**value, **parts, "mounts": mounts})
         return plan
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnwrappableError(
