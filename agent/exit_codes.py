@@ -36,9 +36,9 @@ MEANINGS: Final[Mapping[int, Meaning]] = {
         "or the target holds an image that is no workspace",
     ),
     11: Meaning("diverged", "the volume is not as the pull step left it, or holds files that the pull would overwrite"),
-    12: Meaning("nothing there", "the target holds no workspace"),
-    20: Meaning("not allowed", "the registry refuses the credentials of the run, or there are none"),
-    21: Meaning("registry away", "the registry cannot be reached, does not answer, or refuses what it is asked"),
+    12: Meaning("empty target", "the target holds no workspace"),
+    20: Meaning("no access", "the registry refuses the credentials of the run, or there are none"),
+    21: Meaning("registry unavailable", "the registry cannot be reached, does not answer, or refuses what it is asked"),
     30: Meaning("damaged", "the registry gave bytes that are not what their digest promises, or has lost some"),
     31: Meaning("unsafe image", "a layer of the image would write outside of the workspace, or exceeds a limit"),
     40: Meaning("files", "a file or directory of the workspace cannot be read or written by the step's user"),
@@ -48,9 +48,9 @@ MEANINGS: Final[Mapping[int, Meaning]] = {
     KILLED: Meaning(
         "killed", "the step was killed from outside, most often because it took more memory than its limit"
     ),
-    141: Meaning("nobody reads", "the reader of the step's output went away"),
-    143: Meaning("stopped", "the step was told to stop: its pod was deleted or evicted, or its node was drained"),
-    255: Meaning("killed, as Tekton says it", "the step's process was killed, most often for want of memory"),
+    141: Meaning("broken pipe", "the reader of the step's output went away"),
+    143: Meaning("stopped", "the step was ended by SIGTERM: its pod was deleted or evicted, or its node was drained"),
+    255: Meaning("killed, in Tekton's code", "the step's process was killed, most often for want of memory"),
 }
 """The meaning of every exit code of a step of ours, except 0."""
 

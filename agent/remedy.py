@@ -146,8 +146,8 @@ START = Remedy(
     image="check the name, or start a workspace there with --create or --base",
 )
 PRUNED = Remedy(
-    laptop="try again when nobody prunes; prune with a longer --older-than",
-    step="run the task again; let whoever prunes use a longer grace time",
+    laptop="try again after the prune; prune with a longer --older-than",
+    step="run the task again; use a longer grace time when you prune",
 )
 DISAGREE = Remedy(
     laptop="let the newest version win with --on-conflict last, or pull with --force and change it again",
@@ -180,7 +180,7 @@ OLDER_STATE_CHANGED = Remedy(
 )
 UNKNOWN_LAYER = Remedy(
     laptop="see with agent log what there is; a tree as of a squashed change is gone after a prune",
-    step="run the whole pipeline again; somebody pruned what this task needs",
+    step="run the whole pipeline again; a prune deleted entries that this task needs",
 )
 OCCUPIED = Remedy(
     laptop="name an empty directory, or give this one up with --force",

@@ -27,7 +27,7 @@ from agent.core.spelling.reference import Reference
 )
 @parameters.session()
 def command(session: Session, target: Reference, wait: float) -> int:
-    """Try what the registry of TARGET can do, and say what that means for workspaces that are kept there.
+    """Test the registry of TARGET, and say what the results mean for workspaces there.
 
     A few small images are pushed to TARGET's repository under a tag of their own, and deleted again. TARGET itself is
     only read.

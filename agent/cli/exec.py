@@ -217,7 +217,7 @@ def _push_elsewhere(run: Run, options: PushOptions, target: Reference) -> PushRe
             report = _push(run._replace(target=target, state=copy), options)
     except (AgentError, OSError) as error:
         failure = describe(error, place_of(["exec"], os.environ))
-        warn(f"the failed command's files were not kept: {failure.text()}")
+        warn(f"the failed command's files were not pushed: {failure.text()}")
         return None
     run.session.say(f"agent: the failed command's files are at {target}")
     return report

@@ -45,7 +45,7 @@ def command(
     platform: str | None,
     state: str | None,
 ) -> None:
-    """Make DIR (default: here) the workspace that is kept at TARGET.
+    """Make DIR (default: here) equal to the workspace at TARGET.
 
     A TARGET that holds nothing is an error, unless --create or --base is given. Only the
     difference to the last pull is fetched. A directory with local changes is left alone, unless --force is given.

@@ -37,7 +37,7 @@ from agent.store.network.retrying import PATIENCE_S
 @click.option(
     "--on-conflict",
     type=click.Choice(["last", "fail"]),
-    help="What happens when parallel changes disagree: the last one stands, or the task fails.",
+    help="What happens when parallel changes disagree: the last one wins, or the task fails.",
 )
 @click.option(
     "--step-timeout", metavar="TIME", help="How long each of the steps may take, such as 30m; 0 for no limit."
@@ -65,7 +65,7 @@ from agent.store.network.retrying import PATIENCE_S
 )
 @click.option(
     "--rewrite-bundle",
-    "repointings",
+    "bundle_rewrites",
     metavar="OLD=NEW",
     multiple=True,
     help="Replace bundle OLD by NEW in references; OLD without tag and digest matches any of them. Repeatable.",

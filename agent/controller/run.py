@@ -90,8 +90,8 @@ async def serve(
             listening(port)
         # These tasks must start before kopf, which at its end waits for all tasks that started later.
         if options.webhook is not None:
-            at = await also.enter_async_context(serve_webhook(options.webhook, metrics))
-            LOGGER.info("webhook started", extra={"about": {"port": at}})
+            webhook = await also.enter_async_context(serve_webhook(options.webhook, metrics))
+            LOGGER.info("webhook started", extra={"about": {"port": webhook}})
         if options.keeps_field:
             await also.enter_async_context(run_in_background(keep_field(crds, metrics)))
         if options.webhook_only:
@@ -104,17 +104,22 @@ async def serve(
         queue = WorkQueue(_reconcile(cluster, options, metrics), _on_error(metrics, access))
         metrics.watch_depth(lambda: len(queue))
         await also.enter_async_context(run_in_background(queue.run()))
-        LOGGER.info(
-            "controller started", extra={"about": {"namespaces": ", ".join(options.namespaces) or "all", "port": port}}
-        )
-        await kopf.operator(
-            registry=register(queue, lambda: kopf_session(login(), access), _now, has_runs=has_runs),
-            settings=settings(),
-            identity=IDENTITY,
-            clusterwide=not options.namespaces,
-            namespaces=options.namespaces,
-            stop_flag=stop,
-        )
+        about = {"namespaces": ", ".join(options.namespaces) or "all", "port": port}
+        LOGGER.info("controller started", extra={"about": about})
+        registry = register(queue, lambda: kopf_session(login(), access), _now, has_runs=has_runs)
+        await _watch(registry, options.namespaces, stop)
+
+
+async def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: threading.Event | None) -> None:
+    """Let kopf watch the cluster until a signal arrives, or `stop` is set."""
+    await kopf.operator(
+        registry=registry,
+        settings=settings(),
+        identity=IDENTITY,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
 
 
 async def _stopped(stop: threading.Event | None) -> None:

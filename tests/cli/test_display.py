@@ -55,7 +55,7 @@ def test_summaries_tell_what_moved() -> None:
 def test_a_conflict_names_both_sides_and_who_won() -> None:
     conflict = ConflictReport("a/b", "content", [ID, "f" * 64], ["one", "two"], "f" * 64)
     assert report_format.conflict_line(conflict) == (
-        "content conflict at a/b between 0123456789ab (one) and ffffffffffff (two); ffffffffffff stands"
+        "content conflict at a/b between 0123456789ab (one) and ffffffffffff (two); ffffffffffff wins"
     )
 
 

@@ -158,7 +158,7 @@ publishing = apply(
         "--on-conflict",
         type=click.Choice(["last", "fail"]),
         default="last",
-        help="What happens when parallel changes disagree: the last one stands, or nothing is published.",
+        help="What happens when parallel changes disagree: the last one wins, or nothing is published.",
     ),
     compression,
     click.option(

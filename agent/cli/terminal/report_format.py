@@ -126,7 +126,7 @@ def _moved(verb: str, count: int, requests: int) -> str:
 def conflict_line(conflict: ConflictReport) -> str:
     """Return the warning about one conflict."""
     between = " and ".join(f"{short(one)} ({lane})" for one, lane in zip(conflict.ids, conflict.lanes, strict=False))
-    won = f"; {short(conflict.won)} stands" if conflict.won else ""
+    won = f"; {short(conflict.won)} wins" if conflict.won else ""
     return f"{conflict.kind} conflict at {conflict.path} between {between}{won}"
 
 

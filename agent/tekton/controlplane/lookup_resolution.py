@@ -1,4 +1,4 @@
-"""The resolver `lookup`: Tekton's own reads the bundle, with the run's credentials, and we change what it found."""
+"""The resolver `lookup`: Tekton's resolver reads the bundle with the run's credentials, and its answer is rewritten."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from agent.tekton.model.names import BUNDLES
 
 
 def look_up(request: Object, asked: LookupRequest) -> Resolution:
-    """Return what to do about a request: what is wanted is looked for in one place after the other.
+    """Return the resolution of a lookup: the object is looked up in one place after the other.
 
-    Only a place that was read and lacks the object is followed by the next.
+    The next place is tried only if the one before was read and does not have the object.
 
     Raises:
-        NotInBundleError: it is in none of them.
-        UnwrappableError: a place cannot be read, or holds something else.
+        NotInBundleError: the object is in none of them.
+        UnwrappableError: a place cannot be read, or has an object of another kind.
     """
     if asked.source is not None:
         nested = yield AskResolver(nested_request(request, asked.source))
@@ -46,11 +46,11 @@ def look_up(request: Object, asked: LookupRequest) -> Resolution:
             return WaitForResolver(BUNDLES, 0)
         if not _lacks(nested):
             return _answer(nested_source(nested, f"{asked}, bundle {place}"), asked, place)
-    held = {}
+    members = {}
     for place in asked.lookup.places:
         if place != CLUSTER:
-            held[place] = yield ReadBundle(place)
-    raise not_found(asked, held)
+            members[place] = yield ReadBundle(place)
+    raise not_found(asked, members)
 
 
 def _answer(source: FetchedObject, asked: LookupRequest, place: str) -> RequestAnswer:
@@ -61,6 +61,6 @@ def _answer(source: FetchedObject, asked: LookupRequest, place: str) -> RequestA
 
 
 def _lacks(nested: Object) -> bool:
-    """Say whether the bundle of a nested request was read and does not have the object."""
+    """Return whether the bundle of a nested request was read and does not have the object."""
     has_data = bool(mapping(nested, "status", "ResolutionRequest").get("data"))
     return not has_data and is_not_there(str(condition_of(nested).get("message")))

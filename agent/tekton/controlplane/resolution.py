@@ -1,4 +1,4 @@
-"""The resolvers `wrap` and `lookup`: from a ResolutionRequest to its answer."""
+"""The resolution of a ResolutionRequest for the resolvers `wrap` and `lookup`, from the request to its answer."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ from agent.tekton.wrap.task import task_warning, wrap_task
 from agent.tekton.wrap.workspaces import image_of
 
 OURS = (*WRAPPERS, LOOKUP)
-"""The labels of the requests that we answer."""
+"""The types of the requests that our resolvers answer."""
 
 
 def is_for_us(request: Object) -> bool:
-    """Say whether a ResolutionRequest is for one of our resolvers, and has no answer yet."""
+    """Return whether a ResolutionRequest is for one of our resolvers and has no answer yet."""
     return _resolver(request) in OURS and not is_answered(request)
 
 
@@ -59,7 +59,7 @@ def _resolver(request: Object) -> Any:
 
 
 def resolve(request: Object, installation: Installation, now: str) -> Resolution:
-    """Return what to do about a request for one of our resolvers: None for nothing.
+    """Return the resolution of a request. Its result is None if the request needs no answer.
 
     Args:
         now: the time, RFC 3339 in UTC with whole seconds.
@@ -78,8 +78,8 @@ def resolve(request: Object, installation: Installation, now: str) -> Resolution
         return refuse(error.text(Place.CONTROLLER), now)
     if isinstance(found, WaitForResolver):
         left = seconds_left(request, installation, now)
-        words = f"resolver {found.resolver} has not answered in time; see its ResolutionRequest and its logs"
-        return replace(found, seconds=left) if left > 0 else refuse(words, now)
+        message = f"resolver {found.resolver} has not answered in time; see its ResolutionRequest and its logs"
+        return replace(found, seconds=left) if left > 0 else refuse(message, now)
     return found
 
 
@@ -116,21 +116,21 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Resolution:
             return inner
         tasks = {reference: task.value for reference, task in inner.items()}
     else:
-        tasks = yield from _at_hand(references)
+        tasks = yield from _tasks_in_namespace(references)
     wrapped = wrap_pipeline(source.value, wrapping, run, tasks, where=place)
     return _answered(wrapped, source, pipeline_warnings(mapping(wrapped, "spec", place), run, place))
 
 
 def _completed(written: Object, run: Run, where: str) -> Object:
-    """Return the Pipeline that is written into a run, as one that could stand by itself under the run's name."""
+    """Return the Pipeline that is written into a run, completed to a Pipeline with the run's name."""
     spec = with_declarations(mapping(written, "spec", where), run, where)
     return {**written, "metadata": {"name": run.name}, "spec": spec}
 
 
-def _at_hand(references: Iterable[Reference]) -> Generator[Effect, Any, dict[Reference, Object]]:
-    """Return the Tasks of the namespace that references lead to: nobody need wait for one that only reads.
+def _tasks_in_namespace(references: Iterable[Reference]) -> Generator[Effect, Any, dict[Reference, Object]]:
+    """Return the Tasks of the namespace that references name, so that no task waits for one that only reads.
 
-    One that is not there is an error when Tekton asks for it, which names the pipeline's task.
+    A missing Task is no error here. It is one when Tekton requests the Task, with the name of the pipeline's task.
     """
     found = {}
     for reference in references:
@@ -140,7 +140,7 @@ def _at_hand(references: Iterable[Reference]) -> Generator[Effect, Any, dict[Ref
 
 
 def _task(request: Object, asked: TaskRequest) -> Resolution:
-    # Tekton does not say which task of the pipeline it asked for.
+    # The request does not contain the name of the pipeline's task, but the plan does.
     where = f"task {asked.plan.task}, Task {asked.reference}"
     found = yield from _sources(request, "Task", {asked.reference: where})
     if isinstance(found, WaitForResolver):
@@ -151,18 +151,18 @@ def _task(request: Object, asked: TaskRequest) -> Resolution:
     return _answered(wrapped, source, [warning] if warning else [])
 
 
-def _answered(value: Object, source: FetchedObject, troubles: Sequence[str]) -> RequestAnswer:
+def _answered(value: Object, source: FetchedObject, warnings: Sequence[str]) -> RequestAnswer:
     found = answered(value, source)
-    return replace(found, notice="; ".join(troubles), reason=USERS_DIFFER) if troubles else found
+    return replace(found, notice="; ".join(warnings), reason=USERS_DIFFER) if warnings else found
 
 
 def _sources(
     request: Object, kind: str, references: Mapping[Reference, str]
 ) -> Generator[Effect, Any, dict[Reference, FetchedObject] | WaitForResolver]:
-    """Return what references lead to; all other resolvers are asked before any is waited for.
+    """Return the objects of references. All requests to other resolvers are created before the first wait.
 
     Args:
-        references: each with what to call the object in an error.
+        references: each with the object's name in errors.
     """
     found = {}
     for reference in references:

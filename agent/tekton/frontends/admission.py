@@ -124,8 +124,8 @@ def _as_sent(run: Object, old: Object, where: str) -> Object:
     if "pipelineSpec" in spec and reference == stored:
         return {**run, "spec": without(spec, "pipelineRef")}
     if "name" in reference:
-        kept = {key: value for key, value in reference.items() if stored.get(key) != value}
-        return {**run, "spec": {**spec, "pipelineRef": kept}}
+        rest = {key: value for key, value in reference.items() if stored.get(key) != value}
+        return {**run, "spec": {**spec, "pipelineRef": rest}}
     return run
 
 

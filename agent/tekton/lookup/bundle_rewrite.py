@@ -1,4 +1,4 @@
-"""Explicit references to one bundle, made to name another: the version of the commit under test (TEP-0018)."""
+"""Replacing one bundle by another in references, such as by the version of the commit under test (TEP-0018)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ _PARAM = "bundle"
 
 @dataclass(frozen=True, slots=True)
 class BundleRewrite:
-    """What one bundle is replaced by.
+    """The replacement of one bundle.
 
     Attributes:
-        old: the bundle; without tag and digest, whatever tag or digest of it is named.
+        old: the bundle to replace. Without tag and digest it matches all tags and digests.
+        new: the bundle in its place.
     """
 
     old: str
     new: str
 
     def of(self, place: str) -> str:
-        """Return the bundle to name instead of `place`, the same if it is another one, or no reference."""
+        """Return the bundle in place of `place`; `place` if it does not match, or is not a reference."""
         try:
             named = parse_reference(place)
         except InvalidReferenceError:
@@ -44,11 +45,11 @@ class BundleRewrite:
 
 
 def parse_bundle_rewrite(word: str) -> BundleRewrite:
-    """Return what `OLD=NEW` says.
+    """Return the replacement in a text `OLD=NEW`.
 
     Raises:
-        UsageError: it is not of that form.
-        InvalidReferenceError: one of them is no reference.
+        UsageError: the text has another form.
+        InvalidReferenceError: one of the two is not a reference.
     """
     old, equals, new = word.partition("=")
     if not equals:
@@ -59,7 +60,7 @@ def parse_bundle_rewrite(word: str) -> BundleRewrite:
 
 
 def rewrite_bundles(value: Object, bundle_rewrites: Sequence[BundleRewrite]) -> Object:
-    """Return a run, Pipeline or Task with the bundles that it names replaced, its lookup's, too; others as they are.
+    """Return a run, Pipeline or Task with bundles replaced in its references and its lookup; other objects unchanged.
 
     Raises:
         UsageError: a field has another type than Tekton's.
@@ -106,7 +107,7 @@ def _with_lookup(run: Object, place_of: Any, where: str) -> Object:
 
 
 def set_lookup(run: Object, places: str, where: str) -> Object:
-    """Return a run that has its references looked up in `places`, whatever it said before."""
+    """Return a run with the lookup `places` in place of its own."""
     meta = mapping(run, "metadata", where)
     annotations = {**mapping(meta, "annotations", where), LOOKUP_BUNDLE: places}
     spec = without(mapping(run, "spec", where), LOOKUP)

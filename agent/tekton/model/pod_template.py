@@ -1,4 +1,4 @@
-"""What a run's pod template decides about a task's pod, as far as the agent's steps have to know."""
+"""The parts of a run's pod template that concern the agent's steps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from agent.tekton.model.fields import Object, mapping, number, objects, text
 
 @dataclass(frozen=True, slots=True)
 class PodTemplate:
-    """The pod of a task, which is the same for all of its steps.
+    """The pod template of a task, which applies to all of its steps.
 
     Attributes:
         user: the UID of containers that name none, None if their images decide.
-        is_non_root: whether containers that do not say otherwise may not run as root.
+        is_non_root: whether containers may not run as root by default.
         volumes: names of volumes.
-        variables: names of environment variables, which win over those of a step.
+        variables: names of environment variables. They win over those of a step.
     """
 
     user: int | None = None
@@ -25,11 +25,11 @@ class PodTemplate:
 
 
 NO_POD_TEMPLATE = PodTemplate()
-"""One without a pod template."""
+"""The template of a run that has none."""
 
 
 def parse_pod_template(template: Object, where: str) -> PodTemplate:
-    """Return what a `podTemplate` decides.
+    """Return the parts of a `podTemplate`.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.

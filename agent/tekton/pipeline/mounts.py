@@ -1,4 +1,4 @@
-"""The mounts of every task of a pipeline: target, lane, and the lanes that its pull must have seen."""
+"""The wrapped workspaces of every task of a pipeline: target, lane, and the lanes that its pull must contain."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from agent.tekton.wrap.workspaces import Use
 _SKIPPING = ("when", "whenExpressions", "conditions")
 _LONGEST_NAME = 63
 _LANES_SIZE = 40_000
-"""Characters of all lanes that a task's pull is told: with the run's name and uid in place of the variables they stay
-below the 128 KiB that Linux allows for one argument of a command."""
+"""Characters of all lanes in the argument of a task's pull. With variables replaced, the argument stays below 128 KiB,
+the limit of Linux for one argument of a command."""
 
 
 def mounts_of(context: WrapContext) -> dict[tuple[str, str], WorkspaceMount]:
-    """Return the mounts by task and the task's name of the workspace."""
+    """Return the mounts, by task and name of the workspace in the task."""
     group, last = (objects(context.spec, name, context.where) for name in GROUPS)
     waits = dependencies(group, context.where)
     mounts: dict[tuple[str, str], WorkspaceMount] = {}
@@ -56,7 +56,7 @@ def _mount(context: WrapContext, task: Object, use: Use, lanes: tuple[str, ...] 
 
 
 def _writer(context: WrapContext, task: Object, workspace: str) -> WriterTask | None:
-    """Return a task of the graph as a writer of a workspace, None if it does not write it."""
+    """Return a task as a writer of a workspace, None if it does not write it."""
     name = text(task, "name", context.where)
     used = [use for use in context.uses[name] if use.workspace == workspace and context.writes(task, use) is not False]
     if not used:
@@ -70,14 +70,14 @@ def _writer(context: WrapContext, task: Object, workspace: str) -> WriterTask | 
 
 
 def _lane(context: WrapContext, task: Object, use: Use) -> str:
-    """Return the lane of a task: two workspaces of it that are parts of one have a lane each."""
+    """Return the lane of a task. If it mounts two directories of one workspace, each has a lane."""
     name = text(task, "name", context.where)
     parts = [other for other in context.uses[name] if other.workspace == use.workspace]
     return f"{context.run.uid}/{name}" + (f":{use.name}" if len(parts) > 1 else "")
 
 
 def _members(context: WrapContext, task: Object) -> list[str] | None:
-    """Return what the lanes of a task's TaskRuns end in; None where that cannot be known."""
+    """Return the suffixes of the lanes of a task's TaskRuns; None if they are unknown."""
     if not task.get("matrix"):
         return [""]
     name, run = text(task, "name", context.where), context.run
@@ -85,13 +85,13 @@ def _members(context: WrapContext, task: Object) -> list[str] | None:
     if count is None:
         return None
     if run.name == RUN_NAME and run.name_length + len(f"-{name}-{count}") > _LONGEST_NAME:
-        return None  # Tekton will hash a name that is not known yet
+        return None  # Tekton will hash the name, which is unknown here
     return [f"/{member}" for member in task_run_names(run.name, name, count)]
 
 
 def _is_of_this_run(wrapping: Wrapping, run: Run) -> bool:
-    """Say whether no other run has this target, so that nothing is there before this run's tasks push.
+    """Return whether only this run has this target, so that the target is empty before its tasks push.
 
-    Only the variables tell: a run's name may stand in a target by chance.
+    Only a variable proves it: a run's name may be part of a target by chance.
     """
     return any(variable in template for variable in (RUN_NAME, RUN_UID) for template in (wrapping.target, run.target))

@@ -1,4 +1,4 @@
-"""A Pipeline whose tasks carry workspaces through images."""
+"""Wrapping a Pipeline: its tasks get the agent's steps, or references to the resolver that adds them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount, format_plan
 def wrap_pipeline(
     pipeline: Object, wrapping: Wrapping, run: Run, tasks: Tasks | None = None, where: str | None = None
 ) -> dict[str, Any]:
-    """Return a Pipeline (v1 or v1beta1) for one run, and only that metadata which a resolver passes on.
+    """Return a Pipeline (v1 or v1beta1) wrapped for one run, with only the metadata that a resolver passes on.
 
-    Wrapping what is wrapped already replaces the agent's steps.
+    If the Pipeline is wrapped already, the agent's steps are replaced.
 
     Args:
-        tasks: Tasks that are known. The form `inline` needs all of `tasks_referred_to`; the form `references` needs
-            none, but names no lane of those that it can see to be read-only.
-        where: what to call it in an error, None for its name.
+        tasks: the known Tasks. The form `inline` needs all of `tasks_referred_to`. The form `references` needs none,
+            but leaves out the lanes of Tasks that it knows to be read-only.
+        where: the Pipeline's name in errors, None for its own.
 
     Raises:
-        UnwrappableError: it cannot be wrapped, or is no Pipeline.
+        UnwrappableError: it cannot be wrapped, or is not a Pipeline.
     """
     meta = mapping(pipeline, "metadata", "Pipeline")
     where = where or f"Pipeline {text(meta, 'name', 'Pipeline')}"
@@ -61,11 +61,11 @@ def wrap_pipeline_spec(
     is_v1: bool,
     where: str,
 ) -> Object:
-    """Return the spec of a pipeline, as `wrap_pipeline` does; the same where no workspace is wrapped.
+    """Return the spec of a pipeline, wrapped as by `wrap_pipeline`; the same if no workspace is wrapped.
 
     Args:
-        annotations: the Pipeline's.
-        where: what to call it in an error.
+        annotations: those of the Pipeline.
+        where: the pipeline's name, for errors.
     """
     context = context_of(spec, wrapping, run, tasks or {}, is_v1=is_v1, where=where)
     if not context.targets:
@@ -79,9 +79,9 @@ def wrap_pipeline_spec(
 
 
 def tasks_referred_to(spec: Object, wrapping: Wrapping, run: Run, *, where: str) -> dict[Reference, str]:
-    """Return the Tasks that tasks with wrapped workspaces refer to: what the form `inline` needs.
+    """Return the references of tasks with wrapped workspaces to Tasks, which the form `inline` needs.
 
-    Each comes with what to call it in an error, which names a task.
+    Each has its name in errors, which includes the pipeline's task.
 
     Raises:
         UnwrappableError: the pipeline cannot be wrapped.
@@ -95,10 +95,10 @@ def tasks_referred_to(spec: Object, wrapping: Wrapping, run: Run, *, where: str)
 
 
 def pipeline_warnings(spec: Object, run: Run, where: str) -> list[str]:
-    """Return what the agent's steps may be unable to do in the tasks that a wrapped pipeline holds, in words.
+    """Return warnings about what the agent's steps may be unable to do in the tasks of a wrapped pipeline.
 
     Args:
-        spec: the pipeline's.
+        spec: the pipeline's spec.
     """
     found = []
     for task in tasks_of(spec, where):
@@ -106,7 +106,7 @@ def pipeline_warnings(spec: Object, run: Run, where: str) -> list[str]:
         place = f"{where}, task {name}"
         embedded, pod = mapping(task, "taskSpec", place), parse_pod_template(run.pod_template(name), place)
         found.append(task_warning(embedded, pod, place) if not is_custom(embedded) else None)
-    return [words for words in found if words]
+    return [warning for warning in found if warning]
 
 
 def _wrapped(context: WrapContext, task: Object, mounts: Mapping[tuple[str, str], WorkspaceMount]) -> Object:

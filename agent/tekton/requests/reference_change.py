@@ -1,4 +1,4 @@
-"""Every reference in a run, a Pipeline or a Task, replaced by another: one walk for all who re-point references."""
+"""Changing every reference in a run, a Pipeline or a Task, for lookups and for the replacement of bundles."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from agent.tekton.requests.embedded import pack_pipeline, unpack_pipeline
 from agent.tekton.requests.request import asked_pipeline
 
 Change = Callable[[str, Object, str], Object]
-"""Kind of what is referred to (`pipeline`, `task`, `stepaction`), the reference, what to call it in an error: gives the
-reference that takes its place, or the same."""
+"""Called with the kind (`pipeline`, `task`, `stepaction`), the reference, and its name in errors. Returns the new
+reference, or the same."""
 
 
 def change_run_references(run: Object, change: Change, where: str) -> dict[str, Any]:
-    """Return a PipelineRun or TaskRun (v1 or v1beta1) with its references replaced, in what is written into it, too.
+    """Return a PipelineRun or TaskRun (v1 or v1beta1) with its references changed, also those in embedded specs.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -35,7 +35,7 @@ def change_run_references(run: Object, change: Change, where: str) -> dict[str, 
 
 
 def change_pipeline_references(spec: Object, change: Change, where: str) -> dict[str, Any]:
-    """Return the spec of a Pipeline with the references of all of its tasks replaced.
+    """Return the spec of a Pipeline with the references of all of its tasks changed.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -44,7 +44,7 @@ def change_pipeline_references(spec: Object, change: Change, where: str) -> dict
 
 
 def change_task_references(spec: Object, change: Change, where: str) -> dict[str, Any]:
-    """Return the spec of a Task with the references of its steps to StepActions replaced.
+    """Return the spec of a Task with the references of its steps to StepActions changed.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -59,8 +59,8 @@ def _pipeline_task(task: Object, change: Change, where: str) -> Object:
     found = dict(task)
     reference = mapping(task, "taskRef", place)
     if (reference.get("apiVersion"), reference.get("kind")) == CUSTOM_TASK:
-        kept = {"apiVersion": reference["apiVersion"], "kind": reference["kind"]}
-        found["taskRef"] = {**kept, **_changed("pipeline", reference, change, f"{place}, taskRef")}
+        rest = {"apiVersion": reference["apiVersion"], "kind": reference["kind"]}
+        found["taskRef"] = {**rest, **_changed("pipeline", reference, change, f"{place}, taskRef")}
     elif reference and not is_custom(reference):
         found["taskRef"] = _changed("task", reference, change, f"{place}, taskRef")
     if mapping(task, "pipelineRef", place):
@@ -87,7 +87,7 @@ def _step(step: Object, change: Change, where: str) -> Object:
 def _changed(kind: str, reference: Object, change: Change, where: str) -> Object:
     if reference.get("resolver") not in WRAPPERS:
         return change(kind, reference, where)
-    # What is wrapped is what is referred to: the wrapping stays outside.
+    # Only the wrapped reference is changed. The wrapping around it remains.
     params = [_with_spec_changed(param, change, where) for param in objects(reference, "params", where)]
     for word, inner_kind, inner in (
         (PIPELINEREF, "pipeline", asked_pipeline(params)),

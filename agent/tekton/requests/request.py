@@ -1,4 +1,4 @@
-"""What the resolver `wrap` is asked for: a Pipeline by users, a Task by the Pipelines that it answered with."""
+"""Requests to the resolver `wrap`: for a Pipeline by users, for a Task by wrapped Pipelines."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from agent.tekton.requests.embedded import unpack_pipeline
 from agent.tekton.wrap.task_plan import TaskPlan, parse_plan
 
 OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout", "patience")
-"""What a user may say about a wrapping: the same words as parameters and in annotations."""
+"""The options of a wrapping, with the same names in parameters and in annotations."""
 
 WHERE = f"resolver {RESOLVER}"
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineRequest:
-    """A Pipeline is wanted, wrapped.
+    """A request for a wrapped Pipeline.
 
     Attributes:
-        source: what refers to it, or the Pipeline itself, which was written into the run.
+        source: a reference to the Pipeline, or the Pipeline itself if it is written into the run.
     """
 
     source: Reference | Object
@@ -37,7 +37,7 @@ class PipelineRequest:
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """A Task is wanted, with the steps of the plan."""
+    """A request for a Task with the agent's steps."""
 
     reference: Reference
     plan: TaskPlan
@@ -46,11 +46,11 @@ class TaskRequest:
 def parse_request(
     params: Sequence[Object], settings: Settings, defaults: Defaults = NO_DEFAULTS
 ) -> PipelineRequest | TaskRequest:
-    """Return what the params of a ResolutionRequest, or of a `pipelineRef` with this resolver, ask for.
+    """Return the request in the params of a ResolutionRequest, or of a `pipelineRef` with this resolver.
 
     Raises:
         UnwrappableError: a parameter is missing, unknown or of the wrong type.
-        UsageError: `pipelineref` is no YAML, or PyYAML is not installed.
+        UsageError: `pipelineref` is not YAML, or PyYAML is not installed.
     """
     values = {text(param, "name", WHERE): param for param in params}
     if KIND in values or TASKREF in values or f"{TASKREF}.resolver" in values:
@@ -74,11 +74,11 @@ def _source(params: Sequence[Object], values: dict[str, Object]) -> Reference | 
 
 
 def asked_pipeline(params: Sequence[Object]) -> Reference | None:
-    """Return the Pipeline that params ask for: by its name, by YAML, or by another resolver; None if by none of them.
+    """Return the reference to a Pipeline in params: a name, YAML, or another resolver; None if there is none.
 
     Raises:
-        UnwrappableError: they are of the wrong type.
-        UsageError: `pipelineref` is no YAML, or PyYAML is not installed.
+        UnwrappableError: a param has a wrong type.
+        UsageError: `pipelineref` is not YAML, or PyYAML is not installed.
     """
     reference = reference_in(params, PIPELINEREF, WHERE)
     if reference is None or ":" not in reference.name:
@@ -140,7 +140,7 @@ def _odd(name: str, what: str, remedy: str) -> UnwrappableError:
 
 
 def request_of(pipeline_run: Object, settings: Settings) -> PipelineRequest | None:
-    """Return what a PipelineRun asks this resolver for, None if it asks something else.
+    """Return the request in a PipelineRun's reference to this resolver, None for another reference.
 
     Raises:
         UnwrappableError: as `parse_request`.

@@ -1,7 +1,7 @@
-"""Names and places of the agent's steps in a task: none that the task, its pod template or its workspaces have.
+"""Free names and paths for the agent's steps in a task: the task, its pod template and its workspaces do not use them.
 
-Tekton merges what a step template mounts into the agent's steps, and mounts the workspaces there, too. A pod template's
-volumes stand beside the task's, and its environment variables win over those of a step.
+Tekton adds the mounts of a step template and of workspaces to the agent's steps. The pod has the volumes of the pod
+template and of the task. The environment variables of a pod template win over those of a step.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from agent.tekton.wrap.task_plan import WorkspaceMount
 
 @dataclass(frozen=True, slots=True)
 class FreeNames:
-    """What is free for the agent's steps.
+    """Names and paths for the agent's steps.
 
     Attributes:
         pull, push: names of the steps.
-        volume, path: their own volume, and where they mount it.
-        ca_volume, ca_path: the certificates, likewise.
-        workspaces_path: below it they mount the workspaces.
-        variables: the environment variables of `names.POD_FIELDS`, each with what it is called here.
+        volume, path: their own volume, and its mount path.
+        ca_volume, ca_path: the volume of certificates, and its mount path.
+        workspaces_path: the directory of the mounts of workspaces.
+        variables: the name in this task for each environment variable of `names.POD_FIELDS`.
     """
 
     pull: str
@@ -38,19 +38,20 @@ class FreeNames:
     variables: Mapping[str, str]
 
     def value_of(self, variable: str) -> str:
-        """Return what Kubernetes replaces by the value of an environment variable."""
+        """Return the variable that Kubernetes replaces by the value of an environment variable."""
         return f"$({self.variables[variable]})"
 
     def directory(self, mount: WorkspaceMount) -> str:
-        """Return where the steps find the root of a workspace's volume."""
+        """Return the mount path of a workspace's volume in the steps."""
         return f"{self.workspaces_path}/{mount.name}"
 
 
 def free_names_in(spec: Object, pod: PodTemplate, where: str) -> FreeNames:
-    """Return names and places that nothing in a task has.
+    """Return names and paths that are free in a task.
 
     Args:
-        spec: the task's.
+        spec: the task's spec.
+        pod: the pod template of the run.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -76,7 +77,7 @@ def free_names_in(spec: Object, pod: PodTemplate, where: str) -> FreeNames:
 
 
 def _mount_paths(part: Object, where: str) -> list[str]:
-    """Return where a step, a sidecar or the step template mounts something."""
+    """Return the mount paths of a step, a sidecar or the step template."""
     mounts = [*objects(part, "volumeMounts", where), *objects(part, "volumeDevices", where)]
     paths = [text(mount, key, where) for mount in mounts for key in ("mountPath", "devicePath")]
     return [*paths, *(text(use, "mountPath", where) for use in objects(part, "workspaces", where))]
@@ -87,7 +88,7 @@ def _workspace_paths(spec: Object, where: str) -> list[str]:
 
 
 def _free_path(path: str, taken: Iterable[str]) -> str:
-    """Return a path, or one like it that is neither one of those taken, nor above or below one."""
+    """Return a path, or a similar one, that is not equal to, above or below a path that is taken."""
     used = {posixpath.normpath(other) for other in taken if other}
-    beside = {found.strip("/").split("/", 1)[0] for found in used}
-    return "/" + names.free(path.strip("/"), beside)
+    used_roots = {found.strip("/").split("/", 1)[0] for found in used}
+    return "/" + names.free(path.strip("/"), used_roots)

@@ -1,4 +1,4 @@
-"""A Task with the agent's steps in it."""
+"""Wrapping a Task: the agent's steps are added to it, and can be removed again."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ V1 = "tekton.dev/v1"
 
 
 def wrap_task(task: Object, plan: TaskPlan) -> dict[str, Any]:
-    """Return a Task (v1 or v1beta1) with the agent's steps in it, and only that metadata which a resolver passes on.
+    """Return a Task (v1 or v1beta1) with the agent's steps, and only the metadata that a resolver passes on.
 
-    Wrapping what is wrapped already replaces the agent's steps.
+    If the Task is wrapped already, the agent's steps are replaced.
 
     Raises:
-        UnwrappableError: it cannot be wrapped, or is no Task; the message names the pipeline's task.
+        UnwrappableError: it cannot be wrapped, or is not a Task; the message names the pipeline's task.
     """
     where = place_of(task, plan)
     if task.get("kind") != "Task":
@@ -33,18 +33,18 @@ def wrap_task(task: Object, plan: TaskPlan) -> dict[str, Any]:
     refuse_hermetic(mapping(mapping(task, "metadata", where), "annotations", where), where)
     spec = mapping(task, "spec", where)
     declared = objects(spec, "workspaces", where)
-    known = replace(plan, mounts=tuple(mount for mount in plan.mounts if named(declared, mount.name)))
-    wrapped = wrap_task_spec(spec, known, is_v1=task.get("apiVersion") == V1, where=where)
+    restricted = replace(plan, mounts=tuple(mount for mount in plan.mounts if named(declared, mount.name)))
+    wrapped = wrap_task_spec(spec, restricted, is_v1=task.get("apiVersion") == V1, where=where)
     return {**bare(task), "spec": wrapped}
 
 
 def place_of(task: Object, plan: TaskPlan) -> str:
-    """Return what to call a Task that a task of the pipeline refers to, in an error."""
+    """Return the name of a Task in errors, with the pipeline's task that refers to it."""
     return f"task {plan.task}, Task {text(mapping(task, 'metadata', 'Task'), 'name', 'Task')}"
 
 
 def wrap_task_spec(spec: Object, plan: TaskPlan, *, is_v1: bool, where: str) -> Object:
-    """Return the spec of a task with the agent's steps in it; the same where there is nothing to pull or push.
+    """Return the spec of a task with the agent's steps; the same if there is nothing to pull or push.
 
     Raises:
         UnwrappableError: it cannot be wrapped.
@@ -66,7 +66,7 @@ def wrap_task_spec(spec: Object, plan: TaskPlan, *, is_v1: bool, where: str) -> 
 
 
 def task_warning(spec: Object, pod: PodTemplate, where: str) -> str | None:
-    """Return what the agent's steps may be unable to do in a wrapped task, in words for people; None for nothing."""
+    """Return a warning about what the agent's steps may be unable to do in a wrapped task, None for none."""
     steps = objects(spec, "steps", where)
     own = [step for step in steps if not is_injected(step)]
     if not steps or not is_injected(steps[-1]):
@@ -76,7 +76,7 @@ def task_warning(spec: Object, pod: PodTemplate, where: str) -> str | None:
 
 
 def unwrap_task_spec(spec: Object, where: str) -> Object:
-    """Return the spec of a task without the agent's steps and their volumes; the same where there are none."""
+    """Return the spec of a task without the agent's steps and their volumes; the same if there are none."""
     steps = objects(spec, "steps", where)
     ours = [step for step in steps if is_injected(step)]
     if not ours:
@@ -89,12 +89,12 @@ def unwrap_task_spec(spec: Object, where: str) -> Object:
 
 
 def bare(value: Object) -> dict[str, Any]:
-    """Return an object with that metadata only which a resolver's answer passes on: name, labels, annotations."""
+    """Return an object with only the metadata that a resolver passes on: name, labels, annotations."""
     meta = mapping(value, "metadata", "object")
     annotations = without(mapping(meta, "annotations", "object"), "kubectl.kubernetes.io/last-applied-configuration")
-    kept = {key: meta[key] for key in ("name", "labels") if key in meta}
-    kept |= {"annotations": annotations} if annotations else {}
-    return {**without(value, "status"), "metadata": kept}
+    copied = {key: meta[key] for key in ("name", "labels") if key in meta}
+    copied |= {"annotations": annotations} if annotations else {}
+    return {**without(value, "status"), "metadata": copied}
 
 
 def _seen_from_the_task(mount: WorkspaceMount, spec: Object, where: str) -> WorkspaceMount:

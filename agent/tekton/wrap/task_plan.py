@@ -1,4 +1,4 @@
-"""What one task of a pipeline is to get: all that wrapping its Task needs, fit to travel in a resolver's params."""
+"""The plan for one task of a pipeline: all input that wrapping its Task needs, encoded in a resolver's params."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class WorkspaceMount:
     """A wrapped workspace of a task.
 
     Attributes:
-        name: the task's name for it.
-        target: the image that it is kept at.
-        lane: the task's, without the TaskRun.
+        name: its name in the task.
+        target: the image that holds it.
+        lane: the task's lane, without the name of the TaskRun.
         after: the lanes that the pull must have seen.
-        sub_path: the part that the task mounts, empty for all.
-        is_read_only: whether others count on it that nothing is pushed.
-        is_written: whether others count on it that something is pushed, if the task runs.
-        is_fresh: whether nothing can be there to pull.
+        sub_path: the directory that the task mounts, empty for all.
+        is_read_only: whether the lineage of other tasks assumes that the task does not push.
+        is_written: whether the lineage of other tasks assumes that the task pushes if it runs.
+        is_fresh: whether the target is certainly empty before the task.
     """
 
     name: str
@@ -40,15 +40,15 @@ class WorkspaceMount:
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """The steps of a task.
+    """The plan for the steps of a task.
 
     Attributes:
         task: its name in the pipeline.
         base: the image that workspaces start from.
-        patience: the steps', None for what they have anyway.
+        patience: how long the steps retry, None for their default.
         is_matrix: whether it has several TaskRuns, each with a lane of its own.
         timeout: of each step, empty for none.
-        pod: what the run's pod template decides.
+        pod: the pod template of the run.
     """
 
     task: str
@@ -71,7 +71,7 @@ def parse_plan(text: str) -> TaskPlan:
     """Return the plan that `format_plan` wrote.
 
     Raises:
-        UnwrappableError: it is none.
+        UnwrappableError: the text is not a plan.
     """
     try:
         value = json.loads(text)
