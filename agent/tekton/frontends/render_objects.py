@@ -134,7 +134,7 @@ def _name_of_variant(pipeline: Object, spec: Object, variants: list[Object], tak
             return name_of(variant, "Pipeline")
     name = name_of(pipeline, "Pipeline")
     if variants:
-        name = names.free(name, taken)
+        name = names.free_name(name, taken)
         taken.add(name)
     variants.append({**pipeline, "metadata": {**mapping(pipeline, "metadata", name), "name": name}, "spec": spec})
     return name

@@ -55,7 +55,7 @@ _MD5_DIGITS = 32
 _DISTINCT = 58
 
 
-def free(name: str, taken: Collection[str], joint: str = "-") -> str:
+def free_name(name: str, taken: Collection[str], joint: str = "-") -> str:
     """Return `name`, or `name-2`, `name-3`… if it is taken.
 
     Args:

@@ -21,8 +21,8 @@ from agent.tekton.model.variables import canonical, mentioned
 from agent.tekton.model.wrapping import Run
 
 LARGEST = 250_000
-"""Bytes of an encoded spec. A ResolutionRequest also holds the answer, and a PipelineRun also holds the wrapped spec. etcd
-stores at most 1.5 MiB of each."""
+"""Bytes of an encoded spec. A ResolutionRequest also holds the answer, and a PipelineRun also holds the wrapped spec.
+etcd stores at most 1.5 MiB of each."""
 
 _ENTIRE = re.compile(r"\$\((.*)\[\*\]\s*\)")
 

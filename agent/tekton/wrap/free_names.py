@@ -63,16 +63,16 @@ def free_names_in(spec: Object, pod: PodTemplate, where: str) -> FreeNames:
     paths = [path for part in parts for path in _mount_paths(part, where)] + _workspace_paths(spec, where)
     variables = {text(item, "name", where) for part in parts for item in objects(part, "env", where)}
     variables |= set(pod.variables)
-    volume = names.free(names.VOLUME, volumes)
+    volume = names.free_name(names.VOLUME, volumes)
     return FreeNames(
-        pull=names.free(names.PULL, steps),
-        push=names.free(names.PUSH, steps),
+        pull=names.free_name(names.PULL, steps),
+        push=names.free_name(names.PUSH, steps),
         volume=volume,
         path=_free_path(names.VOLUME_PATH, paths),
-        ca_volume=names.free(names.CA_VOLUME, volumes | {volume}),
+        ca_volume=names.free_name(names.CA_VOLUME, volumes | {volume}),
         ca_path=_free_path(names.CA_PATH, paths),
         workspaces_path=_free_path(names.WORKSPACES_PATH, paths),
-        variables={name: names.free(name, variables, "_") for name in names.POD_FIELDS},
+        variables={name: names.free_name(name, variables, "_") for name in names.POD_FIELDS},
     )
 
 
@@ -91,4 +91,4 @@ def _free_path(path: str, taken: Iterable[str]) -> str:
     """Return a path, or a similar one, that is not equal to, above or below a path that is taken."""
     used = {posixpath.normpath(other) for other in taken if other}
     used_roots = {found.strip("/").split("/", 1)[0] for found in used}
-    return "/" + names.free(path.strip("/"), used_roots)
+    return "/" + names.free_name(path.strip("/"), used_roots)
