@@ -15,38 +15,38 @@ A, B = Key(REQUESTS, "ci", "a"), Key(REQUESTS, "ci", "b")
 
 @asynccontextmanager
 async def working(reconcile: Reconcile) -> AsyncIterator[tuple[WorkQueue, list[float]]]:
-    pauses: list[float] = []
-    work = WorkQueue(reconcile, lambda key, error, pause: pauses.append(pause), first_backoff=0.01)
-    task = asyncio.create_task(work.run())
+    backoffs: list[float] = []
+    queue = WorkQueue(reconcile, lambda key, error, backoff: backoffs.append(backoff), first_backoff=0.01)
+    task = asyncio.create_task(queue.run())
     try:
-        yield work, pauses
+        yield queue, backoffs
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 
 
-async def test_events_while_an_object_waits_are_one_turn_and_those_in_its_turn_one_more() -> None:
-    turns: list[Key] = []
+async def test_events_while_an_object_waits_are_one_reconcile_and_those_during_it_one_more() -> None:
+    reconciled: list[Key] = []
     going = asyncio.Event()
 
     async def reconcile(key: Key) -> None:
-        turns.append(key)
+        reconciled.append(key)
         await going.wait()
 
-    async with working(reconcile) as (work, _):
+    async with working(reconcile) as (queue, _):
         for _ in range(3):
-            work.add(A)
-        await eventually(lambda: turns == [A])
+            queue.add(A)
+        await eventually(lambda: reconciled == [A])
         for _ in range(3):
-            work.add(A)
+            queue.add(A)
         await asyncio.sleep(0.05)
-        assert turns == [A]
+        assert reconciled == [A]
         going.set()
-        await eventually(lambda: turns == [A, A])
+        await eventually(lambda: reconciled == [A, A])
         await asyncio.sleep(0.05)
-        assert turns == [A, A]
-        assert len(work) == 0
+        assert reconciled == [A, A]
+        assert len(queue) == 0
 
 
 async def test_one_object_does_not_wait_for_another() -> None:
@@ -57,13 +57,13 @@ async def test_one_object_does_not_wait_for_another() -> None:
             await asyncio.Event().wait()
         done.append(key)
 
-    async with working(reconcile) as (work, _):
-        work.add(A)
-        work.add(B)
+    async with working(reconcile) as (queue, _):
+        queue.add(A)
+        queue.add(B)
         await eventually(lambda: done == [B])
 
 
-async def test_a_turn_that_fails_is_repeated_after_longer_and_longer_pauses_until_it_works() -> None:
+async def test_an_error_requeues_with_a_back_off_until_it_works() -> None:
     tries = []
 
     async def reconcile(key: Key) -> None:
@@ -71,37 +71,37 @@ async def test_a_turn_that_fails_is_repeated_after_longer_and_longer_pauses_unti
         if len(tries) % 4:
             raise ValueError
 
-    async with working(reconcile) as (work, pauses):
-        work.add(A)
+    async with working(reconcile) as (queue, backoffs):
+        queue.add(A)
         await eventually(lambda: len(tries) == 4)
-        assert pauses == [0.01, 0.02, 0.04]
-        work.add(A)
+        assert backoffs == [0.01, 0.02, 0.04]
+        queue.add(A)
         await eventually(lambda: len(tries) == 8)
-        assert pauses == [0.01, 0.02, 0.04] * 2
+        assert backoffs == [0.01, 0.02, 0.04] * 2
 
 
-async def test_an_event_does_not_wait_for_the_pause() -> None:
+async def test_an_event_ends_the_back_off() -> None:
     tries = []
 
     async def reconcile(key: Key) -> float:
         tries.append(key)
         return 3600
 
-    async with working(reconcile) as (work, _):
-        work.add(A)
+    async with working(reconcile) as (queue, _):
+        queue.add(A)
         await eventually(lambda: len(tries) == 1)
         await asyncio.sleep(0.02)
-        work.add(A)
+        queue.add(A)
         await eventually(lambda: len(tries) == 2)
 
 
-async def test_an_object_that_asks_for_it_is_looked_at_later() -> None:
+async def test_a_reconcile_can_ask_for_a_requeue() -> None:
     tries = []
 
     async def reconcile(key: Key) -> float | None:
         tries.append(key)
         return 0.02 if len(tries) < 3 else None
 
-    async with working(reconcile) as (work, _):
-        work.add(A)
+    async with working(reconcile) as (queue, _):
+        queue.add(A)
         await eventually(lambda: len(tries) == 3)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.tekton.model.names import child_name, free, task_run_names, with_fixed_names
+from agent.tekton.model.names import child_name, free_name, task_run_names, with_fixed_names
 from tests.property.edits import laws
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
@@ -56,5 +56,5 @@ def test_freezing_keeps_names_and_gives_the_others_their_place(names: list[str |
 
 
 def test_a_name_that_is_taken_gets_a_number() -> None:
-    assert free("a", set()) == "a"
-    assert free("a", {"a", "a-2"}) == "a-3"
+    assert free_name("a", set()) == "a"
+    assert free_name("a", {"a", "a-2"}) == "a-3"
