@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.cli.invocation.session import Session
 from agent.cli.terminal.progress import warn
 from agent.cli.terminal.report_format import conflict_line, pull_summary, push_summary, to_json
-from agent.sync.operation.report import ConflictReport, PullReport, PushReport
+from agent.sync.operation.report import PullReport, PushReport
 
 
 def print_pull(session: Session, report: PullReport, took: float) -> None:
@@ -14,11 +14,7 @@ def print_pull(session: Session, report: PullReport, took: float) -> None:
     Args:
         took: its duration in seconds.
     """
-    if session.json:
-        session.print_json({**to_json(report), **session.remarks()})
-        return
-    _warn_about_conflicts(report.conflicts)
-    session.say(pull_summary(report, took))
+    _print(session, report, pull_summary(report, took))
 
 
 def print_push(session: Session, report: PushReport, took: float) -> None:
@@ -27,13 +23,13 @@ def print_push(session: Session, report: PushReport, took: float) -> None:
     Args:
         took: its duration in seconds.
     """
+    _print(session, report, push_summary(report, took))
+
+
+def _print(session: Session, report: PullReport | PushReport, summary: str) -> None:
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
         return
-    _warn_about_conflicts(report.conflicts)
-    session.say(push_summary(report, took))
-
-
-def _warn_about_conflicts(conflicts: list[ConflictReport]) -> None:
-    for conflict in conflicts:
+    for conflict in report.conflicts:
         warn(conflict_line(conflict))
+    session.say(summary)
