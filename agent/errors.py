@@ -1,33 +1,33 @@
-"""Every error the agent raises on purpose.
+"""The errors of the agent, as one tree with one exit code for each.
 
     AgentError                 1   a bug, if raised as itself
-    ├── UsageError             2   the command's words are off
+    ├── UsageError             2   invalid arguments, or a name that leads to nothing
     │   ├── InvalidReferenceError
-    │   ├── UnwrappableError       a Tekton object cannot carry its workspaces through images
-    │   ├── UnsupportedError       an image is sound, and of a kind that cannot be a workspace
-    │   ├── NotInBundleError       a Tekton object is not where the run looks objects up
-    │   └── RejectedError          the Kubernetes API does not take an object
+    │   ├── UnwrappableError       a Tekton object cannot be wrapped
+    │   ├── UnsupportedError       an image is valid, but of a kind that cannot be a workspace
+    │   ├── NotInBundleError       a Tekton object is not in the places of a lookup
+    │   └── RejectedError          the Kubernetes API rejects an object
     ├── ConflictError         10   concurrent changes disagree, or the head is foreign
     ├── DivergedError         11   not the directory that was pulled, or it has local changes
     ├── MissingTargetError    12   the target holds nothing
     ├── AuthError             20   the registry refuses these credentials
-    ├── UnavailableError      21   the registry cannot be reached or does not answer as one
-    │   ├── PatienceError          … for as long as the command's patience lasts
-    │   ├── RefusedError           the registry will not do this, or may not be trusted with it
+    ├── UnavailableError      21   the registry cannot be reached, or its response is not that of a registry
+    │   ├── PatienceError          … for as long as the option --patience allows
+    │   ├── RefusedError           the registry refuses a request, or must not get it (TLS, redirects)
     │   ├── TagRefusedError        the registry does not let a tag move
-    │   └── MissingBlobError       a manifest names what the registry does not have
-    │       └── ForgottenError     the target has no longer what a push builds on
+    │   └── MissingBlobError       a manifest names a blob that the registry does not have
+    │       └── ForgottenError     the target no longer has the changes that a push builds on
     ├── IntegrityError        30   bytes are not what their digest or description promises
     │   ├── MissingTocError        a layer has no table of contents (archive/toc/trailer.py)
-    │   └── VanishedError          what an image names is not there, or not any longer
+    │   └── VanishedError          content of an image is missing, or was deleted
     │       └── LostLayerError     a change's own layer is gone (sync/remote/target.py)
     ├── UnsafeArchiveError    31   an archive would leave its root, or exceed a limit
     └── WorkspaceError        40   the directory cannot be read or written
         ├── FileChangedError       a file changed while it was read
         └── BusyError              another agent is at work in the directory
 
-Each error says what happened, to what, and what to do in the place where it is read (`agent.remedy`). The exit code and
-whether trying again can help are attributes of the class, so that they are decided in one place.
+Each error says what happened, to what, and what to do in the place where it is read (`agent.remedy`). The exit code,
+and whether a retry can help, are attributes of the class.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from agent.remedy import Place, Remedy
 
 
 class AgentError(Exception):
-    """Root of the tree.
+    """The root of the tree; a bug if it is raised itself.
 
     Args:
         what: what happened, a clause without a full stop.
@@ -57,43 +57,43 @@ class AgentError(Exception):
         return self.text(Place.LAPTOP)
 
     def text(self, place: Place) -> str:
-        """Return the whole error in one sentence, as it is read in a place."""
+        """Return the error in one sentence, with the remedy for a place."""
         return f"{self.subject}: {self.what}; {self.remedy_at(place)}"
 
     @property
     def remedy(self) -> str:
-        """What to do at a laptop."""
+        """The remedy for a laptop."""
         return self.remedy_at(Place.LAPTOP)
 
     def remedy_at(self, place: Place) -> str:
-        """Return what to do in a place."""
+        """Return the remedy for a place."""
         return self.remedies.at(place) if isinstance(self.remedies, Remedy) else self.remedies
 
 
 class UsageError(AgentError):
-    """The command's words are off."""
+    """An argument is invalid, or names an object that does not exist."""
 
     exit_code = 2
 
 
 class InvalidReferenceError(UsageError):
-    """A text is no image reference."""
+    """A text is not an image reference."""
 
 
 class UnwrappableError(UsageError):
-    """A Tekton object cannot carry its workspaces through images, or is no such object."""
+    """A Tekton object cannot be wrapped, or is not a valid Tekton object."""
 
 
 class UnsupportedError(UsageError):
-    """An image is sound, and cannot be a workspace or its base: encrypted, for another platform, or no file system."""
+    """An image is valid but cannot be a workspace or a base: encrypted, for another platform, or not a file system."""
 
 
 class NotInBundleError(UsageError):
-    """A Tekton object is not where it is looked up."""
+    """A Tekton object is in none of the places where it is looked up."""
 
 
 class RejectedError(UsageError):
-    """The Kubernetes API, or one of its admission policies, does not take an object."""
+    """The Kubernetes API, or one of its admission policies, rejects an object."""
 
 
 class ConflictError(AgentError):
@@ -109,7 +109,7 @@ class DivergedError(AgentError):
 
 
 class MissingTargetError(AgentError):
-    """The target holds nothing, and the command is not one that starts a workspace there."""
+    """The target holds nothing, and the command does not start a workspace there."""
 
     exit_code = 12
 
@@ -121,20 +121,20 @@ class AuthError(AgentError):
 
 
 class UnavailableError(AgentError):
-    """The registry cannot be reached, or does not answer as a registry would."""
+    """The registry cannot be reached, or its response is not that of a registry."""
 
     exit_code = 21
     retryable = True
     after: float | None = None
-    """Seconds that the registry asks to wait before another try, if it says so."""
+    """Seconds that the registry asks to wait before a retry, None if it does not ask."""
 
 
 class PatienceError(UnavailableError):
-    """Nothing moved for as long as the command's patience lasts (agent/store/network/retrying.py)."""
+    """No request made progress for as long as `--patience` allows (agent/store/network/retrying.py)."""
 
 
 class RefusedError(UnavailableError):
-    """The registry answers that it will not do this, or it may not be trusted with it (TLS, redirects)."""
+    """The registry refuses a request, or the request must not be sent to it (TLS, redirects)."""
 
     retryable = False
 
@@ -146,13 +146,13 @@ class TagRefusedError(UnavailableError):
 
 
 class MissingBlobError(UnavailableError):
-    """A manifest was refused because something it names is not in the repository."""
+    """A manifest was refused because a blob that it names is not in the repository."""
 
     retryable = False
 
 
 class ForgottenError(MissingBlobError):
-    """The target no longer has the changes that a push builds on, nor can they be had elsewhere."""
+    """The target no longer has the changes that a push builds on, and no other source has them."""
 
 
 class IntegrityError(AgentError):
@@ -162,7 +162,7 @@ class IntegrityError(AgentError):
 
 
 class VanishedError(IntegrityError):
-    """What an image names is not there: the storage is damaged, or it was pruned and collected since it was read."""
+    """Content of an image is missing: the storage is damaged, or the content was pruned after the image was read."""
 
 
 class UnsafeArchiveError(AgentError):
@@ -184,6 +184,6 @@ class FileChangedError(WorkspaceError):
 
 
 class BusyError(WorkspaceError):
-    """Another agent is at work in the directory, and did not end while this one waited."""
+    """Another agent uses the directory, and did not end while this one waited."""
 
     retryable = True

@@ -1,4 +1,4 @@
-"""What an exit code of a step says: the one table. `docs/how-to/when-a-step-fails.md` has it with causes and cures.
+"""The meanings of a step's exit codes. `docs/how-to/when-a-step-fails.md` has the same table with causes and cures.
 
 The codes of errors are attributes of their classes in `agent.errors`, those of the command line are in
 `agent.cli.terminal.command_exit_codes`; a test compares all of them with this table.
@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 
 class Meaning(NamedTuple):
-    """What a code says.
+    """The meaning of an exit code.
 
     Attributes:
         title: a few words.
-        text: a clause that stands alone behind "exit code N: ", without a full stop.
+        text: a clause that follows "exit code N: ", without a full stop.
     """
 
     title: str
@@ -27,7 +27,7 @@ KILLED: Final = 137
 MEANINGS: Final[Mapping[int, Meaning]] = {
     1: Meaning("a bug, or no agent", "Instep met an error that it does not expect, or the step's image has no agent"),
     2: Meaning(
-        "wrong words",
+        "invalid arguments",
         "the step's argument, or an image or a path that it names, is wrong, or the task's results are too long",
     ),
     10: Meaning(
@@ -36,9 +36,9 @@ MEANINGS: Final[Mapping[int, Meaning]] = {
         "or the target holds an image that is no workspace",
     ),
     11: Meaning("diverged", "the volume is not as the pull step left it, or holds files that the pull would overwrite"),
-    12: Meaning("nothing there", "the target holds no workspace"),
-    20: Meaning("not allowed", "the registry refuses the credentials of the run, or there are none"),
-    21: Meaning("registry away", "the registry cannot be reached, does not answer, or refuses what it is asked"),
+    12: Meaning("empty target", "the target holds no workspace"),
+    20: Meaning("no access", "the registry refuses the credentials of the run, or there are none"),
+    21: Meaning("registry unavailable", "the registry cannot be reached, does not answer, or refuses what it is asked"),
     30: Meaning("damaged", "the registry gave bytes that are not what their digest promises, or has lost some"),
     31: Meaning("unsafe image", "a layer of the image would write outside of the workspace, or exceeds a limit"),
     40: Meaning("files", "a file or directory of the workspace cannot be read or written by the step's user"),
@@ -48,11 +48,11 @@ MEANINGS: Final[Mapping[int, Meaning]] = {
     KILLED: Meaning(
         "killed", "the step was killed from outside, most often because it took more memory than its limit"
     ),
-    141: Meaning("nobody reads", "the reader of the step's output went away"),
-    143: Meaning("stopped", "the step was told to stop: its pod was deleted or evicted, or its node was drained"),
-    255: Meaning("killed, as Tekton says it", "the step's process was killed, most often for want of memory"),
+    141: Meaning("broken pipe", "the reader of the step's output went away"),
+    143: Meaning("stopped", "the step was ended by SIGTERM: its pod was deleted or evicted, or its node was drained"),
+    255: Meaning("killed, in Tekton's code", "the step's process was killed, most often for want of memory"),
 }
-"""Every code that a step of ours can end with, but 0."""
+"""The meaning of every exit code of a step of ours, except 0."""
 
 OUT_OF_TIME: Final = Meaning(
     "out of time", "the step did not end within its timeout, most often because the registry is slow or away"
@@ -61,10 +61,10 @@ UNKNOWN: Final = Meaning("any other code", "Instep has no such exit code, so tha
 
 
 def meaning_of(code: int, reason: str = "") -> Meaning:
-    """Return what a code says.
+    """Return the meaning of an exit code.
 
     Args:
-        reason: Tekton's or Kubernetes' word for how a step ended, which can say more than the code.
+        reason: Tekton's or Kubernetes' reason for the end of a step, such as `OOMKilled`. It can be more exact.
     """
     if reason == "TimeoutExceeded":
         return OUT_OF_TIME

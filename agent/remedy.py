@@ -1,10 +1,10 @@
-"""What to do about an error, in the words of the place where it is read.
+"""The remedies of errors, for each place where an error is read.
 
-A person at a laptop has options and `docker login`. The reader of a step's log has parameters of the wrapping and the
-secrets of a service account, and can type nothing into the pod. The author of a task's own image has both halves:
-options in the image's command line, and the pod's secrets. The reader of a run's status sees what the controller says.
+A user at a laptop has options and `docker login`. The reader of a step's log has the parameters of the wrapping and the
+secrets of a service account, but no command line. The author of a task's own image has both: the options of the command
+in the image, and the pod's secrets. The reader of a run's status sees the messages of the controller.
 
-A remedy that is the same for all four is a plain string. Every other one is here.
+A remedy that is the same in all four places is a plain string. All others are in this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Place(Enum):
-    """Where an error is read."""
+    """The place where an error is read."""
 
     LAPTOP = "laptop"
     IMAGE = "image"
@@ -49,7 +49,11 @@ class Remedy(NamedTuple):
 
 
 def log_in(registry: str, notes: str = "") -> Remedy:
-    """Return the remedy for a registry that wants a login, or another one; `notes` say what was passed over."""
+    """Return the remedy for a missing or wrong login.
+
+    Args:
+        notes: a text about logins that were ignored, appended to the remedy.
+    """
     secret = f"a secret of type kubernetes.io/dockerconfigjson for {registry}"
     listed = f"list {secret} under `secrets` of the run's service account"
     return Remedy(
@@ -61,7 +65,7 @@ def log_in(registry: str, notes: str = "") -> Remedy:
 
 
 def may_not(registry: str) -> Remedy:
-    """Return the remedy for an account that lacks a right."""
+    """Return the remedy for an account without the right to pull or push."""
     return Remedy(
         laptop=f"check what this account may do there, or run docker login {registry} again",
         step=f"give the account in the run's secret for {registry} the right to pull and push there",
@@ -70,16 +74,16 @@ def may_not(registry: str) -> Remedy:
 
 
 def renew_token(registry: str) -> Remedy:
-    """Return the remedy for a `registrytoken` that is refused."""
+    """Return the remedy for a `registrytoken` that the registry refuses."""
     return Remedy(
-        laptop=f"renew the registrytoken that is kept for it, or run docker login {registry}",
+        laptop=f"renew the registrytoken in its login, or run docker login {registry}",
         step=f"renew the registrytoken in the run's secret for {registry}, or use a user name and password there",
         controller=f"renew the registrytoken in the controller's secret for {registry}",
     )
 
 
 def allow_more(limit: str) -> Remedy:
-    """Return the remedy for an image beyond a limit that can be raised."""
+    """Return the remedy for an image that exceeds a limit."""
     unless = "do not use the image unless you trust its author; then allow more"
     return Remedy(
         laptop=f"{unless} with --limit {limit}=N", step=f"{unless} with limits.{limit} in the step's argument"
@@ -121,11 +125,11 @@ NO_ROOM = Remedy(
     step="prune old workspaces from a laptop, let the registry collect garbage, or raise the quota",
 )
 ODD_ANSWER = Remedy(
-    laptop="use a registry that answers 201 when a manifest is stored; agent doctor tells more",
+    laptop="use a registry that answers 201 when a manifest is stored; agent doctor shows more",
     step="use a registry that answers 201 when a manifest is stored",
 )
 NOT_STORED = Remedy(
-    laptop="try again; agent doctor tells what the registry can do",
+    laptop="try again; agent doctor shows what the registry can do",
     step="run the task again; if that repeats, use another registry",
 )
 OTHER_PLATFORM = Remedy(
@@ -142,8 +146,8 @@ START = Remedy(
     image="check the name, or start a workspace there with --create or --base",
 )
 PRUNED = Remedy(
-    laptop="try again when nobody prunes; prune with a longer --older-than",
-    step="run the task again; let whoever prunes use a longer grace time",
+    laptop="try again after the prune; prune with a longer --older-than",
+    step="run the task again; use a longer grace time when you prune",
 )
 DISAGREE = Remedy(
     laptop="let the newest version win with --on-conflict last, or pull with --force and change it again",
@@ -176,7 +180,7 @@ OLDER_STATE_CHANGED = Remedy(
 )
 UNKNOWN_LAYER = Remedy(
     laptop="see with agent log what there is; a tree as of a squashed change is gone after a prune",
-    step="run the whole pipeline again; somebody pruned what this task needs",
+    step="run the whole pipeline again; a prune deleted entries that this task needs",
 )
 OCCUPIED = Remedy(
     laptop="name an empty directory, or give this one up with --force",

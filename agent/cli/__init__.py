@@ -1,6 +1,6 @@
-"""The command line: one file per command, each parses, calls and renders.
+"""The command line: one module for each command. It parses arguments, calls `agent.sync`, and prints the result.
 
-Belongs here: words, options, wiring, presentation, signals, and the one place where errors end (`main`). Never belongs
-here: a decision about a workspace. A command's module is imported when the command is used, and what it calls when it
-runs, so that `agent --version` and shell completion answer at once.
+Belongs here: arguments, options, output, signals, and the one place where errors end (`main`). Never belongs here: a
+decision about a workspace. The module of a command is imported when the command is used. It imports the code that does
+the work when it runs, so that `agent --version` and shell completion respond at once.
 """

@@ -1,4 +1,4 @@
-"""`agent bundle`: Tekton bundles from YAML files and to them."""
+"""`agent bundle`: write Tekton objects into a bundle, and read them from one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.parameter_types import REFERENCE
+from agent.cli.invocation.session import Session
 from agent.cli.invocation.tekton_files import files, read_files
-from agent.cli.invocation.wiring import Session
 from agent.cli.terminal.output import write
-from agent.cli.terminal.present import counted
+from agent.cli.terminal.report_format import counted
 from agent.core.spelling.reference import Reference
 
 if TYPE_CHECKING:
@@ -35,15 +36,17 @@ def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
     The same objects give the same digest. A bundle has at most 20 objects.
     """
     from agent.sync.commands.store_bundle import push_bundle
-    from agent.tekton.requests.bundle_image import belongs
+    from agent.tekton.requests.bundle_image import belongs_in_bundle
 
     given = [document for _, document in read_files(paths)]
-    left_out = Counter(str(document.get("kind")) for document in given if not belongs(document))
+    left_out = Counter(str(document.get("kind")) for document in given if not belongs_in_bundle(document))
     if left_out:
         kinds = ", ".join(counted(count, kind) for kind, count in sorted(left_out.items()))
         session.display().notice(f"left out of the bundle: {kinds}")
     with session.stores() as open_store:
-        bundle = push_bundle(open_store(target), target, [document for document in given if belongs(document)])
+        bundle = push_bundle(
+            open_store(target), target, [document for document in given if belongs_in_bundle(document)]
+        )
     if session.json:
         session.print_json({**_to_json(bundle), **session.remarks()})
         return
@@ -52,7 +55,7 @@ def push(session: Session, target: Reference, paths: tuple[str, ...]) -> None:
 
 
 @command.command("list", epilog=example("agent bundle list reg.example.com/team/ci:main"))
-@click.argument("bundle", metavar="BUNDLE", type=parameters.REFERENCE)
+@click.argument("bundle", metavar="BUNDLE", type=REFERENCE)
 @parameters.session()
 def list_(session: Session, bundle: Reference) -> None:
     """Print kind, name and apiVersion of each object in BUNDLE."""
@@ -67,7 +70,7 @@ def list_(session: Session, bundle: Reference) -> None:
 
 
 @command.command("get", epilog=example("agent bundle get reg.example.com/team/ci:main build --kind task"))
-@click.argument("bundle", metavar="BUNDLE", type=parameters.REFERENCE)
+@click.argument("bundle", metavar="BUNDLE", type=REFERENCE)
 @click.argument("name", metavar="NAME")
 @click.option("--kind", metavar="KIND", default="", help="Such as task, where the bundle has several of that name.")
 @parameters.session()

@@ -7,8 +7,8 @@ import os
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.wiring import Session
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.session import Session
 from agent.cli.terminal.output import write
 from agent.core.spelling.canonical import name_to_json
 from agent.core.spelling.path import check_path, show

@@ -1,4 +1,4 @@
-"""`agent completion`: print the shell's completion script; and the answer to what that script asks."""
+"""`agent completion`: the shell's completion script, and the completions that the script asks for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 from click.shell_completion import BashComplete, add_completion_class, get_completion_class, shell_complete
 from click.shell_completion import split_arg_string as split_words
 
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.main import COMPLETE_VARIABLE, agent
 
 _BASH = r"""
@@ -33,12 +33,12 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class WholeWords(BashComplete):
-    """Completion for bash that takes words from the line itself: in bash's own list a target is three words."""
+    """Completion for bash. It splits the command line itself, because bash splits a target into three words."""
 
     source_template = _BASH
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the cursor, without the program's, and the one under it."""
+        """Return the words before the cursor, without the program's name, and the incomplete word at the cursor."""
         line = os.environ["COMP_LINE"]
         words = split_words(line)[1:]
         incomplete = words.pop() if words and not line[-1:].isspace() else ""
@@ -49,7 +49,11 @@ add_completion_class(WholeWords, "bash")
 
 
 def complete(instruction: str) -> int:
-    """Answer a completion script and return the exit code; `instruction` is such as `bash_complete`."""
+    """Print completions for a completion script, and return the exit code.
+
+    Args:
+        instruction: click's, such as `bash_complete`.
+    """
     return shell_complete(agent, {}, "agent", COMPLETE_VARIABLE, instruction)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.terminal.failure import redact
 from agent.errors import UsageError
 
 _EXTRA = ("aiohttp", "kopf", "prometheus_client")
-EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the pod
+ALL_ADDRESSES = "0.0.0.0:8080"  # probes and Prometheus connect from outside of the pod
 
 
 @click.command("controller", epilog=example("agent controller --config controller.yaml --namespace ci"))
@@ -23,7 +23,7 @@ EVERYWHERE = "0.0.0.0:8080"  # probes and Prometheus come from outside of the po
     "--namespace", "namespaces", metavar="NAME", multiple=True, help="Serve this namespace, not all. Repeatable."
 )
 @click.option(
-    "--listen", metavar="HOST:PORT", default=EVERYWHERE, show_default=True, help="Where metrics and health are had."
+    "--listen", metavar="HOST:PORT", default=ALL_ADDRESSES, show_default=True, help="The address of metrics and health."
 )
 @click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM) of registries, too.")
 @click.option("--webhook", metavar="HOST:PORT", help="Review runs there, see docs/reference/lookup.md.")
@@ -42,9 +42,9 @@ def command(
     webhook_only: bool,
     lookup_field: bool,
 ) -> None:
-    """Wrap the Pipelines of a cluster, and look up in bundles what runs name.
+    """Wrap the Pipelines of a cluster, and look up the references of runs in bundles.
 
-    It answers the resolvers wrap and lookup, runs the custom task OCIPipeline, and reviews runs if it is told to.
+    It answers the resolvers wrap and lookup, runs the custom task OCIPipeline, and reviews runs with --webhook.
 
     The cluster is that of the pod's service account, else that of KUBECONFIG. See config/ for the manifests.
     """

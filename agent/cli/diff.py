@@ -1,13 +1,13 @@
-"""`agent diff`: what differs between two changes of a workspace."""
+"""`agent diff`: the differences between two changes of a workspace."""
 
 from __future__ import annotations
 
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.wiring import Session
-from agent.cli.terminal.present import difference_line, to_json
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.session import Session
+from agent.cli.terminal.report_format import difference_line, to_json
 from agent.core.spelling.reference import Reference
 
 

@@ -1,4 +1,4 @@
-"""`agent doctor`: try what a registry can do, and say what that means."""
+"""`agent doctor`: test the features of a registry, and explain the results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.wiring import Session
-from agent.cli.terminal.present import doctor_lines, to_json
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.session import Session
+from agent.cli.terminal.report_format import doctor_lines, to_json
 from agent.core.spelling.reference import Reference
 
 
@@ -27,7 +27,7 @@ from agent.core.spelling.reference import Reference
 )
 @parameters.session()
 def command(session: Session, target: Reference, wait: float) -> int:
-    """Try what the registry of TARGET can do, and say what that means for workspaces that are kept there.
+    """Test the registry of TARGET, and say what the results mean for workspaces there.
 
     A few small images are pushed to TARGET's repository under a tag of their own, and deleted again. TARGET itself is
     only read.

@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_pull, finish_push
-from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.parameter_types import TARGET
+from agent.cli.invocation.print_report import print_pull, print_push
+from agent.cli.invocation.session import Session
 from agent.cli.terminal import command_exit_codes
-from agent.cli.terminal.child import run_command
+from agent.cli.terminal.child_process import run_command
 from agent.cli.terminal.failure import describe, place_of
-from agent.cli.terminal.present import to_json
 from agent.cli.terminal.progress import warn
+from agent.cli.terminal.report_format import to_json
 from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
-from agent.sync.operation.options import Compression, OnConflict, PullOptions, PushOptions
+from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.report import PullReport, PushReport
 from agent.sync.operation.workspace_context import WorkspaceContext, check_outside
 
@@ -31,7 +32,7 @@ _COMMAND = "agent.exec.command"
 
 
 class CommandAfterDashes(click.Command):
-    """Takes everything after the first `--` as the command to run, whatever it looks like."""
+    """A command that takes all words after the first `--` as the command to run, also words that look like options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split at `--`."""
@@ -49,17 +50,28 @@ class CommandAfterDashes(click.Command):
 
 @dataclass(slots=True)
 class Outcome:
-    """What happened so far. `kept` is the push of a failed command's tree."""
+    """The results of the pull, the command and the push.
+
+    Attributes:
+        pulled: the pull.
+        exit_code: the command's.
+        pushed: the push, None if the command failed.
+        pushed_elsewhere: the push of a failed command's files to another target, None if there was none.
+    """
 
     pulled: PullReport
     exit_code: int = command_exit_codes.DONE
     pushed: PushReport | None = None
-    kept: PushReport | None = None
+    pushed_elsewhere: PushReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        pushes = {name: report and to_json(report) for name, report in (("push", self.pushed), ("kept", self.kept))}
-        return {"pull": to_json(self.pulled), "exit_code": self.exit_code, **pushes}
+        return {
+            "pull": to_json(self.pulled),
+            "exit_code": self.exit_code,
+            "push": self.pushed and to_json(self.pushed),
+            "kept": self.pushed_elsewhere and to_json(self.pushed_elsewhere),
+        }
 
 
 @click.command(
@@ -80,7 +92,7 @@ class Outcome:
 @click.option(
     "--push-on-failure",
     metavar="TARGET",
-    type=parameters.TARGET,
+    type=TARGET,
     help="Push DIR to this new target if CMD fails.",
 )
 @parameters.state
@@ -88,6 +100,7 @@ class Outcome:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     session: Session,
     target: Reference,
     directory: str,
@@ -96,15 +109,12 @@ def command(
     create: bool,
     force: bool,
     after: tuple[str, ...],
-    message: str,
-    on_conflict: OnConflict,
-    compression: Compression,
-    annotations: tuple[str, ...],
     lane: str | None,
     attempt: int | None,
-    push_on_failure: Reference | None,
     pod_uid: str | None,
+    push_on_failure: Reference | None,
     state: str | None,
+    **publishing: Any,
 ) -> int:
     """Pull TARGET into DIR (default: here), run CMD in it, and push if CMD succeeded.
 
@@ -115,40 +125,30 @@ def command(
     input and output are those of this command.
     """
     from_path = parameters.base_path_checked(base_path, base)
-    pod = parameters.pod_of(pod_uid, attempt)
+    pushing = parameters.push_options(lane=lane, attempt=attempt, pod_uid=pod_uid, **publishing)
     pulling = PullOptions(
-        base=base, create=create, base_path=from_path, after=after, lane=lane, attempt=attempt, pod=pod, force=force
-    )
-    pushing = PushOptions(
-        lane=lane or default_lane(),
+        base=base,
+        create=create,
+        base_path=from_path,
+        after=after,
+        lane=lane,
         attempt=attempt,
-        pod=pod,
-        message=message,
-        annotations=parameters.annotation_pairs(annotations),
-        on_conflict=on_conflict,
-        compression=compression,
+        pod=pushing.pod,
+        force=force,
     )
     if push_on_failure is not None:
         check_outside(push_on_failure, directory)
-    place = Place(session, target, directory, state)
-    outcome = Outcome(_pull(place, pulling))
+    run = Run(session, target, directory, state)
+    outcome = Outcome(_pull(run, pulling))
     outcome.exit_code = run_command(ctx.meta[_COMMAND], directory)
-    if outcome.exit_code == command_exit_codes.DONE:
-        outcome.pushed = _push(place, pushing)
-    else:
-        if push_on_failure is not None:
-            outcome.kept = _keep(place, pushing, push_on_failure)
-        session.say(
-            f"agent: CMD ended with {outcome.exit_code}, so that nothing was pushed to {target}; what it left can be "
-            f"pushed ({place.push_command}), or discarded (agent exec --force)"
-        )
+    _publish(run, outcome, pushing, push_on_failure)
     if session.json:
         session.print_json({**outcome.to_json(), **session.remarks()})
     return outcome.exit_code
 
 
-class Place(NamedTuple):
-    """Where it all happens. Pull and push open it each for itself: CMD may run longer than connections and tokens."""
+class Run(NamedTuple):
+    """One run of `agent exec`. Pull and push each open connections: CMD may run longer than connections and tokens."""
 
     session: Session
     target: Reference
@@ -161,50 +161,63 @@ class Place(NamedTuple):
 
     @property
     def push_command(self) -> str:
-        """What publishes the directory as it is."""
+        """The command line that publishes the directory as it is."""
         return shlex.join(["agent", "push", str(self.target), self.directory])
 
 
-def _pull(place: Place, wanted: PullOptions) -> PullReport:
+def _pull(run: Run, options: PullOptions) -> PullReport:
     from agent.sync.pull_steps.pull_directory import pull
     from agent.sync.task.step_setup import check_push
 
-    with place.open("run it again") as site:
+    with run.open("run it again") as site:
         check_push(site.store, site.target)
-        report = pull(site, wanted)
-    if not place.session.json:
-        finish_pull(place.session, report, place.session.took)
+        report = pull(site, options)
+    if not run.session.json:
+        print_pull(run.session, report, run.session.took)
     return report
 
 
-def _push(place: Place, wanted: PushOptions) -> PushReport:
+def _publish(run: Run, outcome: Outcome, options: PushOptions, push_on_failure: Reference | None) -> None:
+    """Push the directory if the command succeeded. If it failed, push it elsewhere on demand, and say what to do."""
+    if outcome.exit_code == command_exit_codes.DONE:
+        outcome.pushed = _push(run, options)
+        return
+    if push_on_failure is not None:
+        outcome.pushed_elsewhere = _push_elsewhere(run, options, push_on_failure)
+    run.session.say(
+        f"agent: CMD ended with {outcome.exit_code}, so that nothing was pushed to {run.target}; what it left can be "
+        f"pushed ({run.push_command}), or discarded (agent exec --force)"
+    )
+
+
+def _push(run: Run, options: PushOptions) -> PushReport:
     from agent.sync.push_steps.push_directory import push
 
-    began = place.session.took
-    with place.open(f"CMD is done; go on with: {place.push_command}") as site:
-        report = push(site, wanted)
-    if not place.session.json:
-        finish_push(place.session, report, place.session.took - began)
+    began = run.session.took
+    with run.open(f"CMD is done; go on with: {run.push_command}") as site:
+        report = push(site, options)
+    if not run.session.json:
+        print_push(run.session, report, run.session.took - began)
     return report
 
 
-def _keep(place: Place, wanted: PushOptions, refuge: Reference) -> PushReport | None:
-    """Push a failed command's tree elsewhere. Whatever that meets, the command's exit code is what counts.
+def _push_elsewhere(run: Run, options: PushOptions, target: Reference) -> PushReport | None:
+    """Push a failed command's files to another target. An error is only a warning: CMD's exit code counts.
 
-    What is remembered of the directory must go on speaking of the target, so the push works on a copy of it.
+    The directory's state must keep describing the first target, so the push works on a copy of the state.
     """
     try:
-        with place.open("CMD failed and is done") as site:
+        with run.open("CMD failed and is done") as site:
             home = site.state
-        # Beside the state itself: in a container nothing else need be writable.
+        # The copy is next to the state itself: in a container no other directory may be writable.
         with tempfile.TemporaryDirectory(dir=home) as copy:
             for name in os.listdir(home):
                 if os.path.isfile(os.path.join(home, name)):
                     shutil.copy2(os.path.join(home, name), copy)
-            report = _push(place._replace(target=refuge, state=copy), wanted)
+            report = _push(run._replace(target=target, state=copy), options)
     except (AgentError, OSError) as error:
         failure = describe(error, place_of(["exec"], os.environ))
-        warn(f"the failed command's files were not kept: {failure.text()}")
+        warn(f"the failed command's files were not pushed: {failure.text()}")
         return None
-    place.session.say(f"agent: the failed command's files are at {refuge}")
+    run.session.say(f"agent: the failed command's files are at {target}")
     return report

@@ -1,13 +1,13 @@
-"""`agent log`: who changed a workspace, when and what."""
+"""`agent log`: the changes of a workspace, with writer, time and counts."""
 
 from __future__ import annotations
 
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.wiring import Session
-from agent.cli.terminal.present import log_lines, to_json
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.session import Session
+from agent.cli.terminal.report_format import log_lines, to_json
 from agent.core.spelling.reference import Reference
 
 

@@ -7,9 +7,9 @@ import os
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.wiring import Session
-from agent.cli.terminal.present import listed_line, to_json
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.session import Session
+from agent.cli.terminal.report_format import listed_line, to_json
 from agent.core.spelling.reference import Reference
 
 

@@ -1,4 +1,4 @@
-"""The group of commands, and the one place where errors, signals and closed pipes end."""
+"""The group of commands, and the one place that turns errors, signals and closed pipes into exit codes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import NoReturn
 
 import click
 
-from agent.cli.invocation.example import example
+from agent.cli.invocation.help_example import example
 from agent.cli.terminal import command_exit_codes
 from agent.cli.terminal.failure import Failure, describe, place_of, redact, write_failure
 from agent.cli.terminal.output import abandon, flush, standard_output
 
-# What `agent --help` shows, so that it needs no command's module. The order is that of a day's work.
+# The texts of `agent --help`, so that it imports no command's module. The most used commands come first.
 COMMANDS = {
     "pull": "Make a directory the workspace.",
     "push": "Publish what changed in a directory.",
@@ -89,7 +89,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> 
 def agent(debug: bool) -> None:
     """Carry a workspace from task to task as an OCI image, with no shared volume.
 
-    A TARGET is the image that a workspace is kept at: registry/repository:tag, or oci:DIRECTORY:TAG for an OCI image
+    A TARGET is the image that holds a workspace: registry/repository:tag, or oci:DIRECTORY:TAG for an OCI image
     layout on disk.
     """
 
@@ -104,7 +104,7 @@ def run(args: Sequence[str]) -> int:
         sys.stderr.reconfigure(errors="backslashreplace")  # a name must not fail for the terminal's encoding
     previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGTERM, _unwind)
-    if previous[signal.SIGINT] is signal.default_int_handler:  # one that is ignored stays so (nohup)
+    if previous[signal.SIGINT] is signal.default_int_handler:  # an ignored signal stays ignored (nohup)
         signal.signal(signal.SIGINT, _unwind)
     try:
         with standard_output():
@@ -139,7 +139,7 @@ def _invoke(args: list[str]) -> int:
 
         return complete(instruction)
     try:
-        # Not `agent.main()`: it would print errors in its own words and end the process.
+        # Not `agent.main()`: it would print errors in its own format and end the process.
         with agent.make_context("agent", args) as ctx:
             result = agent.invoke(ctx)
     except click.exceptions.Exit as end:
@@ -153,17 +153,17 @@ class _TerminatedError(SystemExit):
 
 
 def _unwind(signum: int, frame: FrameType | None) -> NoReturn:
-    # The first signal unwinds the main thread so that everything is left clean; a second one ends at once.
+    # The first signal unwinds the main thread, so that it can clean up. A second one ends the process at once.
     signal.signal(signum, signal.SIG_DFL)
     raise KeyboardInterrupt if signum == signal.SIGINT else _TerminatedError(command_exit_codes.SIGNALLED + signum)
 
 
 def _ended(signum: signal.Signals, end: BaseException, options: list[str]) -> int:
-    """Say in one line how things stand after a signal, and return the exit code."""
+    """Print one line about the state after a signal, and return the exit code."""
     command = next((f"agent {word}" for word in options if not word.startswith("-")), "agent")
-    stands = "; ".join(getattr(end, "__notes__", [])) or "run it again"
+    advice = "; ".join(getattr(end, "__notes__", [])) or "run it again"
     failure = Failure(
-        "Interrupted", command, f"ended by {signum.name}", redact(stands), command_exit_codes.SIGNALLED + signum
+        "Interrupted", command, f"ended by {signum.name}", redact(advice), command_exit_codes.SIGNALLED + signum
     )
     _report(failure, as_json="--json" in options)
     return failure.exit_code
@@ -179,6 +179,6 @@ def _report(failure: Failure, *, as_json: bool) -> None:
         sys.stdout.flush()
     except OSError:
         abandon()
-    # Where nobody listens the exit code still says it.
+    # If standard error is closed, the exit code still reports the failure.
     with suppress(OSError):
         write_failure(failure, sys.stderr, as_json=as_json)

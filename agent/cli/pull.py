@@ -1,13 +1,13 @@
-"""`agent pull`: make a directory the workspace."""
+"""`agent pull`: make a directory equal to the workspace."""
 
 from __future__ import annotations
 
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_pull
-from agent.cli.invocation.wiring import Session
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.print_report import print_pull
+from agent.cli.invocation.session import Session
 from agent.core.spelling.reference import Reference
 
 
@@ -45,16 +45,15 @@ def command(
     platform: str | None,
     state: str | None,
 ) -> None:
-    """Make DIR (default: here) the workspace that is kept at TARGET.
+    """Make DIR (default: here) equal to the workspace at TARGET.
 
-    A TARGET that holds nothing is an error, unless --create or --base is given. Only what differs from the last pull is
-    fetched. A directory with local changes is left alone, unless --force is
-    given.
+    A TARGET that holds nothing is an error, unless --create or --base is given. Only the
+    difference to the last pull is fetched. A directory with local changes is left alone, unless --force is given.
     """
     from agent.sync.operation.options import PullOptions
     from agent.sync.pull_steps.pull_directory import pull
 
-    wanted = PullOptions(
+    options = PullOptions(
         base=base,
         create=create,
         base_path=parameters.base_path_checked(base_path, base),
@@ -70,5 +69,5 @@ def command(
         platform=parameters.platform_checked(platform),
     )
     with session.site(target, directory, state) as site:
-        report = pull(site, wanted)
-    finish_pull(session, report, session.took)
+        report = pull(site, options)
+    print_pull(session, report, session.took)

@@ -1,15 +1,16 @@
-"""`agent push`: publish what changed in a directory."""
+"""`agent push`: publish the changes of a directory."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_push
-from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.print_report import print_push
+from agent.cli.invocation.session import Session
 from agent.core.spelling.reference import Reference
-from agent.sync.operation.options import Compression, OnConflict
 
 
 @click.command("push", epilog=example('agent push -m "compile" reg.example.com/team/ws:main work'))
@@ -25,36 +26,19 @@ def command(
     session: Session,
     target: Reference,
     directory: str,
-    message: str,
-    on_conflict: OnConflict,
-    compression: Compression,
-    annotations: tuple[str, ...],
-    lane: str | None,
-    attempt: int | None,
-    pod_uid: str | None,
     dry_run: bool,
     allow_empty: bool,
     state: str | None,
+    **publishing: Any,
 ) -> None:
     """Publish what changed in DIR (default: here) as one new layer of TARGET.
 
     Files that did not change since the last pull or push are neither read nor sent. Where nothing changed, nothing is
     published.
     """
-    from agent.sync.operation.options import PushOptions
     from agent.sync.push_steps.push_directory import push
 
-    wanted = PushOptions(
-        lane=lane or default_lane(),
-        attempt=attempt,
-        pod=parameters.pod_of(pod_uid, attempt),
-        message=message,
-        annotations=parameters.annotation_pairs(annotations),
-        on_conflict=on_conflict,
-        compression=compression,
-        allow_empty=allow_empty,
-        dry_run=dry_run,
-    )
+    options = parameters.push_options(**publishing)._replace(allow_empty=allow_empty, dry_run=dry_run)
     with session.site(target, directory, state) as site:
-        report = push(site, wanted)
-    finish_push(session, report, session.took)
+        report = push(site, options)
+    print_push(session, report, session.took)

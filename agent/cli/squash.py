@@ -1,13 +1,13 @@
-"""`agent squash`: put one layer in place of many."""
+"""`agent squash`: replace many layers by one."""
 
 from __future__ import annotations
 
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.wiring import Session
-from agent.cli.terminal.present import squash_summary, to_json
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.session import Session
+from agent.cli.terminal.report_format import squash_summary, to_json
 from agent.core.spelling.reference import Reference
 from agent.sync.operation.options import Compression
 

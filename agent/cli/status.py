@@ -1,4 +1,4 @@
-"""`agent status`: what changed in a directory since the last pull or push."""
+"""`agent status`: the changes of a directory since the last pull or push."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.wiring import Session
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.session import Session
 from agent.cli.terminal.failure import printable
-from agent.cli.terminal.present import difference_line, short, to_json
+from agent.cli.terminal.report_format import difference_line, short, to_json
 
 if TYPE_CHECKING:
     from agent.sync.commands.directory_status import StatusReport

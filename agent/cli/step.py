@@ -1,4 +1,4 @@
-"""`agent step pull` and `agent step push`: what a task runs around its own steps (docs/reference/steps.md)."""
+"""`agent step pull` and `agent step push`: the two steps around a task's own steps (docs/reference/steps.md)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_pull, finish_push
-from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.print_report import print_pull, print_push
+from agent.cli.invocation.session import Session, default_lane
 from agent.cli.terminal.failure import Failure, describe
-from agent.cli.terminal.present import to_json
+from agent.cli.terminal.report_format import to_json
 from agent.remedy import Place
 from agent.store.network.retrying import PATIENCE_S
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from agent.sync.task.argument import StepArgument
 
 TERMINATION_LOG: Final = "/dev/termination-log"
-"""Where Kubernetes reads why a container ended, unless the pod says otherwise; in Tekton's pods it is not there."""
+"""Kubernetes reads the reason of a container's end from this file by default. Tekton's pods do not have it."""
 
-Opener = Callable[["Reference"], "Store"]
-Work = Callable[[Session, "StepArgument", Opener], None]
+OpenStore = Callable[["Reference"], "Store"]
+StepCommand = Callable[[Session, "StepArgument", OpenStore], None]
 
 
 EXAMPLE = (
@@ -41,34 +41,34 @@ EXAMPLE = (
 def command() -> None:
     """Pull all workspaces of a task before it, push what it changed after it.
 
-    Both commands take the same JSON object, which says everything
-    (docs/reference/steps.md): the environment has no say.
+    Both commands take the same JSON object (docs/reference/steps.md). The
+    environment is ignored.
     """
 
 
-def _step(name: str, text: str) -> Callable[[Work], Work]:
-    """Make a subcommand of what is to be done once the argument is understood and everything is in its place."""
+def _step(name: str, text: str) -> Callable[[StepCommand], StepCommand]:
+    """Return a decorator that makes a function a subcommand, called with the parsed argument and open stores."""
 
-    def decorate(work: Work) -> Work:
+    def decorate(run_step: StepCommand) -> StepCommand:
         @command.command(name, help=text)
         @click.argument("argument", metavar="JSON")
-        @wraps(work)
+        @wraps(run_step)
         def run(argument: str) -> None:
-            with _told_to_kubernetes():
-                _run(argument, work)
+            with _termination_message():
+                _run(argument, run_step)
 
-        return work
+        return run_step
 
     return decorate
 
 
-def _run(text: str, work: Work) -> None:
+def _run(text: str, run_step: StepCommand) -> None:
     from agent.sync.task.argument import parse_step
     from agent.sync.task.step_setup import check_places, make_places, step_environment
 
     argument = parse_step(text)
     check_places(argument)
-    # Before anything reads them. What lies in the volume is the partner's, too, whatever user that runs as.
+    # Before any file is written: the other step uses the files in the volume, too, and may run as another user.
     os.umask(0)
     make_places(argument)
     environ = step_environment(dict(os.environ), argument)
@@ -86,11 +86,11 @@ def _run(text: str, work: Work) -> None:
             open_store(workspace.target)  # sends nothing, but reads certificates
             if workspace.base is not None:
                 open_store(workspace.base)
-        work(session, argument, open_store)
+        run_step(session, argument, open_store)
 
 
 @_step("pull", "Make each workspace's directory the workspace, before the task; see that it can be pushed.")
-def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
+def _pull(session: Session, argument: StepArgument, open_store: OpenStore) -> None:
     from agent.sync.pull_steps.pull_directory import pull
     from agent.sync.task.step_setup import check_push, named_in_errors, pull_options, state_of
 
@@ -111,11 +111,11 @@ def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
             session.shared_site(workspace.target, workspace.directory, state, open_store) as site,
         ):
             report = pull(site, pull_options(argument, workspace))
-        finish_pull(session, report, session.took)
+        print_pull(session, report, session.took)
 
 
 @_step("push", "Publish what the task changed in each workspace that it may write.")
-def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
+def _push(session: Session, argument: StepArgument, open_store: OpenStore) -> None:
     from agent.sync.push_steps.push_directory import push
     from agent.sync.task.results import check_results
     from agent.sync.task.step_setup import check_pulled, named_in_errors, push_options, state_of
@@ -126,7 +126,7 @@ def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
     for workspace in written:
         with named_in_errors(workspace):
             check_pulled(argument, workspace)
-    with _reported(argument) as pushed:
+    with _report_file(argument) as pushed:
         for workspace in written:
             session.restart()
             session.say(f"agent: workspace {workspace.name} at {workspace.target}")
@@ -135,12 +135,12 @@ def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
             with named_in_errors(workspace), place as site:
                 report = push(site, push_options(argument, workspace, default_lane()))
             pushed.append({"name": workspace.name, "push": to_json(report), "seconds": round(session.took, 3)})
-            finish_push(session, report, session.took)
+            print_push(session, report, session.took)
 
 
 @contextmanager
-def _reported(argument: StepArgument) -> Iterator[list[dict[str, Any]]]:
-    """Leave `report.json` in the volume, however the pushes end."""
+def _report_file(argument: StepArgument) -> Iterator[list[dict[str, Any]]]:
+    """Write `report.json` into the volume, also if a push fails."""
     from agent.workspace.filesystem.durable_files import write_json
 
     pushed: list[dict[str, Any]] = []
@@ -156,16 +156,16 @@ def _reported(argument: StepArgument) -> Iterator[list[dict[str, Any]]]:
 
 
 @contextmanager
-def _told_to_kubernetes() -> Iterator[None]:
-    """Leave the reason of a failure where Kubernetes looks for it, if this is a pod that has such a place."""
+def _termination_message() -> Iterator[None]:
+    """Write the reason of a failure to the container's termination message, if the pod has that file."""
     try:
         yield
     except Exception as error:
-        leave_message(TERMINATION_LOG, describe(error, Place.STEP).text())
+        write_message(TERMINATION_LOG, describe(error, Place.STEP).text())
         raise
 
 
-def leave_message(path: str, text: str) -> None:
-    """Write a line to a file if it is there and may be written; that it is not is fine."""
+def write_message(path: str, text: str) -> None:
+    """Write a line to a file if the file exists and is writable."""
     with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), "wb") as file:
         file.write(text.encode() + b"\n")

@@ -1,23 +1,22 @@
-"""`agent watch`: push whenever a directory has come to rest after changes."""
+"""`agent watch`: push a directory each time that its changes have settled."""
 
 from __future__ import annotations
 
 import os
 import signal
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent.cli.invocation import parameters
-from agent.cli.invocation.example import example
-from agent.cli.invocation.finish import finish_push
-from agent.cli.invocation.wiring import Session, default_lane
+from agent.cli.invocation.help_example import example
+from agent.cli.invocation.print_report import print_push
+from agent.cli.invocation.session import Session
 from agent.cli.terminal.failure import Failure, describe, place_of
 from agent.cli.terminal.progress import warn
 from agent.core.spelling.reference import Reference
 from agent.errors import AgentError
-from agent.sync.operation.options import Compression, OnConflict, PushOptions
 
 if TYPE_CHECKING:
     from agent.workspace.scan.watcher import Watcher
@@ -38,14 +37,8 @@ def command(
     target: Reference,
     directory: str,
     settle: float,
-    message: str,
-    on_conflict: OnConflict,
-    compression: Compression,
-    annotations: tuple[str, ...],
-    lane: str | None,
-    attempt: int | None,
-    pod_uid: str | None,
     state: str | None,
+    **publishing: Any,
 ) -> None:
     """Push DIR (default: here) to TARGET now, and again whenever it has come to rest after changes.
 
@@ -55,28 +48,20 @@ def command(
     from agent.sync.commands.watch_directory import watch
     from agent.workspace.scan.watcher import Watcher
 
-    wanted = PushOptions(
-        lane=lane or default_lane(),
-        attempt=attempt,
-        pod=parameters.pod_of(pod_uid, attempt),
-        message=message,
-        annotations=parameters.annotation_pairs(annotations),
-        on_conflict=on_conflict,
-        compression=compression,
-    )
+    options = parameters.push_options(**publishing)
     with session.site(target, directory, state) as site, Watcher(directory) as watcher:
         _stop_on_signals(watcher)
-        for outcome in watch(site, wanted, watcher, settle):
+        for outcome in watch(site, options, watcher, settle):
             session.pause(site)
             if isinstance(outcome, AgentError):
-                _say_failed(session, describe(outcome, place_of(["watch"], os.environ)))
+                _print_failure(session, describe(outcome, place_of(["watch"], os.environ)))
             else:
-                finish_push(session, outcome, session.took)
+                print_push(session, outcome, session.took)
             session.restart()
 
 
 def _stop_on_signals(watcher: Watcher) -> None:
-    """Let the first signal end the watch; give the next one back to whoever had it."""
+    """Let the first signal end the watch, and restore the previous handlers for the next signal."""
     previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -88,7 +73,7 @@ def _stop_on_signals(watcher: Watcher) -> None:
         signal.signal(signum, stop)
 
 
-def _say_failed(session: Session, failure: Failure) -> None:
+def _print_failure(session: Session, failure: Failure) -> None:
     if session.json:
         session.print_json({"error": failure.to_json()})
     else:

@@ -1,8 +1,8 @@
-"""The controller: an event comes in, a pure function of `agent.tekton` decides, an object or a status goes out.
+"""The controller: events requeue objects, pure functions of `agent.tekton` decide, objects and statuses are written.
 
-Belongs here: talking to Kubernetes, and running. Never belongs here: a decision about a Tekton object. Nothing is
-remembered: whatever is done follows from what the cluster holds, so that it may stop at any point and run twice.
+Belongs here: requests to Kubernetes, and running. Never belongs here: a decision about a Tekton object. The controller
+keeps no state: each action follows from the objects in the cluster. So it may stop at any point, and two may run.
 
-`handlers` is all that kopf sees; `work` gives each object its turn; `resolver` and `launcher` do what is decided;
-`cluster` is the one client. Begin with `handlers`, then `resolver`.
+Begin with `reconcile.handlers`, the only module that kopf calls, and `reconcile.work_queue`. `reconcile.resolver`,
+`reconcile.custom_task` and `reconcile.step_failures` are the reconcilers; `api.kubernetes_client` is the client.
 """

@@ -1,4 +1,4 @@
-"""Work that goes on beside kopf."""
+"""A task that runs in the background while kopf runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `work` while the block runs. What is cut off at the end is done by the next controller."""
+async def run_in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` while the block runs, then cancel it. The next controller completes interrupted work."""
     task = asyncio.create_task(work)
-    await asyncio.sleep(0)  # it has to be older than kopf, which at its end waits for all younger tasks
+    await asyncio.sleep(0)  # start it before kopf, which at its end waits for all tasks that started later
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The running controller: everything is opened, wired, and closed at the end."""
+"""The running controller: it opens the servers, the clients and the work queue, and closes them at the end."""
 
 from __future__ import annotations
 
@@ -15,28 +15,21 @@ from typing import Any
 import kopf
 
 from agent.controller.api.access import Access
-from agent.controller.api.kubernetes_client import (
-    CUSTOM_RUNS,
-    PIPELINE_RUNS,
-    REQUESTS,
-    RUNS,
-    TASK_RUNS,
-    Cluster,
-    Resource,
-    kopf_session,
-)
+from agent.controller.api.http_session import kopf_session
+from agent.controller.api.kubernetes_client import Cluster
 from agent.controller.api.login import login
-from agent.controller.background_task import beside
-from agent.controller.reconcile.base_digest import pin
-from agent.controller.reconcile.bundle_contents import held
-from agent.controller.reconcile.crd_field import keep
-from agent.controller.reconcile.handlers import register, settings, watches
-from agent.controller.reconcile.launcher import Launcher
-from agent.controller.reconcile.reporter import Reporter
+from agent.controller.api.resources import CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS, RUNS, TASK_RUNS, Resource
+from agent.controller.background_task import run_in_background
+from agent.controller.reconcile.base_digest import resolve_digest
+from agent.controller.reconcile.bundle_contents import read_members
+from agent.controller.reconcile.crd_field import keep_field
+from agent.controller.reconcile.custom_task import CustomTaskReconciler
+from agent.controller.reconcile.handlers import register, settings, watch_requests
 from agent.controller.reconcile.resolver import Resolver
-from agent.controller.reconcile.work_queue import Failed, Key, Look, Work
-from agent.controller.serve.health import served
-from agent.controller.serve.webhook import Webhook, reviewing
+from agent.controller.reconcile.step_failures import StepFailureReconciler
+from agent.controller.reconcile.work_queue import Key, OnError, Reconcile, WorkQueue
+from agent.controller.serve.health import serve_health
+from agent.controller.serve.webhook import Webhook, serve_webhook
 from agent.controller.telemetry.logs import LOGGER
 from agent.controller.telemetry.metrics import Metrics
 from agent.core.spelling.rfc3339 import format_time
@@ -45,20 +38,20 @@ from agent.remedy import Place
 from agent.tekton.pipeline.installation import Installation
 
 IDENTITY: Any = "instep"
-"""For kopf's peering, which is off. Without one it looks for the user's name, and in a pod there may be none."""
+"""For kopf's peering, which is off. Without it kopf reads the user's name, and a pod may have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run.
+    """The options of the controller.
 
     Attributes:
-        namespaces: those to serve, none for all.
-        host, port: where metrics and health are to be had.
-        ca_file: certificates to trust besides the system's, for registries.
-        webhook: where to review runs, None for nowhere.
-        webhook_only: whether that is all, so that nothing of the cluster is watched.
-        keeps_field: whether Tekton's CRDs are kept to have the field `spec.lookup`.
+        namespaces: the namespaces to serve; empty for all.
+        host, port: the address of metrics and health.
+        ca_file: certificates of registries to trust besides the system's.
+        webhook: the webhook, None for none.
+        webhook_only: whether only the webhook runs, so that the cluster is not watched.
+        keeps_field: whether the controller adds the field `spec.lookup` to Tekton's CRDs.
     """
 
     installation: Installation
@@ -74,71 +67,79 @@ class Options:
 async def serve(
     options: Options, stop: threading.Event | None = None, listening: Callable[[int], None] | None = None
 ) -> None:
-    """Run until a signal comes, or `stop` is set.
+    """Run until a signal arrives, or `stop` is set.
 
     Args:
-        listening: told the port of metrics and health.
+        listening: called with the port of metrics and health.
 
     Raises:
-        UnavailableError: the API server is away, or has no Tekton.
-        AuthError, UsageError: it cannot be reached as it is said to be.
+        UnavailableError: the API server is unavailable, or does not serve Tekton's objects.
+        AuthError: there are no credentials for the API server, or it refuses them.
+        UsageError: the kubeconfig is damaged, or the server cannot listen on an address.
     """
     metrics = Metrics()
     access = Access(metrics.failing)
     metrics.watch_ready(lambda: not access.problems())
     async with (
         Cluster(login, metrics.request, access) as cluster,
-        Cluster(login, metrics.request) as crds,  # what happens to the field says nothing about readiness
-        served(options.host, options.port, problems=access.problems, metrics=metrics.text) as port,
+        Cluster(login, metrics.request) as crds,  # requests for the field do not affect readiness
+        serve_health(options.host, options.port, problems=access.problems, metrics=metrics.text) as port,
         AsyncExitStack() as also,
     ):
         if listening is not None:
             listening(port)
-        # All of these have to be older than kopf, which at its end waits for all younger tasks.
+        # These tasks must start before kopf, which at its end waits for all tasks that started later.
         if options.webhook is not None:
-            at = await also.enter_async_context(reviewing(options.webhook, metrics))
-            LOGGER.info("reviews runs", extra={"about": {"port": at}})
+            webhook = await also.enter_async_context(serve_webhook(options.webhook, metrics))
+            LOGGER.info("webhook started", extra={"about": {"port": webhook}})
         if options.keeps_field:
-            await also.enter_async_context(beside(keep(crds, metrics)))
+            await also.enter_async_context(run_in_background(keep_field(crds, metrics)))
         if options.webhook_only:
             access.expect(())
-            LOGGER.info("begins", extra={"about": {"port": port}})
+            LOGGER.info("controller started", extra={"about": {"port": port}})
             await _stopped(stop)
             return
         has_runs = await _has_runs(cluster)
-        access.expect(watches(options.namespaces, has_runs=has_runs))
-        work = Work(_look(cluster, options, metrics), _failed(metrics, access))
-        metrics.watch_waiting(lambda: len(work))
-        await also.enter_async_context(beside(work.run()))
-        LOGGER.info("begins", extra={"about": {"namespaces": ", ".join(options.namespaces) or "all", "port": port}})
-        await kopf.operator(
-            registry=register(work, lambda: kopf_session(login(), access), _now, has_runs=has_runs),
-            settings=settings(),
-            identity=IDENTITY,
-            clusterwide=not options.namespaces,
-            namespaces=options.namespaces,
-            stop_flag=stop,
-        )
+        access.expect(watch_requests(options.namespaces, has_runs=has_runs))
+        queue = WorkQueue(_reconcile(cluster, options, metrics), _on_error(metrics, access))
+        metrics.watch_depth(lambda: len(queue))
+        await also.enter_async_context(run_in_background(queue.run()))
+        about = {"namespaces": ", ".join(options.namespaces) or "all", "port": port}
+        LOGGER.info("controller started", extra={"about": about})
+        registry = register(queue, lambda: kopf_session(login(), access), _now, has_runs=has_runs)
+        await _watch(registry, options.namespaces, stop)
+
+
+async def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: threading.Event | None) -> None:
+    """Let kopf watch the cluster until a signal arrives, or `stop` is set."""
+    await kopf.operator(
+        registry=registry,
+        settings=settings(),
+        identity=IDENTITY,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
 
 
 async def _stopped(stop: threading.Event | None) -> None:
-    """Wait until a signal comes, or `stop` is set."""
+    """Wait until a signal arrives, or `stop` is set."""
     if stop is not None:
         await asyncio.to_thread(stop.wait)
         return
-    told = asyncio.Event()
+    stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    await told.wait()
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
 
 
 async def _has_runs(cluster: Cluster) -> bool:
-    """Say whether there are Runs of old.
+    """Return whether the API server serves `Run`, as Tekton before 0.47 does.
 
     Raises:
-        UnavailableError: what this needs of Tekton is not there.
+        UnavailableError: it does not serve a kind that the controller needs.
     """
-    # Where there are PipelineRuns of this version, there are TaskRuns of it.
+    # An API server with PipelineRuns of this version has TaskRuns of it.
     missing = [
         resource.plural for resource in (CUSTOM_RUNS, PIPELINE_RUNS, REQUESTS) if not await _serves(cluster, resource)
     ]
@@ -155,44 +156,45 @@ async def _serves(cluster: Cluster, resource: Resource) -> bool:
     return resource.plural in await cluster.served(resource.api_version)
 
 
-def _look(cluster: Cluster, options: Options, metrics: Metrics) -> Look:
+def _reconcile(cluster: Cluster, options: Options, metrics: Metrics) -> Reconcile:
     installation = options.installation
     plain_http = installation.settings.plain_http
     ca_file = options.ca_file
     resolver = Resolver(
         cluster,
         installation,
-        partial(pin, plain_http=plain_http, ca_file=ca_file),
-        partial(held, plain_http=plain_http, ca_file=ca_file),
+        partial(resolve_digest, plain_http=plain_http, ca_file=ca_file),
+        partial(read_members, plain_http=plain_http, ca_file=ca_file),
         _now,
         metrics,
     )
-    launcher = Launcher(cluster, installation, _now, metrics)
-    lookers = {REQUESTS: resolver.look, TASK_RUNS: Reporter(cluster, _now, metrics).look}
+    custom_task = CustomTaskReconciler(cluster, installation, _now, metrics)
+    step_failures = StepFailureReconciler(cluster, _now, metrics)
+    reconcilers = {REQUESTS: resolver.reconcile, TASK_RUNS: step_failures.reconcile}
 
-    async def look(key: Key) -> float | None:
+    async def reconcile(key: Key) -> float | None:
         began = time.perf_counter()
         try:
-            return await lookers.get(key.resource, launcher.look)(key)
+            return await reconcilers.get(key.resource, custom_task.reconcile)(key)
         finally:
-            metrics.turn(key.resource.plural, time.perf_counter() - began)
+            metrics.reconciled(key.resource.plural, time.perf_counter() - began)
 
-    return look
+    return reconcile
 
 
-def _failed(metrics: Metrics, access: Access) -> Failed:
-    def failed(key: Key, error: Exception, pause: float) -> None:
-        metrics.failure(key.resource.plural)
+def _on_error(metrics: Metrics, access: Access) -> OnError:
+    def on_error(key: Key, error: Exception, backoff: float) -> None:
+        metrics.reconcile_error(key.resource.plural)
         if isinstance(error, AuthError) and access.is_refused:
-            return  # `access` says it once, for all objects
+            return  # `access` logs it once for all objects
         about = {"resource": key.resource.plural, "namespace": key.namespace, "name": key.name}
         if isinstance(error, AgentError):
-            LOGGER.warning("%s; tried again in %.1f s", error.text(Place.CONTROLLER), pause, extra={"about": about})
+            LOGGER.warning("%s; requeued in %.1f s", error.text(Place.CONTROLLER), backoff, extra={"about": about})
         else:
             unexpected = f"unexpected {type(error).__name__}: {error}"
-            LOGGER.error("%s; tried again in %.1f s", unexpected, pause, extra={"about": about}, exc_info=error)
+            LOGGER.error("%s; requeued in %.1f s", unexpected, backoff, extra={"about": about}, exc_info=error)
 
-    return failed
+    return on_error
 
 
 def _now() -> str:

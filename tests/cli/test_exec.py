@@ -67,7 +67,7 @@ def test_a_place_that_cannot_keep_them_does_not_hide_the_commands_code(
     (tmp_path / "file").touch()
     failed = f"oci:{tmp_path}/file:try-1"
     words = ("exec", layout, work, "--push-on-failure", failed, "--", "sh", "-c", "exit 5")
-    assert "were not kept" in agent(*words, exits=5).stderr
+    assert "were not pushed" in agent(*words, exits=5).stderr
 
 
 def test_a_command_that_is_not_there_gives_127_and_one_that_cannot_run_126(

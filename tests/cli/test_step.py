@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli.step import leave_message
+from agent.cli.step import write_message
 from agent.cli.terminal.failure import LINE_MAX, Failure
 from agent.sync.task.argument import parse_step
 from tests.cli.conftest import Agent
@@ -516,12 +516,12 @@ def test_an_error_is_never_longer_than_what_kubernetes_keeps(long: str) -> None:
 
 def test_the_reason_is_left_where_kubernetes_looks_if_that_is_there(tmp_path: Path) -> None:
     log = tmp_path / "termination-log"
-    leave_message(str(log), "why")
+    write_message(str(log), "why")
     assert not log.exists()
     log.write_text("something longer than that")
-    leave_message(str(log), "why")
+    write_message(str(log), "why")
     assert log.read_text() == "why\n"
-    leave_message(str(tmp_path), "why")
+    write_message(str(tmp_path), "why")
 
 
 @needs_root

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.controller.api import access as access_module
-from agent.controller.api.access import Access, Request, request_of
-from agent.controller.api.kubernetes_client import PIPELINE_RUNS, kopf_session
+from agent.controller.api.access import Access, ApiRequest, request_of
+from agent.controller.api.http_session import kopf_session
 from agent.controller.api.kubernetes_client import Cluster as Client
 from agent.controller.api.login import login
+from agent.controller.api.resources import PIPELINE_RUNS
 from agent.controller.reconcile import handlers
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import AuthError, RejectedError, UnavailableError
@@ -36,7 +37,7 @@ LISTS = {("list", resource) for resource in SERVED}
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for seconds."""
     monkeypatch.setattr(access_module, "GRACE_S", 0.2)
-    monkeypatch.setattr(handlers.Patience, "__iter__", lambda self: iter_of(0.1))
+    monkeypatch.setattr(handlers.Backoff, "__iter__", lambda self: iter_of(0.1))
 
 
 def iter_of(seconds: float) -> Iterator[float]:
@@ -184,7 +185,7 @@ async def test_only_the_namespaces_that_are_served_have_to_be_seen(cluster: Clus
     async with cluster, agent_controller("--config", config, "--namespace", "ci", "--namespace", "cd") as running:
         port = await running.port()
         await until_ready(port)
-        watched = handlers.watches(["ci", "cd"], has_runs=False)
+        watched = handlers.watch_requests(["ci", "cd"], has_runs=False)
         assert {(found.resource, found.namespace) for found in watched} == {
             (resource, namespace) for resource in SERVED for namespace in ("ci", "cd")
         }
@@ -229,21 +230,21 @@ async def test_a_refusal_that_nobody_meets_again_is_forgotten(monkeypatch: pytes
     monkeypatch.setattr(access_module, "FORGET_S", 0.2)
     access = Access(lambda _: None)
     access.expect(())
-    access.failed(Request("create", "events", "ci"), 403, "no")
+    access.failed(ApiRequest("create", "events", "ci"), 403, "no")
     await asyncio.sleep(0.1)
-    access.failed(Request("create", "events", "ci"), 403, "no")
+    access.failed(ApiRequest("create", "events", "ci"), 403, "no")
     await asyncio.sleep(0.15)
     assert access.problems()
     await eventually(lambda: not access.problems())
     # A list is tried again for ever, so that it is never forgotten.
-    access.failed(Request("list", "taskruns"), 403, "no")
+    access.failed(ApiRequest("list", "taskruns"), 403, "no")
     await never(lambda: not access.problems())
 
 
 async def test_what_the_log_says_of_many_is_short(caplog: pytest.LogCaptureFixture) -> None:
     access = Access(lambda _: None)
     for number in range(50):
-        access.failed(Request("list", "taskruns", f"ns-{number:02}"), 403, "no")
+        access.failed(ApiRequest("list", "taskruns", f"ns-{number:02}"), 403, "no")
     await eventually(lambda: caplog.records)
     assert "and 45 more that /readyz names" in caplog.records[0].getMessage()
     assert len(access.problems()) == 51
@@ -260,9 +261,9 @@ def test_ready_is_all_watches_begun_and_nothing_that_failed_last(history: list[t
     async def play() -> None:
         access = Access(lambda _: None)
         assert access.problems()
-        access.expect(handlers.watches([], has_runs=False))
+        access.expect(handlers.watch_requests([], has_runs=False))
         for verb, resource, status in history:
-            request = Request(verb, resource)
+            request = ApiRequest(verb, resource)
             access.succeeded(request) if status == 200 else access.failed(request, status, "no")
         begun = {resource for verb, resource, status in history if (verb, status) == ("watch", 200)}
         last = {(verb, resource): status for verb, resource, status in history}
@@ -274,21 +275,23 @@ def test_ready_is_all_watches_begun_and_nothing_that_failed_last(history: list[t
 @pytest.mark.parametrize(
     ("method", "path", "is_watch", "request_"),
     [
-        ("GET", "/apis/tekton.dev/v1/taskruns", False, Request("list", "taskruns")),
-        ("GET", "/apis/tekton.dev/v1/namespaces/ci/taskruns", True, Request("watch", "taskruns", "ci")),
-        ("GET", "/apis/tekton.dev/v1/namespaces/ci/taskruns/x", False, Request("get", "taskruns", "ci")),
-        ("POST", "/api/v1/namespaces/ci/events", False, Request("create", "events", "ci")),
+        ("GET", "/apis/tekton.dev/v1/taskruns", False, ApiRequest("list", "taskruns")),
+        ("GET", "/apis/tekton.dev/v1/namespaces/ci/taskruns", True, ApiRequest("watch", "taskruns", "ci")),
+        ("GET", "/apis/tekton.dev/v1/namespaces/ci/taskruns/x", False, ApiRequest("get", "taskruns", "ci")),
+        ("POST", "/api/v1/namespaces/ci/events", False, ApiRequest("create", "events", "ci")),
         (
             "PATCH",
             "/k8s/clusters/c-1/apis/tekton.dev/v1beta1/namespaces/ci/customruns/x/status",
             False,
-            Request("patch", "customruns/status", "ci"),
+            ApiRequest("patch", "customruns/status", "ci"),
         ),
-        ("GET", "/apis/tekton.dev/v1", False, Request("discover", "apis/tekton.dev/v1")),
-        ("GET", "/apis", False, Request("discover", "apis")),
+        ("GET", "/apis/tekton.dev/v1", False, ApiRequest("discover", "apis/tekton.dev/v1")),
+        ("GET", "/apis", False, ApiRequest("discover", "apis")),
     ],
 )
-def test_a_request_is_named_as_access_rules_name_it(method: str, path: str, is_watch: bool, request_: Request) -> None:
+def test_a_request_is_named_as_access_rules_name_it(
+    method: str, path: str, is_watch: bool, request_: ApiRequest
+) -> None:
     assert request_of(method, path, is_watch=is_watch) == request_
 
 
@@ -315,8 +318,8 @@ async def test_metrics_show_what_fails_now() -> None:
     metrics = Metrics()
     access = Access(metrics.failing)
     for namespace in ("a", "b"):
-        access.failed(Request("list", "taskruns", namespace), 403, "no")
+        access.failed(ApiRequest("list", "taskruns", namespace), 403, "no")
     assert b'instep_failing_requests{resource="taskruns",status="403",verb="list"} 2.0' in metrics.text()
-    access.succeeded(Request("list", "taskruns", "a"))
-    access.succeeded(Request("list", "taskruns", "b"))
+    access.succeeded(ApiRequest("list", "taskruns", "a"))
+    access.succeeded(ApiRequest("list", "taskruns", "b"))
     assert b"instep_failing_requests{" not in metrics.text()

@@ -37,7 +37,7 @@ class Running:
             look("the controller's log", line)
 
     async def port(self) -> int:
-        found = await eventually(lambda: [line for line in self.lines if '"begins"' in line], within=30)
+        found = await eventually(lambda: [line for line in self.lines if '"controller started"' in line], within=30)
         return int(json.loads(found[0])["about"]["port"])
 
 

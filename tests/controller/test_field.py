@@ -13,8 +13,8 @@ import yaml
 
 from agent.controller.api.kubernetes_client import Cluster as Client
 from agent.controller.api.login import login
-from agent.controller.background_task import beside
-from agent.controller.reconcile.crd_field import keep
+from agent.controller.background_task import run_in_background
+from agent.controller.reconcile.crd_field import keep_field
 from agent.controller.telemetry.metrics import Metrics
 from agent.tekton.lookup.lookup_field import CRDS, SCHEMA, field_patch
 from agent.tekton.model import documents
@@ -82,7 +82,7 @@ async def test_the_field_is_added_and_comes_back_after_an_upgrade_and_that_is_to
     async with cluster, Client(login, metrics.request) as client:
         for name in CRDS:
             put(cluster, tekton_crd(name))
-        async with beside(keep(client, metrics, pause=0.05)):
+        async with run_in_background(keep_field(client, metrics, pause=0.05)):
             await eventually(lambda: is_active(cluster))
             await eventually(lambda: b"instep_lookup_field_active 1.0" in metrics.text())
             # A first installation is no fault: nothing of it is logged as an error.
@@ -115,7 +115,7 @@ async def test_who_may_not_change_the_crds_says_so_once_and_says_when_it_may(
     async with cluster, Client(login, metrics.request) as client:
         for name in CRDS:
             put(cluster, tekton_crd(name))
-        async with beside(keep(client, metrics, pause=0.05)):
+        async with run_in_background(keep_field(client, metrics, pause=0.05)):
             await eventually(lambda: len(caplog.records) == len(CRDS))
             await never(lambda: len(caplog.records) != len(CRDS))
             assert all("spec.lookup may be inactive: PATCH" in record.message for record in caplog.records)
@@ -142,7 +142,7 @@ async def test_a_crd_that_changes_meanwhile_is_no_fault(cluster: Cluster, caplog
     async with cluster, Client(login, metrics.request) as client:
         for name in CRDS:
             put(cluster, tekton_crd(name))
-        async with beside(keep(client, metrics, pause=3600)):
+        async with run_in_background(keep_field(client, metrics, pause=3600)):
             await eventually(lambda: b"instep_lookup_field_active 1.0" in metrics.text())
     assert len(changes) == 2
     assert {record.levelname for record in caplog.records} == {"WARNING"}
@@ -151,7 +151,7 @@ async def test_a_crd_that_changes_meanwhile_is_no_fault(cluster: Cluster, caplog
 async def test_a_cluster_without_the_crds_has_no_field(cluster: Cluster) -> None:
     metrics = Metrics()
     async with cluster, Client(login, metrics.request) as client:
-        async with beside(keep(client, metrics, pause=0.05)):
+        async with run_in_background(keep_field(client, metrics, pause=0.05)):
             await eventually(lambda: cluster.api.used)
         assert b"instep_lookup_field_active 0.0" in metrics.text()
 

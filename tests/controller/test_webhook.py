@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from agent.controller.run import Options, serve
-from agent.controller.serve.webhook import PATH, Webhook, reviewing
+from agent.controller.serve.webhook import PATH, Webhook, serve_webhook
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import UsageError
 from agent.tekton.model.wrapping import Settings
@@ -58,7 +58,7 @@ async def post(port: int, ca: Path, body: bytes | io.BytesIO, path: str = PATH) 
 async def test_a_run_is_rewritten_and_a_contradiction_refused(tmp_path: Path) -> None:
     metrics, tls = Metrics(), certify(tmp_path / "tls")
     value = run(says={"bundle": BUNDLE}, pipelineRef={"name": "p"})
-    async with reviewing(Webhook("127.0.0.1", 0, str(tls)), metrics) as port:
+    async with serve_webhook(Webhook("127.0.0.1", 0, str(tls)), metrics) as port:
         status, body = await post(port, tls, json.dumps(asked(value)).encode())
         answer = json.loads(body)["response"]
         assert (status, answer["uid"], answer["allowed"]) == (200, "u1", True)
@@ -75,20 +75,20 @@ async def test_a_run_is_rewritten_and_a_contradiction_refused(tmp_path: Path) ->
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b"{}", b"[" * 200_000, b'{"apiVersion": "v1"}'])
 async def test_what_is_no_review_is_a_bad_request(tmp_path: Path, body: bytes) -> None:
     tls = certify(tmp_path / "tls")
-    async with reviewing(Webhook("127.0.0.1", 0, str(tls)), Metrics()) as port:
+    async with serve_webhook(Webhook("127.0.0.1", 0, str(tls)), Metrics()) as port:
         assert (await post(port, tls, body))[0] == 400
 
 
 async def test_other_paths_and_what_is_too_large_are_refused(tmp_path: Path) -> None:
     tls = certify(tmp_path / "tls")
-    async with reviewing(Webhook("127.0.0.1", 0, str(tls)), Metrics()) as port:
+    async with serve_webhook(Webhook("127.0.0.1", 0, str(tls)), Metrics()) as port:
         assert (await post(port, tls, b"{}", path="/"))[0] == 404
         assert (await post(port, tls, io.BytesIO(b"x" * (17 << 20))))[0] == 413
 
 
 async def test_many_are_answered_at_once(tmp_path: Path) -> None:
     tls = certify(tmp_path / "tls")
-    async with reviewing(Webhook("127.0.0.1", 0, str(tls)), Metrics()) as port:
+    async with serve_webhook(Webhook("127.0.0.1", 0, str(tls)), Metrics()) as port:
         reviews = []
         for index in range(50):
             review = asked(run(annotation=BUNDLE, pipelineRef={"name": f"p{index}"}))
@@ -105,7 +105,7 @@ async def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "tls.crt").write_bytes((tls / "tls.crt").read_bytes())
     review = json.dumps(asked(run())).encode()
-    async with reviewing(Webhook("127.0.0.1", 0, str(tls)), Metrics(), pause=0.05) as port:
+    async with serve_webhook(Webhook("127.0.0.1", 0, str(tls)), Metrics(), pause=0.05) as port:
         assert (await post(port, tls, review))[0] == 200
         # Half of it, and then all.
         key = (tls / "tls.key").read_bytes()
@@ -126,7 +126,7 @@ async def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path)
 
 async def test_plain_http_and_old_tls_get_no_answer(tmp_path: Path) -> None:
     tls = certify(tmp_path / "tls")
-    async with reviewing(Webhook("127.0.0.1", 0, str(tls)), Metrics()) as port, aiohttp.ClientSession() as session:
+    async with serve_webhook(Webhook("127.0.0.1", 0, str(tls)), Metrics()) as port, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientError):
             await session.post(f"http://127.0.0.1:{port}{PATH}", data=b"{}")
 
@@ -137,7 +137,7 @@ async def test_without_a_certificate_it_does_not_start(tmp_path: Path, content: 
         (tmp_path / "tls.crt").write_bytes(content)
         (tmp_path / "tls.key").write_bytes(content)
     with pytest.raises(UsageError, match=r"no certificate can be read.*put tls\.crt and tls\.key there"):
-        async with reviewing(Webhook("127.0.0.1", 0, str(tmp_path)), Metrics()):
+        async with serve_webhook(Webhook("127.0.0.1", 0, str(tmp_path)), Metrics()):
             raise AssertionError
 
 
@@ -148,7 +148,7 @@ async def test_a_webhook_alone_asks_no_api_server_and_ends_when_it_is_told_to(tm
     async with agent_controller(*words) as running:
         port = await running.port()
         assert await get(port, "/readyz") == (200, "ok\n")
-        [line] = [json.loads(line) for line in running.lines if '"reviews runs"' in line]
+        [line] = [json.loads(line) for line in running.lines if '"webhook started"' in line]
         assert (await post(line["about"]["port"], tls, json.dumps(asked(run())).encode()))[0] == 200
         assert 'instep_reviews_total{outcome="admitted"} 1.0' in (await get(port, "/metrics"))[1]
         running.process.send_signal(signal.SIGTERM)
@@ -180,7 +180,7 @@ async def test_the_controller_serves_it(cluster: Cluster, tmp_path: Path, caplog
         task = asyncio.create_task(serve(options))
         try:
             ports: list[Any] = await eventually(
-                lambda: [record.about["port"] for record in caplog.records if record.message == "reviews runs"]  # type: ignore[attr-defined]
+                lambda: [record.about["port"] for record in caplog.records if record.message == "webhook started"]  # type: ignore[attr-defined]
             )
             assert (await post(ports[0], tls, json.dumps(asked(run())).encode()))[0] == 200
         finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.terminal.present import squash_summary
+from agent.cli.terminal.report_format import squash_summary
 from agent.core.image.image import Image
 from agent.core.spelling.reference import parse_reference
 from agent.core.spelling.tags import checkpoint_tag

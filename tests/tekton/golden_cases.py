@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.tekton.controlplane.launch_run import is_oci_pipeline, launch
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
 from agent.tekton.model import documents
 from agent.tekton.model.object_reference import Reference
 from agent.tekton.model.wrapping import Settings, Wrapping, run_of
@@ -29,7 +30,7 @@ def rendered(case: str) -> list[Any]:
     """What `agent render` makes of it."""
     found = given(case)
     says_where = any(is_oci_pipeline(item) or request_of_any(item) for item in found)
-    return render(found, Wish(SETTINGS, target=None if says_where else TARGET))
+    return render(found, RenderOptions(SETTINGS, target=None if says_where else TARGET))
 
 
 def request_of_any(item: dict[str, Any]) -> PipelineRequest | None:

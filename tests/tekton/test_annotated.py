@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from agent.tekton.frontends.admission import admit
-from agent.tekton.frontends.annotated import wrap_run, wrapping_asked
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
+from agent.tekton.frontends.wrap_annotations import wrap_run, wrapping_asked
 from agent.tekton.model.names import LOOKUP_BUNDLE
 from agent.tekton.requests.request import PipelineRequest, parse_request, request_of
 from tests.tekton.made import SETTINGS, pipeline, task
@@ -252,7 +253,7 @@ def test_render_does_what_the_annotations_ask_and_takes_them_off() -> None:
     value = run(pipelineSpec=EMBEDDED)
     value["metadata"]["annotations"]["other"] = "x"
     before = copy.deepcopy(value)
-    [found] = render([value], Wish(SETTINGS))
+    [found] = render([value], RenderOptions(SETTINGS))
     assert value == before
     check(found)
     assert found["metadata"]["annotations"] == {"other": "x"}
@@ -260,7 +261,7 @@ def test_render_does_what_the_annotations_ask_and_takes_them_off() -> None:
     steps = [step["name"] for step in found["spec"]["pipelineSpec"]["tasks"][1]["taskSpec"]["steps"]]
     assert steps == ["instep-pull", "work", "instep-push"]
     named = {"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "spec": pipeline(task("a"))}
-    wrapped, ran = render([named, run(pipelineRef={"name": "p"})], Wish(SETTINGS))
+    wrapped, ran = render([named, run(pipelineRef={"name": "p"})], RenderOptions(SETTINGS))
     assert [step["name"] for step in wrapped["spec"]["tasks"][0]["taskSpec"]["steps"]] == [
         "instep-pull",
         "work",
@@ -273,9 +274,9 @@ def test_render_does_what_the_annotations_ask_and_takes_them_off() -> None:
 def test_render_writes_a_packed_spec_back_into_the_run() -> None:
     live = stored(run(pipelineSpec=EMBEDDED))
     assert request_of(live, SETTINGS) is not None
-    assert render([live], Wish(SETTINGS)) == render([run(pipelineSpec=EMBEDDED)], Wish(SETTINGS))
+    assert render([live], RenderOptions(SETTINGS)) == render([run(pipelineSpec=EMBEDDED)], RenderOptions(SETTINGS))
     # Also if there is nothing to wrap.
-    [found] = render([{**live, "spec": {**live["spec"], "workspaces": []}}], Wish(SETTINGS))
+    [found] = render([{**live, "spec": {**live["spec"], "workspaces": []}}], RenderOptions(SETTINGS))
     assert found["spec"]["pipelineSpec"] == EMBEDDED
 
 
@@ -284,7 +285,7 @@ def test_a_spec_of_the_old_version_is_written_back_in_the_version_of_the_run() -
     steps = [{"name": "work", "image": "a", "resources": {"limits": {"cpu": "1"}}}]
     spec = {"tasks": [task("a", taskSpec={"workspaces": [{"name": "ws"}], "steps": steps})]}
     live = {**stored(run(version="v1beta1", pipelineSpec=spec)), "apiVersion": "tekton.dev/v1"}
-    [found] = render([live], Wish(SETTINGS))
+    [found] = render([live], RenderOptions(SETTINGS))
     check(found)
     assert found["spec"]["pipelineSpec"]["tasks"][0]["taskSpec"]["steps"][1]["computeResources"] == {
         "limits": {"cpu": "1"}

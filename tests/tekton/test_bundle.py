@@ -18,10 +18,10 @@ from agent.errors import IntegrityError, NotInBundleError, UnsafeArchiveError, U
 from agent.tekton.requests.bundle_image import (
     API_VERSION,
     KIND,
-    MOST,
+    MAX_OBJECTS,
     NAME,
     Member,
-    belongs,
+    belongs_in_bundle,
     find,
     pack,
     parse_members,
@@ -107,18 +107,18 @@ def test_large_objects_take_several_blocks() -> None:
 
 def test_runs_and_objects_of_others_do_not_belong() -> None:
     for kind in ("PipelineRun", "TaskRun", "CustomRun", "Run"):
-        assert not belongs({"apiVersion": "tekton.dev/v1", "kind": kind})
-    assert not belongs({"apiVersion": "v1", "kind": "Secret"})
-    assert not belongs({"apiVersion": "triggers.tekton.dev/v1beta1", "kind": "EventListener"})
-    assert not belongs({"kind": "Task"})
-    assert all(map(belongs, ALL))
+        assert not belongs_in_bundle({"apiVersion": "tekton.dev/v1", "kind": kind})
+    assert not belongs_in_bundle({"apiVersion": "v1", "kind": "Secret"})
+    assert not belongs_in_bundle({"apiVersion": "triggers.tekton.dev/v1beta1", "kind": "EventListener"})
+    assert not belongs_in_bundle({"kind": "Task"})
+    assert all(map(belongs_in_bundle, ALL))
 
 
 @pytest.mark.parametrize(
     ("objects", "words"),
     [
         ([], "nothing to put in"),
-        ([the_task(f"t{index}") for index in range(MOST + 1)], "21 objects, and Tekton reads no more than 20"),
+        ([the_task(f"t{index}") for index in range(MAX_OBJECTS + 1)], "21 objects, and Tekton reads no more than 20"),
         ([TASK, {**TASK, "apiVersion": "tekton.dev/v1beta1"}], "task/build: two of the objects"),
         ([the_task("")], "task: it has no name"),
         ([the_task("../up")], "../up is no name of Kubernetes"),
@@ -130,7 +130,7 @@ def test_runs_and_objects_of_others_do_not_belong() -> None:
 def test_what_no_bundle_can_hold_is_refused(objects: list[dict[str, Any]], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         pack(objects)
-    assert len(members(*[the_task(f"t{index}") for index in range(MOST)])) == MOST
+    assert len(members(*[the_task(f"t{index}") for index in range(MAX_OBJECTS)])) == MAX_OBJECTS
 
 
 @pytest.mark.parametrize("full", [True, False])

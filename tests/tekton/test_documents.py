@@ -106,7 +106,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: b: c", "x, line 1: no YAML"),
         ("- a", "one of its documents is no mapping"),
         ("just words", "no mapping"),
-        ("a: 1\na: 2\n", "a stands twice"),
+        ("a: 1\na: 2\n", "a is a duplicate key"),
         ("1: a", "the key 1 is no string"),
         ("a: {? [b] : c}", "no YAML"),
         ("a: !!python/object/apply:os.system [id]", "no YAML"),
@@ -157,7 +157,7 @@ def test_flow_style_is_no_json_and_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"a": 1, "a": 2}', "a stands twice"),
+        ('{"a": 1, "a": 2}', "a is a duplicate key"),
         ('{"a": NaN}', "NaN"),
         ('{"a": 1} {', "no YAML"),
         ('{"a": 1}\n[1]', "no mapping"),

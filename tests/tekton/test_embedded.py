@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.wrapping import Run, run_of
-from agent.tekton.requests.embedded import LARGEST, declared, pack, unpack
+from agent.tekton.requests.embedded import LARGEST, pack_pipeline, unpack_pipeline, with_declarations
 from tests.property.edits import laws
 from tests.tekton.referenced import problems_of_pipeline
 from tests.tekton.schema import check
@@ -39,9 +39,9 @@ def completed(*tasks: dict[str, Any], run: Run | None = None, **fields: Any) -> 
     """The spec with what it lacks; valid for Tekton as a Pipeline by itself."""
     spec = {"tasks": list(tasks), **fields}
     before = copy.deepcopy(spec)
-    found = declared(spec, run or a_run(), "PipelineRun r")
+    found = with_declarations(spec, run or a_run(), "PipelineRun r")
     assert spec == before
-    assert declared(found, run or a_run(), "PipelineRun r") == found
+    assert with_declarations(found, run or a_run(), "PipelineRun r") == found
     check({"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": "r"}, "spec": found})
     assert list(problems_of_pipeline(found)) == []
     return found
@@ -60,17 +60,17 @@ VALUES = st.recursive(
 @laws
 @given(st.dictionaries(st.sampled_from(["tasks", "params", "x"]), VALUES, min_size=1))
 def test_what_is_packed_is_unpacked_and_holds_no_variable(spec: dict[str, Any]) -> None:
-    packed = pack(spec, "tekton.dev/v1beta1", "r")
+    packed = pack_pipeline(spec, "tekton.dev/v1beta1", "r")
     assert "$" not in packed
-    assert unpack(packed, "r") == {"apiVersion": "tekton.dev/v1beta1", "kind": "Pipeline", "spec": spec}
+    assert unpack_pipeline(packed, "r") == {"apiVersion": "tekton.dev/v1beta1", "kind": "Pipeline", "spec": spec}
     backwards = dict(reversed(spec.items()))
-    assert pack(backwards, "tekton.dev/v1beta1", "r") == packed
+    assert pack_pipeline(backwards, "tekton.dev/v1beta1", "r") == packed
 
 
 def test_one_that_is_too_large_is_refused_in_words() -> None:
-    pack({"x": "y" * (LARGEST - 100)}, "tekton.dev/v1", "r")
+    pack_pipeline({"x": "y" * (LARGEST - 100)}, "tekton.dev/v1", "r")
     with pytest.raises(UnwrappableError, match=f"r: its Pipeline has .* bytes, and no more than {LARGEST}"):
-        pack({"x": "y" * LARGEST}, "tekton.dev/v1", "r")
+        pack_pipeline({"x": "y" * LARGEST}, "tekton.dev/v1", "r")
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_one_that_is_too_large_is_refused_in_words() -> None:
 )
 def test_what_is_no_pipeline_is_refused_in_words(text: str) -> None:
     with pytest.raises(UnwrappableError, match="it is no Pipeline as JSON; write a pipelineSpec into the run"):
-        unpack(text, "r")
+        unpack_pipeline(text, "r")
     with pytest.raises(UnwrappableError, match="spec is not a mapping"):
-        unpack(json.dumps({"kind": "Pipeline", "spec": [1]}), "r")
+        unpack_pipeline(json.dumps({"kind": "Pipeline", "spec": [1]}), "r")
 
 
 # Completed.
@@ -198,6 +198,6 @@ def test_custom_tasks_and_pipelines_in_it_are_left_alone() -> None:
         task("a", taskSpec=custom, params=[{"name": "seconds", "value": "1"}]),
         task("b", pipelineSpec=nested, params=[{"name": "inner", "value": "1"}]),
     ]
-    found = declared({"tasks": tasks}, a_run(), "r")
+    found = with_declarations({"tasks": tasks}, a_run(), "r")
     assert found["tasks"][1] == tasks[1]
     assert found["tasks"][0] == tasks[0]

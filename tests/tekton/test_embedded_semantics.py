@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.tekton.controlplane.effects import Answer, Ask, Get
+from agent.tekton.controlplane.effects import AskResolver, GetObject, RequestAnswer
 from agent.tekton.controlplane.launch_run import launch
 from agent.tekton.controlplane.resolution import resolve
 from agent.tekton.model import documents
@@ -86,14 +86,14 @@ class Cluster:
             text = text.replace(f"$(params.{param['name']})", "BROKEN" if isinstance(param["value"], str) else "")
         asked["spec"]["params"] = json.loads(text)
         asked["metadata"]["ownerReferences"][0] |= {"name": meta["name"], "uid": meta["uid"]}
-        course = resolve(asked, Installation(SETTINGS), T0)
-        step = next(course)
+        resolution = resolve(asked, Installation(SETTINGS), T0)
+        step = next(resolution)
         try:
             while True:
-                step = course.send(self.found(step, live))
+                step = resolution.send(self.found(step, live))
         except StopIteration as end:
             outcome = end.value
-        assert isinstance(outcome, Answer)
+        assert isinstance(outcome, RequestAnswer)
         assert outcome.refusal is None, outcome.refusal
         found = json.loads(b64decode(outcome.status["data"]))
         check(found)
@@ -101,11 +101,11 @@ class Cluster:
 
     def found(self, step: Any, live: dict[str, Any]) -> Any:
         match step:
-            case Get("PipelineRun", _):
+            case GetObject("PipelineRun", _):
                 return live
-            case Get("Task", name):
+            case GetObject("Task", name):
                 return self.tasks.get(name)
-            case Ask(nested):
+            case AskResolver(nested):
                 label = nested["metadata"]["labels"]["resolution.tekton.dev/type"]
                 data = b64encode(json.dumps(self.tasks[label]).encode()).decode()
                 return {**nested, "status": {"data": data, "refSource": {}}}

@@ -17,13 +17,18 @@ import yaml
 from agent.core.spelling.digest import Digest
 from agent.tekton.controlplane.launch_run import launch
 from agent.tekton.frontends.admission import admit
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
 from agent.tekton.lookup.lookup import Lookup
 from agent.tekton.lookup.lookup_answer import answer
 from agent.tekton.lookup.lookup_request import LookupRequest, rewrite_run
 from agent.tekton.model.names import LOOKUP_BUNDLE, WRAP
 from agent.tekton.requests.bundle_image import Member
-from agent.tekton.requests.redirect import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.reference_change import (
+    change_pipeline_references,
+    change_run_references,
+    change_task_references,
+)
 from agent.tekton.requests.request import parse_request
 from tests.tekton.made import SETTINGS
 from tests.tekton.schema import CRDS
@@ -190,7 +195,7 @@ def inner_references(reference: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield source.to_object()
 
 
-def looked_up(reference: dict[str, Any], kind: str, name: str) -> None:
+def lookup_change(reference: dict[str, Any], kind: str, name: str) -> None:
     """Fail unless a reference asks for what was named, and for it in the bundle."""
     params = {param["name"]: param["value"] for param in reference.get("params", [])}
     assert reference["resolver"] == "lookup", reference
@@ -224,7 +229,7 @@ def test_the_webhook_leaves_nothing_to_the_namespace(
         if named == "stepaction" and name == "git":
             assert now == reference
         else:
-            looked_up(now, named, name)
+            lookup_change(now, named, name)
         assert rewrite_run(found) == found
 
 
@@ -232,7 +237,7 @@ def test_the_webhook_leaves_nothing_to_the_namespace(
 def test_what_is_wrapped_is_looked_up_by_the_webhook_and_without_it(path: tuple[str, ...], named: str) -> None:
     value = run_of("PipelineRun", put(path, {"name": "bare"}), "v1", **WRAPPED)
     [now] = references(admit(value, None)["spec"])
-    looked_up(now, named, "bare")
+    lookup_change(now, named, "bare")
     # The webhook was away when the run was created: the resolver sees the annotation.
     bare = admit(run_of("PipelineRun", put(path, {"name": "bare"}), "v1", **WRAPPED) | {"metadata": annotated()}, None)
     live = {**bare, "metadata": {"name": "run-1", "uid": "0b3f", "annotations": {LOOKUP_BUNDLE: BUNDLE}}}
@@ -243,7 +248,7 @@ def test_what_is_wrapped_is_looked_up_by_the_webhook_and_without_it(path: tuple[
     else:
         assert outcome.refusal is None
         [now] = references(json.loads(base64.b64decode(outcome.status["data"])))
-        looked_up(now, named, "bare")
+        lookup_change(now, named, "bare")
 
 
 def annotated() -> dict[str, Any]:
@@ -265,7 +270,7 @@ def test_what_comes_out_of_a_bundle_leaves_nothing_to_the_namespace(
             if named == "stepaction" and name == "git":
                 assert now == reference
             else:
-                looked_up(now, named, name)
+                lookup_change(now, named, name)
 
 
 def bundle() -> Memory:
@@ -278,14 +283,14 @@ def bundle() -> Memory:
 
 
 class OneStepAction(Memory):
-    def held(self, place: str) -> list[Any]:
+    def members(self, place: str) -> list[Any]:
         return [Member("stepaction", "bare", "tekton.dev/v1beta1", Digest("sha256:" + "a" * 64), 1)]
 
 
 @pytest.mark.parametrize(("kind", "path", "named"), CASES, ids=lambda value: ".".join(value) if value else "")
 def test_render_leaves_nothing_to_the_namespace(kind: str, path: tuple[str, ...], named: str) -> None:
     """What stays is a StepAction, which ends all chains of names, and it names the bundle by its digest."""
-    [found] = render([run_of(kind, put(path, {"name": "bare"}), "v1")], Wish(SETTINGS), bundle())
+    [found] = render([run_of(kind, put(path, {"name": "bare"}), "v1")], RenderOptions(SETTINGS), bundle())
     left = list(references(found["spec"]))
     assert left
     for reference in left:
@@ -307,12 +312,12 @@ def test_one_walk_sees_them_all_once(kind: str, path: tuple[str, ...], named: st
     spec = put(path, {"name": "bare"})
     if kind == "CustomRun":
         spec = launch({**run_of(kind, spec, "v1"), "metadata": {"name": "r"}})["spec"]
-    redirect_run({"spec": spec}, change, "r")
+    change_run_references({"spec": spec}, change, "r")
     assert seen == [(named, {"name": "bare"})]
 
 
 def test_the_walks_of_pipelines_and_tasks_see_what_stands_in_them() -> None:
-    for kind, walked in (("Pipeline", redirect_pipeline), ("Task", redirect_task)):
+    for kind, walked in (("Pipeline", change_pipeline_references), ("Task", change_task_references)):
         for path, named in places(kind):
             assert kinds_seen(walked, put(path, {"name": "bare"})) == [named]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
 from agent.tekton.model import documents
 from tests.tekton.made import SETTINGS
 from tests.tekton.schema import check
@@ -22,7 +23,7 @@ def test_an_example_is_valid(path: Path) -> None:
 
 def test_the_examples_can_be_rendered_together() -> None:
     given = [found for path in EXAMPLES for found in documents.read(path.read_text(), path.name)]
-    rendered = render(given, Wish(SETTINGS))
+    rendered = render(given, RenderOptions(SETTINGS))
     for found in rendered:
         check(found)
     assert [found["kind"] for found in rendered].count("PipelineRun") == 5

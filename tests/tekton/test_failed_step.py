@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.exit_codes import KILLED, MEANINGS, OUT_OF_TIME, UNKNOWN, meaning_of
-from agent.tekton.controlplane.event_route import task_run_concerned
+from agent.tekton.controlplane.event_route import task_run_to_reconcile
 from agent.tekton.controlplane.failed_step import PAGE, RECENT, FailedStep, failed_step, is_recent, step_failed
 from agent.tekton.wrap.steps import COMMAND
 from tests.tekton.made import pipeline, steps_of, task, wrap
@@ -220,14 +220,14 @@ def test_a_failure_of_long_ago_is_not_told(now: str, told_now: bool) -> None:
     value = task_run(PULLED, WORKED, ("instep-push", 10, "Error"))
     assert RECENT.total_seconds() == 1800
     assert is_recent(value, now) is told_now
-    assert (task_run_concerned(value, now) == "run-build") is told_now
+    assert (task_run_to_reconcile(value, now) == "run-build") is told_now
 
 
 def test_a_task_run_without_an_end_is_not_recent() -> None:
     value = task_run(PULLED, WORKED, ("instep-push", 10, "Error"))
     del value["status"]["completionTime"]
-    assert task_run_concerned(value, NOW) is None
-    assert task_run_concerned({"metadata": {"name": "x"}, "spec": {}}, NOW) is None
+    assert task_run_to_reconcile(value, NOW) is None
+    assert task_run_to_reconcile({"metadata": {"name": "x"}, "spec": {}}, NOW) is None
 
 
 def test_every_code_has_a_meaning() -> None:

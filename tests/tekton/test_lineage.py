@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.wrapping import run_of
-from agent.tekton.pipeline.lineage import Writer, everyone, nearest
+from agent.tekton.pipeline.lineage import WriterTask, all_lanes, nearest_lanes
 from tests.property.edits import laws
 from tests.tekton.made import (
     a_run,
@@ -181,25 +181,25 @@ REFERS = {"taskRef": {"name": "t"}, "workspaces": [{"name": "ws"}]}
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> tuple[dict[str, list[str]], dict[str, Writer]]:
+def graphs(draw: st.DrawFn) -> tuple[dict[str, list[str]], dict[str, WriterTask]]:
     names = [f"t{index}" for index in range(draw(st.integers(1, 7)))]
     waits = {
         name: draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []
         for index, name in enumerate(names)
     }
-    writers = {name: Writer((name,), draw(st.booleans())) for name in names if draw(st.booleans())}
+    writers = {name: WriterTask((name,), draw(st.booleans())) for name in names if draw(st.booleans())}
     return waits, writers
 
 
 @laws
 @given(graphs(), st.data())
 def test_whatever_ran_before_is_in_the_past_of_what_is_named(
-    graph: tuple[dict[str, list[str]], dict[str, Writer]], data: st.DataObject
+    graph: tuple[dict[str, list[str]], dict[str, WriterTask]], data: st.DataObject
 ) -> None:
     """Let any of the unsure writers not run: each pull still sees every writer before it that ran."""
     waits, writers = graph
     ran = {name for name, writer in writers.items() if writer.is_sure or data.draw(st.booleans())}
-    named = nearest(waits, writers)
+    named = nearest_lanes(waits, writers)
     seen: dict[str, set[str]] = {}
     before: dict[str, set[str]] = {}
     for name, waited_for in waits.items():
@@ -214,10 +214,10 @@ def test_whatever_ran_before_is_in_the_past_of_what_is_named(
 @laws
 @given(graphs())
 def test_no_more_lanes_are_named_than_there_are_writers_before(
-    graph: tuple[dict[str, list[str]], dict[str, Writer]],
+    graph: tuple[dict[str, list[str]], dict[str, WriterTask]],
 ) -> None:
     waits, writers = graph
-    for lanes in nearest(waits, writers).values():
+    for lanes in nearest_lanes(waits, writers).values():
         assert lanes is not None
         assert len(set(lanes)) == len(lanes)
-        assert set(lanes) <= set(everyone(writers) or ())
+        assert set(lanes) <= set(all_lanes(writers) or ())

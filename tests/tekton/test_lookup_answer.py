@@ -9,7 +9,7 @@ import pytest
 from agent.core.spelling.digest import Digest
 from agent.errors import UsageError
 from agent.tekton.lookup.lookup import Lookup
-from agent.tekton.lookup.lookup_answer import answer, came_from, is_not_there, not_found
+from agent.tekton.lookup.lookup_answer import answer, is_not_there, not_found, origin_text
 from agent.tekton.lookup.lookup_request import LookupRequest, request_in
 from agent.tekton.model.object_reference import Reference, reference_of
 from agent.tekton.requests.bundle_image import Member
@@ -99,7 +99,7 @@ def test_without_a_digest_nothing_is_pinned() -> None:
     for origin in ({}, {"uri": "reg.io/team/ci", "digest": None}, {"digest": {"sha256": ""}}):
         found = answer(value, asked(), BUNDLE, origin)
         assert found["spec"]["tasks"][0]["taskRef"] == asks("task", "t")
-    assert came_from("cluster", {}) == "cluster"
+    assert origin_text("cluster", {}) == "cluster"
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from agent.core.spelling.digest import Digest
 from agent.errors import AgentError, NotInBundleError, UsageError
 from agent.tekton.frontends.admission import review
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
+from agent.tekton.lookup.bundle_rewrite import BundleRewrite
 from agent.tekton.lookup.lookup_answer import answer
 from agent.tekton.lookup.lookup_field import field_patch
 from agent.tekton.lookup.lookup_request import request_in
-from agent.tekton.lookup.repoint import Repointing
 from agent.tekton.model import documents
 from agent.tekton.requests.bundle_image import Member
 from tests.property.edits import laws
@@ -69,7 +70,7 @@ class Memory:
                 return value
         raise NotInBundleError("no", subject=name, remedy="none")
 
-    def held(self, place: str) -> list[Member]:
+    def members(self, place: str) -> list[Member]:
         names = [("task", "t"), ("pipeline", "p"), ("pipeline", "q"), ("stepaction", "act")]
         return [Member(kind, name, "tekton.dev/v1", Digest(DIGEST), 1) for kind, name in names]
 
@@ -107,7 +108,7 @@ def test_a_spoilt_bundle_or_run_is_rendered_or_refused(value: dict[str, Any], da
     found = [copy.deepcopy(item) for item in (value, PIPELINE, INNER, TASK, ACTION)]
     for _ in range(data.draw(st.integers(0, 2))):
         spoil(data.draw(st.sampled_from(found)), data)
-    wish = Wish(SETTINGS, repointings=(Repointing("reg.io/x", "reg.io/y:1"),))
+    wish = RenderOptions(SETTINGS, bundle_rewrites=(BundleRewrite("reg.io/x", "reg.io/y:1"),))
     held = [item for item in found[1:] if isinstance(item.get("metadata"), dict | None)]
     try:
         documents.write(render(found[:1], wish, Memory(*held)))
@@ -117,14 +118,14 @@ def test_a_spoilt_bundle_or_run_is_rendered_or_refused(value: dict[str, Any], da
 
 def test_unspoilt_they_are_rendered() -> None:
     for value in RUNS:
-        [found] = render([value], Wish(SETTINGS), Memory(PIPELINE, INNER, TASK, ACTION))
+        [found] = render([value], RenderOptions(SETTINGS), Memory(PIPELINE, INNER, TASK, ACTION))
         assert '"name": "t"' not in json.dumps(found["spec"])
 
 
 def test_a_pipeline_that_holds_itself_is_refused() -> None:
     endless = {**INNER, "spec": {"tasks": [{"name": "again", "pipelineRef": {"name": "q"}}]}}
     with pytest.raises(UsageError, match="it holds itself"):
-        render(RUNS[:1], Wish(SETTINGS), Memory(PIPELINE, endless, TASK, ACTION))
+        render(RUNS[:1], RenderOptions(SETTINGS), Memory(PIPELINE, endless, TASK, ACTION))
 
 
 @laws

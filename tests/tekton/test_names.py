@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.tekton.model.names import child_name, free, frozen, task_run_names
+from agent.tekton.model.names import child_name, free_name, task_run_names, with_fixed_names
 from tests.property.edits import laws
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
@@ -50,11 +50,11 @@ def test_members_of_a_matrix_with_a_long_name_are_hashed_and_keep_their_number()
 @given(st.lists(st.sampled_from(["", "a", "b", None])))
 def test_freezing_keeps_names_and_gives_the_others_their_place(names: list[str | None]) -> None:
     steps = [{"image": "i"} | ({"name": name} if name is not None else {}) for name in names]
-    found = frozen(steps)
+    found = with_fixed_names(steps)
     assert [step["name"] for step in found] == [name or f"unnamed-{index}" for index, name in enumerate(names)]
-    assert frozen(found) == found
+    assert with_fixed_names(found) == found
 
 
 def test_a_name_that_is_taken_gets_a_number() -> None:
-    assert free("a", set()) == "a"
-    assert free("a", {"a", "a-2"}) == "a-3"
+    assert free_name("a", set()) == "a"
+    assert free_name("a", {"a", "a-2"}) == "a-3"

@@ -84,9 +84,9 @@ def inline(pipeline_task: dict[str, Any], *tasks: dict[str, Any], run: Any = Non
 
 def test_the_tasks_that_are_needed_are_named_once() -> None:
     found = pipeline(refers("a"), refers("b"), refers("c", taskRef=GIT), task("d"), refers("e", workspaces=[]))
-    needed = tasks_referred_to(found, Wrapping(SETTINGS, TARGET), a_run(), where="Pipeline p")
-    assert [reference.resolver for reference in needed] == ["", "git"]
-    assert needed[Reference("t")] == "Pipeline p, task a, Task t"
+    require_reference = tasks_referred_to(found, Wrapping(SETTINGS, TARGET), a_run(), where="Pipeline p")
+    assert [reference.resolver for reference in require_reference] == ["", "git"]
+    assert require_reference[Reference("t")] == "Pipeline p, task a, Task t"
 
 
 def test_a_task_that_is_not_at_hand_is_refused() -> None:

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
 from agent.tekton.model import documents
 from tests.property.edits import laws
 from tests.tekton.golden_cases import CASES, HERE, SETTINGS, TARGET, rendered
@@ -189,13 +190,13 @@ def test_runs_without_an_empty_dir_and_objects_of_others_stay_as_they_are() -> N
         {"kind": "PipelineRun", "metadata": {"name": "r"}, "spec": {"pipelineRef": {"name": "elsewhere"}}},
         {"kind": "Deployment", "spec": {"tasks": 3}},
     ]
-    assert render(found, Wish(SETTINGS)) == found
+    assert render(found, RenderOptions(SETTINGS)) == found
 
 
 def test_runs_that_want_the_same_of_a_pipeline_share_it_and_others_get_their_own() -> None:
     pipeline, run = documents.read(f"{PIPELINE}---\n{RUN}", "x")
     again = {**run, "metadata": {"generateName": "again-"}}
-    wrapped = render([pipeline, run, again], Wish(SETTINGS, TARGET))
+    wrapped = render([pipeline, run, again], RenderOptions(SETTINGS, TARGET))
     assert wrapped[0] != pipeline
     assert wrapped[1:] == [run, again]
     other = copy.deepcopy(again)
@@ -204,11 +205,11 @@ def test_runs_that_want_the_same_of_a_pipeline_share_it_and_others_get_their_own
         **run,
         "spec": {**run["spec"], "workspaces": [{"name": "ws", "persistentVolumeClaim": {"claimName": "c"}}]},
     }
-    found = render([run, other, again, plain, pipeline], Wish(SETTINGS, TARGET))
+    found = render([run, other, again, plain, pipeline], RenderOptions(SETTINGS, TARGET))
     assert [item["metadata"].get("name") for item in found] == ["r", None, None, "r", "p", "p-2", "p-3"]
     assert [item["spec"]["pipelineRef"]["name"] for item in found[:4]] == ["p-2", "p-3", "p-2", "p"]
     assert found[4] == pipeline
-    assert render(found, Wish(SETTINGS, TARGET)) == found
+    assert render(found, RenderOptions(SETTINGS, TARGET)) == found
 
 
 @pytest.mark.parametrize(("kind", "is_refused"), [("array", True), ("string", False)])
@@ -234,12 +235,12 @@ def test_tasks_whose_parameters_tekton_would_mix_up_are_not_written_into_a_pipel
     inline = [{**run, "spec": {**run["spec"], "pipelineSpec": spec}}, *tasks]
     if is_refused:
         with pytest.raises(AgentError, match="task two: its parameter words is of type array"):
-            render(inline, Wish(SETTINGS, target=TARGET))
+            render(inline, RenderOptions(SETTINGS, target=TARGET))
     else:
-        render(inline, Wish(SETTINGS, target=TARGET))
+        render(inline, RenderOptions(SETTINGS, target=TARGET))
     pipeline = {"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "spec": spec}
     apart = [{**run, "spec": {**run["spec"], "pipelineRef": {"name": "p"}}}, pipeline, *tasks]
-    render(apart, Wish(SETTINGS, target=TARGET))
+    render(apart, RenderOptions(SETTINGS, target=TARGET))
 
 
 def test_a_task_for_a_resolver_is_known_by_its_name_or_its_files() -> None:
@@ -256,7 +257,7 @@ def test_a_task_for_a_resolver_is_known_by_its_name_or_its_files() -> None:
             "taskRef": {"resolver": "any", "params": params},
             "workspaces": [{"name": "output", "workspace": "ws"}],
         }
-        wrapped, _, _ = render([pipeline, run, task], Wish(SETTINGS, TARGET))
+        wrapped, _, _ = render([pipeline, run, task], RenderOptions(SETTINGS, TARGET))
         assert wrapped["spec"]["tasks"][0]["taskSpec"]["steps"][-1]["name"] == "instep-push"
 
 
@@ -308,7 +309,7 @@ def test_a_spoilt_object_is_refused_or_rendered_but_never_a_crash(case: str, dat
     for _ in range(data.draw(st.integers(1, 2))):
         _spoil(data.draw(st.sampled_from(found)), data)
     try:
-        documents.write(render(found, Wish(SETTINGS, TARGET)))
+        documents.write(render(found, RenderOptions(SETTINGS, TARGET)))
     except AgentError as error:
         assert error.exit_code == 2
 

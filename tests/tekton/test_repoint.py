@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.errors import UsageError
-from agent.tekton.lookup.repoint import Repointing, parse_repointing, repoint
+from agent.tekton.lookup.bundle_rewrite import BundleRewrite, parse_bundle_rewrite, rewrite_bundles
 from agent.tekton.model.names import LOOKUP_BUNDLE
 from tests.tekton.test_lookup import DIGEST, GIT, run
 
@@ -30,9 +30,9 @@ def at(bundle: str) -> dict[str, Any]:
     ],
 )
 def test_a_bundle_without_a_version_stands_for_all_of_its_versions(old: str, hit: list[str], missed: list[str]) -> None:
-    repointing = Repointing(old, NEW)
-    assert [repointing.of(place) for place in hit] == [NEW] * len(hit)
-    assert [repointing.of(place) for place in missed] == missed
+    bundle_rewrite = BundleRewrite(old, NEW)
+    assert [bundle_rewrite.of(place) for place in hit] == [NEW] * len(hit)
+    assert [bundle_rewrite.of(place) for place in missed] == missed
 
 
 def test_explicit_references_are_found_wherever_they_stand() -> None:
@@ -47,47 +47,49 @@ def test_explicit_references_are_found_wherever_they_stand() -> None:
         ],
         "finally": [{"name": "f", "taskRef": reference}],
     }
-    repointings = [Repointing("reg.io/other", "reg.io/x:1"), Repointing("reg.io/ci", NEW)]
+    bundle_rewrites = [BundleRewrite("reg.io/other", "reg.io/x:1"), BundleRewrite("reg.io/ci", NEW)]
     pipeline = {"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": "p"}}
-    assert repoint({**pipeline, "spec": tasks(old)}, repointings)["spec"] == tasks(new)
-    assert repoint(run(pipelineSpec=tasks(old)), repointings)["spec"]["pipelineSpec"] == tasks(new)
-    assert repoint(run("TaskRun", taskRef=old), repointings)["spec"]["taskRef"] == new
+    assert rewrite_bundles({**pipeline, "spec": tasks(old)}, bundle_rewrites)["spec"] == tasks(new)
+    assert rewrite_bundles(run(pipelineSpec=tasks(old)), bundle_rewrites)["spec"]["pipelineSpec"] == tasks(new)
+    assert rewrite_bundles(run("TaskRun", taskRef=old), bundle_rewrites)["spec"]["taskRef"] == new
     task = {"kind": "Task", "spec": {"steps": [{"ref": old}]}}
-    assert repoint(task, repointings)["spec"] == {"steps": [{"ref": new}]}
+    assert rewrite_bundles(task, bundle_rewrites)["spec"] == {"steps": [{"ref": new}]}
 
 
 def test_the_field_of_old_and_a_wrapped_pipeline_are_explicit_references_too() -> None:
-    repointings = [Repointing("reg.io/ci:1", NEW)]
+    bundle_rewrites = [BundleRewrite("reg.io/ci:1", NEW)]
     old = run(pipelineRef={"name": "p", "bundle": "reg.io/ci:1"})
-    assert repoint(old, repointings)["spec"]["pipelineRef"] == {"name": "p", "bundle": NEW}
+    assert rewrite_bundles(old, bundle_rewrites)["spec"]["pipelineRef"] == {"name": "p", "bundle": NEW}
     params = [
         {"name": "pipelineref.resolver", "value": "bundles"},
         {"name": "pipelineref.params.bundle", "value": "reg.io/ci:1"},
         {"name": "target", "value": "reg.io/ws:1"},
     ]
-    wrapped = repoint(run(pipelineRef={"resolver": "wrap", "params": params}), repointings)["spec"]["pipelineRef"]
+    wrapped = rewrite_bundles(run(pipelineRef={"resolver": "wrap", "params": params}), bundle_rewrites)["spec"][
+        "pipelineRef"
+    ]
     assert {"name": "pipelineref.params.bundle", "value": NEW} in wrapped["params"]
     assert {"name": "target", "value": "reg.io/ws:1"} in wrapped["params"]
 
 
 def test_where_a_run_looks_things_up_is_re_pointed_too() -> None:
-    repointings = [Repointing("reg.io/ci:1", NEW)]
+    bundle_rewrites = [BundleRewrite("reg.io/ci:1", NEW)]
     for value in (run(annotation="reg.io/ci:1,cluster"), run(says=[{"bundle": "reg.io/ci:1"}, {"cluster": True}])):
-        found = repoint(value, repointings)
+        found = rewrite_bundles(value, bundle_rewrites)
         assert found["metadata"]["annotations"] == {LOOKUP_BUNDLE: f"{NEW},cluster"}
         assert found["spec"] == {}
 
 
 def test_the_rest_stays_as_it_is() -> None:
-    repointings = [Repointing("reg.io/ci:1", NEW)]
+    bundle_rewrites = [BundleRewrite("reg.io/ci:1", NEW)]
     for value in ({"kind": "ConfigMap", "spec": [1]}, {"kind": "EventListener", "spec": at("reg.io/ci:1")}, {"a": 1}):
-        assert repoint(value, repointings) == value
+        assert rewrite_bundles(value, bundle_rewrites) == value
     found = run(pipelineRef={"name": "p"}, params=[{"name": "bundle", "value": "reg.io/ci:1"}])
-    assert repoint(found, repointings) == found
-    assert repoint(found, []) is found
+    assert rewrite_bundles(found, bundle_rewrites) == found
+    assert rewrite_bundles(found, []) is found
 
 
 @pytest.mark.parametrize("word", ["reg.io/ci:1", "=reg.io/x:1", "reg.io/ci:1=", "ci=reg.io/x:1", "reg.io/a:1=b"])
 def test_what_is_not_old_and_new_is_refused(word: str) -> None:
     with pytest.raises(UsageError):
-        parse_repointing(word)
+        parse_bundle_rewrite(word)

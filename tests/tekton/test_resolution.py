@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 
 from agent.errors import UnavailableError, UnwrappableError, UsageError
-from agent.tekton.controlplane.effects import Answer, Ask, Get, Pin, Waiting, is_answered, seconds_left
-from agent.tekton.controlplane.event_route import parent_concerned, request_concerned, run_concerned
+from agent.tekton.controlplane.effects import (
+    AskResolver,
+    GetObject,
+    PinDigest,
+    RequestAnswer,
+    WaitForResolver,
+    is_answered,
+    seconds_left,
+)
+from agent.tekton.controlplane.event_route import parent_to_reconcile, request_to_reconcile, run_to_reconcile
 from agent.tekton.controlplane.nested_request import local_source, nested_request, nested_source
 from agent.tekton.controlplane.resolution import resolve
 from agent.tekton.model.events import USERS_DIFFER
@@ -53,12 +61,12 @@ def the_pipeline(*tasks: dict[str, Any]) -> dict[str, Any]:
 def walk(asked: dict[str, Any], *found: Any, now: str = T0) -> tuple[list[Any], Any]:
     """Take the course with what is found at each step; return the steps and the outcome."""
     steps = []
-    course = resolve(asked, INSTALLATION, now)
+    resolution = resolve(asked, INSTALLATION, now)
     try:
-        step = next(course)
+        step = next(resolution)
         for value in found:
             steps.append(step)
-            step = course.throw(value) if isinstance(value, Exception) else course.send(value)
+            step = resolution.throw(value) if isinstance(value, Exception) else resolution.send(value)
         raise AssertionError(f"it wants {step}")
     except StopIteration as end:
         return steps, end.value
@@ -73,14 +81,14 @@ def test_what_is_asked_for_first_depends_on_nothing_but_the_objects() -> None:
     asked = request({"name": "pipelineref", "value": "p"}, {"name": "base", "value": "reg.io/base:1"})
     found = (pipeline_run(), the_pipeline(task("a")), "reg.io/base@sha256:00")
     steps, outcome = walk(asked, *found)
-    assert steps == [Get("PipelineRun", "run-1"), Get("Pipeline", "p"), Pin("reg.io/base:1")]
-    assert isinstance(outcome, Answer)
+    assert steps == [GetObject("PipelineRun", "run-1"), GetObject("Pipeline", "p"), PinDigest("reg.io/base:1")]
+    assert isinstance(outcome, RequestAnswer)
     assert walk(asked, *found) == (steps, outcome)
 
 
 def test_no_base_is_pinned_where_none_is_asked_for() -> None:
     steps, _ = walk(request({"name": "pipelineref", "value": "p"}), pipeline_run(), the_pipeline(task("a")))
-    assert not any(isinstance(step, Pin) for step in steps)
+    assert not any(isinstance(step, PinDigest) for step in steps)
 
 
 def test_all_resolvers_are_asked_before_one_is_waited_for() -> None:
@@ -90,15 +98,15 @@ def test_all_resolvers_are_asked_before_one_is_waited_for() -> None:
     ]
     asked = request({"name": "pipelineref", "value": "p"}, {"name": "form", "value": "inline"})
     steps, outcome = walk(asked, pipeline_run(), the_pipeline(*tasks), {}, {})
-    assert [type(step) for step in steps] == [Get, Get, Ask, Ask]
-    assert outcome == Waiting("git", 55)
+    assert [type(step) for step in steps] == [GetObject, GetObject, AskResolver, AskResolver]
+    assert outcome == WaitForResolver("git", 55)
 
 
 def test_the_longer_it_waits_the_less_time_is_left_and_then_it_is_refused() -> None:
     asked = request(*REMOTE)
-    assert walk(asked, pipeline_run(), {}, now=T50)[1] == Waiting("git", 5)
+    assert walk(asked, pipeline_run(), {}, now=T50)[1] == WaitForResolver("git", 5)
     late = walk(asked, pipeline_run(), {}, now=T56)[1]
-    assert isinstance(late, Answer)
+    assert isinstance(late, RequestAnswer)
     assert late.refusal == "resolver git has not answered in time; see its ResolutionRequest and its logs"
     assert seconds_left(asked, Installation(SETTINGS, deadline=300), T56) == 239
 
@@ -187,7 +195,7 @@ def test_a_task_of_the_answer_can_be_asked_for() -> None:
     params = json.loads(b64decode(outcome.status["data"]))["spec"]["tasks"][0]["taskRef"]["params"]
     asked = {**request(), "spec": {"params": params}}
     steps, outcome = walk(asked, the_task())
-    assert steps == [Get("Task", "t")]
+    assert steps == [GetObject("Task", "t")]
     assert json.loads(b64decode(outcome.status["data"]))["kind"] == "Task"
 
 
@@ -199,33 +207,33 @@ def test_nobody_waits_for_a_task_of_the_namespace_that_only_reads(found: str, af
     held = {"name": "ws", "readOnly": found == "reads"}
     the = None if found == "nothing" else the_task(workspaces=[held])
     steps, outcome = walk(request({"name": "pipelineref", "value": "p"}), pipeline_run(), told, the)
-    assert steps[-1] == Get("Task", "t")
+    assert steps[-1] == GetObject("Task", "t")
     assert named_by(json.loads(b64decode(outcome.status["data"]))["spec"], "c") == after
 
 
 def test_events_lead_to_the_object_that_they_are_about() -> None:
     asked = request()
     nested = nested_request(asked, Reference(resolver="git"))
-    assert request_concerned(asked) == "wrap-1"
-    assert request_concerned(nested) is None
-    assert request_concerned({**nested, "status": {"data": "eA=="}}) == "wrap-1"
-    assert request_concerned({**asked, "status": {"data": "eA=="}}) is None
-    assert request_concerned(request(labels={"resolution.tekton.dev/type": "git"})) is None
-    assert request_concerned({"metadata": {"name": "n"}}) is None
+    assert request_to_reconcile(asked) == "wrap-1"
+    assert request_to_reconcile(nested) is None
+    assert request_to_reconcile({**nested, "status": {"data": "eA=="}}) == "wrap-1"
+    assert request_to_reconcile({**asked, "status": {"data": "eA=="}}) is None
+    assert request_to_reconcile(request(labels={"resolution.tekton.dev/type": "git"})) is None
+    assert request_to_reconcile({"metadata": {"name": "n"}}) is None
 
 
 def test_runs_that_ended_and_children_that_ended_long_ago_concern_nobody() -> None:
     ended = {"conditions": [{"type": "Succeeded", "status": "True"}]}
     run = custom_run()
-    assert run_concerned(run) == "run"
-    assert run_concerned({**run, "status": ended}) is None
+    assert run_to_reconcile(run) == "run"
+    assert run_to_reconcile({**run, "status": ended}) is None
     owner = {"kind": "CustomRun", "name": "run", "uid": "u-1", "controller": True}
     child = pipeline_run()
     child["metadata"]["ownerReferences"] = [owner]
-    assert parent_concerned(child, is_new=False) == ("CustomRun", "run")
-    assert parent_concerned({**child, "status": ended}, is_new=True) == ("CustomRun", "run")
-    assert parent_concerned({**child, "status": ended}, is_new=False) is None
-    assert parent_concerned(pipeline_run(), is_new=True) is None
+    assert parent_to_reconcile(child, is_new=False) == ("CustomRun", "run")
+    assert parent_to_reconcile({**child, "status": ended}, is_new=True) == ("CustomRun", "run")
+    assert parent_to_reconcile({**child, "status": ended}, is_new=False) is None
+    assert parent_to_reconcile(pipeline_run(), is_new=True) is None
 
 
 # What cannot work is told before the run.

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.tekton.model import names
-from agent.tekton.model.pod_template import pod_of
+from agent.tekton.model.pod_template import parse_pod_template
 from agent.tekton.wrap.steps import is_injected
 from agent.tekton.wrap.task import unwrap_task_spec, wrap_task, wrap_task_spec
-from agent.tekton.wrap.task_plan import Mount, Plan, format_plan, parse_plan
+from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount, format_plan, parse_plan
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, a_run, pipeline, steps_of, task, the_task, wrap
 from tests.tekton.schema import check
@@ -26,10 +26,10 @@ VARIABLES = (names.POD_NAME, "INSTEP_POD_2", "HOME", "OTHER")
 ROOTS = ("/instep", "/instep-2", "/instep-ca", "/instep-workspaces")
 PATHS = [f"{root}{more}" for root in ROOTS for more in ("", "/", "/ws", "/../instep")]
 PATHS += ["/workspace/ws", "/else", "$(params.path)/instep"]
-PLAN = Plan(
+PLAN = TaskPlan(
     task="t",
     settings=replace(SETTINGS, ca_config_map="ca"),
-    mounts=(Mount(name="ws", target="reg.io/ws:run", lane="uid/t"),),
+    mounts=(WorkspaceMount(name="ws", target="reg.io/ws:run", lane="uid/t"),),
 )
 
 env = st.lists(st.builds(lambda name: {"name": name, "value": "v"}, st.sampled_from(VARIABLES)), max_size=2)
@@ -71,7 +71,7 @@ def top(path: str) -> str:
 @laws
 @given(specs(), pods)
 def test_no_name_of_ours_is_one_of_theirs(spec: dict[str, Any], template: dict[str, Any]) -> None:
-    plan = replace(PLAN, pod=pod_of(template, "x"))
+    plan = replace(PLAN, pod=parse_pod_template(template, "x"))
     wrapped = wrap_task_spec(spec, plan, is_v1=True, where="task t")
     ours = [step for step in wrapped["steps"] if is_injected(step)]
     theirs = [step for step in wrapped["steps"] if not is_injected(step)]

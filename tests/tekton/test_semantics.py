@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
 from agent.tekton.model import documents
 from tests.tekton.local_tekton import LocalTekton, environment
 from tests.tekton.made import SETTINGS
@@ -35,7 +36,9 @@ class Bench:
         lost: frozenset[str] = frozenset(),
         **params: str,
     ) -> LocalTekton:
-        rendered = documents.read(documents.write(render(documents.read(text, "x"), Wish(SETTINGS, self.target))), "x")
+        rendered = documents.read(
+            documents.write(render(documents.read(text, "x"), RenderOptions(SETTINGS, self.target))), "x"
+        )
         tekton = LocalTekton(self.place / name, environment(self.place), meeting=meeting, lost=lost)
         self.succeeded = tekton.run(spec_of(rendered), name, params)
         return tekton

@@ -11,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
-from agent.tekton.model.pod_template import Pod
+from agent.tekton.model.pod_template import PodTemplate
 from agent.tekton.wrap.result_budget import result_limit
 from agent.tekton.wrap.steps import COMMAND
 from agent.tekton.wrap.task import unwrap_task_spec, wrap_task, wrap_task_spec
-from agent.tekton.wrap.task_plan import Mount, Plan, format_plan, parse_plan
+from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount, format_plan, parse_plan
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, a_run, argument, pipeline, spec, steps_of, task, the_task, wrap
 
-MOUNT = Mount(name="ws", target="reg.io/ws:run", lane="uid/t")
-PLAN = Plan(task="t", settings=SETTINGS, mounts=(MOUNT,))
+MOUNT = WorkspaceMount(name="ws", target="reg.io/ws:run", lane="uid/t")
+PLAN = TaskPlan(task="t", settings=SETTINGS, mounts=(MOUNT,))
 
 
-def wrapped(plan: Plan = PLAN, **fields: Any) -> dict[str, Any]:
+def wrapped(plan: TaskPlan = PLAN, **fields: Any) -> dict[str, Any]:
     return dict(wrap_task_spec(spec(**fields), plan, is_v1=True, where="task t"))
 
 
@@ -89,7 +89,9 @@ def test_nameless_steps_keep_the_names_that_tekton_gave_them() -> None:
         (replace(MOUNT, is_fresh=True), True, [{"name": "r"}], ["work"]),
     ],
 )
-def test_no_step_without_a_reason(mount: Mount, read_only: bool, results: list[Any], expected: list[str]) -> None:
+def test_no_step_without_a_reason(
+    mount: WorkspaceMount, read_only: bool, results: list[Any], expected: list[str]
+) -> None:
     found = wrapped(replace(PLAN, mounts=(mount,)), workspaces=[{"name": "ws", "readOnly": read_only}], results=results)
     assert names(found) == expected
 
@@ -124,7 +126,7 @@ def test_the_identity_on_which_the_steps_agree_is_taken_over() -> None:
 
 def test_root_keeps_what_restoring_owners_needs_and_others_keep_nothing() -> None:
     assert "capabilities" not in wrapped()["steps"][0]["securityContext"]
-    found = wrapped(replace(PLAN, pod=Pod(is_non_root=True)))
+    found = wrapped(replace(PLAN, pod=PodTemplate(is_non_root=True)))
     assert found["steps"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     run = a_run(taskRunTemplate={"podTemplate": {"securityContext": {"runAsNonRoot": True}}})
     step = steps_of(wrap(pipeline(task("a")), run), "a")[-1]
@@ -300,7 +302,7 @@ def test_wrapping_adds_only_and_again_changes_nothing(
 @laws
 @given(st.text(), st.text(), st.lists(st.text()))
 def test_a_plan_travels_through_a_parameter(name: str, target: str, after: list[str]) -> None:
-    plan = replace(PLAN, mounts=(Mount(name, target, "lane", tuple(after)),), base=target or None)
+    plan = replace(PLAN, mounts=(WorkspaceMount(name, target, "lane", tuple(after)),), base=target or None)
     text = format_plan(plan)
     assert parse_plan(text) == plan
 

@@ -1,4 +1,4 @@
-"""One run of a command: its arguments, what it opens, how it ends.
+"""One run of a command: its arguments and options, its session, its report.
 
-Belongs here: what several commands share. Never belongs here: what only one command does.
+Belongs here: code that several commands share. Never belongs here: code of one command.
 """

@@ -1,4 +1,4 @@
-"""The words and options that several commands share."""
+"""The arguments and options that several commands share, and the checked values of options."""
 
 from __future__ import annotations
 
@@ -6,144 +6,30 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from agent.archive.stream.limits import OPTIONS, limits_of
-from agent.cli.invocation.wiring import Session, absolute
+from agent.cli.invocation.parameter_types import ANNOTATION, LANE, LIMIT, REFERENCE, TARGET, TEXT, DurationType
+from agent.cli.invocation.session import Session, default_lane
 from agent.core.model.pod import Pod
 from agent.core.model.record import NUMBER_MAX
-from agent.core.spelling.duration import EXAMPLES, format_duration, parse_duration
-from agent.core.spelling.path import check_path, show
-from agent.core.spelling.reference import Reference, parse_reference
-from agent.core.spelling.tags import check_target_tag
-from agent.errors import InvalidReferenceError, UnsafeArchiveError, UsageError
+from agent.core.spelling.duration import format_duration
+from agent.core.spelling.path import check_path
+from agent.core.spelling.reference import Reference
+from agent.errors import UnsafeArchiveError, UsageError
 from agent.store.network.retrying import PATIENCE_S
 
+if TYPE_CHECKING:
+    from agent.sync.operation.options import Compression, OnConflict, PushOptions
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-RESERVED = "dev.instep."
-
-
-class ReferenceType(click.ParamType):  # type: ignore[type-arg]  # not generic at run time before 8.3
-    """Any image."""
-
-    name = "reference"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        """Return the reference that a word spells.
-
-        Raises:
-            InvalidReferenceError: it is none.
-        """
-        return absolute(parse_reference(value))
-
-
-class TargetType(ReferenceType):
-    """An image that a workspace is kept at."""
-
-    name = "target"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        """Return the target that a word spells.
-
-        Raises:
-            InvalidReferenceError: it is no reference, has a digest, or a tag that is derived from a target's.
-        """
-        reference = super().convert(value, param, ctx)
-        if reference.digest is not None or reference.tag is None:
-            raise InvalidReferenceError(
-                "a target is a tag, because a digest never changes",
-                subject=str(reference),
-                remedy="name registry/repository:tag, and an image to start from with --base",
-            )
-        check_target_tag(reference.tag)
-        return reference
-
-
-class TextType(click.ParamType):  # type: ignore[type-arg]
-    """Words that travel in an image: UTF-8, and not empty where `needed`, without control characters."""
-
-    name = "text"
-
-    def __init__(self, *, needed: bool = False) -> None:
-        self._needed = needed
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the words."""
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self.fail("not UTF-8", param, ctx)
-        if self._needed and (not value or not value.isprintable()):
-            self.fail("empty, or not printable", param, ctx)
-        return str(value)
-
-
-class AnnotationType(TextType):
-    """A key and its value."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the words, checked."""
-        key, equals, _ = super().convert(value, param, ctx).partition("=")
-        if not equals or not re.fullmatch(r"[!-~]+", key):
-            self.fail(f"{show(os.fsencode(value))} is not KEY=VALUE", param, ctx)
-        if key.startswith(RESERVED):
-            self.fail(f"{key}: keys that start with {RESERVED} say what a layer is", param, ctx)
-        return str(value)
-
-
-class DurationType(click.ParamType):  # type: ignore[type-arg]
-    """A duration, as 90s, 30m, 1h or 2d; in ns.
-
-    Args:
-        least: the shortest that makes sense, seconds.
-    """
-
-    name = "duration"
-
-    def __init__(self, least: int = 0) -> None:
-        self._least = least
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return how many ns the words mean."""
-        seconds = parse_duration(str(value))
-        if seconds is None:
-            self.fail(f"{show(os.fsencode(str(value)))} is no duration, such as {EXAMPLES}", param, ctx)
-        if seconds < self._least:
-            self.fail(f"{value} is less than {self._least}s", param, ctx)
-        return seconds * 10**9
-
-
-class LimitType(click.ParamType):  # type: ignore[type-arg]
-    """A limit and its value; `16Gi` is 16 GiB."""
-
-    name = "name=n"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """Return the name and the number."""
-        match = re.fullmatch(r"([a-z]+)=([0-9]{1,18})(?:([KMGT])i)?", str(value))
-        if not match or match[1] not in OPTIONS or not int(match[2]):
-            names = ", ".join(OPTIONS)
-            self.fail(f"{show(os.fsencode(str(value)))} is not NAME=N, NAME being one of {names}", param, ctx)
-        return match[1], int(match[2]) << _BINARY[match[3]]
-
-
-_BINARY = {None: 0, "K": 10, "M": 20, "G": 30, "T": 40}
-REFERENCE = ReferenceType()
-DURATION = DurationType()
-LIMIT = LimitType()
-TARGET = TargetType()
-TEXT = TextType()
-LANE = TextType(needed=True)
-ANNOTATION = AnnotationType()
 
 
 def apply(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    """Return one decorator of several, so that the help lists them in this order."""
+    """Return one decorator that applies several. The help lists their options in this order."""
 
     def decorate(command: _Command) -> _Command:
         for decorator in reversed(decorators):
@@ -154,7 +40,7 @@ def apply(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _
 
 
 def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command], _Command]:
-    """Give the command a `Session`, with the options for the registry, for what is read from it, and for the output."""
+    """Pass a `Session` to the command, and add the options for the registry, the limits and the output."""
 
     def decorate(command: _Command) -> _Command:
         @wraps(command)
@@ -179,27 +65,32 @@ def session(*, quiet: bool = False, limits: bool = False) -> Callable[[_Command]
             )
             return command(opened, *args, **options)
 
-        options = [
-            click.option("--plain-http", is_flag=True, help="Speak HTTP without TLS; automatic for localhost."),
-            click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM), too."),
-            click.option(
-                "--patience",
-                metavar="DURATION",
-                type=DurationType(least=1),
-                default=format_duration(PATIENCE_S),
-                show_default=True,
-                help="How long to go on trying while nothing moves.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/reference/json.md)."),
-        ]
-        if limits:
-            text = f"How much an image may ask for: {', '.join(OPTIONS)} (docs/explanation/security.md). Repeatable."
-            options.insert(3, click.option("--limit", metavar="NAME=N", multiple=True, type=LIMIT, help=text))
-        if quiet:
-            options.append(click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."))
-        return apply(*options)(with_session)  # type: ignore[return-value]
+        return apply(*_session_options(quiet=quiet, limits=limits))(with_session)  # type: ignore[return-value]
 
     return decorate
+
+
+def _session_options(*, quiet: bool, limits: bool) -> list[Callable[[_Command], _Command]]:
+    """Return the options of `session`, in the order in which the help lists them."""
+    options = [
+        click.option("--plain-http", is_flag=True, help="Speak HTTP without TLS; automatic for localhost."),
+        click.option("--ca-file", metavar="FILE", help="Trust these certificates (PEM), too."),
+        click.option(
+            "--patience",
+            metavar="DURATION",
+            type=DurationType(least=1),
+            default=format_duration(PATIENCE_S),
+            show_default=True,
+            help="How long to retry while nothing moves.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/reference/json.md)."),
+    ]
+    if limits:
+        text = f"How much an image may ask for: {', '.join(OPTIONS)} (docs/explanation/security.md). Repeatable."
+        options.insert(3, click.option("--limit", metavar="NAME=N", multiple=True, type=LIMIT, help=text))
+    if quiet:
+        options.append(click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."))
+    return options
 
 
 target = click.argument("target", type=TARGET)
@@ -267,7 +158,7 @@ publishing = apply(
         "--on-conflict",
         type=click.Choice(["last", "fail"]),
         default="last",
-        help="What happens when parallel changes disagree: the last one stands, or nothing is published.",
+        help="What happens when parallel changes disagree: the last one wins, or nothing is published.",
     ),
     compression,
     click.option(
@@ -281,11 +172,39 @@ publishing = apply(
 )
 
 
-def pod_of(uid: str | None, attempt: int | None) -> Pod | None:
-    """Return the pod that `--pod` names, as one that started when this container did.
+def push_options(
+    *,
+    lane: str | None,
+    attempt: int | None,
+    pod_uid: str | None,
+    message: str,
+    on_conflict: OnConflict,
+    compression: Compression,
+    annotations: Sequence[str],
+) -> PushOptions:
+    """Return the options of a push, from the values of `publishing` and `writer`.
 
     Raises:
-        UsageError: there is no attempt that it could be one of.
+        UsageError: as `pod_of`.
+    """
+    from agent.sync.operation.options import PushOptions
+
+    return PushOptions(
+        lane=lane or default_lane(),
+        attempt=attempt,
+        pod=pod_of(pod_uid, attempt),
+        message=message,
+        annotations=annotation_pairs(annotations),
+        on_conflict=on_conflict,
+        compression=compression,
+    )
+
+
+def pod_of(uid: str | None, attempt: int | None) -> Pod | None:
+    """Return the pod that `--pod` names, with the start of this container as its start.
+
+    Raises:
+        UsageError: `--attempt` is missing.
     """
     if uid is None:
         return None
@@ -298,16 +217,16 @@ def pod_of(uid: str | None, attempt: int | None) -> Pod | None:
 
 
 def annotation_pairs(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the annotations that `K=V` words spell, sorted by key; the last of a key counts."""
+    """Return annotations from `K=V` texts, sorted by key. The last value of a key counts."""
     pairs = dict(word.split("=", 1) for word in words)
     return tuple(sorted(pairs.items()))
 
 
 def base_path_checked(path: str | None, base: Reference | None) -> bytes:
-    """Return the directory of the base that `--base-path` names, from its root; `b""` for the root.
+    """Return the directory of the base that `--base-path` names, relative to the root; `b""` for the root.
 
     Raises:
-        UsageError: it is no such path, or there is no base.
+        UsageError: the path is not below the root, or there is no base.
     """
     if path is None:
         return b""
@@ -322,10 +241,10 @@ def base_path_checked(path: str | None, base: Reference | None) -> bytes:
 
 
 def globs_as_bytes(words: Sequence[str]) -> tuple[bytes, ...]:
-    """Return the globs of `--path`.
+    """Return the globs of `--path`, as bytes.
 
     Raises:
-        UsageError: one is empty.
+        UsageError: a glob is empty.
     """
     if any(not word.strip("/") for word in words):
         raise UsageError("the glob is empty", subject="--path", remedy="name a path, or leave --path out for all")
@@ -336,7 +255,7 @@ def platform_checked(text: str | None) -> str | None:
     """Return `text` if it is os/architecture[/variant].
 
     Raises:
-        UsageError: it is not.
+        UsageError: it has another form.
     """
     if text is not None and not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?", text):
         raise UsageError("not os/architecture", subject=f"--platform {text}", remedy="write it as linux/arm64")

@@ -1,4 +1,4 @@
-"""Files of Tekton objects: the option `-f`, and what it names."""
+"""Files of Tekton objects: the option `-f`, and reading the files that it names."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ files = click.option(
 
 
 def read_files(paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the objects in files, each with the name of its file; lists are opened.
+    """Return the objects in files, each with the name of its file. A list is replaced by its items.
 
     Raises:
-        UsageError: one is no YAML, or PyYAML is not installed.
-        WorkspaceError: one cannot be read.
+        UsageError: a file is not YAML, or larger than 64 MiB, or PyYAML is not installed.
+        WorkspaceError: a file cannot be read.
     """
     from agent.tekton.model import documents
 

@@ -1,4 +1,4 @@
-"""What people and machines see: text, JSON, progress, failures, exit codes.
+"""The output of commands: text, JSON, progress, failures, exit codes.
 
-Belongs here: words and streams. Never belongs here: an option, a call of a command.
+Belongs here: texts and streams. Never belongs here: an option, a call of a command.
 """

@@ -1,4 +1,4 @@
-"""Exit codes that no error of `agent.errors` has. The whole table is in docs/reference/cli.md."""
+"""The exit codes that no error of `agent.errors` has (docs/reference/cli.md, "Exit codes")."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ BUG: Final = 1
 USAGE: Final = 2
 
 NOT_EXECUTABLE: Final = 126
-"""As a shell says it: the command of `agent exec` is there but cannot be executed."""
+"""The command of `agent exec` exists but cannot be executed, as in a shell."""
 
 NOT_FOUND: Final = 127
-"""As a shell says it: the command of `agent exec` is not there."""
+"""The command of `agent exec` does not exist, as in a shell."""
 
 SIGNALLED: Final = 128
-"""Added to the number of the signal that ended something: 130 SIGINT, 141 SIGPIPE, 143 SIGTERM."""
+"""Added to the number of the signal that ended a process: 130 SIGINT, 141 SIGPIPE, 143 SIGTERM."""

@@ -1,4 +1,4 @@
-"""What went wrong, in one line for people or one object for machines, without secrets or control characters."""
+"""Failures: an exception as one line for people or one JSON object, without secrets and control characters."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agent.cli.terminal import command_exit_codes
 from agent.errors import AgentError
 from agent.remedy import Place
 
-# Texts, because compiling them takes a ms and few runs redact anything.
-# A password may stand in a reference or an address that a user or a server wrote; what a digest follows is none.
+# Plain texts: compiling them takes a millisecond, and few runs redact a text.
+# A reference or an address may contain a password. A text before a digest is not one.
 _USERINFO = r"(?<![\w.:/-])(?!oci:)[^\s/'\"@:]+:(?!//)[^\s'\"@]+@(?!sha(?:256|512):)|(?<=://)[^\s/'\"@]+@"
 _HEADER = r"(?i)\b(authorization\W{1,4})(?:(?:basic|bearer)\s+)?[\w+/=.~-]+|\b((?:basic|bearer)\s+)[\w+/=.~-]{16,}"
 _FIELD = (
@@ -23,11 +23,16 @@ _FIELD = (
 )
 
 LINE_MAX = 2048
-"""Bytes of a container's log that Kubernetes keeps for people where nothing else says why it ended."""
+"""Bytes of a container's log that Kubernetes uses as the termination message if there is no other."""
 
 
 class Failure(NamedTuple):
-    """One error as the user gets to see it. `kind` is the error's class, `remedy` what the user can do."""
+    """An error as the user sees it.
+
+    Attributes:
+        kind: the name of the error's class.
+        subject, what, remedy: as in `AgentError`, redacted.
+    """
 
     kind: str
     subject: str
@@ -36,7 +41,7 @@ class Failure(NamedTuple):
     exit_code: int
 
     def text(self) -> str:
-        """Return the line for people: with its end at most `LINE_MAX` bytes, what happened shortened first."""
+        """Return the line for people, at most `LINE_MAX` bytes with its newline. A long `what` is shortened first."""
         room = LINE_MAX - len(self._line("").encode()) - 1
         return _clipped(self._line(_clipped(self.what, max(room, LINE_MAX // 4))), LINE_MAX - 1)
 
@@ -55,7 +60,7 @@ def _clipped(text: str, size: int) -> str:
 
 
 def place_of(words: Sequence[str], environ: Mapping[str, str]) -> Place:
-    """Return where the errors of a command line are read."""
+    """Return the place where the errors of a command line are read."""
     command = next((word for word in words if not word.startswith("-")), "")
     if command in ("step", "controller"):
         return Place.STEP if command == "step" else Place.CONTROLLER
@@ -63,7 +68,7 @@ def place_of(words: Sequence[str], environ: Mapping[str, str]) -> Place:
 
 
 def describe(error: BaseException, place: Place = Place.LAPTOP) -> Failure:
-    """Return what to say of any exception, where it is read."""
+    """Return any exception as a failure, with the remedy for a place."""
     if isinstance(error, AgentError):
         remedy = error.remedy_at(place)
         return _failure(type(error).__name__, error.subject, error.what, remedy, error.exit_code)
@@ -79,21 +84,21 @@ def describe(error: BaseException, place: Place = Place.LAPTOP) -> Failure:
 
 
 def redact(text: str) -> str:
-    """Return `text` on one line, printable, and without what looks like a credential."""
+    """Return `text` on one line, printable, and without texts that look like credentials."""
     text = re.sub(_USERINFO, "***@", text)
     text = re.sub(_HEADER, r"\1\2***", text)
     return printable(re.sub(_FIELD, r"\1***", text))
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything escaped that a terminal would not show as itself."""
+    """Return `text` with all unprintable characters escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def write_failure(failure: Failure, stream: TextIO, *, as_json: bool) -> None:
-    """Write a failure and a line's end."""
+    """Write a failure and a newline."""
     stream.write((json.dumps({"error": failure.to_json()}) if as_json else failure.text()) + "\n")
     stream.flush()
 

@@ -1,4 +1,4 @@
-"""Standard output, and what its refusals mean."""
+"""Standard output, and the errors of writing to it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from agent.errors import WorkspaceError
 
 
 class StandardOutput(io.TextIOWrapper):
-    """Standard output whose refusals are errors of ours, no matter who writes: click prints help and version itself."""
+    """Standard output whose errors are errors of ours, also if click writes: it prints help and version itself."""
 
     def write(self, text: str) -> int:
-        """Write text; raises as the function `write` does."""
+        """Write text; raises the errors of the function `write`."""
         with _as_output():
             return super().write(text)
 
     def flush(self) -> None:
-        """Send on what was written; raises as the function `write` does."""
+        """Flush the buffer; raises the errors of the function `write`."""
         with _as_output():
             super().flush()
 
@@ -42,10 +42,10 @@ def standard_output() -> Iterator[None]:
 
 
 def _detach(stream: io.TextIOWrapper) -> None:
-    """Let go of a stream without closing what it writes to."""
+    """Detach a stream from its buffer without closing the buffer."""
     try:
         stream.detach()
-    except (WorkspaceError, OSError):  # what it still had to write was refused; that was said before
+    except (WorkspaceError, OSError):  # the rest cannot be written; that error was reported before
         abandon()
         stream.detach()
 
@@ -54,7 +54,7 @@ def write(data: bytes) -> None:
     """Write to standard output.
 
     Raises:
-        BrokenPipeError: nobody reads it any more.
+        BrokenPipeError: the reader closed the pipe.
         WorkspaceError: it cannot be written.
     """
     with _as_output():
@@ -62,7 +62,7 @@ def write(data: bytes) -> None:
 
 
 def flush() -> None:
-    """Send on what was written to standard output; raises as `write` does."""
+    """Flush standard output; raises the errors of `write`."""
     sys.stdout.flush()
 
 
@@ -81,7 +81,7 @@ def _as_output() -> Iterator[None]:
 
 
 def abandon() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush does not complain."""
+    """Redirect standard output to /dev/null, so that the interpreter's last flush does not fail."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)

@@ -1,4 +1,4 @@
-"""How far an operation is, shown on standard error: bars on a terminal, plain lines elsewhere, or nothing."""
+"""The progress of an operation on standard error: bars on a terminal, lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, Protocol
 import click
 
 from agent.cli.terminal.failure import redact
-from agent.cli.terminal.present import amount, seconds
+from agent.cli.terminal.report_format import amount, seconds
 from agent.sync.operation.workspace_context import Progress
 
 _STEP = 0.1  # seconds between two updates of a bar: an operation may advance a million times
 
 
 class Display(Progress, Protocol):
-    """A progress that can be taken off the screen; it comes back with the next stage."""
+    """A progress that can be removed from the screen. The next stage shows it again."""
 
     def close(self) -> None:
-        """Finish what is shown."""
+        """Remove the progress from the screen."""
 
 
 class Silent:
-    """Shows nothing but notices, and not even those where they are collected for a machine."""
+    """Shows only notices, or collects them for a JSON object."""
 
     def __init__(self, collected: list[str] | None = None) -> None:
         self._collected = collected
@@ -47,7 +47,7 @@ class Silent:
 
 
 class Lines:
-    """One line for each stage that is done, for logs."""
+    """One line for each completed stage, for logs."""
 
     def __init__(self) -> None:
         self._name: str | None = None
@@ -56,7 +56,7 @@ class Lines:
         self._began = 0.0
 
     def stage(self, name: str, total: int | None = None, unit: str = "paths") -> None:
-        """Say that the last stage is done."""
+        """Print that the last stage is complete."""
         self.close()
         self._name, self._unit, self._done, self._began = name, unit, 0, time.perf_counter()
 
@@ -69,7 +69,7 @@ class Lines:
         warn(text)
 
     def close(self) -> None:
-        """Say that the last stage is done."""
+        """Print that the last stage is complete."""
         if self._name is not None:
             took = seconds(time.perf_counter() - self._began)
             click.echo(f"agent: {self._name}: {amount(self._done, self._unit)}, {took}", err=True)
@@ -77,7 +77,7 @@ class Lines:
 
 
 class Bars:
-    """One bar for the stage at work, gone when all is done."""
+    """One bar for the current stage. It disappears at the end."""
 
     def __init__(self) -> None:
         self._bars: Any = None
@@ -111,7 +111,7 @@ class Bars:
             self._bars.console.print(f"agent: warning: {redact(text)}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = self._task = None
@@ -129,7 +129,7 @@ class Bars:
 
 
 class Closing:
-    """Takes a display off the screen however a block ends."""
+    """A context manager that removes a display from the screen at its end."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
@@ -142,7 +142,11 @@ class Closing:
 
 
 def choose_display(*, quiet: bool, collected: list[str] | None) -> Display:
-    """Return the display for this process: `collected` is where notices go that a machine will read."""
+    """Return the display for this process.
+
+    Args:
+        collected: the list for notices if they go into a JSON object, None to print them.
+    """
     if quiet or collected is not None:
         return Silent(collected)
     return Bars() if sys.stderr.isatty() else Lines()

@@ -1,4 +1,4 @@
 """The Kubernetes API: the login, the client, and what the API server permits.
 
-Belongs here: requests. Never belongs here: what an object means.
+Belongs here: requests and responses. Never belongs here: the meaning of an object.
 """

@@ -1,6 +1,6 @@
-"""What the API server lets the controller do: whether it sees all that it serves, and what is refused.
+"""The requests that the API server permits and refuses: the source of readiness, of a metric, and of a line in the log.
 
-Readiness, a metric and the log follow from it: a controller that cannot list what it serves lives, and does nothing.
+A controller that cannot list its objects is alive, and does nothing. So it must not be ready.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from agent.controller.telemetry.logs import LOGGER
 
 GRACE_S = 1.0
-"""Seconds until trouble is logged: what one cause takes away is one line, and what passes is none."""
+"""Seconds until failures are logged: failures with one cause are one line, and a short failure is none."""
 
 FORGET_S = 120.0
-"""Seconds after which a refusal is forgotten that nobody met again. What still fails is tried more often than that."""
+"""Seconds after which a failure is forgotten if it does not repeat. A request that still fails is retried sooner."""
 
 _LONGEST = 5
-"""Requests that a line of the log names; `/readyz` names all."""
+"""Requests that a line of the log lists; `/readyz` lists all."""
 
 _REPEATED = ("discover", "list", "watch")
-"""Verbs of requests that are repeated until they succeed."""
+"""Verbs of requests that are retried until they succeed."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Request:
-    """What is asked of the API server: a verb, a resource such as `customruns/status`, a namespace or "" for all."""
+class ApiRequest:
+    """A kind of request: verb, resource such as `customruns/status`, and namespace, "" for all."""
 
     verb: str
     resource: str
@@ -39,36 +39,37 @@ class Request:
 
 
 class Access:
-    """What succeeds and what fails, as it was seen last."""
+    """The last outcome of each kind of request."""
 
     def __init__(self, show: Callable[[Mapping[tuple[str, str, str], int]], None]) -> None:
-        """Begin with nothing seen.
+        """Start without any outcome.
 
         Args:
-            show: told what fails now, whenever that changes: in how many namespaces, by verb, resource and status.
+            show: called when the failures change, with the number of namespaces by verb, resource and HTTP status.
         """
         self._show = show
-        self._unseen: set[Request] | None = None
-        self._failing: dict[Request, tuple[int, str]] = {}
-        self._forgetting: dict[Request, asyncio.TimerHandle] = {}
+        self._expected: set[ApiRequest] | None = None
+        self._failing: dict[ApiRequest, tuple[int, str]] = {}
+        self._forgetting: dict[ApiRequest, asyncio.TimerHandle] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._is_told = False
+        self._is_logged = False
 
-    def expect(self, requests: Collection[Request]) -> None:
-        """Say what has to succeed once before the controller is ready."""
-        self._unseen = set(requests)
+    def expect(self, requests: Collection[ApiRequest]) -> None:
+        """Set the requests that must each succeed once before the controller is ready."""
+        self._expected = set(requests)
 
-    def succeeded(self, request: Request) -> None:
-        """Take note of a request that was answered."""
-        if self._unseen:
-            self._unseen.discard(request)
+    def succeeded(self, request: ApiRequest) -> None:
+        """Record a request that succeeded."""
+        if self._expected:
+            self._expected.discard(request)
         self._forget(request)
 
-    def failed(self, request: Request, status: int, message: str) -> None:
-        """Take note of a request that was refused, or got no answer.
+    def failed(self, request: ApiRequest, status: int, message: str) -> None:
+        """Record a request that was refused, or got no response.
 
         Args:
-            status: HTTP's, 0 for no answer.
+            status: the HTTP status, 0 for no response.
+            message: the reason.
         """
         self._failing[request] = status, message
         if (timer := self._forgetting.pop(request, None)) is not None:
@@ -79,20 +80,20 @@ class Access:
 
     @property
     def is_refused(self) -> bool:
-        """Say whether rights are missing now."""
+        """Whether a right is missing now."""
         return any(status == 403 for status, _ in self._failing.values())
 
     def problems(self) -> list[str]:
-        """Return why the controller is not ready, nothing where it is."""
-        if self._unseen is None:
+        """Return the reasons why the controller is not ready; empty if it is ready."""
+        if self._expected is None:
             return [*self._refusals(), "it is starting"]
-        unseen = sorted(self._unseen - self._failing.keys())
-        return [*self._refusals(), *(f"{request}: not answered yet" for request in unseen)]
+        expected = sorted(self._expected - self._failing.keys())
+        return [*self._refusals(), *(f"{request}: not answered yet" for request in expected)]
 
     def _refusals(self) -> list[str]:
         return [f"{request}: {message}" for request, (_, message) in sorted(self._failing.items())]
 
-    def _forget(self, request: Request) -> None:
+    def _forget(self, request: ApiRequest) -> None:
         if (timer := self._forgetting.pop(request, None)) is not None:
             timer.cancel()
         if self._failing.pop(request, None) is not None:
@@ -103,19 +104,19 @@ class Access:
             Counter((request.verb, request.resource, str(status)) for request, (status, _) in self._failing.items())
         )
         if self._failing:
-            if self._timer is None and not self._is_told:
-                self._timer = asyncio.get_running_loop().call_later(GRACE_S, self._tell)
+            if self._timer is None and not self._is_logged:
+                self._timer = asyncio.get_running_loop().call_later(GRACE_S, self._log)
             return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._is_told:
-            self._is_told = False
+        if self._is_logged:
+            self._is_logged = False
             LOGGER.info("the API server answers everything again")
 
-    def _tell(self) -> None:
+    def _log(self) -> None:
         self._timer = None
-        self._is_told = True
+        self._is_logged = True
         found = self._refusals()
         more = f", and {len(found) - _LONGEST} more that /readyz names" if len(found) > _LONGEST else ""
         LOGGER.error(
@@ -123,11 +124,11 @@ class Access:
         )
 
 
-def request_of(method: str, path: str, *, is_watch: bool = False) -> Request:
-    """Return what a request to the API server asks, as its access rules call it.
+def request_of(method: str, path: str, *, is_watch: bool = False) -> ApiRequest:
+    """Return the kind of a request, in the words of RBAC rules.
 
     Args:
-        path: of the URL. In front of `/api` or `/apis` there may be a proxy's.
+        path: of the URL. A proxy's path may precede `/api` or `/apis`.
     """
     parts = [part for part in path.split("/") if part]
     start = next((index for index, part in enumerate(parts) if part in ("api", "apis")), len(parts))
@@ -136,8 +137,8 @@ def request_of(method: str, path: str, *, is_watch: bool = False) -> Request:
     if rest[:1] == ["namespaces"] and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
     if not rest:
-        return Request("discover", "/".join(parts[start:]))
+        return ApiRequest("discover", "/".join(parts[start:]))
     resource = "/".join([rest[0], *rest[2:3]])
     if method == "GET":
-        return Request("get" if len(rest) > 1 else "watch" if is_watch else "list", resource, namespace)
-    return Request({"POST": "create", "PATCH": "patch"}.get(method, method.lower()), resource, namespace)
+        return ApiRequest("get" if len(rest) > 1 else "watch" if is_watch else "list", resource, namespace)
+    return ApiRequest({"POST": "create", "PATCH": "patch"}.get(method, method.lower()), resource, namespace)

@@ -1,4 +1,4 @@
-"""How to reach the API server: as the pod's service account, else as KUBECONFIG says."""
+"""Address and credentials of the API server, from the pod's service account or from KUBECONFIG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.errors import AuthError, UsageError
 
 
 def login() -> kopf.ConnectionInfo:
-    """Return address and credentials, read anew on every call.
+    """Return address and credentials, read again on every call.
 
     Raises:
         AuthError: there are none.
@@ -23,7 +23,7 @@ def login() -> kopf.ConnectionInfo:
         found = _service_account(settings) or kopf.login_with_kubeconfig(settings=settings)
         if found is not None:
             found.as_ssl_context()
-    except Exception as error:  # whatever the file holds; not its words, which may be a token
+    except Exception as error:  # any content of the file; the message may hold a token, so it is left out
         raise UsageError(
             f"it cannot be used: {type(error).__name__}", subject="KUBECONFIG", remedy="mend the file"
         ) from error
@@ -43,9 +43,9 @@ def _service_account(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | N
 
 
 def server_of(environ: Mapping[str, str]) -> str | None:
-    """Return the API server's address as Kubernetes tells it to every pod, None where it does not.
+    """Return the API server's address from the variables that Kubernetes sets in every pod, None without them.
 
-    It needs no DNS, which may be what is broken or not there yet. The API server's certificate is for it, too.
+    The address works without DNS, which may be unavailable. The API server's certificate covers the address, too.
     """
     host = environ.get("KUBERNETES_SERVICE_HOST")
     if not host:

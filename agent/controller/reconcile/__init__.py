@@ -1,4 +1,5 @@
-"""Events in, objects and statuses out: one reconciler for each kind of object.
+"""The work queue and the reconcilers: events in, objects and statuses out.
 
-Belongs here: asking, obeying `agent.tekton`, requeueing. Never belongs here: a decision that `agent.tekton` can take.
+Belongs here: requests to the API server, the execution of decisions, requeueing. Never belongs here: a decision that
+`agent.tekton` can take.
 """

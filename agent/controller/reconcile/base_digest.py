@@ -1,4 +1,4 @@
-"""The image that workspaces start from: a tag becomes the digest of one platform's manifest, once per run."""
+"""The digest of the base image: the tag of the image that workspaces start from is resolved once per run."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from agent.store import Patience, StoreOptions, open_store
 from agent.sync.remote.resolved_image import read_image, this_platform
 
 TIMEOUT_S = 20
+"""Seconds until the registry counts as unavailable."""
+
 PATIENCE_S = 3.0
-"""The work queue asks again: a registry that is away is not waited for in one answer."""
+"""Seconds of retries within one reconcile. The work queue retries after that."""
 
 
-async def pin(image: str, *, plain_http: bool, ca_file: str | None) -> str:
-    """Return an image by its digest, with the credentials of the controller's own environment.
+async def resolve_digest(image: str, *, plain_http: bool, ca_file: str | None) -> str:
+    """Return an image's reference with its digest, resolved with the controller's own credentials.
 
-    An index is followed to the manifest for the controller's platform, so that all tasks start from one tree.
+    If the tag is an index, the digest is that of the manifest for the controller's platform. So all tasks of a run
+    start from one tree.
 
     Raises:
-        InvalidReferenceError: it is no reference.
-        UsageError: there is no such image.
+        InvalidReferenceError: `image` is not a reference.
+        UsageError: the image does not exist.
         AuthError, UnavailableError, IntegrityError: see `agent.errors`.
     """
     options = StoreOptions(plain_http, ca_file, os.environ, Patience(PATIENCE_S))
     try:
-        return await asyncio.wait_for(asyncio.to_thread(_pinned, image, options), TIMEOUT_S)
+        return await asyncio.wait_for(asyncio.to_thread(_with_digest, image, options), TIMEOUT_S)
     except TimeoutError as error:
         raise UnavailableError(
             f"no answer within {TIMEOUT_S} s", subject=f"base {image}", remedy="see that the registry can be reached"
         ) from error
 
 
-def _pinned(image: str, options: StoreOptions) -> str:
+def _with_digest(image: str, options: StoreOptions) -> str:
     reference = parse_reference(image)
     store = open_store(reference, options)
     try:

@@ -1,4 +1,4 @@
-"""What a bundle holds, for the message about an object that it lacks."""
+"""The objects of a bundle, for the error about an object that it does not have."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from agent.sync.commands.store_bundle import read_bundle
 from agent.tekton.requests.bundle_image import Member
 
 TIMEOUT_S = 3
+"""Seconds until the error is written without the list of objects."""
 
 
-async def held(place: str, *, plain_http: bool, ca_file: str | None) -> Sequence[Member] | None:
-    """Return what a bundle holds, None if it cannot be read with the credentials of the controller's environment.
+async def read_members(place: str, *, plain_http: bool, ca_file: str | None) -> Sequence[Member] | None:
+    """Return the objects of a bundle, None if the controller's own credentials cannot read it.
 
-    Tekton's resolver has read it with the run's before, so that nothing is told to who may not know it.
+    Tekton's resolver has read the bundle with the run's credentials before, so that the list reveals nothing new.
+
+    Args:
+        place: the bundle's reference.
     """
     options = StoreOptions(plain_http, ca_file, os.environ, Patience(TIMEOUT_S))
     try:

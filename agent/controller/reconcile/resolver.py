@@ -1,24 +1,31 @@
-"""Answers ResolutionRequests: takes the steps that `agent.tekton.controlplane.resolution` asks for."""
+"""The reconciler of ResolutionRequests: performs the effects of a resolution, and writes its answer.
+
+The resolution is `agent.tekton.controlplane.resolution`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, assert_never
 
-from agent.controller.api.kubernetes_client import (
-    EVENTS,
-    PIPELINE_RUNS,
-    PIPELINES,
-    REQUESTS,
-    STEP_ACTIONS,
-    TASKS,
-    Cluster,
-)
-from agent.controller.reconcile.work_queue import AGAIN_S, Key
+from agent.controller.api.kubernetes_client import Cluster
+from agent.controller.api.resources import EVENTS, PIPELINE_RUNS, PIPELINES, REQUESTS, STEP_ACTIONS, TASKS
+from agent.controller.reconcile.work_queue import REQUEUE_S, Key
 from agent.controller.telemetry.logs import LOGGER
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import AgentError
-from agent.tekton.controlplane.effects import Answer, Ask, Course, Get, Held, Pin, Step, Waiting, seconds_left
+from agent.tekton.controlplane.effects import (
+    AskResolver,
+    Effect,
+    GetObject,
+    PinDigest,
+    ReadBundle,
+    RequestAnswer,
+    Resolution,
+    WaitForResolver,
+    seconds_left,
+)
 from agent.tekton.controlplane.launch_run import controller_of
 from agent.tekton.controlplane.resolution import resolve
 from agent.tekton.model.events import event
@@ -29,92 +36,92 @@ from agent.tekton.requests.bundle_image import Member
 KINDS = {"PipelineRun": PIPELINE_RUNS, "Pipeline": PIPELINES, "Task": TASKS, "StepAction": STEP_ACTIONS}
 
 
+@dataclass(frozen=True, slots=True)
 class Resolver:
-    """The resolvers `wrap` and `lookup`."""
+    """Answers the requests of the resolvers `wrap` and `lookup`.
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        installation: Installation,
-        pin: Callable[[str], Awaitable[str]],
-        held: Callable[[str], Awaitable[Sequence[Member] | None]],
-        clock: Callable[[], str],
-        metrics: Metrics,
-    ) -> None:
-        self._cluster = cluster
-        self._installation = installation
-        self._pin = pin
-        self._held = held
-        self._clock = clock
-        self._metrics = metrics
+    Attributes:
+        resolve_digest: returns an image's reference with its digest.
+        read_members: returns the objects of a bundle, None if it cannot be read.
+        clock: returns the time, RFC 3339 in UTC.
+    """
 
-    async def look(self, key: Key) -> float | None:
-        """Answer a request, unless it is answered, or waits for another resolver.
+    cluster: Cluster
+    installation: Installation
+    resolve_digest: Callable[[str], Awaitable[str]]
+    read_members: Callable[[str], Awaitable[Sequence[Member] | None]]
+    clock: Callable[[], str]
+    metrics: Metrics
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Answer a request, unless it has an answer. Return the seconds until it is requeued, or None.
 
         Raises:
-            AgentError: the API server or a registry is away, and there is time left to try again.
+            AgentError: the API server or a registry is unavailable, and there is time left for a retry.
         """
-        request = await self._cluster.get(REQUESTS, key.namespace, key.name)
+        request = await self.cluster.get(REQUESTS, key.namespace, key.name)
         if request is None:
             return None
-        outcome = await self._walk(request, resolve(request, self._installation, self._clock()))
-        if isinstance(outcome, Answer):
-            if not await self._cluster.patch_status(REQUESTS, request, outcome.status):
-                return AGAIN_S
-            self._metrics.answer(refused=outcome.refusal is not None)
+        outcome = await self._perform_all(request, resolve(request, self.installation, self.clock()))
+        if isinstance(outcome, RequestAnswer):
+            if not await self.cluster.patch_status(REQUESTS, request, outcome.status):
+                return REQUEUE_S
+            self.metrics.answer(refused=outcome.refusal is not None)
             if outcome.notice is not None:
-                await self._tell(request, outcome)
-        return outcome.seconds if isinstance(outcome, Waiting) else None
+                await self._create_event(request, outcome)
+        return outcome.seconds if isinstance(outcome, WaitForResolver) else None
 
-    async def _tell(self, request: Object, outcome: Answer) -> None:
-        """Tell the run in an event, at most once: who cannot be told has its annotation."""
+    async def _create_event(self, request: Object, outcome: RequestAnswer) -> None:
+        """Create an event on the run that a request belongs to. An error is only logged: the run has an annotation."""
         try:
             owner: Object | None = request
             while owner is not None and controller_of(owner).get("kind") == "ResolutionRequest":
-                owner = await self._cluster.get(
+                owner = await self.cluster.get(
                     REQUESTS, request["metadata"]["namespace"], str(controller_of(owner).get("name"))
                 )
             if owner is not None:
                 meta, run = request["metadata"], controller_of(owner)
-                # A request is never answered twice, so that its name tells the run once, also from two controllers.
-                told = event(meta["name"], meta["namespace"], run, outcome.reason, outcome.notice or "", self._clock())
-                await self._cluster.create(EVENTS, told)
+                # A request has one answer. An event with its name exists at most once, also with two controllers.
+                created = event(
+                    meta["name"], meta["namespace"], run, outcome.reason, outcome.notice or "", self.clock()
+                )
+                await self.cluster.create(EVENTS, created)
         except AgentError as error:
             LOGGER.warning("%s", error, extra={"about": {"event": outcome.notice}})
 
-    async def _walk(self, request: Object, course: Course) -> Answer | Waiting | None:
+    async def _perform_all(self, request: Object, resolution: Resolution) -> RequestAnswer | WaitForResolver | None:
         try:
-            step = next(course)
+            effect = next(resolution)
             while True:
                 try:
-                    found = await self._take(step, request)
+                    found = await self._perform(effect, request)
                 except AgentError as error:
-                    if error.retryable and seconds_left(request, self._installation, self._clock()) > 0:
+                    if error.retryable and seconds_left(request, self.installation, self.clock()) > 0:
                         raise
-                    step = course.throw(error)
+                    effect = resolution.throw(error)
                 else:
-                    step = course.send(found)
+                    effect = resolution.send(found)
         except StopIteration as end:
-            outcome: Answer | Waiting | None = end.value
+            outcome: RequestAnswer | WaitForResolver | None = end.value
             return outcome
 
-    async def _take(self, step: Step, request: Object) -> Any:
+    async def _perform(self, effect: Effect, request: Object) -> Any:
         namespace = request["metadata"]["namespace"]
-        match step:
-            case Get(kind, name):
-                return await self._cluster.get(KINDS[kind], namespace, name)
-            case Ask(nested):
+        match effect:
+            case GetObject(kind, name):
+                return await self.cluster.get(KINDS[kind], namespace, name)
+            case AskResolver(nested):
                 return await self._ask(nested)
-            case Pin(image):
-                return await self._pin(image)
-            case Held(place):
-                return await self._held(place)
+            case PinDigest(image):
+                return await self.resolve_digest(image)
+            case ReadBundle(place):
+                return await self.read_members(place)
             case _:
-                assert_never(step)
+                assert_never(effect)
 
     async def _ask(self, nested: Object) -> Object:
         meta = nested["metadata"]
-        found = await self._cluster.get(REQUESTS, meta["namespace"], meta["name"])
+        found = await self.cluster.get(REQUESTS, meta["namespace"], meta["name"])
         if found is None:
-            await self._cluster.create(REQUESTS, nested)
+            await self.cluster.create(REQUESTS, nested)
         return found or nested

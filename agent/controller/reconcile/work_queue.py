@@ -1,4 +1,4 @@
-"""Turns: each object that something happened to is looked at, one look at a time, again and again until it works."""
+"""The work queue: the keys of objects to reconcile, with requeueing and a back-off after errors."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from agent.controller.api.kubernetes_client import Resource
+from agent.controller.api.resources import Resource
 
 WORKERS = 16
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 30.0
-AGAIN_S = 0.05
-"""Seconds until an object that changed meanwhile is looked at again."""
+"""Objects that are reconciled at the same time."""
+
+FIRST_BACKOFF_S = 0.2
+LONGEST_BACKOFF_S = 30.0
+"""Seconds until an object is reconciled again after an error. The pause doubles from the first to the longest."""
+
+REQUEUE_S = 0.05
+"""Seconds until an object that changed while it was reconciled is reconciled again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An object by its name."""
+    """The key of an object: its kind, namespace and name."""
 
     resource: Resource
     namespace: str
@@ -27,72 +31,74 @@ class Key:
         return f"{self.resource.plural} {self.namespace}/{self.name}"
 
 
-Look = Callable[[Key], Awaitable[float | None]]
-"""Looks at an object and does what is to be done. Returns seconds after which to look again, None for not by itself."""
+Reconcile = Callable[[Key], Awaitable[float | None]]
+"""Reconciles an object. Returns the seconds until it is requeued, or None if only an event requeues it."""
 
-Failed = Callable[[Key, Exception, float], None]
+OnError = Callable[[Key, Exception, float], None]
+"""Called with the key, the error, and the seconds of the back-off."""
 
 
-class Work:
-    """The objects that wait for their turn.
+class WorkQueue:
+    """The objects that wait to be reconciled, as in a Kubernetes controller (client-go: workqueue).
 
-    Events that come while an object waits are one; those that come during its turn are one turn more. After an error
-    it is tried again after a pause, which doubles up to half a minute; a new event does not wait for that.
+    A key is in the queue once, whatever the number of events. A key that is added while its object is reconciled is
+    reconciled once more. After an error the key is requeued with a back-off; a new event ends the back-off.
     """
 
-    def __init__(self, look: Look, failed: Failed, first_pause: float = FIRST_PAUSE_S) -> None:
-        self._look = look
-        self._failed = failed
-        self._first_pause = first_pause
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
-        self._waiting: set[Key] = set()
-        self._running: set[Key] = set()
-        self._again: set[Key] = set()
-        self._pauses: dict[Key, float] = {}
+    def __init__(self, reconcile: Reconcile, on_error: OnError, first_backoff: float = FIRST_BACKOFF_S) -> None:
+        self._reconcile = reconcile
+        self._on_error = on_error
+        self._first_backoff = first_backoff
+        self._queue: asyncio.Queue[Key] = asyncio.Queue()
+        self._queued: set[Key] = set()
+        self._processing: set[Key] = set()
+        self._added_meanwhile: set[Key] = set()
+        self._backoffs: dict[Key, float] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._queued)
 
     def add(self, key: Key) -> None:
-        """Give an object a turn."""
+        """Add a key to the queue."""
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
-        if key in self._running:
-            self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
-            self._ready.put_nowait(key)
+        if key in self._processing:
+            self._added_meanwhile.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._queue.put_nowait(key)
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Reconcile objects until cancelled."""
         async with asyncio.TaskGroup() as workers:
             for _ in range(WORKERS):
                 workers.create_task(self._work())
 
     async def _work(self) -> None:
         while True:
-            key = await self._ready.get()
-            self._waiting.discard(key)
-            self._running.add(key)
+            key = await self._queue.get()
+            self._queued.discard(key)
+            self._processing.add(key)
             try:
-                later = await self._turn(key)
+                requeue_after = await self._process(key)
             finally:
-                self._running.discard(key)
-            if key in self._again:
-                self._again.discard(key)
+                self._processing.discard(key)
+            if key in self._added_meanwhile:
+                self._added_meanwhile.discard(key)
                 self.add(key)
-            elif later is not None:
-                self._timers[key] = asyncio.get_running_loop().call_later(later, self.add, key)
+            elif requeue_after is not None:
+                self._timers[key] = asyncio.get_running_loop().call_later(requeue_after, self.add, key)
 
-    async def _turn(self, key: Key) -> float | None:
+    async def _process(self, key: Key) -> float | None:
+        """Reconcile an object and return the seconds until it is requeued, None for not at all."""
         try:
-            later = await self._look(key)
-        except Exception as error:  # one object's trouble must not stop the others
-            pause = self._pauses.get(key, self._first_pause)
-            self._pauses[key] = min(2 * pause, LONGEST_PAUSE_S)
-            self._failed(key, error, pause)
-            return pause
-        self._pauses.pop(key, None)
-        return later
+            requeue_after = await self._reconcile(key)
+        except Exception as error:  # an error with one object must not stop the others
+            backoff = self._backoffs.get(key, self._first_backoff)
+            self._backoffs[key] = min(2 * backoff, LONGEST_BACKOFF_S)
+            self._on_error(key, error, backoff)
+            return backoff
+        self._backoffs.pop(key, None)
+        return requeue_after

@@ -1,4 +1,4 @@
-"""What the controller serves over HTTP: health, metrics, admission.
+"""The HTTP servers of the controller: health, metrics, admission.
 
 Belongs here: servers. Never belongs here: a request to the API server.
 """

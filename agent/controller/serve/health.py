@@ -1,4 +1,4 @@
-"""The HTTP side: `/healthz` for liveness, `/readyz` for readiness, `/metrics`."""
+"""The HTTP endpoints of the controller: `/healthz` for liveness, `/readyz` for readiness, `/metrics`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from agent.controller.serve.serving import listening
+from agent.controller.serve.http_server import serve_http
 from agent.controller.telemetry.metrics import CONTENT_TYPE
 
 
 @asynccontextmanager
-async def served(
+async def serve_health(
     host: str, port: int, *, problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes]
 ) -> AsyncIterator[int]:
-    """Serve while the block runs; gives the port.
+    """Serve while the block runs. Yields the port.
 
-    `/healthz` answers as long as the event loop turns: all work is done in it.
+    `/healthz` responds as long as the event loop runs. All work is done in that loop.
 
     Args:
-        port: 0 for any that is free.
-        problems: why it is not ready, which `/readyz` shows; nothing where it is.
+        port: 0 for any free port.
+        problems: returns the reasons why the controller is not ready, for `/readyz`; empty if it is ready.
+        metrics: returns the text for `/metrics`.
 
     Raises:
-        UsageError: the address cannot be listened at.
+        UsageError: the server cannot listen on the address.
     """
 
     async def health(_: web.Request) -> web.Response:
@@ -41,5 +42,5 @@ async def served(
 
     app = web.Application()
     app.add_routes([web.get("/healthz", health), web.get("/readyz", readiness), web.get("/metrics", numbers)])
-    async with listening(app, host, port, "--listen") as found:
+    async with serve_http(app, host, port, "--listen") as found:
         yield found

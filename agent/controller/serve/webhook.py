@@ -1,4 +1,4 @@
-"""The webhook: AdmissionReviews over HTTPS, answered by `agent.tekton.frontends.admission` without asking anybody."""
+"""The webhook: AdmissionReviews over HTTPS, decided by `agent.tekton.frontends.admission` without any request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from agent.controller.serve.serving import listening
+from agent.controller.serve.http_server import serve_http
 from agent.controller.telemetry.logs import LOGGER
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import AgentError, UsageError
@@ -20,15 +20,19 @@ from agent.tekton.frontends.admission import review
 
 PATH = "/lookup"
 LARGEST = 16 * 1024 * 1024
-"""Bytes of a review: a run as it is and as it was, each of which Kubernetes stores in 1.5 MiB."""
+"""Bytes of a review: it holds the new and the old run, and Kubernetes stores at most 1.5 MiB for each."""
 
 PAUSE_S = 10.0
-"""Seconds between looks at the certificate's files, which are replaced before it expires."""
+"""Seconds between checks of the certificate's files. They are replaced before the certificate expires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where to serve, and the directory of a Secret of type kubernetes.io/tls: tls.crt and tls.key."""
+    """The address of the webhook, and its certificate.
+
+    Attributes:
+        certificate: the directory of a mounted Secret of type kubernetes.io/tls, with tls.crt and tls.key.
+    """
 
     host: str
     port: int
@@ -36,11 +40,14 @@ class Webhook:
 
 
 @asynccontextmanager
-async def reviewing(webhook: Webhook, metrics: Metrics, pause: float = PAUSE_S) -> AsyncIterator[int]:
-    """Serve while the block runs; gives the port.
+async def serve_webhook(webhook: Webhook, metrics: Metrics, pause: float = PAUSE_S) -> AsyncIterator[int]:
+    """Serve while the block runs. Yields the port.
+
+    Args:
+        pause: seconds between checks of the certificate's files.
 
     Raises:
-        UsageError: the certificate cannot be read, or the address not be listened at.
+        UsageError: the certificate cannot be read, or the server cannot listen on the address.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -57,9 +64,9 @@ async def reviewing(webhook: Webhook, metrics: Metrics, pause: float = PAUSE_S) 
     app = web.Application(client_max_size=LARGEST)
     app.add_routes([web.post(PATH, answer)])
     task = asyncio.create_task(_renew(context, webhook.certificate, pause))
-    await asyncio.sleep(0)  # older than kopf, as the workers have to be (run.py)
+    await asyncio.sleep(0)  # start it before kopf (background_task.py)
     try:
-        async with listening(app, webhook.host, webhook.port, "--webhook", context) as port:
+        async with serve_http(app, webhook.host, webhook.port, "--webhook", context) as port:
             yield port
     finally:
         task.cancel()
@@ -68,23 +75,23 @@ async def reviewing(webhook: Webhook, metrics: Metrics, pause: float = PAUSE_S) 
 
 
 async def _renew(context: ssl.SSLContext, directory: str, pause: float) -> None:
-    """Serve new connections with the certificate of now."""
-    loaded = _stamp(directory)
+    """Reload the certificate for new connections whenever its files change."""
+    loaded = _modification_times(directory)
     while True:
         await asyncio.sleep(pause)
-        found = _stamp(directory)
+        found = _modification_times(directory)
         if found == loaded:
             continue
         try:
             _load(context, directory)
         except UsageError as error:
-            LOGGER.error("%s", error)  # perhaps half of it is written: look again
+            LOGGER.error("%s", error)  # perhaps only one of the files is written yet: try again
         else:
-            LOGGER.info("certificate read anew", extra={"about": {"directory": directory}})
+            LOGGER.info("certificate reloaded", extra={"about": {"directory": directory}})
             loaded = found
 
 
-def _stamp(directory: str) -> list[int]:
+def _modification_times(directory: str) -> list[int]:
     found = []
     for path in _files(directory):
         with suppress(OSError):

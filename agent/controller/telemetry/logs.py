@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object per line, for what happens here and in the libraries."""
+"""Structured logs: one JSON object per line, for the controller and the libraries."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ LOGGER = logging.getLogger("agent.controller")
 
 
 def set_up_logs(redact: Callable[[str], str], *, debug: bool, stream: TextIO = sys.stderr) -> None:
-    """Send every logger's lines to a stream, as JSON.
+    """Send the lines of every logger to a stream, as JSON.
 
     Args:
-        redact: makes a text fit to be shown: on one line, and without credentials.
-        debug: whether to log what libraries do, too.
+        redact: returns a text on one line and without credentials.
+        debug: whether the logs of libraries are included.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines(redact))
     if not debug:
-        handler.addFilter(_is_news)
+        handler.addFilter(_is_not_a_retry)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if debug else logging.WARNING)
     LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Say whether a line is to be shown. kopf has one for each try of a request; `access` has one for all."""
+def _is_not_a_retry(record: logging.LogRecord) -> bool:
+    """Return False for the line that kopf logs at each attempt of a request; `access` logs one line for all of them."""
     return not (record.name.startswith("kopf.") and str(record.msg).startswith("Request attempt"))
 
 

@@ -1,4 +1,4 @@
-"""What the controller counts, for Prometheus. The one home of its client."""
+"""The metrics of the controller for Prometheus. The only module that imports its client."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The counters of one controller; docs/reference/controller.md lists them."""
+    """The metrics of one controller (docs/reference/controller.md, "Metrics, health, logs")."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "instep_api_requests", "Answers of the API server", ["verb", "status"], registry=self._registry
+            "instep_api_requests", "Responses of the API server", ["verb", "status"], registry=self._registry
         )
-        self._turns = Histogram(
-            "instep_turn_seconds",
-            "How long a look at an object took",
+        self._reconcile_seconds = Histogram(
+            "instep_reconcile_seconds",
+            "Duration of the reconcile of an object",
             ["resource"],
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._failures = Counter(
-            "instep_turn_failures", "Looks that failed and are repeated", ["resource"], registry=self._registry
+        self._reconcile_errors = Counter(
+            "instep_reconcile_errors", "Reconciles that failed and are requeued", ["resource"], registry=self._registry
         )
         self._answers = Counter(
             "instep_resolutions", "ResolutionRequests answered", ["outcome"], registry=self._registry
@@ -39,7 +39,7 @@ class Metrics:
         self._field = Gauge(
             "instep_lookup_field_active", "Whether the CRDs have the field spec.lookup", registry=self._registry
         )
-        self._ready = Gauge("instep_ready", "Whether the controller sees all that it serves", registry=self._registry)
+        self._ready = Gauge("instep_ready", "Whether the controller is ready", registry=self._registry)
         self._failing = Gauge(
             "instep_failing_requests",
             "Requests to the API server that fail now",
@@ -47,39 +47,39 @@ class Metrics:
             registry=self._registry,
         )
         self._events = Counter(
-            "instep_step_failures", "Failed steps that events tell of", ["code"], registry=self._registry
+            "instep_step_failures", "Failed steps that events report", ["code"], registry=self._registry
         )
-        self._waiting = Gauge("instep_waiting_objects", "Objects that wait for a look", registry=self._registry)
+        self._depth = Gauge("instep_workqueue_depth", "Objects in the work queue", registry=self._registry)
 
-    def watch_waiting(self, count: Callable[[], int]) -> None:
-        """Have the number of waiting objects read whenever metrics are."""
-        self._waiting.set_function(count)
+    def watch_depth(self, depth: Callable[[], int]) -> None:
+        """Read the number of objects in the work queue at each scrape."""
+        self._depth.set_function(depth)
 
     def watch_ready(self, is_ready: Callable[[], bool]) -> None:
-        """Have the readiness read whenever metrics are."""
+        """Read the readiness at each scrape."""
         self._ready.set_function(is_ready)
 
     def failing(self, found: Mapping[tuple[str, str, str], int]) -> None:
-        """Say which requests fail now, by verb, resource and status, and in how many namespaces."""
+        """Set the requests that fail now: the number of namespaces by verb, resource and HTTP status."""
         self._failing.clear()
         for labels, count in found.items():
             self._failing.labels(*labels).set(count)
 
     def step_failure(self, code: int) -> None:
-        """Count a failed step of ours that an event tells of."""
+        """Count a failed step that an event reports, by its exit code."""
         self._events.labels(str(code)).inc()
 
     def request(self, verb: str, status: int) -> None:
-        """Count an answer of the API server; status 0 for none."""
+        """Count a response of the API server; the status is 0 if there was none."""
         self._requests.labels(verb, str(status)).inc()
 
-    def turn(self, resource: str, seconds: float) -> None:
-        """Count a look at an object."""
-        self._turns.labels(resource).observe(seconds)
+    def reconciled(self, resource: str, seconds: float) -> None:
+        """Record the duration of a reconcile, in seconds."""
+        self._reconcile_seconds.labels(resource).observe(seconds)
 
-    def failure(self, resource: str) -> None:
-        """Count a look that failed."""
-        self._failures.labels(resource).inc()
+    def reconcile_error(self, resource: str) -> None:
+        """Count a reconcile that failed."""
+        self._reconcile_errors.labels(resource).inc()
 
     def answer(self, *, refused: bool) -> None:
         """Count an answer of the resolver."""
@@ -98,9 +98,9 @@ class Metrics:
         self._reviews.labels("refused" if refused else "admitted").inc()
 
     def field(self, *, active: bool) -> None:
-        """Say whether the field `spec.lookup` is there."""
+        """Set whether the CRDs have the field `spec.lookup`."""
         self._field.set(active)
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

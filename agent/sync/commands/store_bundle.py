@@ -84,7 +84,7 @@ class Bundles:
         bundle = self._bundle(place)
         return read_object(self._open_store(bundle.reference), bundle, kind, name)
 
-    def held(self, place: str) -> tuple[Member, ...]:
+    def members(self, place: str) -> tuple[Member, ...]:
         """Return the members of a bundle; raises as `read_bundle` does."""
         return self._bundle(place).members
 

@@ -1,1 +1,1 @@
-"""What the controller decides: answers to ResolutionRequests, runs for CustomRuns, events about failed steps."""
+"""The decisions of the controller: answers to ResolutionRequests, runs for CustomRuns, events about failed steps."""

@@ -1,11 +1,11 @@
-"""The custom task's course: what to do next about a CustomRun, from it and its PipelineRuns alone (level-triggered).
+"""The reconcile of a CustomRun: the next action, decided from it and its PipelineRuns alone (level-triggered).
 
     no child ──create──▶ running ──True──▶ done
-                           │ False, retries left: remembered in retriesStatus, next child
+                           │ False, retries left: recorded in retriesStatus, next child
                            │ False ──▶ failed
     RunCancelled at any point: the child is stopped, the run ends as cancelled
 
-A final condition is written once. Whatever the controller missed while it was down is seen in the objects.
+A final condition is written once. Events that the controller missed while it was down do not matter.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from typing import Any
 
 from agent.errors import UsageError
 from agent.remedy import Place
-from agent.tekton.controlplane.launch_run import child, condition_of, controller_of, is_owned, launch, name_of
+from agent.tekton.controlplane.launch_run import (
+    condition_of,
+    controller_of,
+    is_owned,
+    launch,
+    name_of,
+    pipeline_run_name,
+)
 from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults
 
@@ -37,10 +44,10 @@ _CANCELLED = ("Cancelled", "CancelledRunFinally", "StoppedRunFinally")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, in the order of the fields; None for nothing.
+    """The next actions, in the order of the fields; None for no action.
 
     Attributes:
-        create: a PipelineRun to create. If its name is taken, look again with what is there among the children.
+        create: a PipelineRun to create. If its name is taken, decide again with that object among the children.
         cancel: the name of a PipelineRun to merge-patch with `CANCEL`.
         status: a merge patch for the run's `status`.
     """
@@ -60,16 +67,16 @@ def decide(
     owner: Object | None = None,
     defaults: Defaults = NO_DEFAULTS,
 ) -> Decision:
-    """Return what to do next about a CustomRun or Run.
+    """Return the next actions for a CustomRun or Run.
 
     Args:
-        children: PipelineRuns of its namespace by name, those at least that are called as its attempts are.
+        children: PipelineRuns of its namespace by name, at least those with the names of its attempts.
         now: the time, RFC 3339 in UTC with whole seconds.
-        owner: the PipelineRun that the run is a task of.
-        defaults: what the resolver knows without being told.
+        owner: the PipelineRun that the run is a task of, None for none.
+        defaults: the installation's defaults.
     """
     attempt = attempt_of(run)
-    name = child(run, attempt)
+    name = pipeline_run_name(run, attempt)
     current = children.get(name)
     is_left_over = current is not None and _is_left_over(current, run)
     if is_left_over:
@@ -88,12 +95,12 @@ def decide(
 
 
 def attempt_of(run: Object) -> int:
-    """Return which attempt a run is at; the first is 0."""
+    """Return the number of a run's current attempt; the first is 0."""
     return len(objects(mapping(run, "status", "CustomRun"), "retriesStatus", "CustomRun"))
 
 
 def rejected(run: Object, message: str, now: str) -> Decision:
-    """Return what to do about a run whose PipelineRun the API server does not take."""
+    """Return the actions for a run whose PipelineRun the API server rejects."""
     return _end(run, "False", INVALID, f"its PipelineRun is not accepted: {message}", now)
 
 
@@ -146,16 +153,16 @@ def _mirrored(run: Object, current: Object, attempt: int, now: str) -> Decision:
 
 
 def _retried(run: Object, failed: Object, attempt: int, now: str) -> dict[str, Any]:
-    """Return the status with which the next attempt begins: the failed one is remembered, nothing of it is final."""
+    """Return the status at the start of the next attempt: the failed one is recorded, and no condition is final."""
     before = objects(mapping(run, "status", "CustomRun"), "retriesStatus", "CustomRun")
-    remembered = {
+    recorded = {
         key: value
         for key, value in {**mapping(run, "status", "CustomRun"), **failed}.items()
         if key != "retriesStatus" and value is not None
     }
     return {
         "conditions": [_condition("Unknown", "Retrying", f"attempt {attempt + 1} failed", now)],
-        "retriesStatus": [*before, remembered],
+        "retriesStatus": [*before, recorded],
         "startTime": None,
         "completionTime": None,
         "results": None,
@@ -165,7 +172,7 @@ def _retried(run: Object, failed: Object, attempt: int, now: str) -> dict[str, A
 def _end(
     run: Object, status: str, reason: str, message: str, now: str, name: str = "", results: list[Object] | None = None
 ) -> Decision:
-    """Return the final status, nothing where the run is final already."""
+    """Return the final status; no action if the run has one."""
     if condition_of(run).get("status") in ("True", "False"):
         return Decision()
     found = _status(run, status, reason, message, now, name) or {}
@@ -173,7 +180,7 @@ def _end(
 
 
 def _status(run: Object, status: str, reason: str, message: str, now: str, name: str = "") -> dict[str, Any] | None:
-    """Return a merge patch for the status, None where it says all that already."""
+    """Return a merge patch for the status, None if the status is up to date."""
     current = mapping(run, "status", "CustomRun")
     meta = mapping(run, "metadata", "CustomRun")
     old = condition_of(run)
@@ -198,7 +205,7 @@ def _reason(run: Object, reason: str) -> str:
 
 
 def _results(current: Object) -> list[Object]:
-    """Return the results of a PipelineRun; a custom task's are strings, so that lists and mappings become JSON."""
+    """Return the results of a PipelineRun as strings, as a custom task has them: lists and mappings become JSON."""
     status = mapping(current, "status", "PipelineRun")
     found = objects(status, "results", "PipelineRun") or objects(status, "pipelineResults", "PipelineRun")
     return [
@@ -211,7 +218,7 @@ def _results(current: Object) -> list[Object]:
 
 
 def _is_left_over(pipeline_run: Object, run: Object) -> bool:
-    """Say whether a PipelineRun is a child of an earlier run of this name; what owned it is gone, so it goes, too."""
+    """Return whether a PipelineRun belongs to a deleted run of the same name, so that it is being deleted, too."""
     owner = controller_of(pipeline_run)
     same = owner.get("kind") == run.get("kind") and owner.get("name") == name_of(run, "CustomRun")
     return same and not is_owned(pipeline_run, run)

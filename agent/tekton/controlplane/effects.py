@@ -1,8 +1,9 @@
-"""What a resolver is about: a course of steps that somebody else takes, and what it ends in.
+"""The effects that a resolution asks for, and the answers that it ends with.
 
-A course is a generator: it yields what it must know (`Get`, `Ask`, `Pin`, `Held`), is sent what was found, and returns
-what to do about the request. It looks at objects alone, so that it can begin again at any time: after a restart, on a
-second event, in a second controller. The answer is the same (docs/decisions/two-controllers.md).
+A resolution is a generator without I/O. It yields an effect (`GetObject`, `AskResolver`, `PinDigest`, `ReadBundle`), is
+sent the result, and returns the answer to the request. It depends on objects alone, so that it can be restarted at any
+time: after a restart, on another event, in a second controller. The answer is the same
+(docs/decisions/two-controllers.md).
 """
 
 from __future__ import annotations
@@ -16,55 +17,56 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.controlplane.launch_run import condition_of
-from agent.tekton.controlplane.nested_request import Source
+from agent.tekton.controlplane.nested_request import FetchedObject
 from agent.tekton.model.events import LOOKED_UP
 from agent.tekton.model.fields import Object, mapping, text
 from agent.tekton.pipeline.installation import Installation
 
 LARGEST = 900_000
-"""Bytes of an answer: with base64 it stays below what etcd takes, about 1.5 MiB."""
+"""Bytes of an answer. With base64 it stays below the limit of etcd, about 1.5 MiB."""
 
 EARLY = 5
-"""Seconds before Tekton's deadline at which the answer is that there is none, in words that say why."""
+"""Seconds before Tekton's deadline at which a request is refused with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Get:
-    """A PipelineRun, Pipeline, Task or StepAction of the request's namespace. Send it, None if there is none."""
+class GetObject:
+    """Get a PipelineRun, Pipeline, Task or StepAction of the namespace. Result: the object or None."""
 
     kind: str
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Another resolver is asked. Send the request as it stands, created now if it was not there."""
+class AskResolver:
+    """Create a request to another resolver, unless it exists. Result: the request as it is now."""
 
     request: Object
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
-    """Send the digest that an image has now, of the manifest for one platform."""
+class PinDigest:
+    """Resolve an image to the digest of the manifest for one platform. Result: the reference with the digest."""
 
     image: str
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Send what a bundle holds, None if that cannot be told: it is for a message only."""
+class ReadBundle:
+    """Read the objects of a bundle, for an error message. Result: the members, None if it cannot be read."""
 
     place: str
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A merge patch for the request's `status`, for good or ill.
+class RequestAnswer:
+    """The answer to a request.
 
     Attributes:
-        refusal: why not, None where the answer is an object.
-        notice: what to tell the run in an event.
-        reason: of that event.
+        status: a merge patch for the request's `status`.
+        refusal: the reason of a refusal, None if the answer is an object.
+        notice: the message of an event on the run, None for no event.
+        reason: the reason of that event.
     """
 
     status: dict[str, Any]
@@ -74,25 +76,25 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """Another resolver has not answered yet: begin again when it has, and at the latest after these seconds."""
+class WaitForResolver:
+    """Another resolver has not answered yet. Requeue the request when it has, at the latest after these seconds."""
 
     resolver: str
     seconds: float
 
 
-Step = Get | Ask | Pin | Held
-Course = Generator[Step, Any, Answer | Waiting | None]
+Effect = GetObject | AskResolver | PinDigest | ReadBundle
+Resolution = Generator[Effect, Any, RequestAnswer | WaitForResolver | None]
 
 
 def is_answered(request: Object) -> bool:
-    """Say whether a ResolutionRequest has data or a final condition."""
+    """Return whether a ResolutionRequest has data or a final condition."""
     status = mapping(request, "status", "ResolutionRequest")
     return bool(status.get("data")) or condition_of(request).get("status") in ("True", "False")
 
 
-def refuse(message: str, now: str) -> Answer:
-    """Return the answer that there is none, with the message that the run will show."""
+def refuse(message: str, now: str) -> RequestAnswer:
+    """Return a refusal, with the message that the run will show."""
     condition = {
         "type": "Succeeded",
         "status": "False",
@@ -100,22 +102,22 @@ def refuse(message: str, now: str) -> Answer:
         "message": message,
         "lastTransitionTime": now,
     }
-    # The CRD demands the other three.
-    return Answer({"data": "", "refSource": {}, "source": {}, "conditions": [condition]}, refusal=message)
+    # The CRD requires the other three fields.
+    return RequestAnswer({"data": "", "refSource": {}, "source": {}, "conditions": [condition]}, refusal=message)
 
 
 def seconds_left(request: Object, installation: Installation, now: str) -> float:
-    """Return how long a request can wait before it has to be refused in words."""
+    """Return the seconds that a request can wait before it must be refused."""
     created = text(mapping(request, "metadata", "ResolutionRequest"), "creationTimestamp", "ResolutionRequest") or now
     age = (datetime.fromisoformat(now) - datetime.fromisoformat(created)).total_seconds()
     return installation.deadline - EARLY - age
 
 
-def answered(value: Object, source: Source, notice: str | None = None) -> Answer:
-    """Return the answer that is an object, with the origin of what it was made from.
+def answered(value: Object, source: FetchedObject, notice: str | None = None) -> RequestAnswer:
+    """Return the answer with an object, and the origin of its source.
 
     Raises:
-        UnwrappableError: it is larger than Kubernetes stores.
+        UnwrappableError: the object is larger than Kubernetes stores.
     """
     data = json.dumps(value, separators=(",", ":")).encode()
     if len(data) > LARGEST:
@@ -125,7 +127,7 @@ def answered(value: Object, source: Source, notice: str | None = None) -> Answer
             subject=f"{kind} {text(mapping(value, 'metadata', kind), 'name', kind)}",
             remedy="split it, or refer to Tasks instead of writing them into it",
         )
-    return Answer(
+    return RequestAnswer(
         {
             "data": b64encode(data).decode(),
             "refSource": source.origin,

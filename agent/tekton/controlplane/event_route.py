@@ -1,4 +1,4 @@
-"""Which object an event is about: a child's event is its parent's. Events that change nothing lead nowhere."""
+"""The object to reconcile for an event. An event of a child requeues its parent; irrelevant events requeue nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from agent.tekton.model.fields import Object
 FINAL = ("True", "False")
 
 
-def request_concerned(request: Object) -> str | None:
-    """Return the name of the ResolutionRequest to look at: itself, or the one that it was made for."""
+def request_to_reconcile(request: Object) -> str | None:
+    """Return the name of the ResolutionRequest to reconcile: itself, or its owner."""
     if is_for_us(request):
         return str(request["metadata"]["name"])
     if is_nested(request) and is_answered(request):
@@ -21,18 +21,18 @@ def request_concerned(request: Object) -> str | None:
     return None
 
 
-def run_concerned(run: Object) -> str | None:
-    """Return the name of the CustomRun or Run to look at: itself, while it has not ended."""
+def run_to_reconcile(run: Object) -> str | None:
+    """Return the name of the CustomRun or Run to reconcile: itself, unless it has ended."""
     if is_oci_pipeline(run) and condition_of(run).get("status") not in FINAL:
         return str(run["metadata"]["name"])
     return None
 
 
-def parent_concerned(pipeline_run: Object, *, is_new: bool) -> tuple[str, str] | None:
-    """Return kind and name of the CustomRun or Run to look at.
+def parent_to_reconcile(pipeline_run: Object, *, is_new: bool) -> tuple[str, str] | None:
+    """Return kind and name of the CustomRun or Run to reconcile.
 
     Args:
-        is_new: whether it happens now. At the controller's start, a run whose child has ended has an event of its own.
+        is_new: whether the event is a change. At the controller's start, the run itself has an event, too.
     """
     owner = controller_of(pipeline_run)
     if owner.get("kind") not in ("CustomRun", "Run"):
@@ -42,8 +42,8 @@ def parent_concerned(pipeline_run: Object, *, is_new: bool) -> tuple[str, str] |
     return str(owner["kind"]), str(owner.get("name"))
 
 
-def task_run_concerned(task_run: Object, now: str) -> str | None:
-    """Return the name of the TaskRun to look at: itself, if a step of ours has ended it a short time ago."""
+def task_run_to_reconcile(task_run: Object, now: str) -> str | None:
+    """Return the name of the TaskRun to reconcile: itself, if a step of ours failed in it recently."""
     if failed_step(task_run) is None or not is_recent(task_run, now):
         return None
     return str(task_run["metadata"]["name"])

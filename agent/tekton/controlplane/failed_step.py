@@ -1,4 +1,4 @@
-"""Which step of ours ended a TaskRun, from its status alone, and the event that says so."""
+"""The step of ours that failed in a TaskRun, from its status alone, and the event about it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from agent.tekton.wrap.steps import COMMAND
 PAGE = "docs/how-to/when-a-step-fails.md"
 
 RECENT = timedelta(minutes=30)
-"""After it a failure is not told any more. Kubernetes keeps events for an hour: what was told in this time is still
-there, so that a controller that starts again finds it, and tells nothing twice."""
+"""Older failures get no event. Kubernetes stores events for an hour. So a controller that restarts finds the events of
+recent failures, and creates none twice."""
 
-_PASSED_OVER = ("Skipped", "Continued")
-"""Tekton's reasons of a step that did not fail by itself, or that the task ignores."""
+_IGNORED = ("Skipped", "Continued")
+"""Tekton's reasons of a step that did not fail by itself, or whose failure the task ignores."""
 
-_OTHERS = ("TaskRun", "Cancelled")
-"""How the reasons begin of a step that Tekton ended, with what came of the TaskRun."""
+_ENDED_BY_TEKTON = ("TaskRun", "Cancelled")
+"""Prefixes of the reasons of a step that Tekton ended together with the TaskRun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class FailedStep:
     Attributes:
         name, container: the step's, and the container's in the pod.
         exit_code: the container's.
-        reason: Tekton's or Kubernetes' word for how it ended, such as `Error`, `OOMKilled`, `TimeoutExceeded`.
+        reason: Tekton's or Kubernetes' reason of its end, such as `Error`, `OOMKilled`, `TimeoutExceeded`.
     """
 
     name: str
@@ -45,40 +45,40 @@ class FailedStep:
 
 
 def failed_step(task_run: Object) -> FailedStep | None:
-    """Return the step of ours that failed first, None if none did or if a step of the task did before it.
+    """Return the step of ours that failed first, None if none did, or if a step of the task failed before.
 
-    The steps behind a failed one end with code 1, too, though they did not run.
+    The steps behind a failed one end with code 1, too, although they did not run.
     """
     if condition_of(task_run).get("status") != "False":
         return None
     status = mapping(task_run, "status", "TaskRun")
     states = objects(status, "steps", "TaskRun")
     specs = objects(mapping(status, "taskSpec", "TaskRun"), "steps", "TaskRun")
-    # Pods list their containers in any order; the Task has the steps in theirs.
+    # Pods list their containers in any order. The Task lists its steps in the order of execution.
     ordered = [state for spec in specs for state in [named(states, str(spec.get("name")))] if state] or states
     for state in ordered:
         spec = named(specs, str(state.get("name"))) or {}
         failed = _failed(state)
-        if failed is not None and failed.reason not in _PASSED_OVER and spec.get("onError") != "continue":
-            is_told = _is_ours(failed.name, spec) and not failed.reason.startswith(_OTHERS)
-            return failed if is_told else None
+        if failed is not None and failed.reason not in _IGNORED and spec.get("onError") != "continue":
+            is_reported = _is_ours(failed.name, spec) and not failed.reason.startswith(_ENDED_BY_TEKTON)
+            return failed if is_reported else None
     return None
 
 
 def is_recent(task_run: Object, now: str) -> bool:
-    """Say whether a TaskRun ended so recently that its failure is told."""
+    """Return whether a TaskRun ended so recently that its failure gets an event."""
     ended = text(mapping(task_run, "status", "TaskRun"), "completionTime", "TaskRun")
     return bool(ended) and datetime.fromisoformat(now) - datetime.fromisoformat(ended) < RECENT
 
 
 def step_failed(task_run: Object, failed: FailedStep, run: Object, now: str) -> dict[str, Any]:
-    """Return the event that tells a run of a failed step.
+    """Return the event about a failed step.
 
-    It has one name for all members of a matrix and all attempts that fail in the same way: a run gets one for each of
-    its tasks and exit codes, however often it happens.
+    All members of a matrix and all attempts that fail in the same way have the same event name. So a run gets one event
+    for each task and exit code.
 
     Args:
-        run: the TaskRun's owner, an owner of that, or itself, as a reference.
+        run: a reference to the object that gets the event: the TaskRun's owner, an owner of that, or itself.
         now: the time, RFC 3339.
     """
     meta = mapping(task_run, "metadata", "TaskRun")
@@ -86,7 +86,7 @@ def step_failed(task_run: Object, failed: FailedStep, run: Object, now: str) -> 
     task = text(mapping(meta, "labels", "TaskRun"), "tekton.dev/pipelineTask", "TaskRun") or name
     pod = text(mapping(task_run, "status", "TaskRun"), "podName", "TaskRun")
     owner = controller_of(task_run).get("name")
-    told = json.dumps([run.get("uid"), owner, task, failed.name, failed.exit_code, failed.reason])
+    identity = json.dumps([run.get("uid"), owner, task, failed.name, failed.exit_code, failed.reason])
     how = "" if failed.reason in ("", "Error") else f" ({failed.reason})"
     message = (
         f"task {task}: step {failed.name} ended with exit code {failed.exit_code}{how}: "
@@ -94,7 +94,7 @@ def step_failed(task_run: Object, failed: FailedStep, run: Object, now: str) -> 
         f"The last line of its log says what and why: kubectl -n {namespace} logs {pod} -c {failed.container}. "
         f"Causes and cures: {PAGE}"
     )
-    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return event(f"{str(run.get('name'))[:200]}.{digest}", namespace, run, STEP_FAILED, message, now)
 
 
@@ -108,6 +108,6 @@ def _failed(state: Object) -> FailedStep | None:
 
 
 def _is_ours(name: str, spec: Object) -> bool:
-    """Say whether wrapping adds this step, or somebody wrote it into a Task (docs/reference/steps.md)."""
-    words = [*spec.get("command", ()), *spec.get("args", ())]
-    return words[:2] == [*COMMAND, "step"] if words else name.startswith((PULL, PUSH))
+    """Return whether a step is the agent's, added by wrapping or by the Task's author (docs/reference/steps.md)."""
+    command = [*spec.get("command", ()), *spec.get("args", ())]
+    return command[:2] == [*COMMAND, "step"] if command else name.startswith((PULL, PUSH))

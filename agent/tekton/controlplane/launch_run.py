@@ -1,4 +1,4 @@
-"""The custom task `OCIPipeline`: a CustomRun (or a Run of old) in, the PipelineRun that it stands for out."""
+"""The PipelineRun of a CustomRun, or of a Run before Tekton 0.47, of the custom task `OCIPipeline`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from agent.tekton.model.names import (
     WRAPPER,
     child_name,
 )
-from agent.tekton.model.object_reference import needed, reference_of
+from agent.tekton.model.object_reference import reference_of, require_reference
 from agent.tekton.model.variables import RUN_NAME, RUN_NAMESPACE, RUN_UID, substitute
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults, run_of
-from agent.tekton.requests.embedded import pack
+from agent.tekton.requests.embedded import pack_pipeline
 from agent.tekton.requests.request import OPTIONS
 from agent.tekton.wrap.task import V1
 
 DEFAULT_TIMEOUT = "1h0m0s"
 _PREFIX = "ocipipeline."
 _OPTIONS = tuple(option for option in OPTIONS if option != "workspaces")
-"""All workspaces with an emptyDir are wrapped: those that are not to be need not be given to it."""
+"""All workspaces of the run with an emptyDir are wrapped, so that the option `workspaces` is not needed."""
 
-_KEPT_BACK = ("tekton.dev/", "chains.tekton.dev/", "pipeline.tekton.dev/", "kopf.", f"{DOMAIN}/")
+_NOT_COPIED = ("tekton.dev/", "chains.tekton.dev/", "pipeline.tekton.dev/", "kopf.", f"{DOMAIN}/")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def is_oci_pipeline(run: Object) -> bool:
-    """Say whether an object is a CustomRun or Run of the custom task `OCIPipeline`."""
+    """Return whether an object is a CustomRun or Run of the custom task `OCIPipeline`."""
     if run.get("kind") not in ("CustomRun", "Run"):
         return False
     spec = run.get("spec")
@@ -42,8 +42,8 @@ def is_oci_pipeline(run: Object) -> bool:
     return any(isinstance(part, dict) and (part.get("apiVersion"), part.get("kind")) == CUSTOM_TASK for part in parts)
 
 
-def child(run: Object, attempt: int) -> str:
-    """Return the name of the PipelineRun of an attempt, the first is 0; empty where Kubernetes names the run."""
+def pipeline_run_name(run: Object, attempt: int) -> str:
+    """Return the name of the PipelineRun of an attempt, from 0; empty if Kubernetes generates the run's name."""
     name = text(mapping(run, "metadata", "CustomRun"), "name", "CustomRun")
     return child_name(name, f"-retry{attempt}") if attempt and name else name
 
@@ -53,15 +53,15 @@ def launch(
 ) -> dict[str, Any]:
     """Return the PipelineRun (v1) of an attempt.
 
-    All workspaces that are bound to an emptyDir are to be wrapped. A retry has a name of its own, and with it a target
-    of its own where the target names the run: it begins as the first attempt began.
+    All workspaces with an emptyDir are wrapped. A retry has a name of its own. If the target contains the run's name,
+    the retry has a target of its own, too, and starts as the first attempt did.
 
     Args:
         owner: the PipelineRun that the run is a task of, for its pod template.
-        defaults: what the resolver knows without being told.
+        defaults: the installation's defaults.
 
     Raises:
-        UnwrappableError: it neither names a Pipeline nor holds one, or a parameter of ours is wrong.
+        UnwrappableError: the run has no Pipeline, or a parameter of ours is wrong.
     """
     meta = mapping(run, "metadata", "CustomRun")
     where = f"{run.get('kind')} {text(meta, 'name', 'CustomRun')}".strip()
@@ -79,7 +79,7 @@ def launch(
         {
             "apiVersion": "tekton.dev/v1",
             "kind": "PipelineRun",
-            "metadata": _metadata(run, child(run, attempt), where),
+            "metadata": _metadata(run, pipeline_run_name(run, attempt), where),
             "spec": {key: value for key, value in found.items() if value},
         }
     )
@@ -106,22 +106,22 @@ def _resolver_params(run: Object, defaults: Defaults, where: str) -> list[Object
 
 
 def _pipeline(spec: Object, where: str) -> list[Object]:
-    """Return the parameters that say which Pipeline it is: the one that is written into it, or that it refers to."""
+    """Return the parameters for the run's Pipeline, which is written into the run or referred to."""
     holder = mapping(spec, "customSpec", where) or mapping(spec, "spec", where)
     if holder:
         embedded = mapping(holder, "spec", where)
         if not embedded:
             raise UnwrappableError("it holds no Pipeline", subject=f"{where}, customSpec", remedy="write one into spec")
-        packed = pack(embedded, V1, f"{where}, customSpec")
+        packed = pack_pipeline(embedded, V1, f"{where}, customSpec")
         return [{"name": PIPELINESPEC, "value": packed}]
     reference = mapping(spec, "customRef", where) or mapping(spec, "ref", where)
-    return needed(reference_of(reference, where), "name", f"{where}, customRef").to_params(PIPELINEREF)
+    return require_reference(reference_of(reference, where), "name", f"{where}, customRef").to_params(PIPELINEREF)
 
 
 def _options(run: Object, where: str) -> dict[str, str]:
     params = objects(mapping(run, "spec", where), "params", where)
     values = {f"params.{param.get('name')}": param["value"] for param in params if isinstance(param.get("value"), str)}
-    # Tekton, and the resolver after it, replace these by what the child is called.
+    # Tekton and the resolver replace these variables by the name of the PipelineRun.
     values |= {f"context.{kind}.name": RUN_NAME for kind in ("run", "customRun", "pipelineRun")}
     values |= {"context.pipelineRun.namespace": RUN_NAMESPACE, "context.pipelineRun.uid": RUN_UID}
     found = {}
@@ -186,22 +186,22 @@ def name_of(run: Object, where: str) -> str:
 
 
 def _passed_on(values: Object) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if not key.startswith(_KEPT_BACK) and key != _LAST_APPLIED}
+    return {key: value for key, value in values.items() if not key.startswith(_NOT_COPIED) and key != _LAST_APPLIED}
 
 
 def is_owned(pipeline_run: Object, run: Object) -> bool:
-    """Say whether a PipelineRun is a child of this run, by its controller's uid."""
+    """Return whether a PipelineRun is a child of this run, by its controller's uid."""
     uid = mapping(run, "metadata", "CustomRun").get("uid")
     return uid is not None and controller_of(pipeline_run).get("uid") == uid
 
 
 def controller_of(value: Object) -> Object:
-    """Return the owner reference of an object's controller, empty where it has none."""
+    """Return the owner reference of an object's controller, empty if it has none."""
     owners = objects(mapping(value, "metadata", "object"), "ownerReferences", "object")
     return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def condition_of(value: Object) -> Object:
-    """Return the condition `Succeeded` of a run, empty where it has none."""
+    """Return the condition `Succeeded` of a run, empty if it has none."""
     conditions = objects(mapping(value, "status", "run"), "conditions", "run")
     return next((item for item in conditions if item.get("type") == "Succeeded"), {})

@@ -1,4 +1,4 @@
-"""Where a Pipeline or Task comes from: an object of the namespace, or the answer of another resolver."""
+"""Fetching a Pipeline or Task: from the namespace, or by a request to another resolver."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from agent.tekton.model.object_reference import Reference
 
 API_VERSION = "resolution.tekton.dev/v1beta1"
 TYPE = "resolution.tekton.dev/type"
-"""The label that says which resolver a request is for."""
+"""The label with the resolver of a request."""
 
 MANAGED = {"app.kubernetes.io/managed-by": "instep"}
 _NAME_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A Pipeline or Task, and its origin as `refSource`, which is passed on unchanged."""
+class FetchedObject:
+    """A Pipeline or Task, and its origin: a `refSource` that is passed on unchanged."""
 
     value: Object
     origin: Object
 
 
 def nested_request(request: Object, reference: Reference) -> dict[str, Any]:
-    """Return the request by which another resolver is asked; it is deleted with the one that it serves.
+    """Return the request to another resolver. It is deleted together with `request`, its owner.
 
-    Its name follows from both, so that asking again finds it.
+    Its name is computed from both, so that a second reconcile finds it.
     """
     meta = mapping(request, "metadata", "ResolutionRequest")
     name, uid = text(meta, "name", "ResolutionRequest"), text(meta, "uid", "ResolutionRequest")
@@ -61,12 +61,12 @@ def nested_request(request: Object, reference: Reference) -> dict[str, Any]:
     }
 
 
-def nested_source(nested: Object, where: str) -> Source:
-    """Return what another resolver answered.
+def nested_source(nested: Object, where: str) -> FetchedObject:
+    """Return the object in another resolver's answer.
 
     Raises:
-        UnwrappableError: it failed, or the answer is no object.
-        UsageError: the answer is no YAML.
+        UnwrappableError: the resolver failed, or the answer is not one object.
+        UsageError: the answer is not YAML.
     """
     status = mapping(nested, "status", where)
     data = text(status, "data", where)
@@ -86,37 +86,37 @@ def nested_source(nested: Object, where: str) -> Source:
         raise UnwrappableError(
             f"its resolver answered with {len(documents)} objects", subject=where, remedy="refer to one object"
         )
-    return Source(documents[0], mapping(status, "refSource", where) or mapping(status, "source", where))
+    return FetchedObject(documents[0], mapping(status, "refSource", where) or mapping(status, "source", where))
 
 
-def local_source(value: Object | None, where: str) -> Source:
+def local_source(value: Object | None, where: str) -> FetchedObject:
     """Return an object of the namespace, with an origin like that of Tekton's cluster resolver.
 
     Raises:
-        UnwrappableError: there is none.
+        UnwrappableError: the object does not exist.
     """
     if value is None:
         raise UnwrappableError("there is none in the namespace", subject=where, remedy="create it, or mend the name")
-    return Source(value, _origin(value, value.get("spec")))
+    return FetchedObject(value, _origin(value, value.get("spec")))
 
 
-def written_source(value: Object, run: Object) -> Source:
-    """Return an object that was written into a run, with an origin that names the run."""
-    return Source(value, _origin(run, value.get("spec")))
+def written_source(value: Object, run: Object) -> FetchedObject:
+    """Return an object that is written into a run, with an origin that names the run."""
+    return FetchedObject(value, _origin(run, value.get("spec")))
 
 
 def is_nested(request: Object) -> bool:
-    """Say whether a ResolutionRequest is one that we made."""
+    """Return whether a ResolutionRequest was created by this controller."""
     labels = mapping(mapping(request, "metadata", "ResolutionRequest"), "labels", "ResolutionRequest")
     owners = objects(mapping(request, "metadata", "ResolutionRequest"), "ownerReferences", "ResolutionRequest")
     return MANAGED.items() <= labels.items() and any(owner.get("kind") == "ResolutionRequest" for owner in owners)
 
 
 def _origin(value: Object, spec: Any) -> dict[str, Any]:
-    """Return the origin of what an object of the namespace holds."""
+    """Return the origin of an object of the namespace."""
     meta, kind = mapping(value, "metadata", "object"), text(value, "kind", "object").lower()
     path = f"/apis/{value.get('apiVersion')}/namespaces/{meta.get('namespace')}/{kind}/{meta.get('name')}"
-    kept = {key: meta[key] for key in ("name", "namespace", "labels", "annotations") if key in meta}
-    content = json.dumps({"metadata": kept, "spec": spec}, sort_keys=True)
+    copied = {key: meta[key] for key in ("name", "namespace", "labels", "annotations") if key in meta}
+    content = json.dumps({"metadata": copied, "spec": spec}, sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()
     return {"uri": f"{path}@{meta.get('uid')}", "digest": {"sha256": digest}, "entryPoint": ""}

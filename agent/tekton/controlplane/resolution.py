@@ -1,4 +1,4 @@
-"""The resolvers `wrap` and `lookup`: from a ResolutionRequest to its answer."""
+"""The resolution of a ResolutionRequest for the resolvers `wrap` and `lookup`, from the request to its answer."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from agent.errors import AgentError, UnwrappableError
 from agent.remedy import Place
 from agent.tekton.controlplane.effects import (
-    Answer,
-    Ask,
-    Course,
-    Get,
-    Pin,
-    Step,
-    Waiting,
+    AskResolver,
+    Effect,
+    GetObject,
+    PinDigest,
+    RequestAnswer,
+    Resolution,
+    WaitForResolver,
     answered,
     is_answered,
     refuse,
     seconds_left,
 )
 from agent.tekton.controlplane.launch_run import controller_of
-from agent.tekton.controlplane.lookup_effects import look_up
+from agent.tekton.controlplane.lookup_resolution import look_up
 from agent.tekton.controlplane.nested_request import (
     TYPE,
-    Source,
+    FetchedObject,
     local_source,
     nested_request,
     nested_source,
@@ -38,18 +38,18 @@ from agent.tekton.model.names import LOOKUP, RESOLVER, WRAPPERS
 from agent.tekton.model.object_reference import Reference
 from agent.tekton.model.wrapping import Run, run_of
 from agent.tekton.pipeline.installation import Installation
-from agent.tekton.pipeline.wrap_pipeline import tasks_referred_to, troubles_in, wrap_pipeline
-from agent.tekton.requests.embedded import declared
+from agent.tekton.pipeline.wrap_pipeline import pipeline_warnings, tasks_referred_to, wrap_pipeline
+from agent.tekton.requests.embedded import with_declarations
 from agent.tekton.requests.request import PipelineRequest, TaskRequest, parse_request
-from agent.tekton.wrap.task import trouble_in, wrap_task
+from agent.tekton.wrap.task import task_warning, wrap_task
 from agent.tekton.wrap.workspaces import image_of
 
 OURS = (*WRAPPERS, LOOKUP)
-"""The labels of the requests that we answer."""
+"""The types of the requests that our resolvers answer."""
 
 
 def is_for_us(request: Object) -> bool:
-    """Say whether a ResolutionRequest is for one of our resolvers, and has no answer yet."""
+    """Return whether a ResolutionRequest is for one of our resolvers and has no answer yet."""
     return _resolver(request) in OURS and not is_answered(request)
 
 
@@ -58,8 +58,8 @@ def _resolver(request: Object) -> Any:
     return mapping(meta, "labels", "ResolutionRequest").get(TYPE)
 
 
-def resolve(request: Object, installation: Installation, now: str) -> Course:
-    """Return what to do about a request for one of our resolvers: None for nothing.
+def resolve(request: Object, installation: Installation, now: str) -> Resolution:
+    """Return the resolution of a request. Its result is None if the request needs no answer.
 
     Args:
         now: the time, RFC 3339 in UTC with whole seconds.
@@ -72,18 +72,18 @@ def resolve(request: Object, installation: Installation, now: str) -> Course:
             found = yield from look_up(request, parse_lookup_request(params))
         else:
             asked = parse_request(params, installation.settings, installation.defaults)
-            course = _task(request, asked) if isinstance(asked, TaskRequest) else _pipeline(request, asked)
-            found = yield from course
+            resolution = _task(request, asked) if isinstance(asked, TaskRequest) else _pipeline(request, asked)
+            found = yield from resolution
     except AgentError as error:
         return refuse(error.text(Place.CONTROLLER), now)
-    if isinstance(found, Waiting):
+    if isinstance(found, WaitForResolver):
         left = seconds_left(request, installation, now)
-        words = f"resolver {found.resolver} has not answered in time; see its ResolutionRequest and its logs"
-        return replace(found, seconds=left) if left > 0 else refuse(words, now)
+        message = f"resolver {found.resolver} has not answered in time; see its ResolutionRequest and its logs"
+        return replace(found, seconds=left) if left > 0 else refuse(message, now)
     return found
 
 
-def _pipeline(request: Object, asked: PipelineRequest) -> Course:
+def _pipeline(request: Object, asked: PipelineRequest) -> Resolution:
     owner = controller_of(request)
     if owner.get("kind") != "PipelineRun":
         raise UnwrappableError(
@@ -91,7 +91,7 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
             subject=f"resolver {RESOLVER}",
             remedy="name the Pipeline, or the resolver that finds it, in the pipelineRef of a PipelineRun",
         )
-    pipeline_run = yield Get("PipelineRun", text(owner, "name", "ownerReferences"))
+    pipeline_run = yield GetObject("PipelineRun", text(owner, "name", "ownerReferences"))
     if pipeline_run is None or mapping(pipeline_run, "metadata", "PipelineRun").get("uid") != owner.get("uid"):
         return None
     run = run_of(pipeline_run)
@@ -99,7 +99,7 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
     wanted = look_up_source(asked.source, pipeline_run, place)
     if isinstance(wanted, Reference):
         found = yield from _sources(request, "Pipeline", {wanted: f"Pipeline {wanted}"})
-        if isinstance(found, Waiting):
+        if isinstance(found, WaitForResolver):
             return found
         source = found[wanted]
         place = f"Pipeline {text(mapping(source.value, 'metadata', 'Pipeline'), 'name', 'Pipeline')}"
@@ -108,70 +108,72 @@ def _pipeline(request: Object, asked: PipelineRequest) -> Course:
     wrapping = asked.wrapping
     if wrapping.base:
         image_of(wrapping.base)
-        wrapping = replace(wrapping, base=(yield Pin(wrapping.base)))
+        wrapping = replace(wrapping, base=(yield PinDigest(wrapping.base)))
     references = tasks_referred_to(mapping(source.value, "spec", place), wrapping, run, where=place)
     if wrapping.form == "inline":
         inner = yield from _sources(request, "Task", references)
-        if isinstance(inner, Waiting):
+        if isinstance(inner, WaitForResolver):
             return inner
         tasks = {reference: task.value for reference, task in inner.items()}
     else:
-        tasks = yield from _at_hand(references)
+        tasks = yield from _tasks_in_namespace(references)
     wrapped = wrap_pipeline(source.value, wrapping, run, tasks, where=place)
-    return _answered(wrapped, source, troubles_in(mapping(wrapped, "spec", place), run, place))
+    return _answered(wrapped, source, pipeline_warnings(mapping(wrapped, "spec", place), run, place))
 
 
 def _completed(written: Object, run: Run, where: str) -> Object:
-    """Return the Pipeline that is written into a run, as one that could stand by itself under the run's name."""
-    spec = declared(mapping(written, "spec", where), run, where)
+    """Return the Pipeline that is written into a run, completed to a Pipeline with the run's name."""
+    spec = with_declarations(mapping(written, "spec", where), run, where)
     return {**written, "metadata": {"name": run.name}, "spec": spec}
 
 
-def _at_hand(references: Iterable[Reference]) -> Generator[Step, Any, dict[Reference, Object]]:
-    """Return the Tasks of the namespace that references lead to: nobody need wait for one that only reads.
+def _tasks_in_namespace(references: Iterable[Reference]) -> Generator[Effect, Any, dict[Reference, Object]]:
+    """Return the Tasks of the namespace that references name, so that no task waits for one that only reads.
 
-    One that is not there is an error when Tekton asks for it, which names the pipeline's task.
+    A missing Task is no error here. It is one when Tekton requests the Task, with the name of the pipeline's task.
     """
     found = {}
     for reference in references:
         if not reference.resolver:
-            found[reference] = yield Get("Task", reference.name)
+            found[reference] = yield GetObject("Task", reference.name)
     return {reference: task for reference, task in found.items() if task is not None and task.get("kind") == "Task"}
 
 
-def _task(request: Object, asked: TaskRequest) -> Course:
-    # Tekton does not say which task of the pipeline it asked for.
+def _task(request: Object, asked: TaskRequest) -> Resolution:
+    # The request does not contain the name of the pipeline's task, but the plan does.
     where = f"task {asked.plan.task}, Task {asked.reference}"
     found = yield from _sources(request, "Task", {asked.reference: where})
-    if isinstance(found, Waiting):
+    if isinstance(found, WaitForResolver):
         return found
     source = found[asked.reference]
     wrapped = wrap_task(source.value, asked.plan)
-    trouble = trouble_in(mapping(wrapped, "spec", where), asked.plan.pod, where)
-    return _answered(wrapped, source, [trouble] if trouble else [])
+    warning = task_warning(mapping(wrapped, "spec", where), asked.plan.pod, where)
+    return _answered(wrapped, source, [warning] if warning else [])
 
 
-def _answered(value: Object, source: Source, troubles: Sequence[str]) -> Answer:
+def _answered(value: Object, source: FetchedObject, warnings: Sequence[str]) -> RequestAnswer:
     found = answered(value, source)
-    return replace(found, notice="; ".join(troubles), reason=USERS_DIFFER) if troubles else found
+    return replace(found, notice="; ".join(warnings), reason=USERS_DIFFER) if warnings else found
 
 
 def _sources(
     request: Object, kind: str, references: Mapping[Reference, str]
-) -> Generator[Step, Any, dict[Reference, Source] | Waiting]:
-    """Return what references lead to; all other resolvers are asked before any is waited for.
+) -> Generator[Effect, Any, dict[Reference, FetchedObject] | WaitForResolver]:
+    """Return the objects of references. All requests to other resolvers are created before the first wait.
 
     Args:
-        references: each with what to call the object in an error.
+        references: each with the object's name in errors.
     """
     found = {}
     for reference in references:
-        wanted = Ask(nested_request(request, reference)) if reference.resolver else Get(kind, reference.name)
+        wanted = (
+            AskResolver(nested_request(request, reference)) if reference.resolver else GetObject(kind, reference.name)
+        )
         found[reference] = yield wanted
     sources = {}
     for reference, where in references.items():
         value = found[reference]
         if reference.resolver and not is_answered(value):
-            return Waiting(reference.resolver, 0)
+            return WaitForResolver(reference.resolver, 0)
         sources[reference] = nested_source(value, where) if reference.resolver else local_source(value, where)
     return sources

@@ -1,1 +1,1 @@
-"""Where objects come in as a whole: the admission webhook, annotations, and `agent render`."""
+"""The entry points for whole objects: the admission webhook, annotations, and `agent render`."""

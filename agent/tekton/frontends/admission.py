@@ -1,7 +1,7 @@
-"""The webhook's decision: AdmissionReview in, AdmissionReview out (admission.k8s.io/v1). Only text is rewritten.
+"""The webhook's decision: AdmissionReview in, AdmissionReview out (admission.k8s.io/v1), without I/O.
 
-A run cannot be changed once it is created. So what an update brings is rewritten as its creation was: the same
-manifest, applied again, comes out as the run that is stored, and Tekton refuses whatever else has changed.
+A run cannot be changed once it is created. So an update is rewritten in the same way as the creation: if the same
+manifest is applied again, the result equals the stored run. Tekton refuses every other change.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.errors import AgentError, UsageError
 from agent.remedy import Place
-from agent.tekton.frontends.annotated import wrap_run, wrapping_asked
+from agent.tekton.frontends.wrap_annotations import wrap_run, wrapping_asked
 from agent.tekton.lookup.lookup import FIELD, Lookup, annotation_of, field_of, lookup_of, refuse_layouts
 from agent.tekton.lookup.lookup_request import requests_in, rewrite_run
 from agent.tekton.model.fields import Object, mapping, text, without
@@ -20,7 +20,6 @@ from agent.tekton.model.names import LOOKUP_BUNDLE, WRAP, WRAPPERS
 
 API_VERSION = "admission.k8s.io/v1"
 KINDS = ("PipelineRun", "TaskRun")
-_BAD_REQUEST = 400
 _INVALID = 422
 
 
@@ -62,14 +61,14 @@ def _decide(request: Object) -> dict[str, Any]:
 
 
 def admit(run: Object, old: Object | None) -> Object:
-    """Return a PipelineRun or TaskRun as it is to be stored.
+    """Return a PipelineRun or TaskRun with its references rewritten, to be stored.
 
     Args:
-        old: as it is stored now, None where it is created.
+        old: the run that is stored now, None if it is created.
 
     Raises:
-        UsageError: what it says of its lookup or its wrapping is malformed, or is not what it said when it was created.
-        UnwrappableError: what it names or holds cannot be looked up or wrapped.
+        UsageError: its lookup or its wrapping is malformed, or differs from the one that it was created with.
+        UnwrappableError: an object that it names or holds cannot be looked up or wrapped.
     """
     where = f"{run.get('kind')} {text(mapping(run, 'metadata', 'run'), 'name', 'run')}".strip()
     lookup = lookup_of(run, where) if old is None else field_of(run, where)
@@ -77,8 +76,13 @@ def admit(run: Object, old: Object | None) -> Object:
         refuse_layouts(lookup, where)
     if old is None:
         return wrap_run(rewrite_run(run), where)
-    if _asks(run) == _asks(old) and _names(run) == _names(old):
-        return run  # whatever was stored before we were asked must stay possible to update and to delete
+    if _requests(run) == _requests(old) and _references(run) == _references(old):
+        return run  # a run that was stored without the webhook must remain possible to update and to delete
+    return _admit_update(run, old, where)
+
+
+def _admit_update(run: Object, old: Object, where: str) -> Object:
+    """Return a changed run, rewritten as it was when it was created; raises as `admit`."""
     then = annotation_of(old, where)
     for now in (field_of(run, where), annotation_of(run, where)):
         if now is not None and now != then:
@@ -90,29 +94,29 @@ def admit(run: Object, old: Object | None) -> Object:
             subject=where,
             remedy="create another run",
         )
-    # Tekton has filled in the service account since, which the references must not follow.
-    asked = requests_in(old, where)
-    rewritten = rewrite_run(_as_sent(run, old, where), asked[0].service_account if asked else None)
-    if then is not None and _said(rewritten) is None:
+    # Tekton has set the service account since. The references keep the one that they were created with.
+    lookups = requests_in(old, where)
+    rewritten = rewrite_run(_as_sent(run, old, where), lookups[0].service_account if lookups else None)
+    if then is not None and _lookup_annotation(rewritten) is None:
         raise _changed(None, then, where)
     return wrap_run(rewritten, where)
 
 
-def _asks(run: Object) -> dict[str, Any]:
-    """Return the annotations by which a run asks for something, and its field."""
+def _requests(run: Object) -> dict[str, Any]:
+    """Return the annotations and the field by which a run asks for a lookup or a wrapping."""
     annotations = mapping(mapping(run, "metadata", "run"), "annotations", "run")
     asked = {key: value for key, value in annotations.items() if key == LOOKUP_BUNDLE or key.startswith(WRAP)}
     return asked | {FIELD: mapping(run, "spec", "run").get(FIELD)}
 
 
-def _names(run: Object) -> list[Any]:
-    """Return what a run refers to, and what is written into it."""
+def _references(run: Object) -> list[Any]:
+    """Return a run's references, and the specs that are written into it."""
     spec = mapping(run, "spec", "run")
     return [spec.get(field) for field in ("pipelineRef", "pipelineSpec", "taskRef", "taskSpec")]
 
 
 def _as_sent(run: Object, old: Object, where: str) -> Object:
-    """Return a run without what `kubectl apply` has left of our reference beside the manifest's own words."""
+    """Return a run without the parts of our reference that `kubectl apply` left in it beside the manifest's fields."""
     spec, stored = mapping(run, "spec", where), mapping(mapping(old, "spec", where), "pipelineRef", where)
     reference = mapping(spec, "pipelineRef", where)
     if stored.get("resolver") not in WRAPPERS or wrapping_asked(run, where) is None:
@@ -120,12 +124,12 @@ def _as_sent(run: Object, old: Object, where: str) -> Object:
     if "pipelineSpec" in spec and reference == stored:
         return {**run, "spec": without(spec, "pipelineRef")}
     if "name" in reference:
-        kept = {key: value for key, value in reference.items() if stored.get(key) != value}
-        return {**run, "spec": {**spec, "pipelineRef": kept}}
+        rest = {key: value for key, value in reference.items() if stored.get(key) != value}
+        return {**run, "spec": {**spec, "pipelineRef": rest}}
     return run
 
 
-def _said(run: Object) -> Any:
+def _lookup_annotation(run: Object) -> Any:
     return mapping(mapping(run, "metadata", "run"), "annotations", "run").get(LOOKUP_BUNDLE)
 
 
@@ -141,11 +145,11 @@ def _changed(now: Lookup | None, then: Lookup | None, where: str) -> UsageError:
 def _patch(before: Object, after: Object) -> list[dict[str, Any]]:
     """Return the JSON patch (RFC 6902) from one to the other: the spec as a whole, and the annotation."""
     found: list[dict[str, Any]] = []
-    said = mapping(mapping(before, "metadata", "run"), "annotations", "run")
+    current = mapping(mapping(before, "metadata", "run"), "annotations", "run")
     wanted = mapping(mapping(after, "metadata", "run"), "annotations", "run")
-    if not said and wanted:
+    if not current and wanted:
         found.append({"op": "add", "path": "/metadata/annotations", "value": dict(wanted)})
-    elif said != wanted:
+    elif current != wanted:
         key = LOOKUP_BUNDLE.replace("~", "~0").replace("/", "~1")
         found.append({"op": "add", "path": f"/metadata/annotations/{key}", "value": wanted[LOOKUP_BUNDLE]})
     if before.get("spec") != after.get("spec"):

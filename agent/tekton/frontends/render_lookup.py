@@ -1,154 +1,54 @@
-"""`agent render` for runs with a lookup: everything that they name is found now and written into them.
+"""`agent render` for runs with a lookup: the objects that they name are looked up and written into them.
 
-What comes out needs neither the lookup nor a controller: Tasks stand where they were named, and what stays a reference
-to a bundle has its digest.
+The result needs neither the lookup nor a controller. Tasks take the place of the references to them. References to
+bundles that remain get a digest.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from agent.core.spelling.reference import LayoutReference, parse_reference
-from agent.errors import NotInBundleError, UnwrappableError
+from agent.errors import UnwrappableError
+from agent.tekton.frontends.lookup_places import Places
 from agent.tekton.lookup.lookup import CLUSTER
-from agent.tekton.lookup.lookup_answer import answer, not_found
-from agent.tekton.lookup.lookup_request import LABELS, LookupRequest, request_in, rewrite_run
-from agent.tekton.lookup.repoint import Repointing, repoint
+from agent.tekton.lookup.lookup_request import LookupRequest, request_in, rewrite_run
 from agent.tekton.model.fields import Object, mapping, objects, text, without
-from agent.tekton.model.groups import change_tasks, is_custom
 from agent.tekton.model.names import BUNDLES, LOOKUP_BUNDLE, WRAPPERS
-from agent.tekton.model.object_reference import Reference
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom
 from agent.tekton.model.variables import replace_strings
 from agent.tekton.model.wrapping import planned_run_of
-from agent.tekton.requests.bundle_image import Member
-from agent.tekton.requests.redirect import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.reference_change import (
+    change_pipeline_references,
+    change_run_references,
+    change_task_references,
+)
 from agent.tekton.requests.request import asked_pipeline
 from agent.tekton.wrap.inline import in_version, inline_task, with_task_name
 from agent.tekton.wrap.task import V1
 
 DEEPEST = 20
-"""Pipelines in Pipelines: who has more refers to himself."""
+"""Levels of Pipelines in Pipelines. One with more levels contains itself."""
 
 _PIPELINE_NAME = re.compile(r"\$\(\s*context\.pipeline\.name\s*\)")
 
 
-class Bundles(Protocol):
-    """Bundles, and what is in them. All methods raise AgentError where a bundle cannot be read."""
-
-    def get(self, place: str, kind: str, name: str) -> dict[str, Any]:
-        """Return an object.
-
-        Raises:
-            NotInBundleError: the bundle was read, and lacks it.
-        """
-
-    def held(self, place: str) -> Sequence[Member]:
-        """Return what a bundle holds."""
-
-    def digest(self, place: str) -> str:
-        """Return a bundle's digest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where everything is found.
-
-    Attributes:
-        given: finds an object (kind, reference) among the files, which stand for the namespace and for what resolvers
-            other than `bundles` find.
-        repointings: what becomes of the bundles that found objects name.
-    """
-
-    bundles: Bundles
-    given: Callable[[str, Reference], Object | None]
-    repointings: Sequence[Repointing] = ()
-
-    def find(self, asked: LookupRequest, where: str) -> dict[str, Any]:
-        """Return an object as the resolver `lookup` answers it.
-
-        Args:
-            where: what refers to it.
-
-        Raises:
-            NotInBundleError: it is in none of the places.
-            UnwrappableError: it names its own source, which cannot be asked here.
-            AgentError: a bundle cannot be read.
-        """
-        if asked.source is not None:
-            value, origin = self._from_source(asked.source, asked.kind, where)
-            return self._answer(value, asked, "", origin)
-        held: dict[str, Sequence[Member]] = {}
-        for place in asked.lookup.places:
-            if place == CLUSTER:
-                found = self.given(LABELS[asked.kind], Reference(asked.name))
-                if found is not None:
-                    return self._answer(found, asked, place, {})
-                continue
-            try:
-                value = self.bundles.get(place, asked.kind, asked.name)
-            except NotInBundleError:
-                held[place] = self.bundles.held(place)
-                continue
-            return self._answer(value, asked, place, self._origin(place))
-        raise not_found(asked, held, where)
-
-    def place_of(self, asked: LookupRequest, where: str) -> str:
-        """Return the first place that has an object."""
-        for place in asked.lookup.places:
-            held = [] if place == CLUSTER else self.bundles.held(place)
-            if any((member.kind, member.name) == (asked.kind, asked.name) for member in held):
-                return place
-        if CLUSTER in asked.lookup.places:
-            return CLUSTER
-        raise not_found(asked, {place: self.bundles.held(place) for place in asked.lookup.places}, where)
-
-    def pinned(self, place: str) -> str:
-        """Return a bundle with its digest; what holds a variable stays as it is."""
-        if "$(" in place or parse_reference(place).digest is not None:
-            return place
-        return f"{place}@{self.bundles.digest(place)}"
-
-    def _answer(self, value: Object, asked: LookupRequest, place: str, origin: Object) -> dict[str, Any]:
-        return answer(repoint(value, self.repointings), asked, place, origin)
-
-    def _origin(self, place: str) -> Object:
-        algorithm, _, value = self.bundles.digest(place).partition(":")
-        return {"uri": place, "digest": {algorithm: value}}
-
-    def _from_source(self, source: Reference, kind: str, where: str) -> tuple[Object, Object]:
-        params = {name: json.loads(value) for name, value in source.params}
-        place, name = params.get("bundle"), params.get("name")
-        if source.resolver == BUNDLES and isinstance(place, str) and isinstance(name, str) and "$(" not in place + name:
-            return self.bundles.get(place, kind, name), self._origin(place)
-        found = self.given(LABELS[kind], source)
-        if found is None:
-            # Left as it is, it could name objects of the namespace.
-            raise UnwrappableError(
-                "it is not among the files",
-                subject=f"{where}, {LABELS[kind]} {source}",
-                remedy="give the file that has it, too, or let the controller look it up",
-            )
-        return found, {}
-
-
 def self_contained(run: Object, places: Places, where: str) -> dict[str, Any]:
-    """Return a PipelineRun or TaskRun with all that it looks up written into it.
+    """Return a PipelineRun or TaskRun with every object that it looks up written into it.
 
     Raises:
-        NotInBundleError: something is in none of the places.
-        UsageError: something cannot be written into it.
+        NotInBundleError: an object is in none of the places.
+        UsageError: an object cannot be written into it.
         AgentError: a bundle cannot be read.
     """
     run = rewrite_run(run)
     meta = mapping(run, "metadata", where)
     annotations = without(mapping(meta, "annotations", where), LOOKUP_BUNDLE)
     run["metadata"] = {**without(meta, "annotations"), **({"annotations": annotations} if annotations else {})}
-    write_in = _pipeline_run if run.get("kind") == "PipelineRun" else _task_run
-    return write_in(run, places, where)
+    write_into = _pipeline_run if run.get("kind") == "PipelineRun" else _task_run
+    return write_into(run, places, where)
 
 
 def _pipeline_run(run: Object, places: Places, where: str) -> dict[str, Any]:
@@ -171,30 +71,30 @@ def _task_run(run: Object, places: Places, where: str) -> dict[str, Any]:
     spec = mapping(run, "spec", where)
     asked = request_in(mapping(spec, "taskRef", where))
     if asked is None:
-        return redirect_run(run, _pinning(places), where)
+        return change_run_references(run, _pinning(places), where)
     task = places.find(asked, where)
     name = text(mapping(task, "metadata", where), "name", where)
     place = f"{where}, Task {name}"
     found = in_version(mapping(task, "spec", place), task.get("apiVersion") == V1, run.get("apiVersion") == V1, place)
-    found = redirect_task(with_task_name(found, name), _pinning(places), place)
+    found = change_task_references(with_task_name(found, name), _pinning(places), place)
     rest = without(spec, "taskRef")
     return {**run, "metadata": _metadata(run, task, place), "spec": {"taskSpec": found, **rest}}
 
 
 def _pipeline_spec(pipeline: Object, run: Object, places: Places, where: str) -> tuple[str, Object]:
-    """Return what to call a Pipeline in an error, and its spec, to be written in."""
+    """Return what to call a Pipeline in an error, and its spec with everything that it looks up written into it."""
     name = text(mapping(pipeline, "metadata", where), "name", where)
     where = f"{where}, Pipeline {name}"
     if where.count(", Pipeline ") > DEEPEST:
         raise UnwrappableError("it holds itself", subject=where[:300], remedy="take it out of itself")
     spec = mapping(pipeline, "spec", where)
-    # Written in, the variable would be the run's name.
+    # In a run, the variable would be the run's name.
     named: Object = replace_strings(spec, lambda found: _PIPELINE_NAME.sub(lambda _: name, found))
     return where, _tasks_in(named, run, places, pipeline.get("apiVersion") == V1, where)
 
 
 def _tasks_in(spec: Object, run: Object, places: Places, has_v1: bool, where: str) -> Object:
-    """Return the spec of a pipeline with all that its tasks look up written in, in the run's version."""
+    """Return the spec of a pipeline with every object that its tasks look up written into it, in the run's version."""
     facts = planned_run_of(run)
     params = {text(param, "name", where) for param in objects(spec, "params", where)} | facts.params.keys()
     is_v1 = run.get("apiVersion") == V1
@@ -218,11 +118,11 @@ def _tasks_in(spec: Object, run: Object, places: Places, has_v1: bool, where: st
             }
         return found
 
-    return redirect_pipeline(change_tasks(spec, task, where), _pinning(places), where)
+    return change_pipeline_references(change_tasks(spec, task, where), _pinning(places), where)
 
 
 def _pinning(places: Places) -> Callable[[str, Object, str], Object]:
-    """Return the change of references by which those that stay name bundles by digest."""
+    """Return the change of references that gives those that remain the digests of their bundles."""
 
     def change(kind: str, reference: Object, where: str) -> Object:
         asked = request_in(reference)
@@ -259,7 +159,7 @@ def _names_bundle(param: Object) -> bool:
 
 
 def _metadata(run: Object, found: Object, where: str) -> dict[str, Any]:
-    """Return a run's metadata with what Tekton copies to it from the Pipeline or Task; the run's own goes first."""
+    """Return a run's metadata with what Tekton copies from its Pipeline or Task. The run's own values win."""
     own, theirs = mapping(run, "metadata", where), mapping(found, "metadata", where)
     merged = {
         key: {**mapping(theirs, key, where), **mapping(own, key, where)}

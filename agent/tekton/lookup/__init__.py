@@ -1,1 +1,1 @@
-"""`spec.lookup`: a run that names its objects in a bundle (TEP-0018)."""
+"""Lookups: runs whose references are looked up in a bundle (TEP-0018)."""

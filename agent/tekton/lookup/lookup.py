@@ -1,6 +1,6 @@
-"""Where a run looks up what it names: a bundle instead of its namespace (TEP-0018, docs/reference/lookup.md).
+"""The places in which a run's references are looked up (TEP-0018, docs/reference/lookup.md).
 
-A run says so by the field `spec.lookup` or by an annotation; it may name several places, in their order.
+A run sets them by the field `spec.lookup` or by an annotation: bundles, and its namespace, in order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agent.tekton.model.names import LOOKUP_BUNDLE
 from agent.tekton.model.variables import replace_strings
 
 CLUSTER = "cluster"
-"""The run's own namespace, as a place."""
+"""The place that means the run's own namespace."""
 
 FIELD = "lookup"
 VARIABLES = ("$(context.pipelineRun.lookupBundle)", "$(context.taskRun.lookupBundle)")
@@ -24,11 +24,11 @@ VARIABLES = ("$(context.pipelineRun.lookupBundle)", "$(context.taskRun.lookupBun
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Places to look a name up in, one after the other.
+    """The places of a lookup, in order.
 
     Attributes:
-        places: references of bundles, and `cluster`. Bundles have a digest from where one is known.
-        written: what the user wrote; variables stand for it.
+        places: references of bundles, and `cluster`. A bundle has a digest if it is known.
+        written: the text of the user, the value of the two variables of TEP-0018.
     """
 
     places: tuple[str, ...]
@@ -38,7 +38,7 @@ class Lookup:
         return ",".join(self.places)
 
     def pinned(self, place: str, digest: str | None) -> Lookup:
-        """Return it with a bundle's digest, for what is named by an object that came from there."""
+        """Return the lookup with a bundle's digest, for the references of an object from that bundle."""
         if digest is None or place == CLUSTER or parse_reference(place).digest is not None:
             return self
         places = tuple(f"{place}@{digest}" if found == place else found for found in self.places)
@@ -56,15 +56,15 @@ class Lookup:
 
 
 def parse_lookup(text: str, where: str, written: str | None = None) -> Lookup:
-    """Return the places that a text names, with commas between them.
+    """Return the lookup in a text of places, separated by commas.
 
     Args:
-        where: what to call it in an error.
-        written: what the user wrote, if it is not this.
+        where: the name of the text, for errors.
+        written: the text of the user, None if it is `text`.
 
     Raises:
-        UsageError: it names no bundle, or one place twice.
-        InvalidReferenceError: a place is no reference.
+        UsageError: the text has no bundle, or a place twice.
+        InvalidReferenceError: a place is not a reference.
     """
     places = tuple(place.strip() for place in text.split(","))
     for place in places:
@@ -74,7 +74,7 @@ def parse_lookup(text: str, where: str, written: str | None = None) -> Lookup:
 
 
 def lookup_of(run: Object, where: str) -> Lookup | None:
-    """Return where a run has its references looked up, None if it does not say: then it is the namespace.
+    """Return the lookup of a run, None if it has none: then its references are names in the namespace.
 
     Raises:
         UsageError: the field or the annotation is malformed, or they differ.
@@ -90,10 +90,10 @@ def lookup_of(run: Object, where: str) -> Lookup | None:
 
 
 def field_of(run: Object, where: str) -> Lookup | None:
-    """Return what the field says, None without it.
+    """Return the lookup in the field, None without the field.
 
     Raises:
-        UsageError: it is malformed.
+        UsageError: the field is malformed.
     """
     spec = mapping(run, "spec", where)
     if FIELD not in spec:
@@ -105,10 +105,10 @@ def field_of(run: Object, where: str) -> Lookup | None:
 
 
 def annotation_of(run: Object, where: str) -> Lookup | None:
-    """Return what the annotation says, None without it.
+    """Return the lookup in the annotation, None without the annotation.
 
     Raises:
-        UsageError: it is malformed.
+        UsageError: the annotation is malformed.
     """
     annotations = mapping(mapping(run, "metadata", where), "annotations", where)
     if LOOKUP_BUNDLE not in annotations:
@@ -150,10 +150,10 @@ def _checked(lookup: Lookup, where: str) -> Lookup:
 
 
 def refuse_layouts(lookup: Lookup, where: str) -> None:
-    """Refuse bundles that are directories, which a cluster cannot reach.
+    """Refuse bundles in OCI image layouts, which a cluster cannot read.
 
     Raises:
-        UsageError: one is.
+        UsageError: a bundle is in a layout.
     """
     for place in lookup.places:
         if place != CLUSTER and isinstance(parse_reference(place), LayoutReference):

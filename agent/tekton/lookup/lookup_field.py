@@ -1,7 +1,7 @@
-"""The field `spec.lookup` in Tekton's CRDs: since 0.70 they drop fields that they do not know, so it has to be added.
+"""The field `spec.lookup` in Tekton's CRDs. Since Tekton 0.70 they drop unknown fields, so the field must be added.
 
-Whoever installs Tekton again takes it out. Then the API server drops the field before any webhook sees it, and what a
-run that relies on it names would be looked up in its namespace.
+An upgrade of Tekton removes the field. Then the API server drops it before any webhook sees it, and the references of a
+run with the field would be looked up in its namespace.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ SCHEMA = {
     "description": "Where bare names are looked up: {bundle: REFERENCE}, or a list of that and {cluster: true}.",
     "x-kubernetes-preserve-unknown-fields": True,
 }
-"""What it may be is checked by the webhook, which a schema could not do in words."""
+"""The webhook checks the value, because its messages are clearer than those of a schema."""
 
 _OPEN = "x-kubernetes-preserve-unknown-fields"
 
 
 def field_patch(crd: Object) -> list[dict[str, Any]]:
-    """Return the JSON patch (RFC 6902) that adds the field to every version that lacks it; empty if none does.
+    """Return the JSON patch (RFC 6902) that adds the field to every version without it; empty if all have it.
 
     Raises:
-        UnwrappableError: it is no CRD.
+        UnwrappableError: the object is not a CRD.
     """
     found: list[dict[str, Any]] = []
     name = text(mapping(crd, "metadata", "CRD"), "name", "CRD")
@@ -35,9 +35,9 @@ def field_patch(crd: Object) -> list[dict[str, Any]]:
             found.append({"op": "add", "path": path, "value": SCHEMA})
     if not found:
         return []
-    # What is at a place of the list is known of this version of the CRD only.
-    seen = mapping(crd, "metadata", name).get("resourceVersion")
-    return [{"op": "test", "path": "/metadata/resourceVersion", "value": seen}, *found]
+    # The indexes in the paths are valid for this version of the CRD only.
+    resource_version = mapping(crd, "metadata", name).get("resourceVersion")
+    return [{"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}, *found]
 
 
 def _lacks_field(version: Object, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the resolver `lookup` is asked for, and the references that ask it."""
+"""Requests to the resolver `lookup`, and the change of references into such requests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from agent.tekton.lookup.lookup import Lookup, lookup_of, parse_lookup
 from agent.tekton.model.fields import Object, mapping, objects, text, without
 from agent.tekton.model.names import BUNDLES, LOOKUP, LOOKUP_BUNDLE
 from agent.tekton.model.object_reference import Reference, reference_in, reference_of
-from agent.tekton.requests.redirect import Change, redirect_pipeline, redirect_run
+from agent.tekton.requests.reference_change import Change, change_pipeline_references, change_run_references
 
 LABELS = {"pipeline": "Pipeline", "task": "Task", "stepaction": "StepAction"}
-"""Kinds of objects that are looked up, as requests name them, and as Kubernetes does."""
+"""Kinds of objects in requests, each with its kind in Kubernetes."""
 
 SOURCE = "source"
 WHERE = f"resolver {LOOKUP}"
@@ -23,13 +23,14 @@ _PARAMS = ("bundle", "written", "kind", "name", "serviceAccount", SOURCE)
 
 @dataclass(frozen=True, slots=True)
 class LookupRequest:
-    """One object is wanted, with what it names looked up in the same place.
+    """A request for one object, whose references are looked up in the same places.
 
     Attributes:
         kind: `pipeline`, `task` or `stepaction`.
-        name: by which it is looked up.
-        source: what finds it instead: a Pipeline or Task that names its own source, while what it names need not.
-        service_account: whose image pull secrets Tekton takes for the bundle; empty for its default.
+        lookup: the places.
+        name: the object's name.
+        source: a reference to use instead of the name, for a Pipeline or Task with a source of its own.
+        service_account: the service account whose image pull secrets Tekton uses; empty for its default.
     """
 
     lookup: Lookup
@@ -42,7 +43,7 @@ class LookupRequest:
         return f"{self.kind} {self.source or self.name}"
 
     def to_object(self) -> dict[str, Any]:
-        """Return the reference that asks for it."""
+        """Return the reference to the resolver `lookup` with this request."""
         params: list[Object] = [{"name": "bundle", "value": str(self.lookup)}]
         if self.lookup.written != str(self.lookup):
             params.append({"name": "written", "value": self.lookup.written})
@@ -53,7 +54,7 @@ class LookupRequest:
         return {"resolver": LOOKUP, "params": params}
 
     def in_bundle(self, place: str) -> Reference:
-        """Return the reference by which Tekton's own resolver finds it in a bundle."""
+        """Return the reference to the object in a bundle, for Tekton's own resolver."""
         params = [
             {"name": "bundle", "value": place},
             {"name": "kind", "value": self.kind},
@@ -65,7 +66,7 @@ class LookupRequest:
 
 
 def parse_lookup_request(params: Sequence[Object]) -> LookupRequest:
-    """Return what the params of a ResolutionRequest, or of a reference with this resolver, ask for.
+    """Return the request in the params of a ResolutionRequest, or of a reference with this resolver.
 
     Raises:
         UsageError: a parameter is missing, unknown or malformed.
@@ -89,7 +90,7 @@ def parse_lookup_request(params: Sequence[Object]) -> LookupRequest:
 
 
 def request_in(reference: Object) -> LookupRequest | None:
-    """Return what a reference asks the resolver `lookup` for, None if it asks something else.
+    """Return the request in a reference to the resolver `lookup`, None for another reference.
 
     Raises:
         UsageError: as `parse_lookup_request`.
@@ -99,12 +100,12 @@ def request_in(reference: Object) -> LookupRequest | None:
     return parse_lookup_request(objects(reference, "params", WHERE))
 
 
-def looked_up(lookup: Lookup, service_account: str = "") -> Change:
-    """Return the change of references by which bare names come from `lookup`, those in objects of other sources, too.
+def lookup_change(lookup: Lookup, service_account: str = "") -> Change:
+    """Return the change of bare references into requests to the resolver `lookup`.
 
-    A Pipeline or Task that names its own source is asked through the resolver `lookup`, so that the names in it are
-    changed as well. A StepAction names nothing, so that one with its own source stays as it is. So does a reference
-    that was changed before.
+    A Pipeline or Task with a source of its own is requested through the resolver `lookup`, too, so that its references
+    are changed as well. A StepAction has no references, so that one with a source of its own remains unchanged. A
+    reference that was changed before remains unchanged, too.
     """
 
     def change(kind: str, reference: Object, where: str) -> Object:
@@ -127,16 +128,16 @@ def looked_up(lookup: Lookup, service_account: str = "") -> Change:
 
 
 def rewrite_run(run: Object, service_account: str | None = None) -> dict[str, Any]:
-    """Return a PipelineRun or TaskRun (v1 or v1beta1) whose bare references are looked up where it says.
+    """Return a PipelineRun or TaskRun (v1 or v1beta1) with its bare references changed to lookups.
 
-    The field becomes the annotation, and the variables what they stand for. Rewriting again changes nothing, and so
-    does rewriting a run that says nothing. No registry is asked.
+    The annotation replaces the field, and the variables are replaced by their values. The result does not change if it
+    is rewritten again. A run without a lookup does not change. No registry is contacted.
 
     Args:
-        service_account: that the references name, None for the run's.
+        service_account: the service account in the references, None for the run's.
 
     Raises:
-        UsageError: what it says is malformed or contradictory, or a reference cannot be looked up.
+        UsageError: the lookup is malformed or contradictory, or a reference cannot be looked up.
     """
     where = f"{run.get('kind')} {text(mapping(run, 'metadata', 'run'), 'name', 'run')}".strip()
     lookup = lookup_of(run, where)
@@ -148,16 +149,16 @@ def rewrite_run(run: Object, service_account: str | None = None) -> dict[str, An
     rewritten = {**run, "metadata": {**meta, "annotations": annotations}, "spec": spec}
     if service_account is None:
         service_account = _service_account(run, where)
-    return redirect_run(rewritten, looked_up(lookup, service_account), where)
+    return change_run_references(rewritten, lookup_change(lookup, service_account), where)
 
 
 def look_up_source(source: Reference | Object, run: Object, where: str) -> Reference | Object:
-    """Return what a run asks the resolver `wrap` to wrap, looked up where the run says.
+    """Return the Pipeline of a request to the resolver `wrap`, with the run's lookup applied.
 
-    If the webhook was asked about the run this changes nothing. It may have been away when the run was created.
+    If the webhook has rewritten the run, this changes nothing. But the webhook may have been unavailable.
 
     Args:
-        source: what refers to a Pipeline, or the Pipeline itself.
+        source: a reference to a Pipeline, or the Pipeline itself.
 
     Raises:
         UsageError: as `rewrite_run`.
@@ -165,10 +166,13 @@ def look_up_source(source: Reference | Object, run: Object, where: str) -> Refer
     lookup = lookup_of(run, where)
     if lookup is None:
         return source
-    change = looked_up(lookup, _service_account(run, where))
+    change = lookup_change(lookup, _service_account(run, where))
     if isinstance(source, Reference):
         return reference_of(change("pipeline", source.to_object(), where), where)
-    return {**source, "spec": redirect_pipeline(lookup.substitute(mapping(source, "spec", where)), change, where)}
+    return {
+        **source,
+        "spec": change_pipeline_references(lookup.substitute(mapping(source, "spec", where)), change, where),
+    }
 
 
 def _service_account(run: Object, where: str) -> str:
@@ -178,7 +182,7 @@ def _service_account(run: Object, where: str) -> str:
 
 
 def requests_in(run: Object, where: str) -> list[LookupRequest]:
-    """Return what the references of a run ask the resolver `lookup` for.
+    """Return the requests to the resolver `lookup` in the references of a run.
 
     Raises:
         UsageError: as `parse_lookup_request`.
@@ -190,16 +194,15 @@ def requests_in(run: Object, where: str) -> list[LookupRequest]:
         found.extend([request] if request else [])
         return reference
 
-    redirect_run(run, note, where)
+    change_run_references(run, note, where)
     return found
 
 
 def _source(kind: str, reference: Object, where: str) -> Reference:
-    """Return a reference that names its own source.
+    """Return the source that a reference names.
 
     Raises:
-        UnwrappableError: it names none, or one that cannot be asked in its place. Tekton would then decide where the
-            object comes from.
+        UnwrappableError: it names none, or one that cannot be requested here. Tekton would then choose the source.
     """
     name = text(reference, "name", where)
     if reference.get("resolver") and not name:

@@ -1,1 +1,1 @@
-"""The words of Tekton objects: fields, names, variables, references, pod templates, events."""
+"""The parts of Tekton objects: fields, names, variables, references, pod templates, events."""

@@ -1,7 +1,7 @@
-"""YAML and JSON as Kubernetes reads them: text in, objects out. The one home of PyYAML.
+"""Reading and writing YAML and JSON as Kubernetes does. The only module that imports PyYAML.
 
-Unlike YAML 1.1 as PyYAML has it, dates are text, 12:30 is no number, and no key stands twice. A file that is JSON may
-hold several objects one after the other.
+Unlike PyYAML's YAML 1.1, dates are text, 12:30 is not a number, and duplicate keys are an error. A JSON file may hold
+several objects in a row.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ DEPTH = 100
 """Levels of nesting, far more than Tekton's objects have."""
 
 ALIASES = 1000
-"""Aliases in one text: a few that stand for each other can spell out more than fits into memory."""
+"""Aliases in one text. A few nested aliases can expand to more than fits into memory."""
 
 SIZE = 1_000_000
-"""Scalars, lists and mappings of one text, with all that aliases stand for."""
+"""Scalars, lists and mappings of one text, with aliases expanded."""
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _STRING = "tag:yaml.org,2002:str"
 _READ_AS_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
-# What some reader of YAML takes for something else than text.
+# Texts that some YAML reader does not read as text.
 _DOUBTFUL = re.compile(r"[-+]?[.0-9][0-9a-zA-Z_.:+-]*|[yYnN]|<<|=|~")
 
 
 def read(text: str, name: str) -> list[dict[str, Any]]:
-    """Return the documents of a stream of YAML or JSON; empty ones are left out.
+    """Return the documents of a stream of YAML or JSON. Empty documents are left out.
 
     Args:
-        name: what to call the text in an error.
+        name: the name of the text, for errors.
 
     Raises:
-        UsageError: it is no YAML, or one of its documents is no mapping.
+        UsageError: the text is not YAML, or a document is not a mapping.
     """
     try:
         documents = _json_stream(text)
@@ -61,23 +61,23 @@ def read(text: str, name: str) -> list[dict[str, Any]]:
 
 
 def read_objects(text: str, name: str) -> list[dict[str, Any]]:
-    """Return the objects in a file: its documents, and what those hold that are lists, as `kubectl get` prints them.
+    """Return the objects in a file: its documents, and the items of lists as `kubectl get` prints them.
 
     Raises:
-        UsageError: as `read`; or an item of a list is no mapping.
+        UsageError: as `read`; or an item of a list is not a mapping.
     """
     return [found for document in read(text, name) for found in _unlisted(document, name)]
 
 
 def write(documents: Iterable[Any]) -> str:
-    """Return objects as a YAML stream, keys in their order, texts of several lines as blocks."""
+    """Return objects as a YAML stream, with keys in their order, and multi-line texts as blocks."""
     return str(
         yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20, explicit_start=True)
     )
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads scalars as Go does, as far as it matters to objects of Kubernetes."""
+    """Reads scalars as Kubernetes' YAML reader for Go does."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in _READ_AS_TEXT]
@@ -96,12 +96,14 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if key.tag == _STRING]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"{key} stands twice", problem_mark=node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key} is a duplicate key", problem_mark=node.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
 def _json_stream(text: str) -> list[Any] | None:
-    """Return the values of a text that is JSON, one or several; None if it is none."""
+    """Return the values of a JSON text, None if the text is not JSON."""
     if not text.lstrip().startswith("{"):
         return None
     decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -119,7 +121,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"{key} stands twice")
+            raise ValueError(f"{key} is a duplicate key")
         found[key] = value
     return found
 
@@ -129,7 +131,7 @@ def _no_constant(text: str) -> None:
 
 
 def _unlisted(document: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
-    """Yield what a list of objects holds, lists in it opened too; a document that is no list is yielded as it is."""
+    """Yield the items of a list of objects, also of nested lists, or the document itself if it is not a list."""
     kind = document.get("kind")
     is_typed = isinstance(kind, str) and kind.endswith("List") and isinstance(document.get("items"), list)
     if kind != "List" and not is_typed:
@@ -138,7 +140,7 @@ def _unlisted(document: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
     items = document.get("items")
     if not isinstance(items, list | None) or not all(isinstance(item, dict) for item in items or ()):
         raise UsageError("a list in it holds something else than objects", subject=name, remedy="give objects")
-    # What the API calls a TaskList holds Tasks that do not say so themselves.
+    # The items of a TaskList are Tasks without apiVersion and kind.
     common = {"apiVersion": document.get("apiVersion"), "kind": str(kind)[: -len("List")]} if kind != "List" else {}
     for item in items or ():
         yield from _unlisted({**common, **item}, name)
@@ -158,7 +160,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _unless_sexagesimal(yaml.Safe
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what every reader of YAML understands alike."""
+    """Writes YAML that all readers understand in the same way."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -166,7 +168,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent(dumper: Any, text: str) -> Any:
     if not text.replace("\n", "").isprintable():
-        style: str | None = '"'  # other styles fold some line ends of Unicode
+        style: str | None = '"'  # other styles fold some line breaks of Unicode
     elif "\n" in text:
         style = "|"
     else:
@@ -178,7 +180,7 @@ _Dumper.add_representer(str, _represent)
 
 
 def _checked(value: Any, name: str, depth: int, left: int) -> int:
-    """Return how many more scalars, lists and mappings a text may have than those in `value`."""
+    """Return the number of values that a text may still have after those in `value`."""
     if depth == 0 or left == 0:
         raise _too_much(name)
     left -= 1

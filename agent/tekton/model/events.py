@@ -1,6 +1,6 @@
-"""Events (core/v1): what `kubectl describe` shows below a run.
+"""Events (core/v1), which `kubectl describe` shows below a run.
 
-Their names follow from what they say, so that each is said once.
+The name of an event is computed from its content, so that each event exists once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from agent.tekton.model.fields import Object
 LOOKED_UP = "LookedUp"
 STEP_FAILED = "StepFailed"
 USERS_DIFFER = "UsersDiffer"
-"""Reasons. All but the first are warnings."""
+"""Reasons of events. All but the first are warnings."""
 
 _LONGEST = 1023
 """Characters of a message."""

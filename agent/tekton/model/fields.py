@@ -1,4 +1,4 @@
-"""Reading objects that people wrote: a field of the wrong type is refused by name, never a traceback."""
+"""Reading fields of objects from users. A field of the wrong type is an error that names it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Object = Mapping[str, Any]
 
 
 def text(value: Object, key: str, where: str) -> str:
-    """Return a string field, empty where it is absent.
+    """Return a string field, empty if it is absent.
 
     Raises:
-        UnwrappableError: it is no string.
+        UnwrappableError: the field is not a string.
     """
     found = value.get(key)
     if found is not None and not isinstance(found, str):
@@ -23,10 +23,10 @@ def text(value: Object, key: str, where: str) -> str:
 
 
 def mapping(value: Object, key: str, where: str) -> Object:
-    """Return a mapping field, empty where it is absent.
+    """Return a mapping field, empty if it is absent.
 
     Raises:
-        UnwrappableError: it is no mapping.
+        UnwrappableError: the field is not a mapping.
     """
     found = value.get(key)
     if found is not None and not isinstance(found, Mapping):
@@ -35,10 +35,10 @@ def mapping(value: Object, key: str, where: str) -> Object:
 
 
 def objects(value: Object, key: str, where: str) -> list[Object]:
-    """Return a field that is a list of mappings, empty where it is absent.
+    """Return a field that is a list of mappings, empty if it is absent.
 
     Raises:
-        UnwrappableError: it is no such list.
+        UnwrappableError: the field is not such a list.
     """
     found = value.get(key)
     if found is not None and not (isinstance(found, list) and all(isinstance(item, Mapping) for item in found)):
@@ -47,10 +47,10 @@ def objects(value: Object, key: str, where: str) -> list[Object]:
 
 
 def number(value: Object, key: str, where: str) -> int | None:
-    """Return a field that is a whole number, None where it is absent.
+    """Return a field that is a whole number, None if it is absent.
 
     Raises:
-        UnwrappableError: it is none.
+        UnwrappableError: the field is not a whole number.
     """
     found = value.get(key)
     if found is not None and (not isinstance(found, int) or isinstance(found, bool)):

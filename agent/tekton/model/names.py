@@ -1,4 +1,4 @@
-"""Names that wrapping gives, and the names that Tekton gives (tekton: kmeta.ChildName, getNewRunNames, StepName)."""
+"""The names of our parts, and the rules of Tekton's names (tekton: kmeta.ChildName, getNewRunNames, StepName)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from agent.tekton.model.fields import Object
 
 DOMAIN = "instep.dev"
-"""Labels and annotations of ours begin with it."""
+"""The prefix of our labels and annotations."""
 
 RESOLVER = "wrap"
 PIPELINEREF = "pipelineref"
@@ -23,13 +23,13 @@ WRAPPERS = (RESOLVER, f"{RESOLVER}.{WRAPPER}")
 """The resolver's names."""
 
 LOOKUP = "lookup"
-"""The resolver that finds what a run names in the run's bundle."""
+"""The resolver that looks up a run's references in a bundle."""
 
 LOOKUP_BUNDLE = f"{DOMAIN}/lookup-bundle"
-"""The annotation of a run that says where its references are looked up."""
+"""The annotation with the bundle in which a run's references are looked up."""
 
 WRAP = f"{DOMAIN}/wrap"
-"""The annotation by which a PipelineRun asks to be wrapped; those that go on with `.PARAMETER` say how."""
+"""The annotation by which a PipelineRun asks to be wrapped; `.PARAMETER` after it sets an option."""
 
 BUNDLES = "bundles"
 """Tekton's resolver for bundles."""
@@ -55,11 +55,11 @@ _MD5_DIGITS = 32
 _DISTINCT = 58
 
 
-def free(name: str, taken: Collection[str], joint: str = "-") -> str:
-    """Return `name`, or `name-2`, `name-3`… where it is taken.
+def free_name(name: str, taken: Collection[str], joint: str = "-") -> str:
+    """Return `name`, or `name-2`, `name-3`… if it is taken.
 
     Args:
-        joint: what stands before the number.
+        joint: the text before the number.
     """
     count, found = 1, name
     while found in taken:
@@ -68,10 +68,10 @@ def free(name: str, taken: Collection[str], joint: str = "-") -> str:
     return found
 
 
-def frozen(steps: Sequence[Object]) -> list[Object]:
-    """Return steps in which those without a name have the one that Tekton gives them by their place.
+def with_fixed_names(steps: Sequence[Object]) -> list[Object]:
+    """Return steps with the names that Tekton gives to unnamed ones by their index.
 
-    A step in front of them would give them another one, and break `$(steps.step-unnamed-0.exitCode.path)`.
+    Another step in front of them would change those names, and break `$(steps.step-unnamed-0.exitCode.path)`.
     """
     return [
         step if step.get("name") else {"name": f"unnamed-{index}", **_nameless(step)}
@@ -84,12 +84,12 @@ def _nameless(step: Object) -> Object:
 
 
 def step_names(steps: Sequence[Object]) -> set[str]:
-    """Return the names of steps as far as containers are told apart by them."""
+    """Return the names of steps, cut to the length that tells containers apart."""
     return {str(step.get("name", ""))[:_DISTINCT] for step in steps}
 
 
 def child_name(parent: str, suffix: str) -> str:
-    """Return the name that Tekton gives a child: both together, or hashed where that exceeds 63 characters."""
+    """Return the name that Tekton gives a child: parent and suffix, with a hash if that exceeds 63 characters."""
     if len(parent) + len(suffix) <= _LONGEST:
         return parent + suffix
     head = _LONGEST - _MD5_DIGITS

@@ -1,6 +1,6 @@
-"""What a `taskRef` or `pipelineRef` names, and how it travels in the params of another resolver.
+"""References to Tasks and Pipelines, and their encoding in the params of another resolver.
 
-Each param of an inner reference stays a param of its own, so that Tekton can replace variables in it as a whole.
+Each param of an inner reference becomes a param of its own, so that Tekton can replace variables in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agent.tekton.model.fields import Object, objects, text
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A Task or Pipeline: of the namespace by its name, or what a resolver finds by params (name, value as JSON)."""
+    """A reference to a Task or Pipeline: a name in the namespace, or a resolver with params (name, value as JSON)."""
 
     name: str = ""
     resolver: str = ""
@@ -28,7 +28,7 @@ class Reference:
         return f"{self.resolver}({', '.join(f'{name}={value}' for name, value in self.params)})"
 
     def to_object(self) -> dict[str, Any]:
-        """Return it as Tekton writes it."""
+        """Return it as a `taskRef` or `pipelineRef`."""
         if not self.resolver:
             return {"name": self.name}
         return {"resolver": self.resolver, "params": _listed(self.params)}
@@ -42,7 +42,7 @@ class Reference:
 
 
 def reference_of(value: Object, where: str) -> Reference:
-    """Return what a `taskRef` or `pipelineRef` names.
+    """Return the reference in a `taskRef` or `pipelineRef`.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -52,7 +52,7 @@ def reference_of(value: Object, where: str) -> Reference:
 
 
 def reference_in(params: Sequence[Object], word: str, where: str) -> Reference | None:
-    """Return the reference that `to_params` wrote, None if there is none.
+    """Return the reference that `to_params` encoded, None if there is none.
 
     Raises:
         UnwrappableError: its name or its resolver is no string.
@@ -79,11 +79,11 @@ def _listed(params: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"name": name, "value": json.loads(value)} for name, value in params]
 
 
-def needed(reference: Reference | None, word: str, where: str) -> Reference:
-    """Return a reference that must be there.
+def require_reference(reference: Reference | None, word: str, where: str) -> Reference:
+    """Return a reference that is required.
 
     Raises:
-        UnwrappableError: it is not, or names nothing.
+        UnwrappableError: it is missing or empty.
     """
     if reference is None or not (reference.name or reference.resolver):
         raise UnwrappableError(f"the parameter {word} is missing", subject=where, remedy=f"name the object with {word}")

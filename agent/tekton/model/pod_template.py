@@ -1,4 +1,4 @@
-"""What a run's pod template decides about a task's pod, as far as the agent's steps have to know."""
+"""The parts of a run's pod template that concern the agent's steps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from agent.tekton.model.fields import Object, mapping, number, objects, text
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
-    """The pod of a task, which is the same for all of its steps.
+class PodTemplate:
+    """The pod template of a task, which applies to all of its steps.
 
     Attributes:
         user: the UID of containers that name none, None if their images decide.
-        is_non_root: whether containers that do not say otherwise may not run as root.
+        is_non_root: whether containers may not run as root by default.
         volumes: names of volumes.
-        variables: names of environment variables, which win over those of a step.
+        variables: names of environment variables. They win over those of a step.
     """
 
     user: int | None = None
@@ -24,18 +24,18 @@ class Pod:
     variables: tuple[str, ...] = ()
 
 
-ANY_POD = Pod()
-"""One without a pod template."""
+NO_POD_TEMPLATE = PodTemplate()
+"""The template of a run that has none."""
 
 
-def pod_of(template: Object, where: str) -> Pod:
-    """Return what a `podTemplate` decides.
+def parse_pod_template(template: Object, where: str) -> PodTemplate:
+    """Return the parts of a `podTemplate`.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
     """
     context = mapping(template, "securityContext", where)
-    return Pod(
+    return PodTemplate(
         user=number(context, "runAsUser", where),
         is_non_root=bool(context.get("runAsNonRoot")),
         volumes=tuple(text(volume, "name", where) for volume in objects(template, "volumes", where)),

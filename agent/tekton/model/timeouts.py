@@ -1,4 +1,4 @@
-"""How long one of the agent's steps may take: an hour, or what is asked for, and always less than its task."""
+"""The timeouts of the agent's steps: an hour or the option `step-timeout`, and always less than the task's."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _UNITS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1, "us": 0.001, "µs": 0
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|us|µs|ns|s)")
 
 DEFAULT = "1h"
-"""As long as Tekton gives a whole task unless it is told otherwise (`default-timeout-minutes`)."""
+"""The same as Tekton's default timeout of a task (`default-timeout-minutes`)."""
 
 _TASK = 3_600_000
 _SHARE = 0.9
-"""Of the task's time. Tekton then names the step that hangs, and not the task."""
+"""The share of the task's timeout. It is less than 1, so that Tekton reports the step that hangs, not the task."""
 
 
 def parse_duration(text: str) -> float | None:
-    """Return the milliseconds of a duration as Go and Tekton write it, such as `1h30m`; None if it is none."""
+    """Return the milliseconds of a duration of Go, such as `1h30m`; None if the text is not a duration."""
     if text == "0":
         return 0
     parts = _PART.findall(text)
@@ -29,10 +29,10 @@ def parse_duration(text: str) -> float | None:
 
 
 def check_timeout(text: str, subject: str) -> str:
-    """Return the timeout that somebody asks for.
+    """Return a timeout of the user, checked.
 
     Raises:
-        UsageError: it is no duration.
+        UsageError: the text is not a duration.
     """
     if parse_duration(text) is None:
         raise UsageError(
@@ -52,9 +52,9 @@ def step_timeout(wanted: str, own: str, around: Sequence[str]) -> str:
     """Return the timeout of a step, empty for none.
 
     Args:
-        wanted: what is asked for; `0` for none.
-        own: what the task was given for itself, empty for nothing: then it is Tekton's default.
-        around: the timeouts of what the task is a part of, empty where there is none.
+        wanted: the option; `0` for none.
+        own: the task's own timeout, empty for Tekton's default.
+        around: the timeouts of the group and the run that the task belongs to; empty for none.
     """
     asked = parse_duration(wanted)
     if not asked:
@@ -64,10 +64,10 @@ def step_timeout(wanted: str, own: str, around: Sequence[str]) -> str:
 
 
 def group_timeout(timeouts: Mapping[str, str], group: str) -> str:
-    """Return how long the tasks of a group may take in all, empty if nothing says so (tekton: TasksTimeout).
+    """Return the timeout of all tasks of a group together, empty for none (tekton: TasksTimeout).
 
     Args:
-        timeouts: a PipelineRun's, by `pipeline`, `tasks` and `finally`.
+        timeouts: those of a PipelineRun, by `pipeline`, `tasks` and `finally`.
         group: `tasks` or `finally`.
     """
     if timeouts.get(group):
@@ -78,11 +78,11 @@ def group_timeout(timeouts: Mapping[str, str], group: str) -> str:
 
 
 def task_timeout(given: str, group: str) -> str:
-    """Return what a TaskRun is given for itself, empty for Tekton's default (tekton: pipelineRunTimeout).
+    """Return the timeout that Tekton sets on a TaskRun, empty for Tekton's default (tekton: pipelineRunTimeout).
 
     Args:
-        given: by the pipeline or the run, for this task.
-        group: of its group.
+        given: the timeout of this task in the pipeline or the run.
+        group: the timeout of its group.
     """
     whole = parse_duration(group)
     return given or (group if whole == 0 or (whole or 0) > _TASK else "")

@@ -1,7 +1,7 @@
-"""Tekton's `$(…)`: replacing what is known, refusing what is left, and telling what is ours from what users wrote.
+"""Tekton's variables `$(…)`: replacing those with known values, refusing others, and escaping texts of users.
 
-Tekton and Kubernetes replace variables textually, in JSON too. So JSON for a step's arguments has `\\u0024` in place of
-every `$` that a user wrote: nothing in it can become a variable, and no value can end a string that it stands in.
+Tekton and Kubernetes replace variables textually, also in JSON. So JSON for a step's arguments has `\\u0024` instead
+of every `$` of a user. No part of it can become a variable, and no value can end the string that contains it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SUBSCRIPT = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
 
 
 def dump(value: Any, *names: str) -> str:
-    """Return JSON with sorted keys, in which only the variables of this module are variables.
+    """Return JSON with sorted keys, in which only the variables of this module are replaced.
 
     Args:
-        names: of environment variables of the container, which Kubernetes replaces.
+        names: the environment variables of the container that Kubernetes replaces, too.
     """
     text = json.dumps(value, sort_keys=True).replace("$", "\\u0024")
     for variable in (*_OURS, *(f"$({name})" for name in names)):
@@ -36,13 +36,13 @@ def dump(value: Any, *names: str) -> str:
 
 
 def substitute(text: str, values: Mapping[str, str], *, subject: str) -> str:
-    """Return `text` with its variables replaced; values are not looked into again.
+    """Return `text` with its variables replaced. Variables in values are not replaced.
 
     Args:
         values: by name, as `params.revision` or `context.pipelineRun.name`.
 
     Raises:
-        UnwrappableError: a variable is unknown, or `$(` begins none: it would stay as it is, the same in all runs.
+        UnwrappableError: a variable is unknown, or `$(` does not begin one. It would remain, the same in all runs.
     """
 
     def value_of(match: re.Match[str]) -> str:
@@ -72,7 +72,7 @@ def mentioned(value: Any, prefix: str) -> list[str]:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Yield every string in a value, keys left out."""
+    """Yield every string in a value, without keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -84,7 +84,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def replace_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a value with every string in it replaced, keys left alone."""
+    """Return a value with `change` applied to every string in it, except keys."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a wrapping is told: by the installation, by the user, and by the run."""
+"""The input of a wrapping: settings of the installation, options of the user, facts of the run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ GENERATED = 5
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the installation decides.
+    """The settings of the installation.
 
     Attributes:
         image: the agent's image.
         resources: `computeResources` of the two steps.
         results_from: Tekton's feature flag of that name; termination messages have a limit, sidecar logs have none.
-        plain_http: whether the registry is spoken to without TLS.
+        plain_http: whether the registry is accessed by HTTP without TLS.
         ca_config_map: a ConfigMap in the run's namespace whose key `ca.crt` holds certificates to trust, too.
     """
 
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the installation says where the user says nothing; the fields are those of `Wrapping`."""
+    """The installation's defaults for options that the user leaves out. The fields are those of `Wrapping`."""
 
     target: str = ""
     base: str | None = None
@@ -53,15 +53,15 @@ NO_DEFAULTS = Defaults()
 
 @dataclass(frozen=True, slots=True)
 class Wrapping:
-    """What the user decides.
+    """The options of the user.
 
     Attributes:
         target: the image of each workspace, with `{{workspace}}` for its name.
-        base: the image that workspaces start from. Resolve it to a digest once per run before it gets here.
+        base: the image that workspaces start from, with a digest that was resolved once per run.
         workspaces: the pipeline's workspaces to wrap; None for every one that is bound to an emptyDir.
-        form: what becomes of tasks that refer to a Task: they refer to the resolver, or have the Task written in.
+        form: how tasks that refer to a Task are wrapped: by a reference to the resolver, or with the Task written in.
         step_timeout: how long one of the steps may take, as Go writes durations; `0` for no limit.
-        patience: how long the steps wait for a registry while nothing moves, such as 2m; None for what they do anyway.
+        patience: how long the steps retry while nothing moves, such as 2m; None for their default.
     """
 
     settings: Settings
@@ -76,18 +76,18 @@ class Wrapping:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is known of the PipelineRun.
+    """The facts of a PipelineRun.
 
     Attributes:
         name, uid, namespace: the run's, or the variable that Tekton replaces by it.
-        name_length: how long the name is or may get.
+        name_length: the length of the name, or the greatest length that it may get.
         bindings: its workspaces by name.
         params: its parameters by name: strings, lists, mappings.
-        annotations: its own, by the pipeline's task that they are for; "" for all.
-        pod_templates: by the pipeline's task that they are for; "" for all.
-        timeouts: of the whole: `pipeline`, `tasks`, `finally`.
-        task_timeouts: by the pipeline's task.
-        target: what it asks the resolver for, before Tekton replaced the variables.
+        annotations: its annotations, by the pipeline's task that they are for; "" for all.
+        pod_templates: its pod templates, by the pipeline's task that they are for; "" for all.
+        timeouts: the timeouts of `pipeline`, `tasks` and `finally`.
+        task_timeouts: the timeouts of single tasks, by the pipeline's task.
+        target: the target in the reference to the resolver, with its variables.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Run:
     target: str = ""
 
     def variables(self) -> dict[str, str]:
-        """Return what Tekton replaces in the params of a `pipelineRef`."""
+        """Return the variables that Tekton replaces in the params of a `pipelineRef`, with their values."""
         params = {f"params.{name}": value for name, value in self.params.items() if isinstance(value, str)}
         return {
             **params,
@@ -113,7 +113,7 @@ class Run:
         }
 
     def pod_template(self, task: str) -> Object:
-        """Return the pod template of a pipeline's task, in which both may have volumes and variables."""
+        """Return the pod template of a pipeline's task, merged from the run's and the task's."""
         general, own = self.pod_templates.get("", {}), self.pod_templates.get(task, {})
         where = f"podTemplate of task {task}"
         lists = {key: [*objects(general, key, where), *objects(own, key, where)] for key in ("volumes", "env")}
@@ -124,7 +124,7 @@ def run_of(pipeline_run: Object) -> Run:
     """Return the facts of a PipelineRun (v1 or v1beta1) that the API server holds.
 
     Raises:
-        UnwrappableError: it is not one.
+        UnwrappableError: the object is not a PipelineRun.
     """
     meta = mapping(pipeline_run, "metadata", "PipelineRun")
     name = text(meta, "name", "PipelineRun")
@@ -137,10 +137,10 @@ def run_of(pipeline_run: Object) -> Run:
 
 
 def planned_run_of(pipeline_run: Object) -> Run:
-    """Return the facts of a PipelineRun that is not created yet: what it will be called is left to Tekton's variables.
+    """Return the facts of a PipelineRun that is not created yet. Tekton's variables take the place of its name.
 
     Raises:
-        UnwrappableError: it is not one.
+        UnwrappableError: the object is not a PipelineRun.
     """
     meta = mapping(pipeline_run, "metadata", "PipelineRun")
     name = text(meta, "name", "PipelineRun")

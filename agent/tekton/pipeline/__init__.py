@@ -1,1 +1,1 @@
-"""A whole pipeline: its graph, the lanes that a pull must have seen, and every task rewritten."""
+"""Wrapping a whole pipeline: its graph, the lanes before each task, and the wrapping of every task."""

@@ -1,4 +1,4 @@
-"""A pipeline's graph: what runs after what, and how often (tekton: PipelineTaskResultRefs, CountCombinations)."""
+"""A pipeline's graph: task order and matrix sizes (tekton: PipelineTaskResultRefs, CountCombinations)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ENTIRE = "[*]"
 
 
 def dependencies(tasks: list[Object], where: str) -> dict[str, list[str]]:
-    """Return what each of the tasks waits for, `runAfter` and the results that it uses, in an order that respects it.
+    """Return the tasks that each task waits for, by `runAfter` and by results, in topological order.
 
     Raises:
-        UnwrappableError: the tasks wait for each other in a circle, or one is no task.
+        UnwrappableError: the tasks wait for each other in a circle, or a field has another type than Tekton's.
     """
     names = [text(task, "name", where) for task in tasks]
     waits = {name: _waits_for(task, names, where) for name, task in zip(names, tasks, strict=True)}
@@ -25,10 +25,10 @@ def dependencies(tasks: list[Object], where: str) -> dict[str, list[str]]:
 
 
 def combinations(task: Object, params: Mapping[str, Any], where: str) -> int | None:
-    """Return how many TaskRuns a task has; None where a result or an unknown parameter decides.
+    """Return the number of TaskRuns of a task, None if it depends on a result or an unknown parameter.
 
     Args:
-        params: the values of the pipeline's parameters as far as they are known.
+        params: the known values of the pipeline's parameters.
     """
     matrix = mapping(task, "matrix", where)
     if not matrix:

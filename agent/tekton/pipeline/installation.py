@@ -1,4 +1,4 @@
-"""What an installation of the controller is told: its file of words, read."""
+"""The configuration file of the controller, parsed (docs/reference/controller.md, "Options")."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from agent.tekton.model.timeouts import check_timeout
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, ResultsFrom, Settings
 
 DEADLINE = 60
-"""Seconds that Tekton waits for an answer unless it is told otherwise (`default-maximum-resolution-timeout`)."""
+"""Seconds that Tekton waits for an answer by default (`default-maximum-resolution-timeout`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Settings and defaults.
+    """The configuration of an installation.
 
     Attributes:
-        deadline: seconds after which Tekton gives a ResolutionRequest up.
+        deadline: seconds after which Tekton gives up on a ResolutionRequest.
     """
 
     settings: Settings
@@ -29,20 +29,20 @@ class Installation:
     deadline: int = DEADLINE
 
 
-def parse_installation(words: Object, where: str) -> Installation:
-    """Return an installation's settings.
+def parse_installation(config: Object, where: str) -> Installation:
+    """Return an installation's configuration.
 
     Args:
-        words: the file's keys and values; all but `image` may be left out.
-        where: what to call the file in an error.
+        config: the file's keys and values. All but `image` are optional.
+        where: the file's name, for errors.
 
     Raises:
-        UsageError: a key is unknown, a value is of the wrong kind, or there is no image.
+        UsageError: a key is unknown, a value has a wrong type, or `image` is missing.
     """
-    for key in words:
+    for key in config:
         if key not in _KEYS:
             raise UsageError("there is no such key", subject=f"{where}, {key}", remedy=f"the keys are {_KNOWN}")
-    values = {key: _KEYS[key](value, f"{where}, {key}") for key, value in words.items() if value is not None}
+    values = {key: _KEYS[key](value, f"{where}, {key}") for key, value in config.items() if value is not None}
     if "image" not in values:
         raise UsageError("it is missing", subject=f"{where}, image", remedy="name the image of the agent's steps")
     settings = {_FIELDS[key]: value for key, value in values.items() if key in _FIELDS}
@@ -86,11 +86,11 @@ def _mapping(value: Any, subject: str) -> Object:
 
 
 def _choice(kind: Any) -> Callable[[Any, str], str]:
-    words = get_args(kind)
+    choices = get_args(kind)
 
     def chosen(value: Any, subject: str) -> str:
-        if value not in words:
-            raise UsageError(f"it is {value!r}", subject=subject, remedy=f"write {' or '.join(words)}")
+        if value not in choices:
+            raise UsageError(f"it is {value!r}", subject=subject, remedy=f"write {' or '.join(choices)}")
         return str(value)
 
     return chosen

@@ -1,8 +1,8 @@
-"""Which lanes a task's pull must have seen, for one workspace.
+"""The lanes that a task's pull must contain, for one workspace.
 
-A task names the nearest writers before it: what an entry holds includes its past (G5). A writer that may not have run
-(`when`, `onError: continue`) or may have nothing to push (a Task that is not known may be read-only) is named together
-with the writers before it. `finally` names all: whatever ran before it, and however that ended.
+A task names the nearest writers before it, because an entry includes its past (design, "Guarantees"). A writer may not
+have run (`when`, `onError: continue`), or may not push (an unknown Task may be read-only). Then the task also names the
+writers before that one. Tasks of `finally` name all writers, because any of them may have run or failed.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class WriterTask:
     """A task that writes the workspace.
 
     Attributes:
-        lanes: its lanes; None where they cannot be known before it runs (a matrix over results).
-        is_sure: whether it has pushed when a task after it runs.
+        lanes: its lanes; None if they are unknown before it runs (a matrix over results).
+        is_sure: whether it has certainly pushed when a task after it runs.
     """
 
     lanes: tuple[str, ...] | None
     is_sure: bool = True
 
 
-def nearest(waits: Mapping[str, Sequence[str]], writers: Mapping[str, Writer]) -> dict[str, tuple[str, ...] | None]:
-    """Return the lanes to name for each task of the graph; None where they cannot be known.
+def nearest_lanes(
+    waits: Mapping[str, Sequence[str]], writers: Mapping[str, WriterTask]
+) -> dict[str, tuple[str, ...] | None]:
+    """Return the lanes that each task of the graph names; None if they are unknown.
 
     Args:
-        waits: the tasks, each with those that it waits for, in an order that respects it.
+        waits: the tasks in topological order, each with the tasks that it waits for.
         writers: the tasks that write the workspace.
     """
     before: dict[str, tuple[str, ...] | None] = {}
@@ -44,8 +46,8 @@ def nearest(waits: Mapping[str, Sequence[str]], writers: Mapping[str, Writer]) -
     return before
 
 
-def everyone(writers: Mapping[str, Writer]) -> tuple[str, ...] | None:
-    """Return the lanes that `finally` names; None where they cannot be known."""
+def all_lanes(writers: Mapping[str, WriterTask]) -> tuple[str, ...] | None:
+    """Return the lanes that tasks of `finally` name; None if they are unknown."""
     return _joined([writer.lanes for writer in writers.values()])
 
 

@@ -1,4 +1,4 @@
-"""A Pipeline whose tasks carry workspaces through images."""
+"""Wrapping a Pipeline: its tasks get the agent's steps, or references to the resolver that adds them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, named, objects, text
-from agent.tekton.model.groups import change_tasks, is_custom, tasks_of
 from agent.tekton.model.names import KIND, PLAN, RESOLVER, TASKREF
 from agent.tekton.model.object_reference import Reference
-from agent.tekton.model.pod_template import pod_of
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom, tasks_of
+from agent.tekton.model.pod_template import parse_pod_template
 from agent.tekton.model.timeouts import group_timeout, step_timeout, task_timeout
 from agent.tekton.model.wrapping import Run, Wrapping
 from agent.tekton.pipeline.mounts import mounts_of
-from agent.tekton.pipeline.wrap_context import Scene, Tasks, look_at
+from agent.tekton.pipeline.wrap_context import Tasks, WrapContext, context_of
 from agent.tekton.wrap.refuse import refuse_hermetic
-from agent.tekton.wrap.task import V1, bare, trouble_in, wrap_task_spec
-from agent.tekton.wrap.task_plan import Mount, Plan, format_plan
+from agent.tekton.wrap.task import V1, bare, task_warning, wrap_task_spec
+from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount, format_plan
 
 
 def wrap_pipeline(
     pipeline: Object, wrapping: Wrapping, run: Run, tasks: Tasks | None = None, where: str | None = None
 ) -> dict[str, Any]:
-    """Return a Pipeline (v1 or v1beta1) for one run, and only that metadata which a resolver passes on.
+    """Return a Pipeline (v1 or v1beta1) wrapped for one run, with only the metadata that a resolver passes on.
 
-    Wrapping what is wrapped already replaces the agent's steps.
+    If the Pipeline is wrapped already, the agent's steps are replaced.
 
     Args:
-        tasks: Tasks that are known. The form `inline` needs all of `tasks_referred_to`; the form `references` needs
-            none, but names no lane of those that it can see to be read-only.
-        where: what to call it in an error, None for its name.
+        tasks: the known Tasks. The form `inline` needs all of `tasks_referred_to`. The form `references` needs none,
+            but leaves out the lanes of Tasks that it knows to be read-only.
+        where: the Pipeline's name in errors, None for its own.
 
     Raises:
-        UnwrappableError: it cannot be wrapped, or is no Pipeline.
+        UnwrappableError: it cannot be wrapped, or is not a Pipeline.
     """
     meta = mapping(pipeline, "metadata", "Pipeline")
     where = where or f"Pipeline {text(meta, 'name', 'Pipeline')}"
@@ -61,87 +61,87 @@ def wrap_pipeline_spec(
     is_v1: bool,
     where: str,
 ) -> Object:
-    """Return the spec of a pipeline, as `wrap_pipeline` does; the same where no workspace is wrapped.
+    """Return the spec of a pipeline, wrapped as by `wrap_pipeline`; the same if no workspace is wrapped.
 
     Args:
-        annotations: the Pipeline's.
-        where: what to call it in an error.
+        annotations: those of the Pipeline.
+        where: the pipeline's name, for errors.
     """
-    scene = look_at(spec, wrapping, run, tasks or {}, is_v1=is_v1, where=where)
-    if not scene.targets:
-        return scene.spec
+    context = context_of(spec, wrapping, run, tasks or {}, is_v1=is_v1, where=where)
+    if not context.targets:
+        return context.spec
     for found in (run.annotations.get("", {}), annotations or {}):
         refuse_hermetic(found, where)
     if wrapping.form == "inline":
-        scene = scene.inlined()
-    mounts = mounts_of(scene)
-    return change_tasks(scene.spec, lambda task: _wrapped(scene, task, mounts), where)
+        context = context.inlined()
+    mounts = mounts_of(context)
+    return change_tasks(context.spec, lambda task: _wrapped(context, task, mounts), where)
 
 
 def tasks_referred_to(spec: Object, wrapping: Wrapping, run: Run, *, where: str) -> dict[Reference, str]:
-    """Return the Tasks that tasks with wrapped workspaces refer to: what the form `inline` needs.
+    """Return the references of tasks with wrapped workspaces to Tasks, which the form `inline` needs.
 
-    Each comes with what to call it in an error, which names a task.
+    Each has its name in errors, which includes the pipeline's task.
 
     Raises:
         UnwrappableError: the pipeline cannot be wrapped.
     """
-    scene = look_at(spec, wrapping, run, {}, is_v1=True, where=where)
+    context = context_of(spec, wrapping, run, {}, is_v1=True, where=where)
     found: dict[Reference, str] = {}
-    for task in filter(scene.refers, scene.tasks()):
-        reference = scene.reference(task)
-        found.setdefault(reference, f"{scene.place(task)}, Task {reference}")
+    for task in filter(context.refers, context.tasks()):
+        reference = context.reference(task)
+        found.setdefault(reference, f"{context.place(task)}, Task {reference}")
     return found
 
 
-def troubles_in(spec: Object, run: Run, where: str) -> list[str]:
-    """Return what the agent's steps may be unable to do in the tasks that a wrapped pipeline holds, in words.
+def pipeline_warnings(spec: Object, run: Run, where: str) -> list[str]:
+    """Return warnings about what the agent's steps may be unable to do in the tasks of a wrapped pipeline.
 
     Args:
-        spec: the pipeline's.
+        spec: the pipeline's spec.
     """
     found = []
     for task in tasks_of(spec, where):
         name = text(task, "name", where)
         place = f"{where}, task {name}"
-        embedded, pod = mapping(task, "taskSpec", place), pod_of(run.pod_template(name), place)
-        found.append(trouble_in(embedded, pod, place) if not is_custom(embedded) else None)
-    return [words for words in found if words]
+        embedded, pod = mapping(task, "taskSpec", place), parse_pod_template(run.pod_template(name), place)
+        found.append(task_warning(embedded, pod, place) if not is_custom(embedded) else None)
+    return [warning for warning in found if warning]
 
 
-def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]) -> Object:
-    name = text(task, "name", scene.where)
-    used = scene.uses[name]
+def _wrapped(context: WrapContext, task: Object, mounts: Mapping[tuple[str, str], WorkspaceMount]) -> Object:
+    name = text(task, "name", context.where)
+    used = context.uses[name]
     if not used:
         return task
-    plan = Plan(
+    plan = TaskPlan(
         task=name,
-        settings=scene.wrapping.settings,
+        settings=context.wrapping.settings,
         mounts=tuple(mounts[name, use.name] for use in used),
-        base=scene.wrapping.base,
-        on_conflict=scene.wrapping.on_conflict,
-        patience=scene.wrapping.patience,
+        base=context.wrapping.base,
+        on_conflict=context.wrapping.on_conflict,
+        patience=context.wrapping.patience,
         is_matrix=bool(task.get("matrix")),
-        timeout=_timeout(scene, task),
-        pod=pod_of(scene.run.pod_template(name), scene.place(task)),
+        timeout=_timeout(context, task),
+        pod=parse_pod_template(context.run.pod_template(name), context.place(task)),
     )
     if task.get("taskSpec") is not None:
-        embedded = mapping(task, "taskSpec", scene.where)
-        spec = wrap_task_spec(embedded, plan, is_v1=scene.is_v1, where=scene.place(task))
+        embedded = mapping(task, "taskSpec", context.where)
+        spec = wrap_task_spec(embedded, plan, is_v1=context.is_v1, where=context.place(task))
         return {**task, "taskSpec": spec}
     params = [
         {"name": KIND, "value": "task"},
-        *scene.reference(task).to_params(TASKREF),
+        *context.reference(task).to_params(TASKREF),
         {"name": PLAN, "value": format_plan(plan)},
     ]
     return {**task, "taskRef": {"resolver": RESOLVER, "params": params}}
 
 
-def _timeout(scene: Scene, task: Object) -> str:
+def _timeout(context: WrapContext, task: Object) -> str:
     """Return the timeout of the agent's steps in a task."""
-    name, run = text(task, "name", scene.where), scene.run
-    is_last = named(objects(scene.spec, "finally", scene.where), name) is not None
+    name, run = text(task, "name", context.where), context.run
+    is_last = named(objects(context.spec, "finally", context.where), name) is not None
     group = group_timeout(run.timeouts, "finally" if is_last else "tasks")
-    given = run.task_timeouts.get(name) or text(task, "timeout", scene.where)
+    given = run.task_timeouts.get(name) or text(task, "timeout", context.where)
     around = [group, run.timeouts.get("pipeline", "")]
-    return step_timeout(scene.wrapping.step_timeout, task_timeout(given, group), around)
+    return step_timeout(context.wrapping.step_timeout, task_timeout(given, group), around)

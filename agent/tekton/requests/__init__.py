@@ -1,1 +1,1 @@
-"""What travels in references and bundles: requests to resolvers, embedded pipelines, objects in an image."""
+"""Requests to the resolver `wrap`, embedded pipelines, changes of references, and the format of bundles."""

@@ -1,7 +1,7 @@
 """A Tekton bundle: an OCI image with one layer for each object (tektoncd/pipeline, docs/tekton-bundle-contracts.md).
 
-Annotations on a layer say which object it holds. `tkn bundle push` writes only the version into the annotation of the
-apiVersion, the contract demands group and version; readers must take both.
+Annotations on a layer name the object in it. The contract requires group and version in the annotation of the
+apiVersion. `tkn bundle push` writes only the version. So readers must accept both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agent.errors import IntegrityError, NotInBundleError, UsageError
 from agent.tekton.model.documents import read
 from agent.tekton.model.fields import Object, mapping, text
 
-MOST = 20
+MAX_OBJECTS = 20
 """Objects in one bundle: Tekton refuses more."""
 
 NAME = "dev.tekton.image.name"
@@ -37,7 +37,7 @@ API_VERSION = "dev.tekton.image.apiVersion"
 GROUP = "tekton.dev"
 RUNS = frozenset(("PipelineRun", "TaskRun", "CustomRun", "Run"))
 LARGEST = 4 << 20
-"""Bytes of a layer, before and after decompression: more than Kubernetes stores of one object."""
+"""Bytes of a layer, before and after decompression. Kubernetes stores less for one object."""
 
 _LIMITS = Limits(expanded=LARGEST, entries=100, frame=LARGEST)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -45,7 +45,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An object in a bundle: what the annotations of its layer say, and where the layer is."""
+    """An object in a bundle: the annotations of its layer, and the layer's digest and size."""
 
     kind: str
     name: str
@@ -59,30 +59,30 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A bundle as bytes: layers, the configuration that names them, the manifest that names all."""
+    """A bundle as bytes: layers, configuration and manifest."""
 
     layers: tuple[bytes, ...]
     config: bytes
     manifest: bytes
 
 
-def belongs(document: Object) -> bool:
-    """Say whether an object goes into a bundle: it is Tekton's, and no run."""
+def belongs_in_bundle(document: Object) -> bool:
+    """Return whether an object belongs in a bundle: it is Tekton's, and not a run."""
     group = str(document.get("apiVersion")).partition("/")[0]
     return group == GROUP and document.get("kind") not in RUNS
 
 
 def pack(objects: Sequence[Object]) -> Packed:
-    """Return a bundle: the same for the same objects, whatever their order, on every machine.
+    """Return a bundle. The same objects in any order give the same bytes.
 
     Raises:
-        UsageError: there are none, or more than `MOST`; one has no name, or that of another of its kind.
+        UsageError: there are no objects, or more than `MAX_OBJECTS`; one has no name, or two have one kind and name.
     """
     if not objects:
         raise UsageError("there is nothing to put in", subject="bundle", remedy="give files with Tasks or Pipelines")
-    if len(objects) > MOST:
+    if len(objects) > MAX_OBJECTS:
         raise UsageError(
-            f"{len(objects)} objects, and Tekton reads no more than {MOST} from one",
+            f"{len(objects)} objects, and Tekton reads no more than {MAX_OBJECTS} from one",
             subject="bundle",
             remedy="make several, and refer from one to the other by the resolver bundles",
         )
@@ -97,6 +97,11 @@ def pack(objects: Sequence[Object]) -> Packed:
             )
         labelled[label] = value
     tars = [_tar(value, name) for (_, name), value in sorted(labelled.items())]
+    return _image(labelled, tars)
+
+
+def _image(labelled: Mapping[tuple[str, str], Object], tars: Sequence[bytes]) -> Packed:
+    """Return the image of objects by kind and name. `tars` holds one tar for each, in that order."""
     layers = tuple(map(gzip.pack_stored, tars))
     config = canonical(
         {
@@ -127,32 +132,33 @@ def pack(objects: Sequence[Object]) -> Packed:
 
 
 def parse_members(manifest: Mapping[str, Any], subject: str) -> tuple[Member, ...]:
-    """Return what a bundle holds, in its order, by the rules of Tekton's resolver.
+    """Return the objects of a bundle, in its order, by the rules of Tekton's resolver.
 
     Args:
-        manifest: an image manifest, OCI's or Docker's.
-        subject: what to call the bundle in an error.
+        manifest: an image manifest of OCI or Docker.
+        subject: the bundle's name, for errors.
 
     Raises:
-        IntegrityError: it is no bundle.
+        IntegrityError: the image is not a bundle.
     """
     layers = manifest.get("layers")
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise _no_bundle(subject, "it has no layers")
-    if len(layers) > MOST:
-        raise _no_bundle(subject, f"it has {len(layers)} layers, and Tekton reads no more than {MOST}")
+    if len(layers) > MAX_OBJECTS:
+        raise _no_bundle(subject, f"it has {len(layers)} layers, and Tekton reads no more than {MAX_OBJECTS}")
     return tuple(_member(layer, index, subject) for index, layer in enumerate(layers))
 
 
 def find(members: Sequence[Member], kind: str, name: str, subject: str) -> Member:
-    """Return the member that Tekton takes: the first of this kind and name, whatever its version.
+    """Return the member that Tekton uses: the first of this kind and name, of any version.
 
     Args:
-        kind: in any case; empty for whichever there is one of.
+        kind: in upper or lower case; empty for any kind.
+        subject: the bundle's name, for errors.
 
     Raises:
-        NotInBundleError: there is none; the text says what there is.
-        UsageError: without `kind`, there are several.
+        NotInBundleError: the bundle does not have it; the message lists its objects.
+        UsageError: `kind` is empty, and several kinds have the name.
     """
     found = [member for member in members if member.name == name and kind.lower() in ("", member.kind)]
     if not kind and len({member.kind for member in found}) > 1:
@@ -160,20 +166,20 @@ def find(members: Sequence[Member], kind: str, name: str, subject: str) -> Membe
         raise UsageError(f"it is {kinds}", subject=f"{subject}, {name}", remedy="say which kind")
     if found:
         return found[0]
-    held = ", ".join(map(str, members)) or "nothing"
+    listed = ", ".join(map(str, members)) or "nothing"
     raise NotInBundleError(
         f"it has no {kind.lower() or 'object'} {name}",
         subject=f"bundle {subject}",
-        remedy=f"name what it has ({held}), or push it again with the object in it",
+        remedy=f"name what it has ({listed}), or push it again with the object in it",
     )
 
 
 def unpack(layer: bytes, member: Member, subject: str) -> dict[str, Any]:
-    """Return the object in a layer: the first file of a tar, or all of it; packed by gzip, zstd or not at all.
+    """Return the object in a layer: the first file of a tar, or the whole layer; gzip, zstd or uncompressed.
 
     Raises:
-        IntegrityError: it is damaged, or holds something else than an object of the member's kind.
-        UnsafeArchiveError: it expands beyond `LARGEST`, or names a file outside of it.
+        IntegrityError: the layer is damaged, or is not one object of the member's kind.
+        UnsafeArchiveError: the layer expands beyond `LARGEST`, or has a path outside of its root.
     """
     where = f"bundle {subject}, {member}"
     try:
@@ -214,18 +220,18 @@ def _tar(value: Object, name: str) -> bytes:
 
 def _member(layer: Mapping[str, Any], index: int, subject: str) -> Member:
     annotations = layer.get("annotations")
-    said = annotations if isinstance(annotations, dict) else {}
+    labels = annotations if isinstance(annotations, dict) else {}
     for key in (API_VERSION, NAME, KIND):
-        if not isinstance(said.get(key), str):
+        if not isinstance(labels.get(key), str):
             raise _no_bundle(subject, f"its layer {index} has no annotation {key}")
-    kind, version = said[KIND], said[API_VERSION]
+    kind, version = labels[KIND], labels[API_VERSION]
     if kind != kind.lower() or kind.endswith("s"):
         raise _no_bundle(subject, f"the kind of its layer {index} is {kind}, not lower case and singular")
     size = layer.get("size")
     if type(size) is not int or not 0 <= size <= LARGEST:
         raise _no_bundle(subject, f"its layer {index} has more than {LARGEST >> 20} MiB, or no size")
     api_version = version if "/" in version else f"{GROUP}/{version}"
-    return Member(kind, said[NAME], api_version, parse_digest(layer.get("digest")), size)
+    return Member(kind, labels[NAME], api_version, parse_digest(layer.get("digest")), size)
 
 
 def _is_tar(data: bytes) -> bool:

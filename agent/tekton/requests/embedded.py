@@ -1,11 +1,10 @@
-"""A Pipeline that is written into a run: how it travels to the resolver, and what it needs to be a Pipeline.
+"""Pipelines that are written into a run: encoding one in a parameter, and completing its declarations.
 
 A PipelineRun has a `pipelineSpec` or names a resolver, never both. So the spec becomes a parameter of the resolver
-`wrap` (docs/decisions/embedded-pipelines.md). It travels as JSON without a single `$`, so that Tekton replaces nothing
-in it.
+`wrap` (docs/decisions/embedded-pipelines.md). It is JSON without any `$`, so that Tekton replaces no variable in it.
 
-Tekton lets a `pipelineSpec` use parameters and workspaces of its run that it does not declare. A Pipeline that a
-resolver answers with has to declare all that it uses.
+Tekton lets a `pipelineSpec` use parameters and workspaces of its run without declaring them. A Pipeline from a resolver
+must declare all that it uses.
 """
 
 from __future__ import annotations
@@ -17,25 +16,25 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, named, objects, text
-from agent.tekton.model.groups import change_tasks, is_custom, tasks_of
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom, tasks_of
 from agent.tekton.model.variables import canonical, mentioned
 from agent.tekton.model.wrapping import Run
 
 LARGEST = 250_000
-"""Bytes of a packed spec. A ResolutionRequest holds it beside its answer, a PipelineRun beside the wrapped spec, and
-etcd takes 1.5 MiB of each."""
+"""Bytes of an encoded spec. A ResolutionRequest also holds the answer, and a PipelineRun also holds the wrapped spec.
+etcd stores at most 1.5 MiB of each."""
 
 _ENTIRE = re.compile(r"\$\((.*)\[\*\]\s*\)")
 
 
-def pack(spec: Object, api_version: str, where: str) -> str:
-    """Return a `pipelineSpec` as the value of a parameter: equal specs give equal texts.
+def pack_pipeline(spec: Object, api_version: str, where: str) -> str:
+    """Return a `pipelineSpec` as the value of a parameter. Equal specs give equal texts.
 
     Args:
-        api_version: of the object that it is written into.
+        api_version: the apiVersion of the object that holds the spec.
 
     Raises:
-        UnwrappableError: it is too large.
+        UnwrappableError: the spec is too large.
     """
     pipeline = {"apiVersion": api_version, "kind": "Pipeline", "spec": spec}
     packed = json.dumps(pipeline, sort_keys=True, separators=(",", ":")).replace("$", "\\u0024")
@@ -48,11 +47,11 @@ def pack(spec: Object, api_version: str, where: str) -> str:
     return packed
 
 
-def unpack(packed: str, where: str) -> Object:
-    """Return the Pipeline that `pack` wrote.
+def unpack_pipeline(packed: str, where: str) -> Object:
+    """Return the Pipeline that `pack_pipeline` wrote.
 
     Raises:
-        UnwrappableError: it is none.
+        UnwrappableError: the text is not an encoded Pipeline.
     """
     try:
         pipeline = json.loads(packed)
@@ -67,8 +66,8 @@ def unpack(packed: str, where: str) -> Object:
     return pipeline
 
 
-def declared(spec: Object, run: Run, where: str) -> dict[str, Any]:
-    """Return the spec of a pipeline that declares what it has from its run, and means the same.
+def with_declarations(spec: Object, run: Run, where: str) -> dict[str, Any]:
+    """Return the spec of a pipeline with declarations for everything that it uses of its run.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -86,13 +85,13 @@ def declared(spec: Object, run: Run, where: str) -> dict[str, Any]:
 
 
 def _mapped(spec: Object, where: str) -> list[str]:
-    """Return the pipeline's workspaces that its tasks map to theirs."""
+    """Return the pipeline's workspaces that its tasks use."""
     uses = [item for task in tasks_of(spec, where) for item in objects(task, "workspaces", where)]
     return list(dict.fromkeys(text(item, "workspace", where) or text(item, "name", where) for item in uses))
 
 
 def _task(task: Object, spec: Object, known: Mapping[str, Object], where: str) -> Object:
-    """Return a pipeline's task whose embedded spec declares the parameters that only the task passes to it."""
+    """Return a pipeline's task with declarations in its embedded spec for the parameters that the task passes to it."""
     embedded = mapping(task, "taskSpec", where)
     if is_custom(embedded):
         return task
@@ -121,7 +120,7 @@ def _with_keys(param: Object, spec: Object, where: str) -> Object:
     more = [key for value in passed for key in value if key not in properties]
     if not more:
         return param
-    # The run need not give them: no task looks there for a value.
+    # The run need not set these keys: no task reads them from the run.
     return {
         **param,
         "properties": {**properties, **_properties(more)},
@@ -130,7 +129,7 @@ def _with_keys(param: Object, spec: Object, where: str) -> Object:
 
 
 def _declaration(name: str, value: Any) -> dict[str, Any]:
-    """Return the declaration of a parameter that has a value like this one."""
+    """Return the declaration of a parameter with the type of a value."""
     if isinstance(value, Mapping):
         return {"name": name, "type": "object", "properties": _properties(value)}
     return {"name": name, "type": "array" if isinstance(value, list) else "string"}
@@ -141,7 +140,7 @@ def _properties(keys: Collection[str]) -> dict[str, Any]:
 
 
 def _value(value: Any, spec: Object, known: Mapping[str, Object], where: str) -> Any:
-    """Return something like what a parameter's value will be: `$(…[*])` stands for a list, or for a mapping."""
+    """Return a value of the type that a parameter will have: `$(…[*])` becomes a list or a mapping."""
     entire = _ENTIRE.fullmatch(value.strip()) if isinstance(value, str) else None
     if entire is None:
         return value

@@ -1,4 +1,4 @@
-"""What the resolver `wrap` is asked for: a Pipeline by users, a Task by the Pipelines that it answered with."""
+"""Requests to the resolver `wrap`: for a Pipeline by users, for a Task by wrapped Pipelines."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from agent.errors import UnwrappableError
 from agent.tekton.model.documents import read
 from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.names import KIND, PIPELINEREF, PIPELINESPEC, PLAN, RESOLVER, TASKREF, WRAPPER, WRAPPERS
-from agent.tekton.model.object_reference import Reference, needed, reference_in, reference_of
+from agent.tekton.model.object_reference import Reference, reference_in, reference_of, require_reference
 from agent.tekton.model.timeouts import check_timeout
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict, Settings, Wrapping
-from agent.tekton.requests.embedded import unpack
-from agent.tekton.wrap.task_plan import Plan, parse_plan
+from agent.tekton.requests.embedded import unpack_pipeline
+from agent.tekton.wrap.task_plan import TaskPlan, parse_plan
 
 OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout", "patience")
-"""What a user may say about a wrapping: the same words as parameters and in annotations."""
+"""The options of a wrapping, with the same names in parameters and in annotations."""
 
 WHERE = f"resolver {RESOLVER}"
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineRequest:
-    """A Pipeline is wanted, wrapped.
+    """A request for a wrapped Pipeline.
 
     Attributes:
-        source: what refers to it, or the Pipeline itself, which was written into the run.
+        source: a reference to the Pipeline, or the Pipeline itself if it is written into the run.
     """
 
     source: Reference | Object
@@ -37,26 +37,26 @@ class PipelineRequest:
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """A Task is wanted, with the steps of the plan."""
+    """A request for a Task with the agent's steps."""
 
     reference: Reference
-    plan: Plan
+    plan: TaskPlan
 
 
 def parse_request(
     params: Sequence[Object], settings: Settings, defaults: Defaults = NO_DEFAULTS
 ) -> PipelineRequest | TaskRequest:
-    """Return what the params of a ResolutionRequest, or of a `pipelineRef` with this resolver, ask for.
+    """Return the request in the params of a ResolutionRequest, or of a `pipelineRef` with this resolver.
 
     Raises:
         UnwrappableError: a parameter is missing, unknown or of the wrong type.
-        UsageError: `pipelineref` is no YAML, or PyYAML is not installed.
+        UsageError: `pipelineref` is not YAML, or PyYAML is not installed.
     """
     values = {text(param, "name", WHERE): param for param in params}
     if KIND in values or TASKREF in values or f"{TASKREF}.resolver" in values:
         if text(values.get(KIND, {}), "value", WHERE) != "task":
             raise _odd(KIND, "it is not task", "leave it out, and ask for a Pipeline with pipelineref")
-        reference = needed(reference_in(params, TASKREF, WHERE), TASKREF, WHERE)
+        reference = require_reference(reference_in(params, TASKREF, WHERE), TASKREF, WHERE)
         return TaskRequest(reference, parse_plan(text(values.get(PLAN, {}), "value", WHERE)))
     _refuse_unknown(values)
     if _word(values, "wrapper", WRAPPER) != WRAPPER:
@@ -67,18 +67,18 @@ def parse_request(
 def _source(params: Sequence[Object], values: dict[str, Object]) -> Reference | Object:
     reference = asked_pipeline(params)
     if PIPELINESPEC not in values:
-        return needed(reference, PIPELINEREF, WHERE)
+        return require_reference(reference, PIPELINEREF, WHERE)
     if reference is not None:
         raise _odd(PIPELINESPEC, f"there is {PIPELINEREF}, too", "leave one of them out")
-    return unpack(text(values[PIPELINESPEC], "value", WHERE), f"{WHERE}, parameter {PIPELINESPEC}")
+    return unpack_pipeline(text(values[PIPELINESPEC], "value", WHERE), f"{WHERE}, parameter {PIPELINESPEC}")
 
 
 def asked_pipeline(params: Sequence[Object]) -> Reference | None:
-    """Return the Pipeline that params ask for: by its name, by YAML, or by another resolver; None if by none of them.
+    """Return the reference to a Pipeline in params: a name, YAML, or another resolver; None if there is none.
 
     Raises:
-        UnwrappableError: they are of the wrong type.
-        UsageError: `pipelineref` is no YAML, or PyYAML is not installed.
+        UnwrappableError: a param has a wrong type.
+        UsageError: `pipelineref` is not YAML, or PyYAML is not installed.
     """
     reference = reference_in(params, PIPELINEREF, WHERE)
     if reference is None or ":" not in reference.name:
@@ -140,7 +140,7 @@ def _odd(name: str, what: str, remedy: str) -> UnwrappableError:
 
 
 def request_of(pipeline_run: Object, settings: Settings) -> PipelineRequest | None:
-    """Return what a PipelineRun asks this resolver for, None if it asks something else.
+    """Return the request in a PipelineRun's reference to this resolver, None for another reference.
 
     Raises:
         UnwrappableError: as `parse_request`.

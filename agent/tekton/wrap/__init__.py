@@ -1,1 +1,1 @@
-"""One task with the two steps: names that are free, users, resources, result sizes, and what cannot be wrapped."""
+"""Wrapping one task: free names, users, resources, result sizes, and the tasks that cannot be wrapped."""

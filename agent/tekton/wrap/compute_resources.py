@@ -5,23 +5,23 @@ from __future__ import annotations
 from agent.tekton.model.fields import Object, mapping
 
 _NOTHING = "0"
-"""As a request it adds nothing to the pod's, and as a limit it is none."""
+"""As a request it adds nothing to the pod's, and as a limit it means none."""
 
 
 def step_resources(own: Object, template: Object, where: str) -> Object:
-    """Return a step's `computeResources`, to be merged over the template's by Tekton.
+    """Return a step's `computeResources`. Tekton merges them over the template's.
 
-    What the template names and the installation does not becomes 0: the template's requests would make the pod larger
-    (two devices more, say), and its limits may be too small for the agent.
+    A resource of the template that the installation does not set becomes 0: the template's requests would make the pod
+    larger (by two devices, for example), and its limits may be too small for the agent.
 
     Args:
-        own: what the installation decides, `requests` and `limits`.
-        template: the `stepTemplate`'s.
+        own: the installation's `requests` and `limits`.
+        template: those of the `stepTemplate`.
     """
     requests, limits = mapping(own, "requests", where), mapping(own, "limits", where)
     limited = sorted(mapping(template, "limits", where).keys() - limits.keys())
     requested = sorted(mapping(template, "requests", where).keys() - requests.keys())
-    # A request above its limit is refused, and one that is not there is as large as its limit.
+    # Kubernetes refuses a request above its limit, and sets a missing request to the limit.
     requests = {**requests, **dict.fromkeys([*requested, *limited], _NOTHING)}
     limits = {**limits, **dict.fromkeys(limited, _NOTHING)}
     return {**own, **{key: value for key, value in (("requests", requests), ("limits", limits)) if value}}

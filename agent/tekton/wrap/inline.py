@@ -1,7 +1,7 @@
-"""Writing a Task into the pipeline's task that refers to it, so that nothing changes but where it stands.
+"""Writing a Task into the pipeline's task that refers to it, with the same meaning.
 
-Tekton hands an embedded spec more than a referenced Task gets: parameters, workspaces and variables of the pipeline.
-What can be kept from it is; the rest (provenance, checks of signatures) is lost and docs/reference/tekton.md says so.
+An embedded spec has access to more than a referenced Task: parameters, workspaces and variables of the pipeline. This
+module prevents that. Provenance and checks of signatures are lost (docs/reference/tekton.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, objects, text, without
-from agent.tekton.model.groups import change_tasks, is_custom
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom
 from agent.tekton.model.variables import mentioned, replace_strings
 from agent.tekton.wrap.task import V1, bare
 
@@ -31,7 +31,7 @@ def inline_task(
         is_v1: whether the pipeline is of `tekton.dev/v1`.
 
     Raises:
-        UnwrappableError: it would mean something else there.
+        UnwrappableError: it would have another meaning there.
     """
     where = f"{where}, Task {text(mapping(task, 'metadata', where), 'name', where)}"
     spec = mapping(task, "spec", where)
@@ -53,7 +53,7 @@ def inline_task(
 
 
 def with_task_name(spec: Object, name: str) -> Object:
-    """Return a Task's spec in which its name stands, where written in it would be the TaskRun's."""
+    """Return a Task's spec with its name in place of `$(context.task.name)`, which would be the TaskRun's name."""
     found: Object = replace_strings(spec, lambda text: _TASK_NAME.sub(lambda _: name, text))
     return found
 
@@ -61,7 +61,7 @@ def with_task_name(spec: Object, name: str) -> Object:
 def refuse_clashes(spec: Object, params: Mapping[str, Any], where: str) -> None:
     """Refuse a `pipelineSpec` of a PipelineRun whose embedded tasks declare a parameter with different types.
 
-    Tekton then takes all of them for one parameter (validateInlineParameters), and the first type for all.
+    Tekton treats them as one parameter (validateInlineParameters) with the first type.
 
     Args:
         params: the run's, by name.
@@ -89,7 +89,7 @@ def _type_of(value: Any) -> str:
 
 
 def _own_defaults(spec: Object, pipeline_task: Object, params: Collection[str], where: str) -> list[Object]:
-    """Return the defaults that a parameter of the pipeline with the same name would replace."""
+    """Return the defaults of parameters that a parameter of the pipeline with the same name would override."""
     matrix = mapping(pipeline_task, "matrix", where)
     given = [*objects(pipeline_task, "params", where), *objects(matrix, "params", where)]
     for include in objects(matrix, "include", where):
@@ -111,7 +111,7 @@ def _own_defaults(spec: Object, pipeline_task: Object, params: Collection[str], 
 
 
 def _without_unbound(spec: Object, pipeline_task: Object, bound: Collection[str], where: str) -> Object:
-    """Return a spec whose optional workspaces stay unbound, though the run has some of the same name."""
+    """Return a spec whose optional workspaces remain unbound, even if the run binds workspaces of the same name."""
     mapped = {text(item, "name", where) for item in objects(pipeline_task, "workspaces", where)}
     declared = objects(spec, "workspaces", where)
     names = [text(item, "name", where) for item in declared if item.get("optional")]
@@ -128,7 +128,7 @@ def _unbound(match: re.Match[str]) -> str:
 
 
 def in_version(spec: Object, has_v1: bool, wants_v1: bool, where: str) -> Object:
-    """Return a spec in the pipeline's version; the one difference that Tasks in use have is the name of resources."""
+    """Return a Task's spec in the pipeline's API version. The field of compute resources has another name there."""
     if has_v1 == wants_v1:
         return spec
     if spec.get("resources"):
@@ -145,7 +145,7 @@ def in_version(spec: Object, has_v1: bool, wants_v1: bool, where: str) -> Object
 
 
 def pipeline_in_version(spec: Object, has_v1: bool, wants_v1: bool, where: str) -> Object:
-    """Return the spec of a pipeline with the specs in it in another version, as `in_version` does."""
+    """Return the spec of a pipeline with the specs of its tasks in another API version, as `in_version` does."""
 
     def task(found: Object) -> Object:
         embedded = mapping(found, "taskSpec", where)

@@ -1,4 +1,4 @@
-"""What cannot be wrapped: refused in words that name the object, the field and the way out, never left out."""
+"""Refusing what cannot be wrapped: each error names the object, the field and a remedy."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.fields import Object, mapping, text
-from agent.tekton.model.groups import is_custom
+from agent.tekton.model.pipeline_tasks import is_custom
 
 HERMETIC = "experimental.tekton.dev/execution-mode"
 _OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
 
 
 def refuse_hermetic(annotations: Object, where: str) -> None:
-    """Refuse the annotation that cuts every step off the network, ours too.
+    """Refuse the annotation that cuts off all steps from the network.
 
     Raises:
-        UnwrappableError: it is there.
+        UnwrappableError: the annotation is set.
     """
     if annotations.get(HERMETIC) == "hermetic":
         raise UnwrappableError(
@@ -50,10 +50,10 @@ def refuse_windows_scripts(steps: Sequence[Object], where: str) -> None:
 
 
 def refuse_foreign(task: Object, where: str, workspace: str) -> None:
-    """Refuse tasks that are no TaskRuns: a custom task and a pipeline get an emptyDir of their own.
+    """Refuse tasks that do not become TaskRuns: custom tasks and pipelines get an emptyDir of their own.
 
     Raises:
-        UnwrappableError: it is one.
+        UnwrappableError: the task is one of them.
     """
     for field in ("taskRef", "taskSpec"):
         found = mapping(task, field, where)
@@ -74,10 +74,10 @@ def refuse_foreign(task: Object, where: str, workspace: str) -> None:
 
 
 def refuse_odd_reference(reference: Object, where: str) -> None:
-    """Refuse references to Tasks that no resolver could be handed.
+    """Refuse references to Tasks that cannot be passed to a resolver.
 
     Raises:
-        UnwrappableError: it is one.
+        UnwrappableError: the reference is one of them.
     """
     subject = f"{where}, taskRef"
     if text(reference, "kind", where) not in ("", "Task"):

@@ -1,4 +1,4 @@
-"""How many bytes of results a step may hand over (kubelet: normalizeStatus; tekton: pkg/termination)."""
+"""The size limit of a step's results (kubelet: normalizeStatus; tekton: pkg/termination)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PREPARE = 1
 
 
 def result_limit(spec: Object, added: int, where: str) -> int:
-    """Return the size in bytes that a step's termination message may have before the kubelet cuts it, without a word.
+    """Return the size in bytes of a step's termination message above which the kubelet cuts it silently.
 
-    The kubelet divides 12 KiB by the number of containers. What a StepAction needs is not known, so that an init
-    container for scripts and one for working directories are counted for it.
+    The kubelet divides 12 KiB by the number of containers. The content of a StepAction is unknown here. So an
+    init container for scripts and one for working directories are counted for it.
 
     Args:
         spec: the task's.
@@ -30,7 +30,7 @@ def result_limit(spec: Object, added: int, where: str) -> int:
 
 
 def _are_made(directories: Sequence[object]) -> bool:
-    # A variable most likely stands for a path below /workspace.
+    # The value of a variable is most likely a path below /workspace.
     return any(
         str(path).startswith(("/workspace/", "$(")) or not str(path).startswith("/") for path in directories if path
     )

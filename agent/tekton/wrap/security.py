@@ -1,4 +1,4 @@
-"""The security context of the two steps: a user that can read what the task writes, and else as little as possible."""
+"""The security context of the two steps: a user that can read the task's files, with as few rights as possible."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.tekton.model.fields import Object, mapping, number
-from agent.tekton.model.pod_template import Pod
+from agent.tekton.model.pod_template import PodTemplate
 from agent.tekton.model.variables import strings
 
 _ROOT = 0
 _READS_ALL = frozenset(("ALL", "DAC_OVERRIDE", "CAP_DAC_OVERRIDE"))
-"""Capabilities, one of which lets root read what another user keeps to itself."""
+"""Capabilities. Each of them lets root read files that only another user may read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Whom the agent's steps run as.
+class StepUser:
+    """The user of the agent's steps.
 
     Attributes:
-        user: the UID, None if the agent's image decides: it is root in the image that this project builds.
-        fields: of their `securityContext`, so that they do; the pod template says the rest.
-        is_non_root: whether they certainly are not root.
-        trouble: what they cannot do for this task, in words for people; None for nothing.
+        user: the UID, None for the user of the agent's image, which is root in the image that this project builds.
+        fields: the fields of `securityContext` for this user, besides those of the pod template.
+        is_non_root: whether the user is certainly not root.
+        warning: a warning about what the steps cannot do for this task, None for none.
     """
 
     user: int | None
     fields: dict[str, Any]
     is_non_root: bool
-    trouble: str | None = None
+    warning: str | None = None
 
 
-def identity(steps: Sequence[Object], template: Object, pod: Pod, where: str) -> Identity:
-    """Return whom the agent's steps run as.
+def choose_step_user(steps: Sequence[Object], template: Object, pod: PodTemplate, where: str) -> StepUser:
+    """Return the user of the agent's steps.
 
-    If the task's steps agree, as they do. If they do not, root can read whatever they write: so it is root if one of
-    them is. If none is, the agent does not become root on its own account.
+    If all steps of the task have the same user, it is that user. Otherwise it is root if one of them is root, because
+    root can read the files of all. If none of them is root, the agent does not become root by itself.
 
     Args:
-        steps: the user's. One that refers to a StepAction runs as the templates say, as far as that is known here.
+        steps: the task's own steps. The user of a step that refers to a StepAction is taken from the templates.
         template: the `stepTemplate`.
     """
     shared = mapping(template, "securityContext", where)
@@ -62,19 +62,19 @@ def identity(steps: Sequence[Object], template: Object, pod: Pod, where: str) ->
         if value not in (given.get(key), None) or value != inherited.get(key)
     }
     is_non_root = bool(user or {**inherited, **fields}.get("runAsNonRoot"))
-    return Identity(user, fields, is_non_root, _trouble(contexts, user, shared, where))
+    return StepUser(user, fields, is_non_root, _warning(contexts, user, shared, where))
 
 
-def security_context(who: Identity, template: Object, where: str) -> dict[str, Any]:
-    """Return a step's `securityContext`, to be merged over the template's by Tekton.
+def security_context(step_user: StepUser, template: Object, where: str) -> dict[str, Any]:
+    """Return a step's `securityContext`. Tekton merges it over the template's.
 
-    Root keeps the runtime's capabilities: it needs them to restore owners. Others have no use for any.
+    Root keeps the runtime's capabilities, which it needs to restore owners. Other users drop all of them.
 
     Args:
         template: the `stepTemplate`.
     """
     context: dict[str, Any] = {
-        **who.fields,
+        **step_user.fields,
         "privileged": False,
         "readOnlyRootFilesystem": False,
         "seccompProfile": {"type": "RuntimeDefault"},
@@ -82,7 +82,7 @@ def security_context(who: Identity, template: Object, where: str) -> dict[str, A
     adds = mapping(mapping(template, "securityContext", where), "capabilities", where).get("add")
     if not adds:  # SYS_ADMIN without escalation is refused by Kubernetes, and a template's cannot be taken away
         context["allowPrivilegeEscalation"] = False
-    if who.is_non_root:
+    if step_user.is_non_root:
         context["capabilities"] = {"drop": ["ALL"]}
     return context
 
@@ -91,7 +91,8 @@ def _user(contexts: Sequence[Object], inherited: Object, where: str) -> int | No
     """Return the UID of the agent's steps, None for that of their image.
 
     Args:
-        contexts: of the user's steps, with what they inherit.
+        contexts: the security contexts of the task's steps, with inherited fields.
+        inherited: the fields that a step without its own inherits.
     """
     users = [number(context, "runAsUser", where) for context in contexts]
     own = number(inherited, "runAsUser", where)
@@ -103,7 +104,7 @@ def _user(contexts: Sequence[Object], inherited: Object, where: str) -> int | No
         return own
     if inherited["runAsNonRoot"] or all(context.get("runAsNonRoot") for context in contexts):
         return next((user for user in reversed(users) if user), None)
-    return None  # as every container that says nothing of it
+    return None  # the same as for a container without runAsUser
 
 
 def _is_root(context: Object) -> bool:
@@ -111,11 +112,11 @@ def _is_root(context: Object) -> bool:
 
 
 def _may_be_root(contexts: Sequence[Object]) -> bool:
-    """Say whether the image of one of the steps decides, and may decide for root."""
+    """Return whether the user of one of the steps is its image's, and may be root."""
     return any(context.get("runAsUser") is None and not context.get("runAsNonRoot") for context in contexts)
 
 
-def _trouble(contexts: Sequence[Object], user: int | None, shared: Object, where: str) -> str | None:
+def _warning(contexts: Sequence[Object], user: int | None, shared: Object, where: str) -> str | None:
     users = {context.get("runAsUser") for context in contexts}
     if len(users) <= 1:
         return None
@@ -133,6 +134,6 @@ def _trouble(contexts: Sequence[Object], user: int | None, shared: Object, where
 
 
 def _reads_all(capabilities: Object) -> bool:
-    """Say whether root with these capabilities reads everybody's files."""
-    kept, dropped = set(strings(capabilities.get("add"))), set(strings(capabilities.get("drop")))
-    return bool(kept & _READS_ALL) or not dropped & _READS_ALL
+    """Return whether root with these capabilities can read the files of all users."""
+    added, dropped = set(strings(capabilities.get("add"))), set(strings(capabilities.get("drop")))
+    return bool(added & _READS_ALL) or not dropped & _READS_ALL

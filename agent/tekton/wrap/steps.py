@@ -1,4 +1,4 @@
-"""The two steps (design, "Tekton"): one argument for both, JSON that says everything."""
+"""The pull step and the push step of a task, with one JSON argument for both (design, "Tekton")."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from agent.tekton.model import names
 from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.variables import CREDENTIALS, TASK_RUN, dump
 from agent.tekton.wrap.compute_resources import step_resources
-from agent.tekton.wrap.free_names import Room, room_in
+from agent.tekton.wrap.free_names import FreeNames, free_names_in
 from agent.tekton.wrap.result_budget import result_limit
-from agent.tekton.wrap.security import identity, security_context
-from agent.tekton.wrap.task_plan import Mount, Plan
+from agent.tekton.wrap.security import choose_step_user, security_context
+from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount
 
 COMMAND = ["/usr/local/bin/agent"]
-"""Where the image has it: a pod template may set PATH."""
+"""The absolute path of the agent in its image, because a pod template may set PATH."""
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """What a task gets: steps in front of its own, steps behind them, volumes."""
+    """The additions to a task: steps in front of its own, steps behind them, volumes."""
 
     before: tuple[Object, ...]
     after: tuple[Object, ...]
     volumes: tuple[Object, ...]
 
 
-def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection:
-    """Return what a task gets.
+def injection(plan: TaskPlan, spec: Object, *, is_v1: bool, where: str) -> Injection:
+    """Return the additions to a task.
 
-    The pull step is there even if there is nothing to pull: it sees, before the task does its work, that a push
-    will be let in (docs/decisions/first-tasks-check.md). There is no push step where nothing may be written; but where
-    there are results that the kubelet may cut, a push step compares their size with what it lets through.
+    The pull step exists even if there is nothing to pull: it checks before the task's work that the registry will
+    accept a push (docs/decisions/first-tasks-check.md). There is a push step if a workspace may be written, or if the
+    kubelet may cut the task's results: then the step compares their size with the limit.
 
     Args:
-        spec: the task's, with all steps named.
-        is_v1: whether it is of `tekton.dev/v1`; v1beta1 calls compute resources otherwise.
+        spec: the task's spec, in which each step has a name.
+        is_v1: whether it is of `tekton.dev/v1`; the field of compute resources has another name in v1beta1.
     """
     mounts = [mount for mount in plan.mounts if not (mount.is_fresh and mount.is_read_only)]
     if not mounts:
@@ -45,8 +45,8 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
     results = [text(result, "name", where) for result in objects(spec, "results", where)]
     is_limited = bool(results) and plan.settings.results_from == "termination-message"
     pushes = any(not mount.is_read_only for mount in mounts) or is_limited
-    room = room_in(spec, plan.pod, where)
-    arguments = _arguments(plan, mounts, room)
+    free = free_names_in(spec, plan.pod, where)
+    arguments = _arguments(plan, mounts, free)
     if is_limited:
         limit = result_limit(spec, 1 + pushes, where)
         arguments["results"] = {
@@ -55,14 +55,14 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
             "limit": limit,
             "steps": "/tekton/steps",
         }
-    step = _step(plan, mounts, spec, room, dump(arguments, *room.variables.values()), is_v1=is_v1, where=where)
-    before = ({**step, "name": room.pull, "args": ["step", "pull", *step["args"]]},)
-    after = ({**step, "name": room.push, "args": ["step", "push", *step["args"]]},) if pushes else ()
-    return Injection(before, after, tuple(_volumes(plan, room)))
+    step = _step(plan, mounts, spec, free, dump(arguments, *free.variables.values()), is_v1=is_v1, where=where)
+    before = ({**step, "name": free.pull, "args": ["step", "pull", *step["args"]]},)
+    after = ({**step, "name": free.push, "args": ["step", "push", *step["args"]]},) if pushes else ()
+    return Injection(before, after, tuple(_volumes(plan, free)))
 
 
 def is_injected(step: Object) -> bool:
-    """Say whether a step is one of ours."""
+    """Return whether a step is one of ours."""
     args = step.get("args")
     return (
         str(step.get("name", "")).startswith((names.PULL, names.PUSH))
@@ -73,15 +73,22 @@ def is_injected(step: Object) -> bool:
 
 
 def _step(
-    plan: Plan, mounts: Sequence[Mount], spec: Object, room: Room, argument: str, *, is_v1: bool, where: str
+    plan: TaskPlan,
+    mounts: Sequence[WorkspaceMount],
+    spec: Object,
+    free: FreeNames,
+    argument: str,
+    *,
+    is_v1: bool,
+    where: str,
 ) -> dict[str, Any]:
-    """Return what the two steps share: nothing that a stepTemplate has may decide anything that matters."""
+    """Return the common fields of the two steps. They override all fields of a stepTemplate that would do harm."""
     template = mapping(spec, "stepTemplate", where)
-    private = [{"name": room.volume, "mountPath": room.path}]
+    private = [{"name": free.volume, "mountPath": free.path}]
     if plan.settings.ca_config_map:
-        private.append({"name": room.ca_volume, "mountPath": room.ca_path})
-    data = [{"name": f"$(workspaces.{mount.name}.volume)", "mountPath": room.directory(mount)} for mount in mounts]
-    who = identity(objects(spec, "steps", where), template, plan.pod, where)
+        private.append({"name": free.ca_volume, "mountPath": free.ca_path})
+    data = [{"name": f"$(workspaces.{mount.name}.volume)", "mountPath": free.directory(mount)} for mount in mounts]
+    step_user = choose_step_user(objects(spec, "steps", where), template, plan.pod, where)
     step: dict[str, Any] = {
         "name": "",
         "image": plan.settings.image,
@@ -91,14 +98,14 @@ def _step(
         "args": [argument],
         "env": [
             *(
-                {"name": room.variables[name], "valueFrom": {"fieldRef": {"fieldPath": path}}}
+                {"name": free.variables[name], "valueFrom": {"fieldRef": {"fieldPath": path}}}
                 for name, path in names.POD_FIELDS.items()
             ),
-            # Tekton copies the logins there before a step begins, and a template's HOME may be the user's steps'.
-            {"name": "HOME", "value": room.path},
+            # Tekton copies the logins to HOME before a step begins. A template's HOME is for the user's steps.
+            {"name": "HOME", "value": free.path},
         ],
         "volumeMounts": private + data,
-        "securityContext": security_context(who, template, where),
+        "securityContext": security_context(step_user, template, where),
     }
     if plan.timeout:
         step["timeout"] = plan.timeout
@@ -107,32 +114,32 @@ def _step(
     return {**step, key: resources} if resources else step
 
 
-def _volumes(plan: Plan, room: Room) -> list[Object]:
-    found: list[Object] = [{"name": room.volume, "emptyDir": {}}]
+def _volumes(plan: TaskPlan, free: FreeNames) -> list[Object]:
+    found: list[Object] = [{"name": free.volume, "emptyDir": {}}]
     if plan.settings.ca_config_map:
-        found.append({"name": room.ca_volume, "configMap": {"name": plan.settings.ca_config_map}})
+        found.append({"name": free.ca_volume, "configMap": {"name": plan.settings.ca_config_map}})
     return found
 
 
-def _arguments(plan: Plan, mounts: Sequence[Mount], room: Room) -> dict[str, Any]:
+def _arguments(plan: TaskPlan, mounts: Sequence[WorkspaceMount], free: FreeNames) -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "volume": room.path,
-        "pod": room.value_of(names.POD_NAME),
-        "pod-uid": room.value_of(names.POD_UID),
+        "volume": free.path,
+        "pod": free.value_of(names.POD_NAME),
+        "pod-uid": free.value_of(names.POD_UID),
         "credentials": CREDENTIALS,
         "on-conflict": plan.on_conflict,
-        "workspaces": [_workspace(plan, mount, room) for mount in mounts],
+        "workspaces": [_workspace(plan, mount, free) for mount in mounts],
     }
     if plan.patience:
         arguments["patience"] = plan.patience
     if plan.settings.plain_http:
         arguments["plain-http"] = True
     if plan.settings.ca_config_map:
-        arguments["ca-file"] = f"{room.ca_path}/ca.crt"
+        arguments["ca-file"] = f"{free.ca_path}/ca.crt"
     return arguments
 
 
-def _workspace(plan: Plan, mount: Mount, room: Room) -> dict[str, Any]:
+def _workspace(plan: TaskPlan, mount: WorkspaceMount, free: FreeNames) -> dict[str, Any]:
     member = f"/{TASK_RUN}" if plan.is_matrix else ""
     optional = {
         "after": list(mount.after),
@@ -143,7 +150,7 @@ def _workspace(plan: Plan, mount: Mount, room: Room) -> dict[str, Any]:
     }
     return {
         "name": mount.name,
-        "directory": room.directory(mount),
+        "directory": free.directory(mount),
         "target": mount.target,
         "lane": mount.lane + member,
         **{key: value for key, value in optional.items() if value},

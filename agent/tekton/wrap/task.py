@@ -1,4 +1,4 @@
-"""A Task with the agent's steps in it."""
+"""Wrapping a Task: the agent's steps are added to it, and can be removed again."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from agent.errors import UnwrappableError
 from agent.tekton.model import names
 from agent.tekton.model.fields import Object, mapping, named, objects, text, without
-from agent.tekton.model.pod_template import Pod
+from agent.tekton.model.pod_template import PodTemplate
 from agent.tekton.wrap.refuse import refuse_hermetic, refuse_windows_scripts
-from agent.tekton.wrap.security import identity
+from agent.tekton.wrap.security import choose_step_user
 from agent.tekton.wrap.steps import injection, is_injected
-from agent.tekton.wrap.task_plan import Mount, Plan
+from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount
 from agent.tekton.wrap.workspaces import overlap
 
 V1 = "tekton.dev/v1"
 
 
-def wrap_task(task: Object, plan: Plan) -> dict[str, Any]:
-    """Return a Task (v1 or v1beta1) with the agent's steps in it, and only that metadata which a resolver passes on.
+def wrap_task(task: Object, plan: TaskPlan) -> dict[str, Any]:
+    """Return a Task (v1 or v1beta1) with the agent's steps, and only the metadata that a resolver passes on.
 
-    Wrapping what is wrapped already replaces the agent's steps.
+    If the Task is wrapped already, the agent's steps are replaced.
 
     Raises:
-        UnwrappableError: it cannot be wrapped, or is no Task; the message names the pipeline's task.
+        UnwrappableError: it cannot be wrapped, or is not a Task; the message names the pipeline's task.
     """
     where = place_of(task, plan)
     if task.get("kind") != "Task":
@@ -33,18 +33,18 @@ def wrap_task(task: Object, plan: Plan) -> dict[str, Any]:
     refuse_hermetic(mapping(mapping(task, "metadata", where), "annotations", where), where)
     spec = mapping(task, "spec", where)
     declared = objects(spec, "workspaces", where)
-    known = replace(plan, mounts=tuple(mount for mount in plan.mounts if named(declared, mount.name)))
-    wrapped = wrap_task_spec(spec, known, is_v1=task.get("apiVersion") == V1, where=where)
+    restricted = replace(plan, mounts=tuple(mount for mount in plan.mounts if named(declared, mount.name)))
+    wrapped = wrap_task_spec(spec, restricted, is_v1=task.get("apiVersion") == V1, where=where)
     return {**bare(task), "spec": wrapped}
 
 
-def place_of(task: Object, plan: Plan) -> str:
-    """Return what to call a Task that a task of the pipeline refers to, in an error."""
+def place_of(task: Object, plan: TaskPlan) -> str:
+    """Return the name of a Task in errors, with the pipeline's task that refers to it."""
     return f"task {plan.task}, Task {text(mapping(task, 'metadata', 'Task'), 'name', 'Task')}"
 
 
-def wrap_task_spec(spec: Object, plan: Plan, *, is_v1: bool, where: str) -> Object:
-    """Return the spec of a task with the agent's steps in it; the same where there is nothing to pull or push.
+def wrap_task_spec(spec: Object, plan: TaskPlan, *, is_v1: bool, where: str) -> Object:
+    """Return the spec of a task with the agent's steps; the same if there is nothing to pull or push.
 
     Raises:
         UnwrappableError: it cannot be wrapped.
@@ -54,7 +54,7 @@ def wrap_task_spec(spec: Object, plan: Plan, *, is_v1: bool, where: str) -> Obje
     refuse_windows_scripts(steps, where)
     plan = replace(plan, mounts=tuple(_seen_from_the_task(mount, spec, where) for mount in plan.mounts))
     _refuse_aliases(plan, where)
-    fixed = {**spec, "steps": names.frozen(steps)}
+    fixed = {**spec, "steps": names.with_fixed_names(steps)}
     added = injection(plan, fixed, is_v1=is_v1, where=where)
     if not (added.before or added.after):
         return spec
@@ -65,18 +65,18 @@ def wrap_task_spec(spec: Object, plan: Plan, *, is_v1: bool, where: str) -> Obje
     }
 
 
-def trouble_in(spec: Object, pod: Pod, where: str) -> str | None:
-    """Return what the agent's steps may be unable to do in a wrapped task, in words for people; None for nothing."""
+def task_warning(spec: Object, pod: PodTemplate, where: str) -> str | None:
+    """Return a warning about what the agent's steps may be unable to do in a wrapped task, None for none."""
     steps = objects(spec, "steps", where)
     own = [step for step in steps if not is_injected(step)]
     if not steps or not is_injected(steps[-1]):
         return None  # nothing is pushed
-    trouble = identity(own, mapping(spec, "stepTemplate", where), pod, where).trouble
-    return trouble and f"{where}: {trouble}"
+    warning = choose_step_user(own, mapping(spec, "stepTemplate", where), pod, where).warning
+    return warning and f"{where}: {warning}"
 
 
 def unwrap_task_spec(spec: Object, where: str) -> Object:
-    """Return the spec of a task without the agent's steps and their volumes; the same where there are none."""
+    """Return the spec of a task without the agent's steps and their volumes; the same if there are none."""
     steps = objects(spec, "steps", where)
     ours = [step for step in steps if is_injected(step)]
     if not ours:
@@ -89,15 +89,15 @@ def unwrap_task_spec(spec: Object, where: str) -> Object:
 
 
 def bare(value: Object) -> dict[str, Any]:
-    """Return an object with that metadata only which a resolver's answer passes on: name, labels, annotations."""
+    """Return an object with only the metadata that a resolver passes on: name, labels, annotations."""
     meta = mapping(value, "metadata", "object")
     annotations = without(mapping(meta, "annotations", "object"), "kubectl.kubernetes.io/last-applied-configuration")
-    kept = {key: meta[key] for key in ("name", "labels") if key in meta}
-    kept |= {"annotations": annotations} if annotations else {}
-    return {**without(value, "status"), "metadata": kept}
+    copied = {key: meta[key] for key in ("name", "labels") if key in meta}
+    copied |= {"annotations": annotations} if annotations else {}
+    return {**without(value, "status"), "metadata": copied}
 
 
-def _seen_from_the_task(mount: Mount, spec: Object, where: str) -> Mount:
+def _seen_from_the_task(mount: WorkspaceMount, spec: Object, where: str) -> WorkspaceMount:
     declared = named(objects(spec, "workspaces", where), mount.name) or {}
     is_read_only = bool(declared.get("readOnly"))
     if (mount.is_read_only and not is_read_only) or (mount.is_written and is_read_only):
@@ -110,7 +110,7 @@ def _seen_from_the_task(mount: Mount, spec: Object, where: str) -> Mount:
     return replace(mount, is_read_only=is_read_only)
 
 
-def _refuse_aliases(plan: Plan, where: str) -> None:
+def _refuse_aliases(plan: TaskPlan, where: str) -> None:
     for one, other in combinations(plan.mounts, 2):
         writes = not (one.is_read_only and other.is_read_only)
         if one.target == other.target and writes and overlap(one.sub_path, other.sub_path):

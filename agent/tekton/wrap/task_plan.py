@@ -1,4 +1,4 @@
-"""What one task of a pipeline is to get: all that wrapping its Task needs, fit to travel in a resolver's params."""
+"""The plan for one task of a pipeline: all input that wrapping its Task needs, encoded in a resolver's params."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from agent.errors import UnwrappableError
-from agent.tekton.model.pod_template import ANY_POD, Pod
+from agent.tekton.model.pod_template import NO_POD_TEMPLATE, PodTemplate
 from agent.tekton.model.variables import dump
 from agent.tekton.model.wrapping import OnConflict, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class WorkspaceMount:
     """A wrapped workspace of a task.
 
     Attributes:
-        name: the task's name for it.
-        target: the image that it is kept at.
-        lane: the task's, without the TaskRun.
+        name: its name in the task.
+        target: the image that holds it.
+        lane: the task's lane, without the name of the TaskRun.
         after: the lanes that the pull must have seen.
-        sub_path: the part that the task mounts, empty for all.
-        is_read_only: whether others count on it that nothing is pushed.
-        is_written: whether others count on it that something is pushed, if the task runs.
-        is_fresh: whether nothing can be there to pull.
+        sub_path: the directory that the task mounts, empty for all.
+        is_read_only: whether the lineage of other tasks assumes that the task does not push.
+        is_written: whether the lineage of other tasks assumes that the task pushes if it runs.
+        is_fresh: whether the target is certainly empty before the task.
     """
 
     name: str
@@ -39,46 +39,46 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The steps of a task.
+class TaskPlan:
+    """The plan for the steps of a task.
 
     Attributes:
         task: its name in the pipeline.
         base: the image that workspaces start from.
-        patience: the steps', None for what they have anyway.
+        patience: how long the steps retry, None for their default.
         is_matrix: whether it has several TaskRuns, each with a lane of its own.
         timeout: of each step, empty for none.
-        pod: what the run's pod template decides.
+        pod: the pod template of the run.
     """
 
     task: str
     settings: Settings
-    mounts: tuple[Mount, ...]
+    mounts: tuple[WorkspaceMount, ...]
     base: str | None = None
     on_conflict: OnConflict = "last"
     patience: str | None = None
     is_matrix: bool = False
     timeout: str = ""
-    pod: Pod = ANY_POD
+    pod: PodTemplate = NO_POD_TEMPLATE
 
 
-def format_plan(plan: Plan) -> str:
+def format_plan(plan: TaskPlan) -> str:
     """Return a plan as JSON."""
     return dump(asdict(plan))
 
 
-def parse_plan(text: str) -> Plan:
+def parse_plan(text: str) -> TaskPlan:
     """Return the plan that `format_plan` wrote.
 
     Raises:
-        UnwrappableError: it is none.
+        UnwrappableError: the text is not a plan.
     """
     try:
         value = json.loads(text)
-        mounts = tuple(_made(Mount, {**mount, "after": tuple(mount["after"])}) for mount in value["mounts"])
+        mounts = tuple(_made(WorkspaceMount, {**mount, "after": tuple(mount["after"])}) for mount in value["mounts"])
         lists = {key: tuple(value["pod"][key]) for key in ("volumes", "variables")}
-        parts = {"settings": _made(Settings, value["settings"]), "pod": _made(Pod, {**value["pod"], **lists})}
-        plan: Plan = _made(Plan, {**value, **parts, "mounts": mounts})
+        parts = {"settings": _made(Settings, value["settings"]), "pod": _made(PodTemplate, {**value["pod"], **lists})}
+        plan: TaskPlan = _made(TaskPlan, {**value, **parts, "mounts": mounts})
         return plan
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnwrappableError(

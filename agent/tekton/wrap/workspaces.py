@@ -1,4 +1,4 @@
-"""Which of a pipeline's workspaces are wrapped, and which of them a task uses (tekton: propagateWorkspaces)."""
+"""The wrapped workspaces of a pipeline, and the use of them in its tasks (tekton: propagateWorkspaces)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _STEP_FIELDS = ("script", "args", "command", "workingDir")
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A wrapped workspace in a task: `name` in the task, `workspace` in the pipeline, and the part that is mounted."""
+    """The use of a wrapped workspace in a task.
+
+    Attributes:
+        name: its name in the task.
+        workspace: its name in the pipeline.
+        sub_path: the directory that is mounted, empty for all.
+    """
 
     name: str
     workspace: str
@@ -32,7 +38,7 @@ def targets(spec: Object, wrapping: Wrapping, run: Run, where: str) -> dict[str,
     """Return the wrapped workspaces of a pipeline, each with its target.
 
     Raises:
-        UnwrappableError: one that is listed cannot be wrapped, or a target is none, or two workspaces share one.
+        UnwrappableError: a listed workspace cannot be wrapped, a target is invalid, or two workspaces share a target.
     """
     found = {
         name: target_of(wrapping.target, name, run.variables(), where) for name in _chosen(spec, wrapping, run, where)
@@ -49,10 +55,10 @@ def targets(spec: Object, wrapping: Wrapping, run: Run, where: str) -> dict[str,
 
 
 def target_of(template: str, workspace: str, variables: Mapping[str, str], where: str) -> str:
-    """Return the target of a workspace, in which only the run's own variables may be left.
+    """Return the target of a workspace. Only the run's own variables may remain in it.
 
     Raises:
-        UnwrappableError: the template leads to no target.
+        UnwrappableError: the result is not a target.
     """
     subject = f"{where}, target"
     if not template:
@@ -79,10 +85,10 @@ def target_of(template: str, workspace: str, variables: Mapping[str, str], where
 
 
 def base_of(template: str | None, variables: Mapping[str, str], where: str) -> str | None:
-    """Return the image that workspaces start from, None where there is none.
+    """Return the image that workspaces start from, None if there is none.
 
     Raises:
-        UnwrappableError: the template leads to no image.
+        UnwrappableError: the result is not an image reference.
     """
     if not template:
         return None
@@ -99,7 +105,7 @@ def image_of(text: str) -> RegistryReference:
     """Return the reference of an image in a registry.
 
     Raises:
-        InvalidReferenceError: it is none; an OCI image layout is a directory, which each pod would have for itself.
+        InvalidReferenceError: the text is not a reference, or an OCI image layout, which no other pod can read.
     """
     reference = parse_reference(text)
     if isinstance(reference, LayoutReference):
@@ -110,13 +116,13 @@ def image_of(text: str) -> RegistryReference:
 
 
 def uses(task: Object, wrapped: Mapping[str, str], spec: Object, run: Run, where: str) -> list[Use]:
-    """Return the wrapped workspaces that a task uses: mapped ones, and those that its embedded spec mentions.
+    """Return the wrapped workspaces that a task uses: those that it maps, and those that its embedded spec mentions.
 
     Args:
-        spec: the pipeline's, for its parameters' defaults.
+        spec: the pipeline's spec, for the defaults of its parameters.
 
     Raises:
-        UnwrappableError: a sub-path has a variable that is not known before the run.
+        UnwrappableError: a sub-path has a variable without a value before the run.
     """
     mappings = objects(task, "workspaces", where)
     names = {text(mapped, "name", where) for mapped in mappings}
@@ -135,7 +141,7 @@ def uses(task: Object, wrapped: Mapping[str, str], spec: Object, run: Run, where
 
 
 def workspaces_mentioned(spec: Object, where: str) -> list[str]:
-    """Return the workspaces whose variables a task's spec uses, where Tekton looks for them."""
+    """Return the workspaces whose variables a task's spec uses, in the fields that Tekton reads."""
     steps = objects(spec, "steps", where)
     read: list[Any] = [step.get("params") for step in steps]
     for part in (*steps, *objects(spec, "sidecars", where), mapping(spec, "stepTemplate", where)):
@@ -145,7 +151,7 @@ def workspaces_mentioned(spec: Object, where: str) -> list[str]:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Say whether two sub-paths share anything."""
+    """Return whether two sub-paths overlap."""
     first, second = one.split("/") if one else [], other.split("/") if other else []
     return all(left == right for left, right in zip(first, second, strict=False))
 
@@ -189,7 +195,7 @@ def _known(spec: Object, run: Run, where: str) -> dict[str, str]:
 
 
 def _with_examples(text: str) -> str:
-    """Return a text with something in the place of the variables that Tekton will replace."""
+    """Return a text with a placeholder for each variable that Tekton will replace."""
     for variable in (RUN_NAME, RUN_UID, RUN_NAMESPACE):
         text = text.replace(variable, "x")
     return text

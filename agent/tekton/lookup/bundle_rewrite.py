@@ -1,4 +1,4 @@
-"""Explicit references to one bundle, made to name another: the version of the commit under test (TEP-0018)."""
+"""Replacing one bundle by another in references, such as by the version of the commit under test (TEP-0018)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ from agent.tekton.lookup.lookup import CLUSTER, lookup_of
 from agent.tekton.model.fields import Object, mapping, objects, text, without
 from agent.tekton.model.names import BUNDLES, LOOKUP, LOOKUP_BUNDLE
 from agent.tekton.requests.bundle_image import RUNS
-from agent.tekton.requests.redirect import redirect_pipeline, redirect_run, redirect_task
+from agent.tekton.requests.reference_change import (
+    change_pipeline_references,
+    change_run_references,
+    change_task_references,
+)
 
 _PARAM = "bundle"
 
 
 @dataclass(frozen=True, slots=True)
-class Repointing:
-    """What one bundle is replaced by.
+class BundleRewrite:
+    """The replacement of one bundle.
 
     Attributes:
-        old: the bundle; without tag and digest, whatever tag or digest of it is named.
+        old: the bundle to replace. Without tag and digest it matches all tags and digests.
+        new: the bundle in its place.
     """
 
     old: str
     new: str
 
     def of(self, place: str) -> str:
-        """Return the bundle to name instead of `place`, the same if it is another one, or no reference."""
+        """Return the bundle in place of `place`; `place` if it does not match, or is not a reference."""
         try:
             named = parse_reference(place)
         except InvalidReferenceError:
@@ -39,35 +44,35 @@ class Repointing:
         return self.new if old == (named if has_version else _latest(named)) else place
 
 
-def parse_repointing(word: str) -> Repointing:
-    """Return what `OLD=NEW` says.
+def parse_bundle_rewrite(word: str) -> BundleRewrite:
+    """Return the replacement in a text `OLD=NEW`.
 
     Raises:
-        UsageError: it is not of that form.
-        InvalidReferenceError: one of them is no reference.
+        UsageError: the text has another form.
+        InvalidReferenceError: one of the two is not a reference.
     """
     old, equals, new = word.partition("=")
     if not equals:
         raise UsageError("it is not OLD=NEW", subject=word, remedy="name both bundles")
     parse_reference(old)
     parse_reference(new)
-    return Repointing(old, new)
+    return BundleRewrite(old, new)
 
 
-def repoint(value: Object, repointings: Sequence[Repointing]) -> Object:
-    """Return a run, Pipeline or Task with the bundles that it names replaced, its lookup's, too; others as they are.
+def rewrite_bundles(value: Object, bundle_rewrites: Sequence[BundleRewrite]) -> Object:
+    """Return a run, Pipeline or Task with bundles replaced in its references and its lookup; other objects unchanged.
 
     Raises:
         UsageError: a field has another type than Tekton's.
     """
     kind = str(value.get("kind"))
-    if not repointings or kind not in ("Pipeline", "Task", *RUNS):
+    if not bundle_rewrites or kind not in ("Pipeline", "Task", *RUNS):
         return value
 
     def place_of(place: str) -> str:
-        for repointing in repointings:
-            if repointing.of(place) != place:
-                return repointing.of(place)
+        for bundle_rewrite in bundle_rewrites:
+            if bundle_rewrite.of(place) != place:
+                return bundle_rewrite.of(place)
         return place
 
     def change(_: str, reference: Object, where: str) -> Object:
@@ -81,10 +86,10 @@ def repoint(value: Object, repointings: Sequence[Repointing]) -> Object:
     where = kind
     spec = mapping(value, "spec", where)
     if kind == "Pipeline":
-        return {**value, "spec": redirect_pipeline(spec, change, where)}
+        return {**value, "spec": change_pipeline_references(spec, change, where)}
     if kind == "Task":
-        return {**value, "spec": redirect_task(spec, change, where)}
-    return _with_lookup(redirect_run(value, change, where), place_of, where)
+        return {**value, "spec": change_task_references(spec, change, where)}
+    return _with_lookup(change_run_references(value, change, where), place_of, where)
 
 
 def _param(param: Object, place_of: Any) -> Object:
@@ -102,7 +107,7 @@ def _with_lookup(run: Object, place_of: Any, where: str) -> Object:
 
 
 def set_lookup(run: Object, places: str, where: str) -> Object:
-    """Return a run that has its references looked up in `places`, whatever it said before."""
+    """Return a run with the lookup `places` in place of its own."""
     meta = mapping(run, "metadata", where)
     annotations = {**mapping(meta, "annotations", where), LOOKUP_BUNDLE: places}
     spec = without(mapping(run, "spec", where), LOOKUP)

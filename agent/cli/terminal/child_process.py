@@ -1,4 +1,4 @@
-"""The command of `agent exec`, as a child process: signals go in, an exit code comes out."""
+"""Running the command of `agent exec` as a child process: signals are forwarded, the exit code is returned."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-# What the terminal's keys send to the whole foreground process group, the child included.
+# The terminal sends these signals of its keys to the whole foreground process group, including the child.
 _FROM_KEYS = (signal.SIGINT, signal.SIGQUIT)
 
 
 def run_command(words: Sequence[str], directory: str) -> int:
     """Run a command in a directory and return its exit code, 128 + n if signal n ended it.
 
-    Environment, standard input and output are this process's own. A command that is not there gives 127, one that
-    cannot be executed 126, as a shell does it.
+    Environment, standard input and output are this process's own. The exit code is 127 if the command does not
+    exist, and 126 if it cannot be executed, as in a shell.
     """
     with _Forwarding() as forwarding:
         try:
@@ -46,7 +46,7 @@ def run_command(words: Sequence[str], directory: str) -> int:
 
 
 class _Forwarding:
-    """Passes signals on to a child while it runs; what arrives before it is there is passed on when it is."""
+    """Forwards signals to a child process. Signals that arrive before its start are forwarded after it."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -55,7 +55,7 @@ class _Forwarding:
 
     def __enter__(self) -> _Forwarding:
         for signum in _FORWARDED:
-            # One that is ignored stays so, for the child too (nohup).
+            # An ignored signal stays ignored, also for the child (nohup).
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 self._previous[signum] = signal.signal(signum, self._receive)
         return self
@@ -65,7 +65,7 @@ class _Forwarding:
             signal.signal(signum, handler)  # type: ignore[arg-type]
 
     def to(self, child: subprocess.Popen[bytes]) -> None:
-        """Begin to pass signals on."""
+        """Forward signals to a child from now on."""
         self._child = child
         for signum in self._early:
             child.send_signal(signum)
@@ -80,7 +80,7 @@ class _Forwarding:
 
 
 def _in_foreground() -> bool:
-    """Say whether this process belongs to the group that its terminal's keys reach."""
+    """Return whether this process is in the foreground process group of its terminal."""
     with _terminal() as terminal:
         try:
             return terminal >= 0 and os.tcgetpgrp(terminal) == os.getpgrp()

@@ -1,4 +1,4 @@
-"""Every reference in a run, a Pipeline or a Task, replaced by another: one walk for all who re-point references."""
+"""Changing every reference in a run, a Pipeline or a Task, for lookups and for the replacement of bundles."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.tekton.model.fields import Object, mapping, objects, text
-from agent.tekton.model.groups import change_tasks, is_custom
 from agent.tekton.model.names import CUSTOM_TASK, PIPELINEREF, PIPELINESPEC, TASKREF, WRAPPERS
 from agent.tekton.model.object_reference import Reference, reference_in, reference_of
-from agent.tekton.requests.embedded import pack, unpack
+from agent.tekton.model.pipeline_tasks import change_tasks, is_custom
+from agent.tekton.requests.embedded import pack_pipeline, unpack_pipeline
 from agent.tekton.requests.request import asked_pipeline
 
 Change = Callable[[str, Object, str], Object]
-"""Kind of what is referred to (`pipeline`, `task`, `stepaction`), the reference, what to call it in an error: gives the
-reference that takes its place, or the same."""
+"""Called with the kind (`pipeline`, `task`, `stepaction`), the reference, and its name in errors. Returns the new
+reference, or the same."""
 
 
-def redirect_run(run: Object, change: Change, where: str) -> dict[str, Any]:
-    """Return a PipelineRun or TaskRun (v1 or v1beta1) with its references replaced, in what is written into it, too.
+def change_run_references(run: Object, change: Change, where: str) -> dict[str, Any]:
+    """Return a PipelineRun or TaskRun (v1 or v1beta1) with its references changed, also those in embedded specs.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -28,14 +28,14 @@ def redirect_run(run: Object, change: Change, where: str) -> dict[str, Any]:
         if spec.get(field) is not None:
             spec[field] = _changed(kind, mapping(spec, field, where), change, f"{where}, {field}")
     if spec.get("pipelineSpec") is not None:
-        spec["pipelineSpec"] = redirect_pipeline(mapping(spec, "pipelineSpec", where), change, where)
+        spec["pipelineSpec"] = change_pipeline_references(mapping(spec, "pipelineSpec", where), change, where)
     if spec.get("taskSpec") is not None:
-        spec["taskSpec"] = redirect_task(mapping(spec, "taskSpec", where), change, where)
+        spec["taskSpec"] = change_task_references(mapping(spec, "taskSpec", where), change, where)
     return {**run, "spec": spec}
 
 
-def redirect_pipeline(spec: Object, change: Change, where: str) -> dict[str, Any]:
-    """Return the spec of a Pipeline with the references of all of its tasks replaced.
+def change_pipeline_references(spec: Object, change: Change, where: str) -> dict[str, Any]:
+    """Return the spec of a Pipeline with the references of all of its tasks changed.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -43,8 +43,8 @@ def redirect_pipeline(spec: Object, change: Change, where: str) -> dict[str, Any
     return change_tasks(spec, lambda task: _pipeline_task(task, change, where), where)
 
 
-def redirect_task(spec: Object, change: Change, where: str) -> dict[str, Any]:
-    """Return the spec of a Task with the references of its steps to StepActions replaced.
+def change_task_references(spec: Object, change: Change, where: str) -> dict[str, Any]:
+    """Return the spec of a Task with the references of its steps to StepActions changed.
 
     Raises:
         UnwrappableError: a field has another type than Tekton's.
@@ -59,19 +59,22 @@ def _pipeline_task(task: Object, change: Change, where: str) -> Object:
     found = dict(task)
     reference = mapping(task, "taskRef", place)
     if (reference.get("apiVersion"), reference.get("kind")) == CUSTOM_TASK:
-        kept = {"apiVersion": reference["apiVersion"], "kind": reference["kind"]}
-        found["taskRef"] = {**kept, **_changed("pipeline", reference, change, f"{place}, taskRef")}
+        rest = {"apiVersion": reference["apiVersion"], "kind": reference["kind"]}
+        found["taskRef"] = {**rest, **_changed("pipeline", reference, change, f"{place}, taskRef")}
     elif reference and not is_custom(reference):
         found["taskRef"] = _changed("task", reference, change, f"{place}, taskRef")
     if mapping(task, "pipelineRef", place):
         found["pipelineRef"] = _changed("pipeline", task["pipelineRef"], change, f"{place}, pipelineRef")
     if mapping(task, "pipelineSpec", place):
-        found["pipelineSpec"] = redirect_pipeline(task["pipelineSpec"], change, place)
+        found["pipelineSpec"] = change_pipeline_references(task["pipelineSpec"], change, place)
     embedded = mapping(task, "taskSpec", place)
     if (embedded.get("apiVersion"), embedded.get("kind")) == CUSTOM_TASK and "spec" in embedded:
-        found["taskSpec"] = {**embedded, "spec": redirect_pipeline(mapping(embedded, "spec", place), change, place)}
+        found["taskSpec"] = {
+            **embedded,
+            "spec": change_pipeline_references(mapping(embedded, "spec", place), change, place),
+        }
     elif embedded and not is_custom(embedded):
-        found["taskSpec"] = redirect_task(embedded, change, place)
+        found["taskSpec"] = change_task_references(embedded, change, place)
     return found
 
 
@@ -84,7 +87,7 @@ def _step(step: Object, change: Change, where: str) -> Object:
 def _changed(kind: str, reference: Object, change: Change, where: str) -> Object:
     if reference.get("resolver") not in WRAPPERS:
         return change(kind, reference, where)
-    # What is wrapped is what is referred to: the wrapping stays outside.
+    # Only the wrapped reference is changed. The wrapping around it remains.
     params = [_with_spec_changed(param, change, where) for param in objects(reference, "params", where)]
     for word, inner_kind, inner in (
         (PIPELINEREF, "pipeline", asked_pipeline(params)),
@@ -98,9 +101,9 @@ def _changed(kind: str, reference: Object, change: Change, where: str) -> Object
 def _with_spec_changed(param: Object, change: Change, where: str) -> Object:
     if param.get("name") != PIPELINESPEC:
         return param
-    pipeline = unpack(text(param, "value", where), where)
-    spec = redirect_pipeline(mapping(pipeline, "spec", where), change, where)
-    return {**param, "value": pack(spec, text(pipeline, "apiVersion", where), where)}
+    pipeline = unpack_pipeline(text(param, "value", where), where)
+    spec = change_pipeline_references(mapping(pipeline, "spec", where), change, where)
+    return {**param, "value": pack_pipeline(spec, text(pipeline, "apiVersion", where), where)}
 
 
 def _with_reference_changed(

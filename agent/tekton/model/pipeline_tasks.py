@@ -1,4 +1,4 @@
-"""The tasks of a pipeline, which stand in two lists."""
+"""The tasks of a pipeline, in its two lists `tasks` and `finally`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tasks_of(spec: Object, where: str) -> list[Object]:
 
 
 def change_tasks(spec: Object, change: Callable[[Object], Object], where: str) -> dict[str, Any]:
-    """Return a pipeline's spec with every task replaced by what `change` makes of it.
+    """Return a pipeline's spec with `change` applied to every task.
 
     Raises:
         UnwrappableError: a list has another type than Tekton's.
@@ -30,5 +30,5 @@ def change_tasks(spec: Object, change: Callable[[Object], Object], where: str) -
 
 
 def is_custom(part: Object) -> bool:
-    """Say whether Tekton takes a `taskRef` or `taskSpec` for that of a custom task: it has both."""
+    """Return whether a `taskRef` or `taskSpec` is that of a custom task: it has apiVersion and kind."""
     return bool(part.get("apiVersion") and part.get("kind"))

@@ -1,4 +1,4 @@
-"""The wiring: what one run of a command needs from outside, opened once and closed at the end."""
+"""The session of one run of a command: its stores, directory, display and output, opened once and closed at the end."""
 
 from __future__ import annotations
 
@@ -33,9 +33,12 @@ class Session:
     Attributes:
         json: whether the command prints one JSON object instead of text.
         quiet: whether progress and summary are left out.
-        patience: seconds that the command waits for its stores while nothing moves.
-        limits: how much an image may ask for.
-        notices: the warnings of the run, where a machine will read them.
+        plain_http: whether registries are accessed by HTTP without TLS.
+        ca_file: certificates of registries to trust besides the system's.
+        patience: seconds of retries while no request makes progress.
+        limits: limits for images from others.
+        notices: the warnings of the run, for its JSON object.
+        began: when the command began, in the seconds of `time.perf_counter`.
     """
 
     json: bool = False
@@ -55,7 +58,7 @@ class Session:
 
     @contextmanager
     def stores(self) -> Iterator[Callable[[Reference], Store]]:
-        """Give a function that opens the repository of a reference, each one once; closes them all."""
+        """Yield a function that opens the repository of a reference. Each is opened once; all are closed at the end."""
         patience = Patience(self.patience, notify=lambda text: (self._shown or self.display()).notice(text))
         options = StoreOptions(self.plain_http, self.ca_file, os.environ, patience)
         opened: dict[Reference, Store] = {}
@@ -76,13 +79,13 @@ class Session:
     def site(
         self, target: Reference, directory: str, state: str | None, *, retry: str = "run it again"
     ) -> Iterator[WorkspaceContext]:
-        """Give the site of a directory and a target.
+        """Yield the site of a directory and a target.
 
         Args:
             target: the target.
             directory: the directory.
-            state: where it is remembered, if not in the usual place.
-            retry: how to go on where a signal ends the work, and the directory is as it was.
+            state: the directory of the state, None for the usual place.
+            retry: what to do if a signal ends the command before the directory is changed.
 
         Raises:
             UsageError: the target is a layout in that directory.
@@ -99,7 +102,7 @@ class Session:
 
     @contextmanager
     def target_site(self, target: Reference) -> Iterator[WorkspaceContext]:
-        """Give the site of a target alone, for what touches no directory."""
+        """Yield the site of a target alone, for a command without a directory."""
         with self.stores() as open_once, Closing(self.display()) as progress:
             yield self._site(target, "", "", open_once, progress)
 
@@ -107,16 +110,16 @@ class Session:
     def shared_site(
         self, target: Reference, directory: str, state: str, open_store: Callable[[Reference], Store]
     ) -> Iterator[WorkspaceContext]:
-        """Give the site of one of several directories, with a state that every user may read and change."""
+        """Yield the site of one of several directories, with a state that every user may read and change."""
         with Closing(self.display()) as progress, explain_signal(state, directory, "run it again"):
             yield self._site(target, directory, state, open_store, progress)._replace(shares_state=True)
 
     @contextmanager
     def remembered_site(self, directory: str, state: str | None) -> Iterator[WorkspaceContext]:
-        """Give the site of a directory and the target that it was pulled from or pushed to last.
+        """Yield the site of a directory and of the target in its state.
 
         Raises:
-            DivergedError: nothing is remembered of the directory.
+            DivergedError: the directory has no state.
         """
         from agent.sync.local.state_files import target_of_state
 
@@ -132,26 +135,26 @@ class Session:
             yield site
 
     def pause(self, site: WorkspaceContext) -> None:
-        """Take progress off the screen; the next stage brings it back."""
+        """Remove the progress from the screen. The next stage shows it again."""
         cast(Display, site.progress).close()
         flush()
 
     def restart(self) -> None:
-        """Begin the next of several reports: its seconds and notices are its own."""
+        """Begin the next of several reports, with its own seconds and notices."""
         self.began = time.perf_counter()
         self.notices.clear()
 
     def remarks(self) -> dict[str, Any]:
-        """Return what every command's object says besides its result."""
+        """Return the fields that the JSON object of each command has besides its result."""
         return {"notices": self.notices, "seconds": round(self.took, 3)}
 
     def display(self) -> Display:
-        """Return what shows progress, and collects or prints warnings."""
+        """Return a new display, which shows progress, and prints or collects warnings."""
         self._shown = choose_display(quiet=self.quiet, collected=self.notices if self.json else None)
         return self._shown
 
     def print_json(self, value: dict[str, Any]) -> None:
-        """Print the command's one object."""
+        """Print the command's JSON object."""
         write(json.dumps(value).encode() + b"\n")
         flush()
 
@@ -162,7 +165,7 @@ class Session:
             write((line + "\n").encode(encoding, "backslashreplace"))
 
     def say(self, line: str) -> None:
-        """Tell people what was done, on standard error; machines get it in the object."""
+        """Print a line on standard error, unless the command is quiet or prints JSON."""
         if not (self.quiet or self.json):
             click.echo(line, err=True)
 
@@ -195,7 +198,7 @@ class Session:
 
 @contextmanager
 def explain_signal(home: str, directory: str, retry: str) -> Iterator[None]:
-    """Have whatever a signal raises say how a directory is left, for the one place where that ends (`main`)."""
+    """Add a note about the directory's state to the exception that a signal raises. `agent.cli.main` prints it."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as end:
@@ -211,14 +214,14 @@ def explain_signal(home: str, directory: str, retry: str) -> Iterator[None]:
 
 
 def absolute(reference: Reference) -> Reference:
-    """Return the reference with a layout's directory spelled from the root: the state remembers it."""
+    """Return the reference with the absolute path of a layout, because the state records it."""
     if isinstance(reference, LayoutReference):
         return reference._replace(path=os.path.abspath(reference.path))
     return reference
 
 
 def default_lane() -> str:
-    """Return `user@host`; a user id without a name, as in many clusters, is `uid-<number>`."""
+    """Return `user@host`. A user id without a name, as in many clusters, becomes `uid-<number>`."""
     import pwd
 
     try:

@@ -1,4 +1,4 @@
-"""Serving HTTP while a block runs. The one home of aiohttp's server."""
+"""An HTTP server that runs while a block runs. The only module that starts aiohttp's server."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from agent.errors import UsageError
 
 
 @asynccontextmanager
-async def listening(
+async def serve_http(
     app: web.Application, host: str, port: int, option: str, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
-    """Serve while the block runs; gives the port.
+    """Serve while the block runs. Yields the port.
 
     Args:
-        port: 0 for any that is free.
-        option: of the command line, which names the address.
+        port: 0 for any free port.
+        option: the option of the command line that sets the address, for the error.
         context: for TLS; None for plain HTTP.
 
     Raises:
-        UsageError: the address cannot be listened at.
+        UsageError: the server cannot listen on the address.
     """
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
     await runner.setup()

@@ -1,7 +1,7 @@
-"""A PipelineRun that asks by annotations to be wrapped: what it names, or holds, goes to the resolver `wrap`.
+"""Wrapping by annotations: a PipelineRun with them gets a reference to the resolver `wrap`.
 
-The annotation `instep.dev/wrap` is `true`; `instep.dev/wrap.target` and so on say how, with the words of the resolver's
-parameters. One of them is enough.
+The annotation `instep.dev/wrap` is `true`. `instep.dev/wrap.target` and so on set options, with the names of the
+resolver's parameters. One annotation is enough.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from agent.errors import UsageError
 from agent.tekton.controlplane.launch_run import controller_of
 from agent.tekton.model.fields import Object, mapping, objects, text, without
 from agent.tekton.model.names import PIPELINEREF, PIPELINESPEC, RESOLVER, WRAP, WRAPPERS
-from agent.tekton.model.object_reference import needed, reference_of
-from agent.tekton.requests.embedded import pack
+from agent.tekton.model.object_reference import reference_of, require_reference
+from agent.tekton.requests.embedded import pack_pipeline
 from agent.tekton.requests.request import OPTIONS
 
 SOURCES = (PIPELINEREF, PIPELINESPEC)
@@ -21,9 +21,9 @@ _OPTIONS = {f"{WRAP}.{option}": option for option in OPTIONS}
 
 
 def wrapping_asked(run: Object, where: str) -> dict[str, str] | None:
-    """Return the parameters that a PipelineRun's annotations give, None if it does not ask to be wrapped.
+    """Return the parameters that a PipelineRun's annotations give, None if it is not to be wrapped.
 
-    A PipelineRun that Tekton makes for a task of another has that one's annotations, and does not ask.
+    A PipelineRun that Tekton creates for a task of another one has copies of its annotations. They do not count.
 
     Raises:
         UsageError: an annotation is unknown, or malformed.
@@ -43,13 +43,13 @@ def wrapping_asked(run: Object, where: str) -> dict[str, str] | None:
 
 
 def wrap_run(run: Object, where: str) -> Object:
-    """Return a PipelineRun that names the resolver `wrap` if its annotations ask for it; the same if they do not.
+    """Return a PipelineRun with a reference to the resolver `wrap` if it has annotations for it; the same if not.
 
-    Doing it again changes nothing.
+    A second call changes nothing.
 
     Raises:
-        UsageError: an annotation is wrong, or the run names the resolver by itself and says something else.
-        UnwrappableError: it names no Pipeline, or holds one that is too large.
+        UsageError: an annotation is wrong, or contradicts the run's own reference to the resolver.
+        UnwrappableError: the run names no Pipeline, or holds one that is too large.
     """
     asked = wrapping_asked(run, where)
     spec = mapping(run, "spec", where)
@@ -69,11 +69,11 @@ def wrap_run(run: Object, where: str) -> Object:
 
 
 def _source(run: Object, where: str) -> list[Object]:
-    """Return the parameters that say what is to be wrapped."""
+    """Return the parameters for the Pipeline to wrap."""
     spec = mapping(run, "spec", where)
     reference, embedded = mapping(spec, "pipelineRef", where), mapping(spec, "pipelineSpec", where)
     if embedded:
-        packed = pack(embedded, text(run, "apiVersion", where), f"{where}, pipelineSpec")
+        packed = pack_pipeline(embedded, text(run, "apiVersion", where), f"{where}, pipelineSpec")
         return [{"name": PIPELINESPEC, "value": packed}]
     place = f"{where}, pipelineRef"
     if reference.get("resolver") in WRAPPERS:
@@ -85,14 +85,14 @@ def _source(run: Object, where: str) -> list[Object]:
             subject=place,
             remedy="name the Pipeline, or the resolver with its params",
         )
-    return needed(reference_of(reference, place), "name", place).to_params(PIPELINEREF)
+    return require_reference(reference_of(reference, place), "name", place).to_params(PIPELINEREF)
 
 
 def without_annotations(run: Object, where: str) -> dict[str, Any]:
-    """Return a run that does not ask to be wrapped any more."""
+    """Return a run without the annotations for wrapping."""
     meta = mapping(run, "metadata", where)
     annotations = mapping(meta, "annotations", where)
-    kept = {key: value for key, value in annotations.items() if not key.startswith(WRAP)}
-    if len(kept) == len(annotations):
+    rest = {key: value for key, value in annotations.items() if not key.startswith(WRAP)}
+    if len(rest) == len(annotations):
         return dict(run)
-    return {**run, "metadata": {**without(meta, "annotations"), **({"annotations": kept} if kept else {})}}
+    return {**run, "metadata": {**without(meta, "annotations"), **({"annotations": rest} if rest else {})}}

@@ -1,4 +1,4 @@
-"""Reports as text for people and as JSON for machines (docs/reference/json.md). Pure: values in, text or values out."""
+"""Reports as text for people and as JSON values for machines (docs/reference/json.md). It does no I/O."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _FORMATS = {
 
 
 def short(change: str) -> str:
-    """Return the part of a change's id (or a base's digest) that people read and type."""
+    """Return the first digits of a change's id (or a base's digest), which are enough for people."""
     return change.removeprefix("sha256:")[:ID_DIGITS]
 
 
 def size(count: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes with a unit."""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if value < 1024:
@@ -48,22 +48,22 @@ def size(count: int) -> str:
 
 
 def amount(count: int, unit: str) -> str:
-    """Return so many bytes or other things."""
+    """Return a number of bytes or of other units."""
     return size(count) if unit == "bytes" else counted(count, unit.removesuffix("s"))
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number of things, with their name in the plural where it belongs."""
+    """Return a number and a noun, in the plural if needed."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def seconds(value: float) -> str:
-    """Return a duration."""
+    """Return a duration in seconds."""
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 
 def moment(ns: int) -> str:
-    """Return a time (ns since 1970) in the local time zone, with its distance from UTC; a base has no time."""
+    """Return a time (ns since 1970) in the local time zone, with the offset from UTC; `-` for 0, the time of a base."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(ns // 10**9)) if ns else "-"
 
 
@@ -126,7 +126,7 @@ def _moved(verb: str, count: int, requests: int) -> str:
 def conflict_line(conflict: ConflictReport) -> str:
     """Return the warning about one conflict."""
     between = " and ".join(f"{short(one)} ({lane})" for one, lane in zip(conflict.ids, conflict.lanes, strict=False))
-    won = f"; {short(conflict.won)} stands" if conflict.won else ""
+    won = f"; {short(conflict.won)} wins" if conflict.won else ""
     return f"{conflict.kind} conflict at {conflict.path} between {between}{won}"
 
 
@@ -174,7 +174,7 @@ def listed_line(listed: ListedPath, *, long: bool) -> str:
 
 
 def doctor_lines(report: DoctorReport) -> list[str]:
-    """Return one line for each check, in columns, then what was left."""
+    """Return one line for each check, in columns, then one for each object that could not be deleted."""
     width = max(len(check.name) for check in report.checks)
     lines = [
         f"{check.verdict:<7}  {check.name:<{width}}  {printable(check.found)}; {check.means}" for check in report.checks
