@@ -42,7 +42,7 @@ class Packed(NamedTuple):
 
     @property
     def expected(self) -> Promised:
-        return Promised(digest_of(self.blob), len(self.blob), self.layer.diff_id, self.layer.toc_sha256)
+        return Promised(digest_of(self.blob), len(self.blob), self.layer.diff_id, self.layer.toc.sha256)
 
 
 def directory(path: bytes, **attributes: object) -> Write:
@@ -149,3 +149,10 @@ def digest(data: bytes) -> bytes:
 def running() -> list[str]:
     """The threads of writers and readers that are still there."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("frame", "ahead", "toc"))]
+
+
+def read_layer(
+    chunks: Iterable[bytes], media_type: str, expected: Expected, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[tuple[Item, Iterator[bytes]]]:
+    """The items of a layer of another tool with their contents."""
+    return iter(LayerReader(chunks, media_type, expected, limits))

@@ -6,9 +6,10 @@ import pytest
 
 from agent.core.directory.advance import UNKNOWN
 from agent.core.directory.scan_diff import diff, recorded
-from agent.core.directory.scan_join import Sifted, join, kind_of, sift
+from agent.core.directory.scan_join import Sifted, sift
 from agent.core.directory.state_row import Fingerprint, Found, Known
-from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write
+from agent.core.merge.path_order import join
+from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write, kind_of
 from tests.property.disk import Disk, after_push, look, version
 
 V1, V2 = version(1), version(2)

@@ -1,8 +1,9 @@
 from agent.core.directory.state_row import Fingerprint, Known
-from agent.core.layers.pack import mark_whiteouts, tar_items, whiteouts
+from agent.core.layers.pack import mark_whiteouts, whiteouts
 from agent.core.model.change import Kept, Listed, Tombstone
 from agent.core.model.entry import Context, Delete, Kind, Node, Version, Write
 from agent.core.model.tar_item import Linked, Placed, Whiteout
+from tests.core.made import tar_items
 
 V = Version(1, "a")
 FILE, DIR = Node(Kind.FILE, 0o644), Node(Kind.DIR, 0o755)

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from agent.core.directory.advance import UNKNOWN
 from agent.core.directory.fingerprint_table import Prints
 from agent.core.directory.pull_plan import plan
-from agent.core.directory.scan_join import join, kind_of
 from agent.core.directory.select import everything, selection
 from agent.core.directory.state_row import Known
-from agent.core.model.entry import Kind, Node
+from agent.core.merge.path_order import join
+from agent.core.model.entry import Kind, Node, kind_of
 from agent.core.spelling.path import ancestors
 from tests.property.disk import Disk, after_push, look, pull, tree_of, version
 from tests.property.edits import PATHS, apply_edits, contents_of, edits, laws, many_edits

@@ -77,10 +77,3 @@ class LayerReader:
             yield data
         if diff_id and not diff_id.endswith(":" + diff.hexdigest()):
             raise damaged("its uncompressed content has another digest than promised", str(diff_id))
-
-
-def read_layer(
-    chunks: Iterable[bytes], media_type: str, expected: Expected, limits: Limits = DEFAULT_LIMITS
-) -> Iterator[tuple[Item, Iterator[bytes]]]:
-    """Yield the items of a layer with their contents; see `LayerReader`."""
-    return iter(LayerReader(chunks, media_type, expected, limits))

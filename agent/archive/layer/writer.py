@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from agent.archive.layer.cutter import Cutter
 from agent.archive.stream.compression import Compression, media_type_of
-from agent.archive.stream.frames import Frame, FramePacker
+from agent.archive.stream.frames import FramePacker
 from agent.archive.stream.limits import damaged
 from agent.archive.tar.tar_header import BLOCK, END, PADDING, encode_header, padded, whiteout_header
 from agent.archive.toc import trailer
-from agent.archive.toc.toc import Toc, TocWriter
+from agent.archive.toc.toc import Toc
 from agent.archive.toc.toc_rules import InTar, SquashRules, TocRules, group_of, is_in_tar
+from agent.archive.toc.toc_writer import TocWriter
 from agent.core.model.change import Kept, Listed, SquashEntry, Tombstone
-from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Write
+from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Write, new_tuple
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.path import show
 from agent.errors import AgentError, FileChangedError
 
 _FILE = Kind.FILE
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 Groups: TypeAlias = dict[int, tuple[int, bytes, Node]]
 """Link groups that were met: the writer's number for each, its first path and its attributes."""
@@ -58,26 +58,6 @@ class PackedLayer(NamedTuple):
     toc: Toc
     toc_offset: int
     toc_length: int
-
-    @property
-    def toc_sha256(self) -> str:
-        """The sha256 of the entry part, in hex: a part of the change's id."""
-        return self.toc.sha256
-
-    @property
-    def toc_payload(self) -> bytes:
-        """The payload, unwrapped."""
-        return self.toc.payload
-
-    @property
-    def toc_payload_sha256(self) -> str:
-        """The sha256 of the payload, in hex."""
-        return self.toc.payload_sha256
-
-    @property
-    def frames(self) -> tuple[Frame, ...]:
-        """The frames, from the blob's start."""
-        return self.toc.frames
 
 
 class LayerWriter:
@@ -172,7 +152,7 @@ class LayerWriter:
             complete = entry
             if isinstance(entry, (Write, Context)):
                 node, offset, group = yield from self._place(entry, entry.group, groups, cutter)
-                complete = _new(type(entry), (entry.path, node, entry[2], offset, group))
+                complete = new_tuple(type(entry), (entry.path, node, entry[2], offset, group))
             rules.admit(complete)
             if isinstance(complete, Delete) and complete.whiteout != rules.has_whiteout(complete.path):
                 raise damaged("a deletion and the list of whiteouts disagree", show(complete.path))
@@ -200,7 +180,7 @@ class LayerWriter:
             else:
                 offset = cutter.begin(path, header, padded(size))
                 digest = yield from _copy(path, size, content, cutter)
-            node = _new(Node, (*node[:6], digest, *node[7:]))
+            node = new_tuple(Node, (*node[:6], digest, *node[7:]))
         else:
             offset = cutter.place(path, encode_header(path, node), b"")
         if cutter.full:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from agent.archive.tar.pax import TIME_MAX
 from agent.archive.toc.squash_line import check_id, parse_squashed
 from agent.archive.toc.toc_line import ID_MAX, KINDS, check_directory, integer, malformed, parse_line, parse_version
 from agent.core.model.change import Claim, Kept, Listed, SquashEntry
-from agent.core.model.entry import Context, Kind, Node, TocEntry, Write
+from agent.core.model.entry import Context, Kind, Node, TocEntry, Write, new_tuple
 from agent.errors import UnsafeArchiveError
 
 _FILE: Final = Kind.FILE
@@ -43,7 +43,6 @@ _KEPT = re.compile(
     rf'\{{(?(3)("kind":"file",{_MODE},)"sha256":"\9"|"kind":"dir","mode":0)\}}\}}\n)?+){_OTHER}'
 )
 _IS_DIRECTORY: Final = Node(_DIR, 0)
-_new: Any = tuple.__new__
 
 
 def parse_block(block: bytes) -> list[TocEntry | bytes]:
@@ -66,7 +65,7 @@ def parse_block(block: bytes) -> list[TocEntry | bytes]:
             version = parse_version(seen.encode()) if seen else None
         except (ValueError, TypeError, UnsafeArchiveError) as error:
             raise malformed(f"{above}{name}".encode("latin-1")) from error
-        add(_new(Context if context else Write, ((above + name).encode(), node, version, offset, 0)))
+        add(new_tuple(Context if context else Write, ((above + name).encode(), node, version, offset, 0)))
     return entries
 
 
@@ -92,10 +91,10 @@ def parse_squash_block(block: bytes, *, claims: bool = True) -> list[SquashEntry
             if by:
                 add(_listed(path, node, by, offset, placed))
                 continue
-            add(_new(Kept, (path, node, parse_version(version.encode()), offset, 0)))
+            add(new_tuple(Kept, (path, node, parse_version(version.encode()), offset, 0)))
             if claims and of:
                 stood = parse_version(seen.encode()) if seen else None
-                add(_new(Claim, (path, check_id(of), _claimed(value, node), stood)))
+                add(new_tuple(Claim, (path, check_id(of), _claimed(value, node), stood)))
         except (ValueError, TypeError, UnsafeArchiveError) as error:
             raise malformed(f"{above}{name}".encode("latin-1")) from error
     return entries
@@ -112,7 +111,7 @@ def _claimed(value: str, node: Node) -> Node:
     if not value:
         return _IS_DIRECTORY
     _, mode, _, _ = _owner(value, "")
-    claimed: Node = _new(Node, (_FILE, mode, 0, 0, 0, 0, node.sha256, b"", (0, 0), ()))
+    claimed: Node = new_tuple(Node, (_FILE, mode, 0, 0, 0, 0, node.sha256, b"", (0, 0), ()))
     return claimed
 
 
@@ -124,7 +123,7 @@ def _node(head: str, time: str, at: str, above: str, digest: str, length: str, t
     mtime, offset, size = int(time or 0), int(at or 0), int(length or 0)
     if offset & 511 or offset > _SIZE_MAX or size > _SIZE_MAX or not -TIME_MAX <= mtime < TIME_MAX:
         raise ValueError("a number is out of range")
-    return _new(Node, (kind, mode, uid, gid, mtime, size, bytes.fromhex(digest), b"", (0, 0), ())), offset
+    return new_tuple(Node, (kind, mode, uid, gid, mtime, size, bytes.fromhex(digest), b"", (0, 0), ())), offset
 
 
 @lru_cache(maxsize=1024)

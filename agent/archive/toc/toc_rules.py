@@ -7,6 +7,7 @@ from typing import TypeAlias, TypeGuard
 
 from agent.archive.stream.limits import damaged
 from agent.archive.tar.tar_header import BLOCK, padded
+from agent.core.merge.path_order import PathStack
 from agent.core.model.change import Claim, Kept, Listed, SquashEntry, Tombstone, squash_order
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.spelling.path import show
@@ -49,7 +50,7 @@ class TocRules:
         self._path = b""
         self._rank = -1
         self._parent = b""
-        self._open: list[bytes] = []
+        self._open: PathStack[bytes] = PathStack()
         self._groups: dict[int, tuple[bytes, Node]] = {}
         self._end = 0
 
@@ -118,16 +119,13 @@ class TocRules:
         if parent != self._parent:
             self._enter(parent, path)
         if node.kind is _DIR:
-            self._open.append(path)
+            self._open.push(path, path)
         if self._whiteout == path:
             raise _broken("it holds an entry and a whiteout of one name", path)
         return self._admit_link(path, node, group) if group else None
 
     def _enter(self, parent: bytes, path: bytes) -> None:
-        # A directory stays open up to its name + "0", the byte behind "/": "d-x" sorts between "d" and "d/y".
-        while self._open and path >= self._open[-1] + b"0":
-            self._open.pop()
-        if parent and parent not in self._open:
+        if parent and parent not in self._open.above(path):
             raise _broken("it lacks the directory above an entry", path)
         self._parent = parent
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.core.directory.state_row import Fingerprint, Known
-from agent.core.merge.streams import grouped
+from agent.core.merge.path_order import grouped
 from agent.core.model.entry import Context, Delete, Kind, TocEntry, Touch, TreeEntry, Version, Write
 from agent.core.spelling.path import ancestors, directories_above
 

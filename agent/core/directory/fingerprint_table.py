@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.model.entry import new_tuple
 
 _PRINT = struct.Struct("<7q")
 _NONE = (0,) * 7
-_new: Any = tuple.__new__
 
 
 class Prints:
@@ -43,5 +42,5 @@ class Prints:
             path, node, version, _, group = row
             found = at.get(path) or large.get(number)
             if found is None and put != _NONE:
-                found = _new(Fingerprint, put)
-            yield row if found is None else _new(Known, (path, node, version, found, group))
+                found = new_tuple(Fingerprint, put)
+            yield row if found is None else new_tuple(Known, (path, node, version, found, group))

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from agent.core.directory.fetch_list import Wanted
-from agent.core.directory.scan_join import join
 from agent.core.directory.select import Select, everything
 from agent.core.directory.state_row import Fingerprint, Keeper, Known
-from agent.core.model.entry import Kind, Node, TreeEntry
+from agent.core.merge.path_order import join
+from agent.core.model.entry import Kind, Node, TreeEntry, new_tuple
 from agent.core.spelling.path import parent
 
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 _Place: TypeAlias = "tuple[TreeEntry, Known | None, int]"
 """What shall be, what stands there, and which row of the tree it is."""
 
@@ -86,7 +85,7 @@ def plan(
         number += 1
         numbered = 0 if group is None else group + 1
         stands = here.print if here is not None and not is_directory else None
-        steps.rows.append(_new(Known, (path, node, version, stands, numbered)))
+        steps.rows.append(new_tuple(Known, (path, node, version, stands, numbered)))
         if is_directory:
             # For last: whether something below it is selected is not known yet.
             directories.append((new, here))
@@ -100,16 +99,10 @@ def plan(
             groups[group].append((new, here, number))
         else:
             _place(steps, (new, here, number), stirred, told=layer in told)
-    standing: set[int] = set()
+    kept_groups: set[int] = set()
     for names in groups.values():
-        _place_group(steps, names, stirred, standing)
-    for new, here in reversed(directories):
-        if new.path in needed or selected(new.path):
-            needed.add(parent(new.path))
-            _place_directory(steps, new, here, stirred)
-        else:
-            _leave_directory(steps, new, here, stirred)
-    steps.directories.reverse()
+        _place_group(steps, names, stirred, kept_groups)
+    _place_directories(steps, directories, needed, selected, stirred)
     steps.remove.sort(reverse=True)
     return steps
 
@@ -141,19 +134,19 @@ def _same_content(here: Known, new: Node) -> bool:
     )
 
 
-def _place_group(steps: Plan, names: list[_Place], stirred: set[bytes], standing: set[int]) -> None:
-    """Keep a link group that stands as it shall; else make its first name anew and link the others to it.
+def _place_group(steps: Plan, names: list[_Place], stirred: set[bytes], kept_groups: set[int]) -> None:
+    """Keep a correct link group; else recreate it: make its first name anew and link the others to it.
 
-    `standing` are the groups on disk that were kept: of one that shall be several, the first alone can be.
+    `kept_groups` are the groups on disk that were kept: if one becomes several, only the first of these can be it.
     """
     disk_groups = {here.group if here is not None else 0 for _, here, _ in names}
     if (
         len(disk_groups) == 1
-        and not disk_groups <= standing
+        and not disk_groups <= kept_groups
         and 0 not in disk_groups
         and all(here is not None and (here.version, here.node) == (new.version, new.node) for new, here, _ in names)
     ):
-        standing.update(disk_groups)
+        kept_groups.update(disk_groups)
         return
     if len(names) == 1:
         _place(steps, names[0], stirred)
@@ -165,6 +158,23 @@ def _place_group(steps: Plan, names: list[_Place], stirred: set[bytes], standing
     else:
         steps.make.append(first)
     steps.link.extend((new, first.path) for new, _, _ in names[1:])
+
+
+def _place_directories(
+    steps: Plan,
+    directories: list[tuple[TreeEntry, Known | None]],
+    needed: set[bytes],
+    selected: Select,
+    stirred: set[bytes],
+) -> None:
+    """Take the directories, those below before those above: each that is selected, or above something selected."""
+    for new, here in reversed(directories):
+        if new.path in needed or selected(new.path):
+            needed.add(parent(new.path))
+            _place_directory(steps, new, here, stirred)
+        else:
+            _leave_directory(steps, new, here, stirred)
+    steps.directories.reverse()
 
 
 def _place_directory(steps: Plan, new: TreeEntry, here: Known | None, stirred: set[bytes]) -> None:

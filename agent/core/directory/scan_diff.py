@@ -11,16 +11,27 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from agent.core.directory.advance import UNKNOWN
-from agent.core.directory.scan_join import Sifted, kind_of
+from agent.core.directory.scan_join import Sifted
 from agent.core.directory.state_row import KEPT, Fingerprint, Found, Known, Rows
-from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Write
+from agent.core.model.entry import (
+    UNPULLED,
+    Context,
+    Delete,
+    Kind,
+    Node,
+    Seen,
+    TocEntry,
+    Touch,
+    Write,
+    kind_of,
+    new_tuple,
+)
 from agent.core.spelling.path import directories_above
 
 _PATH = itemgetter(0)
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Entries:
                 yield entry, row if is_here else None
                 entry = next(rest, None)
             if is_new:
-                yield _new(Write, (path, node, None, 0, 0)), row
+                yield new_tuple(Write, (path, node, None, 0, 0)), row
         while entry is not None:
             yield entry, None
             entry = next(rest, None)

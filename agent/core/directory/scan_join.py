@@ -6,27 +6,13 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
 
 from agent.core.directory.state_row import Found, Known
-from agent.core.model.entry import Kind
+from agent.core.merge.path_order import PathStack, join
+from agent.core.model.entry import kind_of
 from agent.core.spelling.path import parent
 
 _FORMAT = 0o170000
-KINDS: Final = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIR,
-    stat.S_IFLNK: Kind.LINK,
-    stat.S_IFIFO: Kind.FIFO,
-    stat.S_IFCHR: Kind.CHAR,
-    stat.S_IFBLK: Kind.BLOCK,
-}
-"""What st_mode's format bits are called; sockets have no kind."""
-
-
-def kind_of(mode: int) -> Kind:
-    """Return the kind that an st_mode says (not for sockets, which are no part of a tree)."""
-    return KINDS[stat.S_IFMT(mode)]
 
 
 @dataclass(slots=True)
@@ -150,37 +136,32 @@ def _miss(old: Known, sifted: Sifted, above: _Above) -> None:
 class _Above:
     """The standing directories that the next path may lie below, while going through paths in bytes order.
 
-    Of those that a part may begin in nothing is known but the path.
+    For directories opened before this part only the path is known.
     """
 
     def __init__(self, sifted: Sifted, start: bytes) -> None:
         self._sifted = sifted
+        self._open: PathStack[tuple[bytes, tuple[Known, Found] | None]] = PathStack()
         # A directory is open from "d" up to "d0": above "d/x", but at "d-x", too, before what lies below it.
-        lent = [start[:end] for end in range(1, len(start)) if start[end] < ord("0")]
-        self._open: list[tuple[bytes, bytes, tuple[Known, Found] | None]] = [
-            (path + b"0", path + b"/", None) for path in lent
-        ]
+        for end in range(1, len(start)):
+            if start[end] < ord("0"):
+                self._open.push(start[:end], (start[:end], None))
         self._kept = self._entered = b""
 
     def open(self, old: Known, new: Found) -> None:
-        # What lies below "d" begins with "d/", so it ends before "d0"; "d-x" and what is below it may come between.
-        path = old.path
-        while self._open and path >= self._open[-1][0]:
-            self._open.pop()
-        self._open.append((path + b"0", path + b"/", (old, new)))
+        """Add a directory."""
+        self._open.push(old.path, (old.path, (old, new)))
 
     def keep(self, path: bytes) -> None:
         """Keep every directory above a path."""
         directory = parent(path)
         if directory != self._kept:
             self._kept = directory
-            for _, prefix, pair in self._open:
-                if not path.startswith(prefix):
-                    continue
+            for above, pair in self._open.above(path):
                 if pair is None:
-                    self._sifted.asked.add(prefix[:-1])
+                    self._sifted.asked.add(above)
                 else:
-                    self._sifted.kept[prefix[:-1]] = pair
+                    self._sifted.kept[above] = pair
 
     def enter(self, path: bytes) -> None:
         """Likewise, for one that is fresh."""
@@ -194,30 +175,4 @@ class _Above:
 
     def finish(self) -> None:
         """Say what is open at the end."""
-        self._sifted.open.update((pair[0].path, pair) for _, _, pair in self._open if pair)
-
-
-_New = TypeVar("_New", bound=tuple[Any, ...])
-
-
-def join(known: Iterable[Known], found: Iterable[_New]) -> Iterator[tuple[Known | None, _New | None]]:
-    """Pair what stands at equal paths of two sequences in bytes order of paths, which come first in what they hold."""
-    left, right = iter(known), iter(found)
-    old, new = next(left, None), next(right, None)
-    while old is not None and new is not None:
-        here, there = old[0], new[0]
-        if here == there:
-            yield old, new
-            old, new = next(left, None), next(right, None)
-        elif here < there:
-            yield old, None
-            old = next(left, None)
-        else:
-            yield None, new
-            new = next(right, None)
-    while old is not None:
-        yield old, None
-        old = next(left, None)
-    while new is not None:
-        yield None, new
-        new = next(right, None)
+        self._sifted.open.update((path, pair) for _, _, (path, pair) in self._open if pair)

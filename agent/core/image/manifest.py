@@ -1,7 +1,7 @@
-"""Images as manifest and config, and back (image-spec, manifest.md and config.md; design, "Changes" and "Head").
+"""Parse an image from its manifest and config (image-spec, manifest.md and config.md; design, "Changes" and "Head").
 
-Metadata stands twice, on a layer's descriptor and in the config's history, because tools strip the one or the
-other. The config is needed only where the descriptors lost theirs.
+The metadata of a layer is in two places, its descriptor and the history of the config, because tools strip the one or
+the other. The config is needed only if the descriptors lost theirs.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.core.image.conflict_record import format_conflicts, parse_conflicts
+from agent.core.image.conflict_record import parse_conflicts
 from agent.core.image.image import Encoding, Image, Layer, LayerKind, Platform
 from agent.core.model.record import FORMAT, Record, parse_record
 from agent.core.model.squash_record import SquashRecord, is_squash_text, parse_squash
-from agent.core.spelling.canonical import canonical
-from agent.core.spelling.digest import Digest, digest_of, parse_digest
-from agent.core.spelling.rfc3339 import format_time
+from agent.core.spelling.digest import Digest, parse_digest
 from agent.errors import IntegrityError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -30,8 +28,6 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 PREFIX = "dev.instep."
-INLINE_MAX = 2 << 10
-INLINE_TOTAL_MAX = 512 << 10
 
 _OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
@@ -41,107 +37,6 @@ _OCI_TYPES = {
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MARKED: dict[str, LayerKind] = {"base": "base", "fixup": "fixup"}
-
-
-def format_image(image: Image) -> tuple[bytes, bytes]:
-    """Return the config and the manifest of `image`. Equal images give equal bytes: no clock, no library's version."""
-    system, architecture, variant = image.platform
-    newest = max((record.stamp for record in image.records.values()), default=0)
-    config = canonical(
-        {
-            "architecture": architecture,
-            "config": {},
-            "created": format_time(newest),
-            "history": [_history(layer) for layer in image.layers] + [_dropped(record) for record in image.dropped],
-            "os": system,
-            "rootfs": {"diff_ids": [layer.diff_id for layer in image.layers], "type": "layers"},
-            **({"variant": variant} if variant else {}),
-        }
-    )
-    room = INLINE_TOTAL_MAX
-    descriptors = []
-    # Newest first: a reader that knows the older layers already needs the newest tables of contents.
-    for layer in reversed(image.layers):
-        inline = layer.toc is not None and len(layer.toc) <= min(INLINE_MAX, room)
-        room -= len(layer.toc or b"") if inline else 0
-        descriptors.append(_descriptor(layer, inline))
-    manifest = canonical(
-        {
-            "annotations": {k: v for k, v in image.annotations if not k.startswith(PREFIX)} | _own_annotations(image),
-            "config": {"digest": digest_of(config), "mediaType": CONFIG, "size": len(config)},
-            "layers": descriptors[::-1],
-            "mediaType": MANIFEST,
-            "schemaVersion": 2,
-        }
-    )
-    return config, manifest
-
-
-def _own_annotations(image: Image) -> dict[str, str]:
-    own = {
-        "format": str(FORMAT),
-        "view": image.view,
-        "target": image.target,
-        "lane": image.lane or None,
-        "attempt": None if image.attempt is None else str(image.attempt),
-        "change": image.change,
-        "made": None if image.made is None else str(image.made),
-        "dropped": canonical([record.text for record in image.dropped]).decode() if image.dropped else None,
-        "platform": "/".join(filter(None, image.platform)),
-        "conflicts": format_conflicts(image.conflicts) if image.conflicts.count else None,
-    }
-    return {PREFIX + key: value for key, value in own.items() if value is not None}
-
-
-def _history(layer: Layer) -> dict[str, Any]:
-    if layer.record:
-        return {
-            "comment": layer.record.text,
-            "created": format_time(layer.record.stamp),
-            "created_by": f"agent push --lane {layer.record.lane}",
-        }
-    if layer.squash:
-        return {
-            "comment": layer.squash.text,
-            "created": format_time(layer.squash.version.stamp),
-            "created_by": "agent squash",
-        }
-    marker = {"format": FORMAT, "kind": layer.kind, **({"base": layer.base} if layer.base else {})}
-    return {"comment": canonical(marker).decode(), "created_by": f"instep {layer.kind}"}
-
-
-def _dropped(record: Record) -> dict[str, Any]:
-    return {"comment": record.text, "created_by": "instep superseded", "empty_layer": True}
-
-
-def _descriptor(layer: Layer, inline: bool) -> dict[str, Any]:
-    said = {
-        "kind": layer.kind,
-        "record": layer.record.text if layer.record else None,
-        "squash": layer.squash.text if layer.squash else None,
-        "base": layer.base,
-        "diff-id": layer.diff_id,
-        "encoding": _format_encoding(layer.encoding) if layer.encoding else None,
-        "toc": base64.b64encode(layer.toc).decode() if inline and layer.toc is not None else None,
-    }
-    return {
-        "annotations": {PREFIX + key: value for key, value in said.items() if value is not None},
-        "digest": layer.digest,
-        "mediaType": layer.media_type,
-        "size": layer.size,
-    }
-
-
-def _format_encoding(encoding: Encoding) -> str:
-    return canonical(
-        {
-            "diff_id": encoding.diff_id,
-            "digest": encoding.digest,
-            "length": encoding.toc_length,
-            "offset": encoding.toc_offset,
-            "sha256": encoding.toc_sha256,
-        }
-    ).decode()
 
 
 def load_json(data: bytes, subject: str) -> dict[str, Any]:
@@ -187,31 +82,19 @@ def parse_image(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, s
 def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subject: str) -> Image:
     if "manifests" in manifest or not isinstance(manifest["config"], dict):
         raise damaged(subject, "is both an index and an image, or neither")
-    own = {key.removeprefix(PREFIX): value for key, value in _annotations(manifest).items() if key.startswith(PREFIX)}
-    descriptors = manifest["layers"]
-    comments = _comments(config, len(descriptors)) if config else None
-    diff_ids = config["rootfs"]["diff_ids"] if config else [None] * len(descriptors)
-    if len(diff_ids) != len(descriptors):
-        raise damaged(subject, "has another number of layers than its config")
-    layers = tuple(
-        _layer(descriptor, diff_id, comments[i] if comments else None)
-        for i, (descriptor, diff_id) in enumerate(zip(descriptors, diff_ids, strict=True))
-    )
-    if "view" in own or config is None:
-        dropped = json.loads(own.get("dropped", "[]"))
-    else:
-        dropped = [comment for comment in _history_comments(config, empty=True) if _is_record(comment)]
+    annotations, descriptors = _annotations(manifest), manifest["layers"]
+    own = {key.removeprefix(PREFIX): value for key, value in annotations.items() if key.startswith(PREFIX)}
     image = Image(
-        layers=layers,
+        layers=_layers(descriptors, config, subject),
         target=own.get("target", ""),
         lane=own.get("lane", ""),
-        attempt=int(own["attempt"]) if "attempt" in own else None,
+        attempt=_number(own, "attempt"),
         change=own.get("change"),
-        dropped=tuple(parse_record(text) for text in dropped),
-        format=int(own.get("format", "0")),
+        dropped=tuple(parse_record(text) for text in _dropped(own, config)),
+        format=_number(own, "format") or 0,
         platform=_platform(own.get("platform"), config),
-        annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
-        made=int(own["made"]) if "made" in own else None,
+        annotations=tuple(sorted((k, v) for k, v in annotations.items() if not k.startswith(PREFIX))),
+        made=_number(own, "made"),
     )
     if "view" in own and not _fits(own["view"], image, descriptors):
         raise damaged(subject, "was edited: its view does not fit its layers")
@@ -219,6 +102,31 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
         lanes = {record.id: record.lane for record in image.records.values()}
         image = image._replace(conflicts=parse_conflicts(own["conflicts"], lanes))
     return image
+
+
+def _number(own: Mapping[str, str], key: str) -> int | None:
+    return int(own[key]) if key in own else None
+
+
+def _dropped(own: Mapping[str, str], config: Mapping[str, Any] | None) -> list[str]:
+    """Return the texts of the records without a layer."""
+    if "view" in own or config is None:
+        texts: list[str] = json.loads(own.get("dropped", "[]"))
+        return texts
+    return [comment for comment in _history_comments(config, empty=True) if _is_record(comment)]
+
+
+def _layers(
+    descriptors: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None, subject: str
+) -> tuple[Layer, ...]:
+    comments = _comments(config, len(descriptors)) if config else None
+    diff_ids = config["rootfs"]["diff_ids"] if config else [None] * len(descriptors)
+    if len(diff_ids) != len(descriptors):
+        raise damaged(subject, "has another number of layers than its config")
+    return tuple(
+        _layer(descriptor, diff_id, comments[i] if comments else None)
+        for i, (descriptor, diff_id) in enumerate(zip(descriptors, diff_ids, strict=True))
+    )
 
 
 def _fits(view: str, image: Image, descriptors: Sequence[Mapping[str, Any]]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -11,17 +10,8 @@ from agent.core.directory.scan_join import Sifted, sift
 from agent.core.directory.state_row import Fingerprint, Found, Known
 from agent.core.layers.flatten import Flat
 from agent.core.layers.pack import mark_whiteouts
-from agent.core.model.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
+from agent.core.model.entry import FILE_TYPES, Context, Node, TocEntry, TreeEntry, Write
 from agent.core.model.tar_item import Item, Linked, Placed
-
-_TYPES = {
-    Kind.FILE: stat.S_IFREG,
-    Kind.DIR: stat.S_IFDIR,
-    Kind.LINK: stat.S_IFLNK,
-    Kind.FIFO: stat.S_IFIFO,
-    Kind.CHAR: stat.S_IFCHR,
-    Kind.BLOCK: stat.S_IFBLK,
-}
 
 
 def derive(tree: Sequence[TreeEntry], items: Iterable[Item]) -> list[TocEntry]:
@@ -81,4 +71,4 @@ def _remembered(tree: Sequence[TreeEntry]) -> Iterator[Known]:
 
 
 def _print(file: int, node: Node) -> Fingerprint:
-    return Fingerprint(file, node.size, _TYPES[node.kind] | node.mode, node.uid, node.gid, node.mtime, 0)
+    return Fingerprint(file, node.size, FILE_TYPES[node.kind] | node.mode, node.uid, node.gid, node.mtime, 0)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from agent.core.layers.applied import Application, Applied, Layer
 from agent.core.merge.merge import Merged
+from agent.core.merge.path_order import join
 from agent.core.model.change import Change
 from agent.core.model.entry import Kind, Node, TreeEntry, Version
 from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
@@ -90,7 +91,7 @@ class _Comparison:
 
     def run(self, tree: Iterable[TreeEntry]) -> None:
         """Read both to the end."""
-        for have, want in _join(self.application, tree):
+        for have, want in join(self.application, tree):
             if want is None:
                 assert have is not None
                 self.extra.append(have.path)
@@ -129,21 +130,6 @@ def _classes(files: Mapping[bytes, Hashable]) -> dict[bytes, frozenset[bytes]]:
         names[file].append(path)
     classes = (frozenset(paths) for paths in names.values() if len(paths) > 1)
     return {path: paths for paths in classes for path in paths}
-
-
-def _join(applied: Iterable[Applied], tree: Iterable[TreeEntry]) -> Iterator[tuple[Applied | None, TreeEntry | None]]:
-    left, right = iter(applied), iter(tree)
-    have, want = next(left, None), next(right, None)
-    while have is not None or want is not None:
-        if want is None or (have is not None and have.path < want.path):
-            yield have, None
-            have = next(left, None)
-        elif have is None or want.path < have.path:
-            yield None, want
-            want = next(right, None)
-        else:
-            yield have, want
-            have, want = next(left, None), next(right, None)
 
 
 def _regrouped(rows: list[TreeEntry]) -> Iterator[TreeEntry]:

@@ -6,9 +6,9 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from agent.core.directory.state_row import Known
-from agent.core.model.change import Kept, Listed, SquashEntry, Tombstone
+from agent.core.merge.path_order import PathStack
+from agent.core.model.change import SquashEntry, Tombstone
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Write, toc_order
-from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
 from agent.core.spelling.path import ancestors
 
 
@@ -54,26 +54,6 @@ def whiteouts(entries: Iterable[TocEntry | SquashEntry]) -> Iterator[bytes]:
             yield entry.path
 
 
-def tar_items(entries: Iterable[TocEntry | SquashEntry]) -> Iterator[Item]:
-    """Yield what the tar holds, in its order: whiteouts first, then entries in bytes order of paths.
-
-    Args:
-        entries: of a change or a squash, in order; iterated twice.
-    """
-    for path in whiteouts(entries):
-        yield Whiteout(path)
-    first: dict[int, bytes] = {}
-    for entry in entries:
-        if isinstance(entry, Write | Context | Kept):
-            to = first.setdefault(entry.group, entry.path) if entry.group else entry.path
-            if to != entry.path:
-                yield Linked(entry.path, to, entry.offset)
-            else:
-                yield Placed(entry.path, entry.node, entry.offset)
-        elif isinstance(entry, Listed) and entry.placed:
-            yield Placed(entry.path, entry.node, entry.offset)
-
-
 def _any_below(paths: list[bytes], directory: bytes) -> bool:
     prefix = directory + b"/"
     at = bisect_left(paths, prefix)
@@ -81,34 +61,17 @@ def _any_below(paths: list[bytes], directory: bytes) -> bool:
 
 
 def _mark(entries: list[TocEntry], placed: Mapping[bytes, Node], kept: Collection[bytes]) -> Iterator[TocEntry]:
-    covered = _Covered()
+    # Paths whose whole subtree needs no whiteout of its own.
+    covered: PathStack[None] = PathStack()
     for entry in entries:
-        if covered.holds(entry.path):
+        if covered.above(entry.path):
             yield entry
             continue
         node = placed.get(entry.path)
         if node is not None and node.kind is not Kind.DIR:
-            covered.add(entry.path)
+            covered.push(entry.path, None)
         elif type(entry) is Delete and node is None and entry.path not in kept:
-            covered.add(entry.path)
+            covered.push(entry.path, None)
             yield entry._replace(whiteout=True)
             continue
         yield entry
-
-
-class _Covered:
-    """Paths whose whole subtree needs no whiteout of its own, while going through paths in bytes order.
-
-    Between a path and its subtree others may lie, all of which start with the path's bytes.
-    """
-
-    def __init__(self) -> None:
-        self._stack: list[bytes] = []
-
-    def holds(self, path: bytes) -> bool:
-        while self._stack and not path.startswith(self._stack[-1]):
-            self._stack.pop()
-        return any(path.startswith(above + b"/") for above in self._stack)
-
-    def add(self, path: bytes) -> None:
-        self._stack.append(path)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from agent.core.merge.conflict import live_claims
 from agent.core.merge.merge import Merged
+from agent.core.merge.path_order import grouped
 from agent.core.merge.path_state import Source, Spot
-from agent.core.merge.streams import grouped
 from agent.core.model.change import (
     Change,
     Claim,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from agent.core.merge.conflict import Conflict, Disputes
 from agent.core.merge.hard_links import Links
-from agent.core.merge.merge_pass import sweep
+from agent.core.merge.merge_pass import collect, merged_rows
 from agent.core.merge.path_state import Source
 from agent.core.model.ancestry import Ancestry
 from agent.core.model.change import Change, Squash
@@ -46,7 +46,7 @@ class Merged:
         place of the group's first name in that layer.
         """
         self._survey()
-        return sweep(self._sources, self._links, None)
+        return merged_rows(self._sources, self._links)
 
     def __iter__(self) -> Iterator[TreeEntry]:
         return self.tree()
@@ -65,8 +65,7 @@ class Merged:
             self._conflicts = ()
         if self._conflicts is None:
             disputes = Disputes(self.ancestry, self.superseded)
-            for _ in sweep(self._sources, self._links, disputes):
-                pass
+            collect(self._sources, self._links, disputes)
             self._conflicts = disputes.found()
         return self._conflicts
 

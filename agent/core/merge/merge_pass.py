@@ -10,74 +10,96 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from agent.core.merge.conflict import Disputes, Ground
 from agent.core.merge.hard_links import Links, Membership
+from agent.core.merge.path_order import PathStack, grouped
 from agent.core.merge.path_state import Item, Row, Slot, Source, Spot
-from agent.core.merge.streams import grouped
 from agent.core.model.change import Claim, Kept, Listed
-from agent.core.model.entry import Context, Kind, Node, TreeEntry, Version, Write
+from agent.core.model.entry import Context, Kind, Node, TreeEntry, Version, Write, new_tuple
 
-_SLASH = 0x2F
 _DIR = Kind.DIR
 _Said: TypeAlias = "tuple[Version, str, int, Node]"
 """A version and where it lies: version, layer, offset, node."""
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
-def sweep(sources: Sequence[Source], links: Links, disputes: Disputes | None) -> Iterator[TreeEntry]:
+def merged_rows(sources: Sequence[Source], links: Links) -> Iterator[TreeEntry]:
     """Yield the rows of the merged tree in bytes order of paths.
-
-    With `disputes` it is a survey: conflicts and joined link groups are collected, and no row is yielded.
 
     Raises:
         IntegrityError: a source's entries are not in order.
     """
-    pass_ = _Pass(links, disputes)
+    pass_ = _Pass(links, None)
     stack, queue = pass_.stack, pass_.queue
     for path, items, next_path in grouped((source, source.origin.entries) for source in sources):
         if stack:
             pass_.close(path)
         beyond = next_path is not None and next_path.startswith(path)
-        if not stack:
-            source, entry = items[0]
-            if (
-                len(items) == 1
-                and (type(entry) is Write or (type(entry) is Kept and not entry.group))
-                and (entry.node.kind is _DIR or not beyond)
-            ):
-                if disputes is None:
-                    if queue:
-                        yield from pass_.ready()
-                    yield _only(source, entry, links)
-                elif entry.group:
-                    source.homes.setdefault(entry.group, entry.offset)
-                    links.say((source.id, entry.group), source.version, entry.node.mtime)
-                continue
-            if disputes is None:
-                row = _newest(items)
-                if row is not None and (row.node.kind is _DIR or not beyond):
-                    yield from pass_.ready()
-                    yield row
-                    continue
-            elif not beyond and _is_undisputed(items):
-                continue
+        if not stack and (row := _plain_row(items, beyond, links)) is not None:
+            if queue:
+                yield from pass_.ready()
+            yield row
+            continue
         pass_.step(path, items, beyond)
         yield from pass_.ready()
     pass_.close(None)
     yield from pass_.ready()
 
 
-def _only(source: Source, entry: Write | Kept, links: Links) -> TreeEntry:
-    """Return the row of a path of which nothing is said but what stands there."""
+def collect(sources: Sequence[Source], links: Links, disputes: Disputes) -> None:
+    """Collect in one pass what no single path can tell: the conflicts, and the link groups that are one.
+
+    Raises:
+        IntegrityError: a source's entries are not in order.
+    """
+    pass_ = _Pass(links, disputes)
+    stack = pass_.stack
+    for path, items, next_path in grouped((source, source.origin.entries) for source in sources):
+        if stack:
+            pass_.close(path)
+        beyond = next_path is not None and next_path.startswith(path)
+        if not stack and not beyond and len(items) > 1 and _is_undisputed(items):
+            continue
+        # Inline, without a call: nearly every path is one of these.
+        source, entry = items[0]
+        if (
+            not stack
+            and len(items) == 1
+            and (type(entry) is Write or (type(entry) is Kept and not entry.group))
+            and (entry.node.kind is _DIR or not beyond)
+        ):
+            if entry.group:
+                source.homes.setdefault(entry.group, entry.offset)
+                links.say((source.id, entry.group), source.version, entry.node.mtime)
+            continue
+        pass_.step(path, items, beyond)
+        for _ in pass_.ready():
+            pass
+    pass_.close(None)
+
+
+def _plain_row(items: list[Item], beyond: bool, links: Links) -> TreeEntry | None:
+    """Return the row of a path that depends on nothing above or below it, as nearly all do; None if it may."""
+    if len(items) > 1:
+        newest = _newest(items)
+        return newest if newest is not None and (newest.node.kind is _DIR or not beyond) else None
+    source, entry = items[0]
+    if type(entry) is Write:
+        version = source.version
+    elif type(entry) is Kept and not entry.group:
+        version = entry.version
+    else:
+        return None
     path, node, _, offset, group = entry
-    version, label = entry.version if type(entry) is Kept else source.version, None
+    if beyond and node.kind is not _DIR:
+        return None
+    label = None
     if group:
         offset = source.homes.setdefault(group, offset)
         node = _at_time(node, links.mtime((source.id, group)))
         label = links.label((source.id, group))
-    row: TreeEntry = _new(TreeEntry, (path, node, version, source.layer, offset, label))
+    row: TreeEntry = new_tuple(TreeEntry, (path, node, version, source.layer, offset, label))
     return row
 
 
@@ -119,10 +141,10 @@ def _is_undisputed(items: list[Item]) -> bool:
 
 
 class _Pass:
-    """The state of one sweep."""
+    """The state of one pass."""
 
     def __init__(self, links: Links, disputes: Disputes | None) -> None:
-        self.stack: list[Spot] = []
+        self.stack: PathStack[Spot] = PathStack()
         self.queue: deque[Slot] = deque()
         self._links = links
         self._disputes = disputes
@@ -152,34 +174,23 @@ class _Pass:
         if slot.row is not None or not slot.decided:
             self.queue.append(slot)
         if beyond and (spot.file is not None or not slot.decided):
-            self.stack.append(spot)
+            self.stack.push(path, spot)
         else:
             self._judge(spot)
 
     def close(self, path: bytes | None) -> None:
         """Decide every path on the stack that nothing from `path` on lies below."""
-        stack = self.stack
-        while stack:
-            top = stack[-1]
-            if path is not None and path.startswith(top.path) and path[len(top.path)] <= _SLASH:
-                return
-            stack.pop()
-            if not top.slot.decided:
-                file = top.file
-                if file is not None and top.file_may_stand and not any(version > file[0] for version in top.below):
-                    self._stand(top, file)
-                top.slot.decided = True
-            self._judge(top)
-
-    def _above(self, path: bytes) -> Iterator[Spot]:
-        """Yield the ancestors of `path` on the stack, nearest first."""
-        for spot in reversed(self.stack):
-            if path[len(spot.path)] == _SLASH:
-                yield spot
+        while (spot := self.stack.leave(path)) is not None:
+            if not spot.slot.decided:
+                file = spot.file
+                if file is not None and spot.file_may_stand and not any(version > file[0] for version in spot.below):
+                    self._stand(spot, file)
+                spot.slot.decided = True
+            self._judge(spot)
 
     def _look_up(self, spot: Spot) -> None:
         versions = {row[0] for row in (spot.file, spot.directory) if row is not None}
-        for ancestor in self._above(spot.path):
+        for ancestor in self.stack.above(spot.path):
             spot.floor = max(spot.floor, ancestor.file_version)
             if ancestor.file is not None:
                 ancestor.below |= versions
@@ -195,7 +206,7 @@ class _Pass:
 
     def _need(self, path: bytes) -> None:
         """Let the directories above a visible path stand, if only for its sake."""
-        for spot in self._above(path):
+        for spot in reversed(self.stack.above(path)):
             if spot.needed:
                 return
             spot.needed = True
@@ -233,7 +244,7 @@ class _Pass:
             return
         if len(claims) == 1 and spot.standing is not None and spot.standing.id in claims:
             return
-        above = tuple(s.file[0] for s in self._above(spot.path) if s.file is not None)
+        above = tuple(s.file[0] for s in self.stack.above(spot.path) if s.file is not None)
         file, directory = (row[0] if row is not None else None for row in (spot.file, spot.directory))
         self._disputes.judge(spot.path, claims.values(), Ground(file, directory, above, spot.below, spot.standing))
 

@@ -6,8 +6,13 @@ built four times as fast. Times are integers in ns, sizes and offsets in bytes, 
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+new_tuple: Any = tuple.__new__
+"""`new_tuple(Write, fields)` makes a named tuple of all its fields: its own constructor costs three times as much."""
 
 
 class Kind(StrEnum):
@@ -19,6 +24,28 @@ class Kind(StrEnum):
     FIFO = "fifo"
     CHAR = "char"
     BLOCK = "block"
+
+
+FILE_TYPES: Final[Mapping[Kind, int]] = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.DIR: stat.S_IFDIR,
+    Kind.LINK: stat.S_IFLNK,
+    Kind.FIFO: stat.S_IFIFO,
+    Kind.CHAR: stat.S_IFCHR,
+    Kind.BLOCK: stat.S_IFBLK,
+}
+"""The file type bits of st_mode (inode(7)) for each kind; sockets have no kind."""
+KIND_BY_FILE_TYPE: Final[Mapping[int, Kind]] = {bits: kind for kind, bits in FILE_TYPES.items()}
+"""The kind for each file type."""
+
+
+def kind_of(mode: int) -> Kind:
+    """Return the kind that an st_mode says.
+
+    Raises:
+        KeyError: it is a socket, which is no part of a tree.
+    """
+    return KIND_BY_FILE_TYPE[stat.S_IFMT(mode)]
 
 
 class Version(NamedTuple):

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
-from agent.core.directory.scan_join import join
 from agent.core.directory.select import selection
 from agent.core.directory.state_row import Fingerprint, Known
 from agent.core.image.change_set import Union, unite
 from agent.core.image.conflict_record import record_conflicts
 from agent.core.image.image import Layer
 from agent.core.merge.merge import Merged
+from agent.core.merge.path_order import join
 from agent.core.model.entry import Delete, Kind, Touch, TreeEntry, Version, Write
 from agent.core.model.record import Record
 from agent.core.spelling.path import check_path, show

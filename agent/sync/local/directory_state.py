@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from agent.core.directory.state_row import Known
 from agent.core.image.change_set import Union, unite
 from agent.core.image.image import Image
-from agent.core.image.manifest import format_image, load_json, parse_image
+from agent.core.image.manifest import load_json, parse_image
+from agent.core.image.manifest_writer import format_image
 from agent.core.model.ancestry import Writer
 from agent.core.model.pod import Pod
 

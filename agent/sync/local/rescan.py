@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agent.core.directory.advance import UNKNOWN
-from agent.core.directory.scan_join import join, kind_of
 from agent.core.directory.state_row import Fingerprint, Known
-from agent.core.model.entry import Kind, Node
+from agent.core.merge.path_order import join
+from agent.core.model.entry import Kind, Node, kind_of
 from agent.core.spelling.path import show
 from agent.sync.local.directory_state import Memory
 from agent.sync.operation.workspace_context import Site

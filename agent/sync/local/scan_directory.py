@@ -7,13 +7,13 @@ import stat
 from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agent.core.directory.remember import remembered
 from agent.core.directory.scan_diff import Entries, diff, recorded
 from agent.core.directory.scan_join import Sifted, sift, united
 from agent.core.directory.state_row import Found, Known
-from agent.core.model.entry import Kind, Node
+from agent.core.model.entry import Kind, Node, new_tuple
 from agent.core.spelling.path import show
 from agent.sync.local.directory_state import Memory
 from agent.sync.operation.workspace_context import Site
@@ -32,7 +32,6 @@ PARTS = 4
 """Parts of a directory for each process that looks at it, so that all are busy to the end."""
 _FILE = Kind.FILE
 _NOTHING = (None, None)
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 class Survey(NamedTuple):
@@ -129,7 +128,7 @@ def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *
             old, _ = sifted.replaced.get(found.path, _NOTHING)
             node = recorded(old, found.print, _fresh(own, found), privileged=privileged)
             size += node.size
-            fresh.append(_new(Known, (found.path, node, None, found.print, 0)))
+            fresh.append(new_tuple(Known, (found.path, node, None, found.print, 0)))
     return Look(sifted, fresh, size, scan.leftovers, warnings)
 
 
@@ -138,7 +137,7 @@ def _fresh(root: Root, found: Found) -> Node:
     _, size, mode, uid, gid, mtime, _ = found.print
     if not stat.S_ISREG(mode):
         return examine(root, found)
-    node: Node = _new(Node, (_FILE, mode & 0o7777, uid, gid, mtime, size, b"", b"", (0, 0), ()))
+    node: Node = new_tuple(Node, (_FILE, mode & 0o7777, uid, gid, mtime, size, b"", b"", (0, 0), ()))
     return node
 
 

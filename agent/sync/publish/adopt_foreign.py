@@ -94,7 +94,7 @@ def _publish(site: Site, target: Target, union: Union, layer: Layer, compression
 
         stored = target.store.upload(chunks)
     packed = writers[-1].result
-    record = replace(record, target=target.tag, diff_id=packed.diff_id, toc=packed.toc_sha256)
+    record = replace(record, target=target.tag, diff_id=packed.diff_id, toc=packed.toc.sha256)
     own = unite([union.past(record.parents).image(target.tag), Image((describe(record, packed, stored),), target.tag)])
     image, _ = merged_image(target, own)
     image = image._replace(lane=FOREIGN_LANE, attempt=None, change=record.id)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from agent.core.image.change_set import Union, unite
 from agent.core.image.image import Image
-from agent.core.image.manifest import MANIFEST, format_image
+from agent.core.image.manifest import MANIFEST
+from agent.core.image.manifest_writer import format_image
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.tags import checkpoint_tag
 from agent.errors import IntegrityError

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agent.core.image.change_set import Union, unite
 from agent.core.image.image import Image
-from agent.core.image.manifest import format_image
+from agent.core.image.manifest_writer import format_image
 from agent.core.merge.conflict import Conflict
 from agent.core.model.pointer_numbers import has_rival
 from agent.core.model.record import FORMAT

@@ -176,7 +176,7 @@ def _published_anew(
         if not past.ids <= now.ids:
             raise _forgotten(target) from error
         packed, stored = packing.upload(target.store)
-        if packed.diff_id != record.diff_id or packed.toc_sha256 != record.toc:
+        if packed.diff_id != record.diff_id or packed.toc.sha256 != record.toc:
             raise FileChangedError(
                 "something changed while it was pushed",
                 subject=site.directory,
@@ -255,7 +255,7 @@ def _record(
         stamp=intent.stamp,
         base=min(memory.union.bases, default=None),
         diff_id=packed.diff_id,
-        toc=packed.toc_sha256,
+        toc=packed.toc.sha256,
         message=options.message,
         annotations=tuple(sorted(options.annotations)),
     )

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
-from typing import Any
 
 from agent.archive.layer.writer import LayerWriter, PackedLayer
 from agent.archive.toc.toc_rules import InTar
 from agent.core.directory.scan_diff import Entries
 from agent.core.directory.state_row import Fingerprint, Found, Known
 from agent.core.image.image import Image
-from agent.core.image.manifest import MANIFEST, format_image
+from agent.core.image.manifest import MANIFEST
+from agent.core.image.manifest_writer import format_image
 from agent.core.layers.pack import whiteouts
-from agent.core.model.entry import Context, Node, TocEntry, Write
+from agent.core.model.entry import Context, Node, TocEntry, Write, new_tuple
 from agent.core.model.pointer_numbers import Place, first_missing, place_of, places
 from agent.core.model.record import NUMBER_MAX, Record
 from agent.core.spelling.digest import Digest
@@ -34,7 +34,6 @@ from agent.workspace.scan.examine import open_content
 from agent.workspace.state.row_buffer import Spill
 from agent.workspace.state.rows import ROWS
 
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 LINK_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds, more or less, between tries to put a manifest whose blobs the registry does not find."""
 SHOWN_PAUSE, SHOWN_PAUSE_MAX = 0.05, 2.0
@@ -120,16 +119,16 @@ class Packing:
         def contents(entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
             assert stands is not None
             size = stands.size
-            xattrs, data = open_content(root, _new(Found, (entry.path, stands, 1, (0, 0))))
+            xattrs, data = open_content(root, new_tuple(Found, (entry.path, stands, 1, (0, 0))))
             # The survey decided what to record of it; of a new file only the content and its attributes were unread.
             kind, mode, uid, gid, mtime, _, _, target, device, recorded = entry.node
             progress.advance(size)
             self._advanced += size
-            return _new(Node, (kind, mode, uid, gid, mtime, size, b"", target, device, recorded or xattrs)), data
+            return new_tuple(Node, (kind, mode, uid, gid, mtime, size, b"", target, device, recorded or xattrs)), data
 
         def written(entry: TocEntry) -> None:
             if type(entry) is Write:
-                put(_new(Known, (entry[0], entry[1], None, stands, 0)))
+                put(new_tuple(Known, (entry[0], entry[1], None, stands, 0)))
 
         gone = list(whiteouts(self._entries.rest))
         level = THOROUGH.get(self._compression) if self._size <= SMALL else None

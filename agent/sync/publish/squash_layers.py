@@ -92,7 +92,7 @@ def squashed(
         covers=tuple(records[id_] for id_ in sorted(plan.covers)),
         dropped=tuple(records[id_] for id_ in sorted(plan.dropped - plan.covers) if id_ in records),
         diff_id=packed.diff_id,
-        toc=packed.toc_sha256,
+        toc=packed.toc.sha256,
         plain=free.is_line and _is_plain(merge(changes, [*squashes, made], agreed=is_agreed)),
     )
     return unite([union.image(target.tag), Image((describe(record, packed, stored),), target.tag)])

@@ -10,16 +10,16 @@ import os
 import stat
 from collections import OrderedDict
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from agent.core.directory.state_row import Fingerprint, Found
+from agent.core.model.entry import new_tuple
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.filesystem.clock_granularity import read_mounts, tick
 from agent.workspace.filesystem.mark import Mark, read_mark, write_mark
 from agent.workspace.filesystem.system_errors import failed
 
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 OPEN_DIRECTORIES: Final = 64
 DIR_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -156,7 +156,7 @@ class Root:
         ino = about.st_ino
         if about.st_dev != self.device:
             ino |= about.st_dev << 64
-        stood: Fingerprint = _new(
+        stood: Fingerprint = new_tuple(
             Fingerprint,
             (
                 ino,

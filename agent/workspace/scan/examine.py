@@ -10,9 +10,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from agent.archive.tar.pax import is_kept
-from agent.core.directory.scan_join import KINDS
 from agent.core.directory.state_row import Found
-from agent.core.model.entry import Kind, Node, Xattrs
+from agent.core.model.entry import KIND_BY_FILE_TYPE, Kind, Node, Xattrs
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.filesystem.root import Root
@@ -63,7 +62,7 @@ def examine(root: Root, found: Found) -> Node:
         FileChangedError: the path is no longer what was found.
         WorkspaceError: it cannot be read, or is a socket.
     """
-    kind = KINDS.get(stat.S_IFMT(found.print.mode))
+    kind = KIND_BY_FILE_TYPE.get(stat.S_IFMT(found.print.mode))
     if kind is None:
         raise WorkspaceError("a socket cannot be kept", subject=show(found.path), remedy="remove it")
     try:

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Final, TypeAlias
 
 from agent.core.directory.state_row import Fingerprint, Found
+from agent.core.model.entry import new_tuple
 from agent.core.spelling.path import WHITEOUT, ancestors, show
 from agent.errors import WorkspaceError
 from agent.workspace.filesystem.root import Root
@@ -103,7 +104,7 @@ class Scan:
 
     def _read(self, fd: int, prefix: bytes) -> list[_Row]:
         rows: list[_Row] = []
-        add, new, home = rows.append, tuple.__new__, self._root.device
+        add, new, home = rows.append, new_tuple, self._root.device
         encoding, errors = _ENCODING
         edge = self._is_edge(prefix)
         with os.scandir(fd) as entries:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import marshal
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agent.core.directory.scan_join import Sifted
 from agent.core.directory.state_row import Found, Known, Rows
-from agent.core.model.entry import Kind, Node, Version
+from agent.core.model.entry import Kind, Node, Version, new_tuple
 from agent.workspace.state.row_buffer import Spill
 from agent.workspace.state.rows import ROWS, Versions, columns_of, pack, rows_of, unpack
-
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 class Look(NamedTuple):
@@ -74,7 +72,7 @@ def _row(found: Found) -> Known:
 
 def _found(row: Known) -> Found:
     path, node, _, stands, nlink = row
-    found: Found = _new(Found, (path, stands, nlink, node.device))
+    found: Found = new_tuple(Found, (path, stands, nlink, node.device))
     return found
 
 

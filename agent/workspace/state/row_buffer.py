@@ -6,14 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any
 
 from agent.core.directory.state_row import Known, Rows
-from agent.core.model.entry import Version
+from agent.core.model.entry import Version, new_tuple
 from agent.workspace.filesystem.system_errors import failed
 from agent.workspace.state.rows import ROWS, Columns, Versions, columns_of, pack, rows_of, unpack
 
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 MOST: int = 1 << 16
 """Rows that stay in memory, 40 MiB at most."""
 
@@ -90,7 +88,7 @@ class Spill:
 
     def _still_here(self) -> Iterator[Known]:
         for row in self._recent:
-            yield row if row.version else _new(Known, (*row[:2], self.version, *row[3:]))
+            yield row if row.version else new_tuple(Known, (*row[:2], self.version, *row[3:]))
 
     def _read(self, length: int, at: int) -> bytes:
         try:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import zstandard
 
 from agent.core.directory.state_row import Fingerprint, Known
-from agent.core.model.entry import Kind, Node, Version
+from agent.core.model.entry import Kind, Node, Version, new_tuple
 
 ROWS: Final = 4096
 LARGEST: Final = 1 << 30
@@ -39,7 +39,6 @@ _HASHED = (0, _HASH)
 _NO_PRINT = Fingerprint(0, 0, 0, 0, 0, 0, 0)
 """Stands for no print: lstat gives no such one."""
 _hashes = struct.Struct("32s").iter_unpack
-_new: Any = tuple.__new__
 
 
 UNREADABLE: Final = (
@@ -195,11 +194,11 @@ def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[Kn
     """
     numbers = columns.numbers
     kinds = list(map(_KINDS.__getitem__, numbers[0]))
-    prints: list[Fingerprint | None] = list(map(_new, repeat(Fingerprint), zip(*numbers[8:], strict=True)))
+    prints: list[Fingerprint | None] = list(map(new_tuple, repeat(Fingerprint), zip(*numbers[8:], strict=True)))
     hashes = [b"" if item == _NO_HASH else item for (item,) in _hashes(columns.hashes)]
     nodes: list[Node] = list(
         map(
-            _new,
+            new_tuple,
             repeat(Node),
             zip(kinds, *numbers[1:_VERSION], hashes, repeat(b""), repeat((0, 0)), repeat(()), strict=False),
         )
@@ -209,13 +208,13 @@ def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[Kn
     for index, exception in columns.rare.items():
         if "n" in exception:
             large = exception["n"]
-            nodes[index] = _new(Node, (_KINDS[large[0]], *large[1:_VERSION], hashes[index], b"", (0, 0), ()))
+            nodes[index] = new_tuple(Node, (_KINDS[large[0]], *large[1:_VERSION], hashes[index], b"", (0, 0), ()))
             found[index], groups[index] = versions[large[_VERSION]], large[7]
             prints[index] = Fingerprint(*large[8:])
         nodes[index] = _restored(nodes[index], exception)
     if 0 in numbers[_MODE]:
         prints = [None if item == _NO_PRINT else item for item in prints]
-    return map(_new, repeat(Known), zip(columns.paths, nodes, found, prints, groups, strict=True))
+    return map(new_tuple, repeat(Known), zip(columns.paths, nodes, found, prints, groups, strict=True))
 
 
 def _without_large(columns: list[Sequence[int]], rare: dict[int, dict[str, Any]]) -> list[Sequence[int]]:

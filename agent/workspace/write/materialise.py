@@ -8,9 +8,8 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from agent.core.directory.scan_join import KINDS
 from agent.core.directory.state_row import KEPT, Fingerprint
-from agent.core.model.entry import Kind, Node
+from agent.core.model.entry import KIND_BY_FILE_TYPE, Kind, Node
 from agent.core.spelling.path import is_target, parent, show
 from agent.errors import AgentError, UnsafeArchiveError, WorkspaceError
 from agent.workspace.filesystem.root import Root
@@ -306,7 +305,7 @@ class TreeWriter:
         place = os.open(name, _PLACE, dir_fd=above)
         try:
             about = os.fstat(place)
-            if KINDS.get(stat.S_IFMT(about.st_mode)) is not node.kind:
+            if KIND_BY_FILE_TYPE.get(stat.S_IFMT(about.st_mode)) is not node.kind:
                 raise changed(path, "turned into something else meanwhile")
             if about.st_nlink > 1:
                 return None
