@@ -20,7 +20,7 @@ from agent.archive.layer.whole import read_whole
 from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
 from agent.archive.stream.frames import Frame
 from agent.archive.stream.gzip import pack_extra, pack_member
-from agent.archive.stream.limits import Limits
+from agent.archive.stream.limits import ArchiveLimits
 from agent.archive.tar.tar_header import END
 from agent.archive.toc import trailer
 from agent.archive.toc.toc_writer import TocWriter
@@ -403,11 +403,11 @@ def test_bombs_of_others_are_refused(compress: Callable[[bytes], bytes]) -> None
     media_type = ZSTD if compress is zstandard.compress else GZIP
     zeros = compress(END + bytes(64 << 20))
     with pytest.raises(UnsafeArchiveError, match="end of archive"):
-        read(zeros, media_type, limits=Limits(padding=1 << 20))
+        read(zeros, media_type, limits=ArchiveLimits(padding=1 << 20))
     with pytest.raises(UnsafeArchiveError, match="expands"):
-        read(zeros, media_type, limits=Limits(expanded=32 << 20))
+        read(zeros, media_type, limits=ArchiveLimits(expanded=32 << 20))
     with pytest.raises(UnsafeArchiveError, match="times"):
-        read(zeros, media_type, limits=Limits(free=1 << 20, ratio=100))
+        read(zeros, media_type, limits=ArchiveLimits(free=1 << 20, ratio=100))
 
 
 def test_endless_frame_of_empty_blocks_is_refused() -> None:
@@ -419,4 +419,4 @@ def test_endless_frame_of_empty_blocks_is_refused() -> None:
 def test_huge_table_of_contents_is_refused() -> None:
     packed = honest()
     with pytest.raises(UnsafeArchiveError):
-        read(packed.blob, ZSTD, packed.expected, Limits(toc=100))
+        read(packed.blob, ZSTD, packed.expected, ArchiveLimits(toc=100))

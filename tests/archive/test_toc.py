@@ -13,7 +13,7 @@ import zstandard
 from agent.archive.layer.ranged import read_toc
 from agent.archive.stream.compression import COMPRESSIONS, Compression
 from agent.archive.stream.frames import Frame
-from agent.archive.stream.limits import Limits
+from agent.archive.stream.limits import ArchiveLimits
 from agent.archive.toc import trailer
 from agent.archive.toc.toc import Toc
 from agent.archive.toc.toc_line import format_entry, format_whiteout, parse_line
@@ -322,7 +322,7 @@ def test_bomb_in_the_table_is_stopped_at_the_announced_size() -> None:
         list(Toc(part + trailer.format_footer(footer))._entry_pieces())
     honest = trailer.Footer(len(part), 100 << 20, 0, 0, trailer.ZSTD)
     with pytest.raises(UnsafeArchiveError):
-        Toc(part + trailer.format_footer(honest), Limits(toc=99 << 20))
+        Toc(part + trailer.format_footer(honest), ArchiveLimits(toc=99 << 20))
 
 
 def test_endless_line_is_an_integrity_error() -> None:
@@ -332,9 +332,9 @@ def test_endless_line_is_an_integrity_error() -> None:
 
 def test_more_entries_than_the_limit_are_unsafe() -> None:
     payload = written([Touch(b"%d" % number, BASE, 0) for number in range(9)]).payload
-    assert len(list(Toc(payload, Limits(entries=10)))) == 9
+    assert len(list(Toc(payload, ArchiveLimits(entries=10)))) == 9
     with pytest.raises(UnsafeArchiveError):
-        list(Toc(payload, Limits(entries=5)))
+        list(Toc(payload, ArchiveLimits(entries=5)))
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

@@ -1,7 +1,7 @@
 """Records, layers and images with as little as a test has to say."""
 
 from agent.core.image.image import Encoding, Image, Layer
-from agent.core.layers.pack import whiteouts
+from agent.core.layers.whiteouts import whiteouts
 from agent.core.model.change import Kept, Listed
 from agent.core.model.entry import Context, Write
 from agent.core.model.record import Record

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_row import StateRow
 from agent.sync.commands.prune import HOUR, PruneOptions, prune
 from agent.sync.commands.push import push
 from agent.sync.local.open_directory import open_directory
@@ -122,7 +122,7 @@ def suspects(memory: MemoryWorkspaces) -> set[bytes]:
     site = memory.site("a")
     with open_directory(site) as directory:
         assert directory.memory is not None
-        known: list[Known] = list(directory.memory.known)
+        known: list[StateRow] = list(directory.memory.known)
         look = survey(site, directory.root, known, directory.memory.clean_before)
         return {old.path for old, _ in look.sifted.suspects}
 

@@ -8,7 +8,7 @@ from agent.archive.stream.frames import FRAME, FRAME_FULL
 from agent.archive.tar.tar_header import BLOCK, PADDING
 
 
-class Cutter:
+class FrameCutter:
     """Collects the tar and cuts it into frames, so that who reads one directory needs few of them.
 
     Attributes:

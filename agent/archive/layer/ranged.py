@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeAlias
 from agent.archive.layer.checks import Hashing, check_content
 from agent.archive.stream.compression import Compression
 from agent.archive.stream.decode import read_frame
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.stream.readahead import ahead
-from agent.archive.stream.source import Source
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
+from agent.archive.stream.readahead import read_ahead
+from agent.archive.stream.source import ByteSource
 from agent.archive.tar.tar_header import encode_header
 from agent.archive.toc import trailer
 from agent.archive.toc.toc import Toc
@@ -41,7 +41,7 @@ def read_toc(
     *,
     sha256: str,
     place: tuple[int, int, str] | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> Toc:
     """Read a layer's table of contents by ranges of its blob: one request where its place is known, else two at most.
 
@@ -75,7 +75,9 @@ def read_toc(
     return toc
 
 
-def _find(fetch: Callable[[int, int], bytes], size: int, compression: Compression, limits: Limits) -> tuple[int, int]:
+def _find(
+    fetch: Callable[[int, int], bytes], size: int, compression: Compression, limits: ArchiveLimits
+) -> tuple[int, int]:
     start = max(size - trailer.TAIL_SIZE, 0)
     footer = trailer.find_footer(compression, fetch(start, size - start))
     length = trailer.wrapped_length(compression, footer.payload_length)
@@ -96,7 +98,7 @@ class _Part(NamedTuple):
 
 
 def read_entries(
-    toc: Toc, fetch: Fetch, wanted: Iterable[int], limits: Limits = DEFAULT_LIMITS
+    toc: Toc, fetch: Fetch, wanted: Iterable[int], limits: ArchiveLimits = DEFAULT_LIMITS
 ) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     """Yield entries with their contents, reading no more of the blob than the frames that hold them.
 
@@ -140,7 +142,9 @@ def _find_parts(toc: Toc, wanted: frozenset[int]) -> list[_Part]:
     return sorted(parts, key=lambda part: part.offset)
 
 
-def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+def _read_parts(
+    toc: Toc, fetch: Fetch, parts: list[_Part], limits: ArchiveLimits
+) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     starts = list(accumulate((frame.size for frame in toc.frames), initial=0))
     needed: list[int] = []
     places = []
@@ -158,8 +162,8 @@ def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> I
         before = len(needed) - 1 - (last - first)
         places.append((before, part.offset - starts[first]))
     sizes = list(accumulate((toc.frames[index].size for index in needed), initial=0))
-    with closing(ahead(_tar_pieces(toc, fetch, needed, limits), _AHEAD)) as pieces:
-        source = Source(pieces, "the tar")
+    with closing(read_ahead(_tar_pieces(toc, fetch, needed, limits), _AHEAD)) as pieces:
+        source = ByteSource(pieces, "the tar")
         for part, (before, within) in zip(parts, places, strict=True):
             source.skip(sizes[before] + within - source.offset)
             header = encode_header(part.first.path, part.first.node)
@@ -168,7 +172,7 @@ def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> I
             yield from _read_content(part, source)
 
 
-def _read_content(part: _Part, source: Source) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+def _read_content(part: _Part, source: ByteSource) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     entry, size = part.entry, part.size
     if entry.node.kind is not Kind.FILE:
         yield entry, ()
@@ -184,13 +188,13 @@ def _read_content(part: _Part, source: Source) -> Iterator[tuple[InTar, Iterable
         pass
 
 
-def _tar_pieces(toc: Toc, fetch: Fetch, needed: list[int], limits: Limits) -> Generator[bytes, None, None]:
+def _tar_pieces(toc: Toc, fetch: Fetch, needed: list[int], limits: ArchiveLimits) -> Generator[bytes, None, None]:
     """Yield the content of the needed frames."""
     frames = toc.frames
     offsets = list(accumulate((frame.length for frame in frames), initial=0))
     for run in _runs(needed, offsets):
         start, end = offsets[run[0]], offsets[run[-1] + 1]
-        source = Source(fetch(start, end - start), "a range of the blob")
+        source = ByteSource(fetch(start, end - start), "a range of the blob")
         for index in run:
             source.skip(offsets[index] - start - source.offset)
             yield read_frame(toc.compression, source, frames[index], limits)

@@ -12,10 +12,10 @@ from contextlib import closing
 from agent.archive.layer.checks import Expected, hash_for, promised
 from agent.archive.stream.compression import check_layer_type
 from agent.archive.stream.decode import Decoder
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.stream.readahead import ahead
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
+from agent.archive.stream.readahead import read_ahead
 from agent.archive.tar.untar import TarReader
-from agent.core.model.tar_item import Item
+from agent.core.model.tar_item import TarItem
 
 _AHEAD = 4
 _SMALL = 256 << 10
@@ -44,7 +44,7 @@ class LayerReader:
     """
 
     def __init__(
-        self, chunks: Iterable[bytes], media_type: str, expected: Expected, limits: Limits = DEFAULT_LIMITS
+        self, chunks: Iterable[bytes], media_type: str, expected: Expected, limits: ArchiveLimits = DEFAULT_LIMITS
     ) -> None:
         self.size = 0
         self._expected = expected
@@ -52,9 +52,9 @@ class LayerReader:
         check_layer_type(media_type, str(expected.digest or "layer"))
         self._decoder = Decoder(promised(chunks, expected), limits)
 
-    def __iter__(self) -> Iterator[tuple[Item, Iterator[bytes]]]:
+    def __iter__(self) -> Iterator[tuple[TarItem, Iterator[bytes]]]:
         is_small = self._expected.size is not None and self._expected.size <= _SMALL
-        with closing(self._pieces() if is_small else ahead(self._pieces(), _AHEAD)) as pieces:
+        with closing(self._pieces() if is_small else read_ahead(self._pieces(), _AHEAD)) as pieces:
             tar = TarReader(pieces, self._limits, end_required=self._expected.digest is None)
             for item, data in tar.members():
                 yield item, tar.stream() if data is None else iter((data,) if data else ())

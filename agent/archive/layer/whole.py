@@ -13,9 +13,9 @@ from hashlib import sha256
 
 from agent.archive.layer.checks import Expected, Hashing, check_content, hash_for, promised
 from agent.archive.stream.decode import read_frame
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged
-from agent.archive.stream.readahead import ahead
-from agent.archive.stream.source import Source
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged
+from agent.archive.stream.readahead import read_ahead
+from agent.archive.stream.source import ByteSource
 from agent.archive.tar.tar_header import BLOCK, END, encode_header, whiteout_header
 from agent.archive.toc import trailer
 from agent.archive.toc.toc import Toc
@@ -30,7 +30,7 @@ _FILE = Kind.FILE
 
 
 def read_whole(
-    toc: Toc, chunks: Iterable[bytes], expected: Expected, wanted: Iterable[int], limits: Limits = DEFAULT_LIMITS
+    toc: Toc, chunks: Iterable[bytes], expected: Expected, wanted: Iterable[int], limits: ArchiveLimits = DEFAULT_LIMITS
 ) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     """Yield entries with their contents, in the tar's order.
 
@@ -50,8 +50,8 @@ def read_whole(
     """
     steps = _pieces(toc, chunks, expected, limits)
     is_small = expected.size is not None and expected.size <= _SMALL
-    with closing(steps if is_small else ahead(steps, _AHEAD)) as pieces:
-        source = Source(pieces, "the tar")
+    with closing(steps if is_small else read_ahead(steps, _AHEAD)) as pieces:
+        source = ByteSource(pieces, "the tar")
         for path in toc.whiteouts():
             _compare(source, whiteout_header(path), path)
         yield from _entries(toc, source, wanted)
@@ -59,7 +59,7 @@ def read_whole(
             raise _unlike()
 
 
-def _entries(toc: Toc, source: Source, wanted: Iterable[int]) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+def _entries(toc: Toc, source: ByteSource, wanted: Iterable[int]) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     places = iter(wanted)
     place = next(places, -1)
     for entry, link_to in toc.placed():
@@ -88,14 +88,16 @@ def _entries(toc: Toc, source: Source, wanted: Iterable[int]) -> Iterator[tuple[
         raise damaged(f"its table of contents has no entry at {place}")
 
 
-def _compare(source: Source, header: bytes, path: bytes) -> None:
+def _compare(source: ByteSource, header: bytes, path: bytes) -> None:
     if source.take(len(header)) != header:
         raise _unlike(path)
 
 
-def _pieces(toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: Limits) -> Generator[bytes, None, None]:
+def _pieces(
+    toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: ArchiveLimits
+) -> Generator[bytes, None, None]:
     """Yield the tar, and check what is known of it and the blob when it is at its end."""
-    source, diff = Source(promised(chunks, expected), "the blob"), hash_for(expected.diff_id)
+    source, diff = ByteSource(promised(chunks, expected), "the blob"), hash_for(expected.diff_id)
     for frame in toc.frames:
         data = read_frame(toc.compression, source, frame, limits)
         diff.update(data)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol, TypeAlias
 
-from agent.archive.layer.cutter import Cutter
+from agent.archive.layer.cutter import FrameCutter
 from agent.archive.stream.compression import Compression, media_type_of
 from agent.archive.stream.frames import FramePacker
 from agent.archive.stream.limits import damaged
@@ -133,7 +133,7 @@ class LayerWriter:
 
     def _tar(self, toc: TocWriter) -> Iterator[bytes]:
         """Yield the tar, frame by frame."""
-        cutter = Cutter()
+        cutter = FrameCutter()
         for path in self._whiteouts:
             cutter.add(whiteout_header(path))
             yield from cutter.take()
@@ -144,7 +144,7 @@ class LayerWriter:
         cutter.cut()
         yield from cutter.take()
 
-    def _body(self, toc: TocWriter, cutter: Cutter) -> Iterator[bytes]:
+    def _body(self, toc: TocWriter, cutter: FrameCutter) -> Iterator[bytes]:
         """Yield the frames that the entries fill."""
         rules, written = TocRules(iter(self._whiteouts)), self._written
         groups: Groups = {}
@@ -161,7 +161,7 @@ class LayerWriter:
                 written(complete)
 
     def _place(
-        self, entry: InTar, group: int, groups: Groups, cutter: Cutter
+        self, entry: InTar, group: int, groups: Groups, cutter: FrameCutter
     ) -> Generator[bytes, None, tuple[Node, int, int]]:
         """Put one entry into the tar, and return its node, offset and group as they came to be."""
         path, node = entry.path, entry.node
@@ -214,7 +214,7 @@ class SquashWriter(LayerWriter):
         super().__init__((), whiteouts, contents, compression, level=level, threads=threads)
         self._squashed = entries
 
-    def _body(self, toc: TocWriter, cutter: Cutter) -> Iterator[bytes]:
+    def _body(self, toc: TocWriter, cutter: FrameCutter) -> Iterator[bytes]:
         rules = SquashRules(iter(self._whiteouts))
         groups: Groups = {}
         for entry in self._squashed:
@@ -229,7 +229,7 @@ class SquashWriter(LayerWriter):
             toc.add_squashed(complete)
 
 
-def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: Cutter) -> Generator[bytes, None, bytes]:
+def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: FrameCutter) -> Generator[bytes, None, bytes]:
     """Put a content into the tar, and return its sha256."""
     digest = sha256()
     left = size

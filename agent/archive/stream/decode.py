@@ -14,8 +14,8 @@ import zstandard
 from agent.archive.stream import gzip, zstd
 from agent.archive.stream.compression import MAGIC_MAX, Compression, compression_in
 from agent.archive.stream.frames import Frame
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.stream.source import Source
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
+from agent.archive.stream.source import ByteSource
 
 _BLOCKS = 16
 """Blocks that are decompressed at once: 2 MiB at most."""
@@ -30,8 +30,8 @@ class Decoder:
         limits: what to refuse.
     """
 
-    def __init__(self, chunks: Iterable[bytes], limits: Limits) -> None:
-        self._source = Source(chunks, "the blob")
+    def __init__(self, chunks: Iterable[bytes], limits: ArchiveLimits) -> None:
+        self._source = ByteSource(chunks, "the blob")
         self._limits = limits
         self._inflate = zstandard.ZstdDecompressor(max_window_size=limits.foreign_window)
 
@@ -102,7 +102,9 @@ class Decoder:
             yield from gzip.read_member(source)
 
 
-def read_frame(compression: Compression, source: Source, frame: Frame, limits: Limits = DEFAULT_LIMITS) -> bytes:
+def read_frame(
+    compression: Compression, source: ByteSource, frame: Frame, limits: ArchiveLimits = DEFAULT_LIMITS
+) -> bytes:
     """Return the content of the frame of ours that `source` stands at.
 
     Raises:
@@ -125,8 +127,8 @@ def read_frame(compression: Compression, source: Source, frame: Frame, limits: L
     return content
 
 
-def _one_zstd(data: bytes, size: int, limits: Limits) -> bytes:
-    source = Source((data,), "a frame")
+def _one_zstd(data: bytes, size: int, limits: ArchiveLimits) -> bytes:
+    source = ByteSource((data,), "a frame")
     header = zstd.read_header(source.take(4), source)
     if header.size != size:
         raise damaged("a frame holds another number of bytes than it announces")
@@ -140,7 +142,7 @@ def _one_zstd(data: bytes, size: int, limits: Limits) -> bytes:
 
 
 def _one_member(data: bytes, size: int) -> bytes:
-    source = Source((data,), "a frame")
+    source = ByteSource((data,), "a frame")
     gzip.read_header(source)
     parts, length = [], 0
     for piece in gzip.read_member(source):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from agent.archive.stream.limits import damaged
 
 
-class Source:
+class ByteSource:
     """Bytes that arrive in chunks of any size.
 
     The attributes `chunk` and `at` (the position of the next byte in it) are public because the hot loops of the tar

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from agent.archive.stream.limits import damaged
-from agent.archive.stream.source import Source
+from agent.archive.stream.source import ByteSource
 
 MAGIC: Final = b"\x28\xb5\x2f\xfd"
 BLOCK_MAX: Final = 128 << 10
@@ -36,7 +36,7 @@ def is_skippable(magic: bytes) -> bool:
     return magic in _SKIPPABLE
 
 
-def read_header(magic: bytes, source: Source) -> FrameHeader:
+def read_header(magic: bytes, source: ByteSource) -> FrameHeader:
     """Return the header of the frame that `magic` begins.
 
     Raises:
@@ -65,7 +65,7 @@ def read_header(magic: bytes, source: Source) -> FrameHeader:
     return FrameHeader(raw, size, window, bool(flags & 0x04))
 
 
-def read_blocks(header: FrameHeader, source: Source) -> Iterator[bytes]:
+def read_blocks(header: FrameHeader, source: ByteSource) -> Iterator[bytes]:
     """Yield the rest of a frame block by block, its checksum last; each expands to at most `BLOCK_MAX` bytes.
 
     Raises:

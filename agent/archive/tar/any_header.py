@@ -12,7 +12,7 @@ from agent.archive.tar.tar_header import checksum
 from agent.core.model.entry import Kind, Xattrs
 from agent.core.spelling.path import show
 
-KINDS: Final[Mapping[int, Kind | None]] = {
+KIND_BY_FLAG: Final[Mapping[int, Kind | None]] = {
     0: Kind.FILE,
     ord("0"): Kind.FILE,
     ord("7"): Kind.FILE,
@@ -104,7 +104,7 @@ def decode(block: bytes, values: Mapping[bytes, bytes], name: bytes | None, targ
         IntegrityError: the type is unknown, or a field is malformed or out of range.
     """
     flag = block[156]
-    if flag not in KINDS:
+    if flag not in KIND_BY_FLAG:
         raise damaged(f"an entry is of the unknown type {chr(flag)!r}")
     name = name or _name(block)
     target = target or _until_nul(block[157:257])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from agent.archive.stream.limits import Limits, damaged, excessive
-from agent.archive.tar.any_header import KINDS, Fields, parse_number
+from agent.archive.stream.limits import ArchiveLimits, damaged, excessive
+from agent.archive.tar.any_header import KIND_BY_FLAG, Fields, parse_number
 from agent.core.model.entry import Kind, Node
-from agent.core.model.tar_item import Item, Linked, Opaque, Placed, Whiteout
+from agent.core.model.tar_item import Linked, Opaque, Placed, TarItem, Whiteout
 from agent.core.spelling.path import OPAQUE, WHITEOUT, check_path, is_target, show
 from agent.errors import UnsafeArchiveError
 
 _DEVICE_MAX = (1 << 32) - 1
 
 
-def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
+def interpret(fields: Fields, offset: int, limits: ArchiveLimits) -> TarItem | None:
     """Return the item that a header describes, None for the root, whose attributes are not part of a tree.
 
     Args:
@@ -24,7 +24,7 @@ def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
         UnsafeArchiveError: a path leaves the root or is too deep, or a whiteout names nothing.
         IntegrityError: a link without a target, a device without a number, or a file that some take for a directory.
     """
-    kind = KINDS[fields.flag]
+    kind = KIND_BY_FLAG[fields.flag]
     path = normalise(fields.name)
     if kind is Kind.FILE and fields.name.endswith(b"/"):
         # Some readers then pass over the content, for others it is the next header.

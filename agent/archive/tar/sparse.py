@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from agent.archive.stream.limits import damaged, excessive
-from agent.archive.stream.source import Source
+from agent.archive.stream.source import ByteSource
 from agent.archive.tar.pax import parse_integer
 from agent.archive.tar.tar_header import BLOCK
 
@@ -64,7 +64,7 @@ def parse_pax(records: list[tuple[bytes, bytes]]) -> Sparse | None:
     return Sparse(size, segments, name)
 
 
-def parse_old(block: bytes, more: Source, number: Callable[[bytes], int]) -> Sparse:
+def parse_old(block: bytes, more: ByteSource, number: Callable[[bytes], int]) -> Sparse:
     """Return what a header of type `S` says, reading its extension blocks from `more`.
 
     Raises:
@@ -85,7 +85,7 @@ def parse_old(block: bytes, more: Source, number: Callable[[bytes], int]) -> Spa
         fields, extended = block[:504], block[504]
 
 
-def read_map(source: Source) -> tuple[tuple[Segment, ...], int]:
+def read_map(source: ByteSource) -> tuple[tuple[Segment, ...], int]:
     """Return the segments that stand before the data (format 1.0), and how many bytes they take.
 
     Raises:
@@ -127,7 +127,7 @@ def check(sparse: Sparse, segments: tuple[Segment, ...], stored: int) -> None:
 
 def expand(size: int, segments: tuple[Segment, ...], data: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the file's content with its holes filled, in pieces of at most 1 MiB."""
-    source = Source(data, "a sparse file")
+    source = ByteSource(data, "a sparse file")
     at = 0
     for offset, length in segments:
         yield from _zeros(offset - at)

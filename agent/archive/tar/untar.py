@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.stream.source import Source
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
+from agent.archive.stream.source import ByteSource
 from agent.archive.tar import sparse
 from agent.archive.tar.any_header import STORED, Fields, check_sum, decode, parse_size
 from agent.archive.tar.member import interpret
 from agent.archive.tar.pax import parse_records
 from agent.archive.tar.tar_header import BLOCK, END, padded
 from agent.core.model.entry import Kind
-from agent.core.model.tar_item import Item, Placed
+from agent.core.model.tar_item import Placed, TarItem
 from agent.core.spelling.path import show
 
 _ZERO = END[:BLOCK]
@@ -32,8 +32,8 @@ Records = list[tuple[bytes, bytes]]
 
 
 def read_tar(
-    chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS, *, end_required: bool = True
-) -> Iterator[tuple[Item, Iterator[bytes]]]:
+    chunks: Iterable[bytes], limits: ArchiveLimits = DEFAULT_LIMITS, *, end_required: bool = True
+) -> Iterator[tuple[TarItem, Iterator[bytes]]]:
     """Yield what a tar says, entry by entry, with each file's content.
 
     A content that was not consumed when the next entry is asked for is skipped, and must not be used after that.
@@ -60,9 +60,11 @@ class TarReader:
         header: the bytes of the current entry in front of its content, extended headers included.
     """
 
-    def __init__(self, chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS, *, end_required: bool = True) -> None:
+    def __init__(
+        self, chunks: Iterable[bytes], limits: ArchiveLimits = DEFAULT_LIMITS, *, end_required: bool = True
+    ) -> None:
         self.header = b""
-        self._source = Source(chunks, "the tar")
+        self._source = ByteSource(chunks, "the tar")
         self._limits = limits
         self._end_required = end_required
         self._globals: dict[bytes, bytes] = {}
@@ -83,7 +85,7 @@ class TarReader:
         """Yield what follows the end of archive."""
         return self._source.rest()
 
-    def members(self) -> Iterator[tuple[Item, bytes | None]]:
+    def members(self) -> Iterator[tuple[TarItem, bytes | None]]:
         """Yield each entry with its content, None where that is to be read with `stream`; see `read_tar`."""
         source, limits = self._source, self._limits
         expanded = 0
@@ -118,7 +120,7 @@ class TarReader:
             self._left -= len(data)
             yield data
 
-    def _next_member(self) -> tuple[Item | None, bytes | None] | None:
+    def _next_member(self) -> tuple[TarItem | None, bytes | None] | None:
         source = self._source
         offset = source.offset
         parts = self._parts = []
@@ -152,7 +154,7 @@ class TarReader:
         fields = decode(block, values, names.get(_LONG_NAME), names.get(_LONG_TARGET))
         return self._place(fields, self._sparse(block, records), offset)
 
-    def _place(self, fields: Fields, holes: sparse.Sparse | None, offset: int) -> tuple[Item | None, bytes | None]:
+    def _place(self, fields: Fields, holes: sparse.Sparse | None, offset: int) -> tuple[TarItem | None, bytes | None]:
         source, parts = self._source, self._parts
         if holes is not None and holes.name:
             fields = fields._replace(name=holes.name)
@@ -197,7 +199,7 @@ class TarReader:
                 self._parts.append(self._source.take(BLOCK))
                 yield self._parts[-1]
 
-        return sparse.parse_old(block, Source(extensions(), "the tar"), parse_size)
+        return sparse.parse_old(block, ByteSource(extensions(), "the tar"), parse_size)
 
     def _next_header(self, *, pending: bool) -> bytes | None:
         """Return the next header of any type, None at the end of archive."""

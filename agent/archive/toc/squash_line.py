@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.archive.tar.pax import TIME_MAX
 from agent.archive.toc.toc_line import (
-    KINDS,
+    KIND_BY_NAME,
     checked,
     format_whiteout,
     integer,
@@ -115,7 +115,7 @@ def _parse(value: Any) -> SquashEntry | bytes:
     if op == "whiteout":
         return path
     if op == "tombstone":
-        return Tombstone(path, KINDS[value["kind"]], version_from_json(value["version"]))
+        return Tombstone(path, KIND_BY_NAME[value["kind"]], version_from_json(value["version"]))
     if op == "listed":
         offset, _ = place_from_json(value)
         node, placed = node_from_json(value), value.get("placed", False)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from agent.archive.stream.compression import Compression
 from agent.archive.stream.frames import Frame
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
 from agent.archive.tar.tar_header import END
 from agent.archive.toc import trailer
 from agent.archive.toc.frame_table import parse_frames
@@ -48,7 +48,7 @@ class Toc:
         UnsafeArchiveError: a limit is exceeded.
     """
 
-    def __init__(self, payload: bytes, limits: Limits = DEFAULT_LIMITS, *, sha256: str | None = None) -> None:
+    def __init__(self, payload: bytes, limits: ArchiveLimits = DEFAULT_LIMITS, *, sha256: str | None = None) -> None:
         self.payload = payload
         self._limits = limits
         self._keeps = False

@@ -14,7 +14,15 @@ from typing import Final
 
 from agent.archive.tar.pax import TIME_MAX
 from agent.archive.toc.squash_line import check_id, parse_squashed
-from agent.archive.toc.toc_line import ID_MAX, KINDS, check_directory, integer, malformed, parse_line, parse_version
+from agent.archive.toc.toc_line import (
+    ID_MAX,
+    KIND_BY_NAME,
+    check_directory,
+    integer,
+    malformed,
+    parse_line,
+    parse_version,
+)
 from agent.core.model.change import Claim, Kept, Listed, SquashEntry
 from agent.core.model.entry import Context, Kind, Node, TocEntry, Write, new_tuple
 from agent.errors import UnsafeArchiveError
@@ -131,7 +139,7 @@ def _owner(head: str, tail: str) -> tuple[Kind, int, int, int]:
     """Return what files share, kind, mode, uid and gid: `head` stands before the time, `tail` behind the size."""
     value = json.loads(f'{{{head}"size":0{tail}}}')
     uid, gid = integer(value.get("uid", 0), 0, ID_MAX), integer(value.get("gid", 0), 0, ID_MAX)
-    return KINDS[value["kind"]], integer(value["mode"], 0, 0o7777), uid, gid
+    return KIND_BY_NAME[value["kind"]], integer(value["mode"], 0, 0o7777), uid, gid
 
 
 @lru_cache(maxsize=4096)

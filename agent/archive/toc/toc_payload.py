@@ -8,7 +8,7 @@ from typing import Final
 import zstandard
 
 from agent.archive.stream.limits import DEFAULT_LIMITS, damaged
-from agent.archive.stream.source import Source
+from agent.archive.stream.source import ByteSource
 from agent.archive.stream.zstd import read_blocks, read_header
 from agent.archive.toc import trailer
 
@@ -32,7 +32,7 @@ def decompress(part: memoryview, size: int, method: int) -> Iterator[bytes]:
         for at in range(0, len(part), _BATCH):
             yield bytes(part[at : at + _BATCH])
         return
-    source = Source((part[at : at + _BATCH].tobytes() for at in range(0, len(part), _BATCH)), "a table of contents")
+    source = ByteSource((part[at : at + _BATCH].tobytes() for at in range(0, len(part), _BATCH)), "a table of contents")
     header = read_header(source.take(4), source)
     if header.window > DEFAULT_LIMITS.window:
         raise damaged("its table of contents needs too much memory")

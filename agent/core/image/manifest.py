@@ -43,7 +43,7 @@ def load_json(data: bytes, subject: str) -> dict[str, Any]:
     """Return the JSON object in `data`.
 
     Raises:
-        IntegrityError: it is none, or holds a string that UTF-8 cannot write: what was made of it could not be kept.
+        IntegrityError: it is none, or holds a string that UTF-8 cannot encode.
     """
     try:
         value = json.loads(data.decode())
@@ -57,18 +57,18 @@ def load_json(data: bytes, subject: str) -> dict[str, Any]:
 
 
 def needs_config(manifest: Mapping[str, Any]) -> bool:
-    """Say whether the descriptors lost what only the config still has."""
+    """Return whether the descriptors lost metadata that only the config still has."""
     try:
         view = _annotations(manifest).get(PREFIX + "view")
         return view is None or any(PREFIX + "diff-id" not in _annotations(layer) for layer in manifest["layers"])
     except (KeyError, TypeError, AttributeError):
-        return True  # Whoever parses it will say what is wrong with it.
+        return True  # `parse_image` raises the error.
 
 
 def parse_image(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subject: str) -> Image:
     """Return the image that a manifest (and, where `needs_config`, its config) describes.
 
-    Layers that nothing ours explains have the kind `foreign`.
+    Layers without our metadata have the kind `foreign`.
 
     Raises:
         IntegrityError: it is not an image manifest, or its own statements contradict each other.
@@ -130,9 +130,9 @@ def _layers(
 
 
 def _fits(view: str, image: Image, descriptors: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether a view is the image's, or that of the one which someone else built this image from.
+    """Return whether a view is the image's, or that of the image from which another tool built this one.
 
-    Builders hand the manifest's annotations on, whether they put layers on top of ours or make one of them all.
+    Builders copy the manifest's annotations, whether they put layers on top of ours or make one of them all.
     """
     ours = tuple(layer for layer in image.layers if layer.kind != "foreign")
     if view == image.view or (ours and image.layers[: len(ours)] == ours and view == image._replace(layers=ours).view):
@@ -142,15 +142,15 @@ def _fits(view: str, image: Image, descriptors: Sequence[Mapping[str, Any]]) -> 
 
 
 def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | None) -> Layer:
-    said = _annotations(descriptor)
+    annotations = _annotations(descriptor)
     digest, size = parse_digest(descriptor["digest"]), descriptor["size"]
     if type(size) is not int or size < 0:
         raise ValueError("size")
-    diff_id = parse_digest(diff_id or said[PREFIX + "diff-id"])
-    record, squash = _described(said, comment, diff_id)
-    marker = {} if record or squash else _marker(said, comment)
+    diff_id = parse_digest(diff_id or annotations[PREFIX + "diff-id"])
+    record, squash = _described(annotations, comment, diff_id)
+    marker = {} if record or squash else _marker(annotations, comment)
     kind = "change" if record else "squash" if squash else _MARKED.get(marker.get("kind", ""), "foreign")
-    encoding = _parse_encoding(said.get(PREFIX + "encoding"))
+    encoding = _parse_encoding(annotations.get(PREFIX + "encoding"))
     if encoding and (encoding.digest != digest or encoding.diff_id != diff_id):
         encoding = None
     return Layer(
@@ -162,27 +162,27 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | No
         record=record,
         base=str(parse_digest(marker["base"])) if kind == "base" else None,
         encoding=encoding,
-        toc=_parse_inline(said.get(PREFIX + "toc")) if encoding else None,
+        toc=_parse_inline(annotations.get(PREFIX + "toc")) if encoding else None,
         squash=squash,
     )
 
 
 def _described(
-    said: Mapping[str, str], comment: str | None, diff_id: Digest
+    annotations: Mapping[str, str], comment: str | None, diff_id: Digest
 ) -> tuple[Record | None, SquashRecord | None]:
-    """Return what a layer's descriptor, else its history, says that it is, if that is about its tar."""
-    text = said.get(PREFIX + "squash") or (comment if comment and is_squash_text(comment) else None)
+    """Return the record in a layer's descriptor, else in its history, if it is about its tar."""
+    text = annotations.get(PREFIX + "squash") or (comment if comment and is_squash_text(comment) else None)
     if text:
         squash = parse_squash(text)
         return None, squash if squash.diff_id == diff_id else None
-    text = said.get(PREFIX + "record") or (comment if comment and _is_record(comment) else None)
+    text = annotations.get(PREFIX + "record") or (comment if comment and _is_record(comment) else None)
     record = parse_record(text) if text else None
     return record if record and record.diff_id == diff_id else None, None
 
 
-def _marker(said: Mapping[str, str], comment: str | None) -> dict[str, Any]:
-    if said.get(PREFIX + "kind") in ("base", "fixup"):
-        return {"kind": said[PREFIX + "kind"], "base": said.get(PREFIX + "base")}
+def _marker(annotations: Mapping[str, str], comment: str | None) -> dict[str, Any]:
+    if annotations.get(PREFIX + "kind") in ("base", "fixup"):
+        return {"kind": annotations[PREFIX + "kind"], "base": annotations.get(PREFIX + "base")}
     try:
         marker = json.loads(comment or "")
     except (ValueError, RecursionError):
@@ -191,7 +191,7 @@ def _marker(said: Mapping[str, str], comment: str | None) -> dict[str, Any]:
 
 
 def _comments(config: Mapping[str, Any], count: int) -> list[str] | None:
-    """Return the comment of each layer's history, None where the history does not tell which layer is which."""
+    """Return the comment of each layer's history, None if the history has another number of layers."""
     comments = _history_comments(config, empty=False)
     return comments if len(comments) == count else None
 
@@ -205,10 +205,10 @@ def _is_record(comment: str) -> bool:
     return '"diff_id"' in comment
 
 
-def _platform(said: str | None, config: Mapping[str, Any] | None) -> Platform:
+def _platform(annotations: str | None, config: Mapping[str, Any] | None) -> Platform:
     if config and config.get("os"):
         return str(config["os"]), str(config.get("architecture", "")), str(config.get("variant") or "")
-    parts = [*(said or "linux/amd64").split("/"), "", ""]
+    parts = [*(annotations or "linux/amd64").split("/"), "", ""]
     return parts[0], parts[1], parts[2]
 
 

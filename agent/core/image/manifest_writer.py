@@ -95,7 +95,7 @@ def _dropped(record: Record) -> dict[str, Any]:
 
 
 def _descriptor(layer: Layer, inline: bool) -> dict[str, Any]:
-    said = {
+    own = {
         "kind": layer.kind,
         "record": layer.record.text if layer.record else None,
         "squash": layer.squash.text if layer.squash else None,
@@ -105,7 +105,7 @@ def _descriptor(layer: Layer, inline: bool) -> dict[str, Any]:
         "toc": base64.b64encode(layer.toc).decode() if inline and layer.toc is not None else None,
     }
     return {
-        "annotations": {PREFIX + key: value for key, value in said.items() if value is not None},
+        "annotations": {PREFIX + key: value for key, value in own.items() if value is not None},
         "digest": layer.digest,
         "mediaType": layer.media_type,
         "size": layer.size,

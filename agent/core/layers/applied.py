@@ -1,9 +1,8 @@
-"""What plain application of layers gives, and a union file system, computed from their tables of contents alone.
+"""The tree that plain application of layers gives, or a union file system, from their tables of contents alone.
 
-In bytes order of paths, in memory that does not grow with the tree. A union file system agrees with plain
-application, because our layers list every ancestor and use no opaque directories, but for one thing: it hides
-whiteouts only where it merges directories. A directory that one layer alone provides shows its whiteouts as names
-that cannot be opened (design, "Head").
+In bytes order of paths, in memory that does not grow with the tree. A union file system gives the same tree, because
+our layers list every ancestor and use no opaque directories, with one exception: it hides whiteouts only if it merges
+directories. A directory from one layer alone shows its whiteouts as names that cannot be opened (design, "Head").
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from agent.core.model.change import Change, Kept, Listed, Squash, SquashEntry, T
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Version, Write
 from agent.core.spelling.path import parent
 
-Layer: TypeAlias = Change | Squash
+StackedLayer: TypeAlias = Change | Squash
 
 
 class Applied(NamedTuple):
-    """What stands at a path after plain application.
+    """A path after plain application.
 
-    `version` is None where the layer does not say (a directory's listing); `file` tells names of one file by equal
-    values, None where a layer has one name of it only.
+    `version` is None if the layer has none (a directory's listing). Names of one file have equal values of `file`; it
+    is None if a layer has only one name of it.
     """
 
     path: bytes
@@ -33,14 +32,14 @@ class Applied(NamedTuple):
 
 
 class Application:
-    """Layers applied one over the other, lowest first. Iterate once; then the rest is known.
+    """Layers applied one over the other, lowest first. Iterate once to the end; the attributes are complete then.
 
     Attributes:
-        whitened: every directory that some layer has a whiteout in.
+        whitened: every directory in which some layer has a whiteout.
         dead_names: the directories in which a union file system would show whiteouts.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[StackedLayer]) -> None:
         self.whitened: set[bytes] = set()
         self.dead_names: set[bytes] = set()
         self._layers = layers
@@ -91,9 +90,9 @@ class Application:
 
 
 class _Open(NamedTuple):
-    """A path whose subtree may still come.
+    """A path that later ones may lie below.
 
-    `cut` is the topmost layer that removes everything which layers below it have there; `provider` the only layer
+    `cut` is the topmost layer that removes everything that lower layers have there; `provider` the only layer
     that provides the directory, if it is one.
     """
 
@@ -103,7 +102,7 @@ class _Open(NamedTuple):
 
 
 class _Here:
-    """What the layers have at one path.
+    """The entries of all layers at one path.
 
     `top` is the topmost entry as (layer, node, version, file); `file` and `whiteout` the topmost layer with a
     non-directory or a whiteout; `directories` the layers with a directory.

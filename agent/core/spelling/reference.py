@@ -45,7 +45,7 @@ Reference = RegistryReference | LayoutReference
 
 
 def is_tag(text: str) -> bool:
-    """Say whether `text` may stand as a tag (distribution-spec, "Pulling manifests")."""
+    """Return whether `text` is a valid tag (distribution-spec, "Pulling manifests")."""
     return _TAG.fullmatch(text) is not None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_tag, pointers
@@ -116,7 +116,7 @@ def _prune(site: Site, target: Target, options: PruneOptions, report: PruneRepor
     report.due = newest.made + options.older_than if report.kept else None
 
 
-def _checkpoint(site: Site, target: Target, whole: Union, options: PruneOptions, now: int) -> Checkpoint:
+def _checkpoint(site: Site, target: Target, whole: ChangeSet, options: PruneOptions, now: int) -> Checkpoint:
     """Publish a checkpoint of all that there is, or say what it would be."""
     if options.dry_run:
         return Checkpoint("", whole.image(target.tag), Digest(""), now, whole.ids)

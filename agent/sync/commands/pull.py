@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.archive.stream.limits import Limits, excessive
-from agent.core.directory.fingerprint_table import Prints
-from agent.core.directory.pull_plan import Plan, plan
+from agent.archive.stream.limits import ArchiveLimits, excessive
+from agent.core.directory.fingerprint_table import FingerprintTable
+from agent.core.directory.pull_plan import PullPlan, plan_pull
 from agent.core.directory.select import Select, is_whole, selection
-from agent.core.directory.state_as_squash import Rows, StandIn
-from agent.core.image.change_set import Union, unite
+from agent.core.directory.state_as_squash import StateAsSquash, StateSquashEntries
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.foreign_layers import is_unpublished
 from agent.core.merge.conflict import Conflict
 from agent.core.model.ancestry import Writer
@@ -44,7 +44,7 @@ class Goal(NamedTuple):
         sparse: the globs of a sparse pull; empty for everything.
     """
 
-    union: Union
+    union: ChangeSet
     base: str | None
     digest: str | None
     sparse: tuple[bytes, ...] = ()
@@ -105,7 +105,7 @@ def _pull(site: Site, directory: Directory, target: Target, options: PullOptions
             known = rebuilt(site, directory, merged)
         rows = kept.enter_context(Spill(site.state))
         selected = selection(goal.sparse)
-        steps = plan(known, merged, selected, told=layers.told, rows=rows)
+        steps = plan_pull(known, merged, selected, toc_layers=layers.told, rows=rows)
         _check_selected(site, target, selected, options)
         _check_amount(target, steps, site.limits)
         if not options.force:
@@ -114,13 +114,13 @@ def _pull(site: Site, directory: Directory, target: Target, options: PullOptions
         if not steps.changes_nothing or (memory and not memory.union.ids <= goal.union.ids):
             starts = not goal.union.records
             directory.begin_pull(target.name, goal.union.ids, goal.sparse, starts=starts)
-        prints = Prints(len(steps.rows), steps.prints)
+        prints = FingerprintTable(len(steps.rows), steps.fingerprints)
         try:
             carry_out(site, layers, steps, TreeWriter(directory.root, keep=keep), prints)
         except VanishedError:
             if keep:
                 # A second try could not tell what the first one wrote from what others did.
-                take_back(directory.root, prints.over(steps.rows))
+                take_back(directory.root, prints.applied_to(steps.rows))
                 directory.end_pull()
             raise
         directory.remember(
@@ -134,7 +134,7 @@ def _pull(site: Site, directory: Directory, target: Target, options: PullOptions
                 finished=seen.finished,
                 published=memory and memory.published,
                 pod=writer and writer.pod,
-                known=prints.over(steps.rows),
+                known=prints.applied_to(steps.rows),
             )
         )
         directory.end_pull()
@@ -196,7 +196,7 @@ def _check_selected(site: Site, target: Target, selected: Select, options: PullO
         site.progress.notice(f"{error.subject}: {error.what}")
 
 
-def _layers(site: Site, target: Target, goal: Goal, options: PullOptions, stand_in: StandIn | None) -> Layers:
+def _layers(site: Site, target: Target, goal: Goal, options: PullOptions, stand_in: StateAsSquash | None) -> Layers:
     from agent.sync.remote.layers import Layers
 
     base_store = site.open_store(parse_reference(goal.base)) if goal.base else None
@@ -205,14 +205,14 @@ def _layers(site: Site, target: Target, goal: Goal, options: PullOptions, stand_
     )
 
 
-def _stand_in(memory: Memory | None, look: Survey | None) -> StandIn | None:
+def _stand_in(memory: Memory | None, look: Survey | None) -> StateAsSquash | None:
     """Return what may stand for layers: a directory that was found to be the whole tree that is remembered."""
     if memory is None or look is None or memory.sparse:
         return None
-    return StandIn(memory.union, Rows(memory.known, bool(look.sifted.partners)))
+    return StateAsSquash(memory.union, StateSquashEntries(memory.known, bool(look.sifted.group_paths)))
 
 
-def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
+def _check_amount(target: Target, steps: PullPlan, limits: ArchiveLimits) -> None:
     """Raise UnsafeArchiveError if the whole is more than each of its layers may be."""
     if len(steps.rows) > limits.entries:
         raise excessive(f"it holds more than {limits.entries} entries", target.name, limit="entries")
@@ -234,9 +234,9 @@ def _unchanged(
     look: Survey,
     writer: Writer | None,
 ) -> PullReport:
-    report = _report(target, goal, Plan(), ())
+    report = _report(target, goal, PullPlan(), ())
     if memory.sparse:
-        report.unselected = sum(row.print is None for row in memory.known)
+        report.unselected = sum(row.fingerprint is None for row in memory.known)
     report.paths = directory.rows - report.unselected
     report.layers_skipped = len(goal.union.order)
     # Nothing is merged for a directory that is up to date: what disagrees is what head says of itself.
@@ -281,7 +281,7 @@ def _goal(
         return Goal(union, None, digest, sparse)
     if options.base is None:
         site.progress.notice(f"{target.name}: nothing there yet, the workspace starts empty")
-        return Goal(Union(), None, None, sparse)
+        return Goal(ChangeSet(), None, None, sparse)
     from agent.sync.remote.base_image import find_base
 
     image, place = find_base(site, options.base, options.base_path, this_platform(options.platform))
@@ -313,15 +313,15 @@ def _warn(site: Site, target: Target, seen: Seen) -> None:
         )
 
 
-def _report(target: Target, goal: Goal, steps: Plan, conflicts: tuple[Conflict, ...]) -> PullReport:
+def _report(target: Target, goal: Goal, steps: PullPlan, conflicts: tuple[Conflict, ...]) -> PullReport:
     return PullReport(
         target=target.name,
         digest=goal.digest,
         frontier=list(goal.union.frontier),
-        paths=len(steps.rows) - steps.left,
+        paths=len(steps.rows) - steps.unselected,
         written=sum(map(len, steps.fetch.values())) + len(steps.make) + len(steps.link),
         removed=len(steps.remove),
-        unselected=steps.left,
+        unselected=steps.unselected,
         bytes=sum(files.bytes for files in steps.fetch.values()),
         conflicts=conflict_reports(conflicts),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.image.change_set import Union
+from agent.core.image.change_set import ChangeSet
 from agent.core.model.ancestry import Writer
 from agent.core.model.entry import Delete, Touch, Write
 from agent.errors import DivergedError, FileChangedError, ForgottenError, UsageError
@@ -71,10 +71,10 @@ def _start(site: Site, directory: Directory, target: Target, options: PushOption
     if directory.other and options.pulled:
         raise DivergedError(OTHER, subject=site.directory, remedy="mount the one that was pulled into")
     if memory is None and options.fresh and directory.damage is None:
-        return Memory(target.name, directory.root.identity, 0, Union()), None
+        return Memory(target.name, directory.root.identity, 0, ChangeSet()), None
     if memory is None or memory.target != target.name:
         _refuse_stranger(site, directory, target)
-    return memory or Memory(target.name, directory.root.identity, 0, Union()), None
+    return memory or Memory(target.name, directory.root.identity, 0, ChangeSet()), None
 
 
 def _is_by(writer: Writer, other: Writer) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.core.directory.scan_diff import Entries
-from agent.core.directory.state_row import Known
+from agent.core.directory.scan_diff import ChangeEntries
+from agent.core.directory.state_row import StateRow
 from agent.core.model.entry import Delete, Kind, Node, Touch, Write
 from agent.errors import DivergedError
 from agent.sync.local.open_directory import open_directory
@@ -85,7 +85,7 @@ def _shown(globs: tuple[bytes, ...]) -> list[str]:
     return [glob.decode(errors="backslashreplace") for glob in globs]
 
 
-def differences(entries: Entries, standing: dict[bytes, Known]) -> Iterator[Difference]:
+def differences(entries: ChangeEntries, standing: dict[bytes, StateRow]) -> Iterator[Difference]:
     """Yield what a change's entries mean to people: one difference for each path."""
     written = {entry.path for entry in entries.rest if type(entry) is Write}
     for entry in entries:
@@ -93,7 +93,7 @@ def differences(entries: Entries, standing: dict[bytes, Known]) -> Iterator[Diff
             case Write():
                 old = standing.get(entry.path)
                 details = compare(old.node, entry.node) if old else ()
-                mark: Mark = "changed" if old and old.print is not None else "added"
+                mark: Mark = "changed" if old and old.fingerprint is not None else "added"
                 said = details or (("links",) if old else ())
                 yield Difference(mark, entry.path, entry.node.kind, entry.node.size, said)
             case Delete() if entry.path not in written:

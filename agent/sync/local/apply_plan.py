@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agent.core.directory.fetch_list import Wanted
-from agent.core.directory.fingerprint_table import Prints
-from agent.core.directory.pull_plan import Plan
-from agent.core.directory.state_row import KEPT, Fingerprint, Known
+from agent.core.directory.fetch_list import FetchList
+from agent.core.directory.fingerprint_table import FingerprintTable
+from agent.core.directory.pull_plan import PullPlan
+from agent.core.directory.state_row import PREEXISTING_FINGERPRINT, Fingerprint, StateRow
 from agent.core.model.entry import Kind, Node, TreeEntry
 from agent.core.spelling.path import parent, show
 from agent.sync.operation.workspace_context import Site
@@ -16,7 +16,7 @@ from agent.workspace.filesystem.root import Root
 from agent.workspace.write.materialise import TreeWriter
 
 
-def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter, prints: Prints) -> None:
+def carry_out(site: Site, layers: Layers, steps: PullPlan, writer: TreeWriter, prints: FingerprintTable) -> None:
     """Take the steps of a plan and put the fingerprints of everything that is touched into `prints`.
 
     Raises:
@@ -37,7 +37,7 @@ def carry_out(site: Site, layers: Layers, steps: Plan, writer: TreeWriter, print
     work.finish()
 
 
-def take_back(root: Root, rows: Iterable[Known]) -> None:
+def take_back(root: Root, rows: Iterable[StateRow]) -> None:
     """Remove what steps of a plan have made, where it stands as it was made. Directories stay.
 
     Args:
@@ -48,8 +48,12 @@ def take_back(root: Root, rows: Iterable[Known]) -> None:
     """
     writer = TreeWriter(root)
     for row in rows:
-        found = root.lstat(row.path) if row.print is not None and row.node.kind is not Kind.DIR else None
-        if found is not None and row.print is not None and _content_of(found.print) == _content_of(row.print):
+        found = root.lstat(row.path) if row.fingerprint is not None and row.node.kind is not Kind.DIR else None
+        if (
+            found is not None
+            and row.fingerprint is not None
+            and _content_of(found.fingerprint) == _content_of(row.fingerprint)
+        ):
             writer.remove(row.path, row.node.kind)
 
 
@@ -60,7 +64,7 @@ def _content_of(stands: Fingerprint) -> tuple[int, int, int]:
 class _Work:
     """What was done so far; the fingerprints of what was touched go into `prints`."""
 
-    def __init__(self, site: Site, layers: Layers, writer: TreeWriter, prints: Prints) -> None:
+    def __init__(self, site: Site, layers: Layers, writer: TreeWriter, prints: FingerprintTable) -> None:
         self.prints = prints
         self._site = site
         self._layers = layers
@@ -68,14 +72,14 @@ class _Work:
         self._linked: dict[bytes, Node] = {}
         self._kept: set[bytes] = set()
 
-    def fetch(self, wanted: Mapping[str, Wanted]) -> None:
+    def fetch(self, wanted: Mapping[str, FetchList]) -> None:
         """Write files, by the layer that has their contents."""
         put, write, advance = self.prints.put, self._writer.write_file, self._site.progress.advance
         for row, path, node, chunks in self._layers.fetch(wanted):
             # Whoever reads a layer checks its contents; hashing them a second time would cost as much as writing.
             stands = write(path, node, chunks, verified=True)
             put(row, stands)
-            if stands is KEPT:
+            if stands is PREEXISTING_FINGERPRINT:
                 self._kept.add(path)
             advance(node.size)
 
@@ -86,8 +90,8 @@ class _Work:
         self._say(entry.path, makers.get(entry.node.kind, writer.make_device)(entry.path, entry.node))
 
     def _say(self, path: bytes, stands: Fingerprint) -> None:
-        self.prints.at[path] = stands
-        if stands is KEPT:
+        self.prints.by_path[path] = stands
+        if stands is PREEXISTING_FINGERPRINT:
             self._kept.add(path)
 
     def link(self, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
@@ -103,7 +107,7 @@ class _Work:
             instead[first] = entry.path
             self._renew(entry)
 
-    def dress(self, steps: Plan) -> None:
+    def dress(self, steps: PullPlan) -> None:
         """Change attributes in place; what has names that the workspace does not know of is made anew."""
         shared = []
         for entry in steps.attributes:
@@ -111,7 +115,7 @@ class _Work:
             if stands is None:
                 shared.append(entry)
             else:
-                self.prints.at[entry.path] = stands
+                self.prints.by_path[entry.path] = stands
         stirred = {parent(entry.path) for entry in shared}
         for row in steps.rows if stirred else ():
             if row.path in stirred:
@@ -133,7 +137,7 @@ class _Work:
             # Looked at a second time, long after they were written: who keeps what others write must notice that.
             node = self._linked.get(path) if writer.keep else None
             changed = node and node.kind is Kind.FILE and (stands.size, stands.mtime) != (node.size, node.mtime)
-            self.prints.at[path] = KEPT if changed else stands
+            self.prints.by_path[path] = PREEXISTING_FINGERPRINT if changed else stands
         if writer.kept:
             count, first = len(writer.kept), show(min(writer.kept))
             notice(f"what stood in the directory already is left as it is and counts as changed: {count} ({first} …)")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from agent.core.directory.state_row import Known
-from agent.core.image.change_set import Union, unite
+from agent.core.directory.state_row import StateRow
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.image.manifest import load_json, parse_image
 from agent.core.image.manifest_writer import format_image
@@ -36,14 +36,14 @@ class Memory(NamedTuple):
     target: str
     root: tuple[int, int]
     clean_before: int
-    union: Union
+    union: ChangeSet
     base: str | None = None
     sparse: tuple[bytes, ...] = ()
     finished: tuple[str, ...] = ()
     mark: str | None = None
     published: str | None = None
     pod: Pod | None = None
-    known: Iterable[Known] = ()
+    known: Iterable[StateRow] = ()
 
     def header(self) -> dict[str, Any]:
         """Return everything but `known` as JSON."""
@@ -72,7 +72,7 @@ class Memory(NamedTuple):
         return self._replace(**changed)
 
 
-def parse_memory(header: dict[str, Any], known: Iterable[Known]) -> Memory:
+def parse_memory(header: dict[str, Any], known: Iterable[StateRow]) -> Memory:
     """Return what `Memory.header` wrote.
 
     Raises:

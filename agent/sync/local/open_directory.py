@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from typing import NamedTuple
 
-from agent.core.directory.advance import Advanced
-from agent.core.image.change_set import Union, unite
+from agent.core.directory.state_after_change import AdvancedState
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.model.ancestry import Writer
 from agent.core.model.pod import Pod
@@ -116,7 +116,7 @@ class Directory(Notes):
         if self.mark is not None:
             self.set_mark(self.mark._replace(target="", change=""))
 
-    def begin(self, target: Target, union: Union, writer: Writer, now: int) -> Intent:
+    def begin(self, target: Target, union: ChangeSet, writer: Writer, now: int) -> Intent:
         """Return the intent of a push, that of one that crashed on the same parents if there is one.
 
         The stamp is a hybrid logical clock: above every change that was pulled, and above the pod's start, whatever
@@ -162,7 +162,7 @@ class Directory(Notes):
             record = parse_record(intent.record)
         except IntegrityError:
             return None
-        union = self.memory.union if self.memory else Union()
+        union = self.memory.union if self.memory else ChangeSet()
         if record.id not in union.ids and record.parents != union.frontier:
             return None
         entry = target.entry(record)
@@ -171,12 +171,12 @@ class Directory(Notes):
 
     def adopted(self, target: Target, record: Record, entry: Image) -> Memory:
         """Return what is to be remembered once `entry`, which this directory's own push published, lies on it."""
-        memory = self.memory or Memory(target.name, self.root.identity, 0, Union())
+        memory = self.memory or Memory(target.name, self.root.identity, 0, ChangeSet())
         if record.id in memory.union.ids:
             return memory.now(target=target.name)
         union = unite([memory.union.image(target.tag), entry])
         entries = target.layers(union).toc(union.changes[record.id])
-        known = Advanced(memory.known, entries, record.version)
+        known = AdvancedState(memory.known, entries, record.version)
         return memory.now(target=target.name, union=union, pod=record.pod, known=known)
 
     def _intent(self) -> Intent | None:

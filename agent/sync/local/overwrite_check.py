@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from agent.core.directory.advance import unexamined
-from agent.core.directory.pull_plan import Plan
-from agent.core.directory.state_row import Known
+from agent.core.directory.pull_plan import PullPlan
+from agent.core.directory.state_after_change import rows_without_fingerprints
+from agent.core.directory.state_row import StateRow
 from agent.core.model.entry import TreeEntry
 from agent.core.spelling.path import WHITEOUT, show
 from agent.errors import DivergedError
@@ -34,7 +34,7 @@ def begin_to_look(site: Site, directory: Directory, options: PullOptions, early:
 
 def trusted(
     site: Site, directory: Directory, options: PullOptions, begun: Surveying | None
-) -> tuple[Iterable[Known] | None, Survey | None]:
+) -> tuple[Iterable[StateRow] | None, Survey | None]:
     """Return what is on the disk as far as it is known; None if it must be compared with the tree itself.
 
     And the look at it that found it to be what is remembered, if it was.
@@ -64,7 +64,7 @@ def trusted(
 
 
 def check_strangers(
-    site: Site, directory: Directory, ids: Iterable[str], sparse: tuple[bytes, ...], steps: Plan
+    site: Site, directory: Directory, ids: Iterable[str], sparse: tuple[bytes, ...], steps: PullPlan
 ) -> None:
     """See that a pull which ends an interrupted one removes nothing that somebody put there meanwhile.
 
@@ -87,7 +87,7 @@ def check_strangers(
         )
 
 
-def beside_others(site: Site, directory: Directory) -> list[Known]:
+def beside_others(site: Site, directory: Directory) -> list[StateRow]:
     """Return what is on the disk of what is known, nothing, for a pull that leaves alone what others put there.
 
     Raises:
@@ -103,14 +103,14 @@ def beside_others(site: Site, directory: Directory) -> list[Known]:
     return []
 
 
-def rebuilt(site: Site, directory: Directory, tree: Iterable[TreeEntry]) -> list[Known]:
+def rebuilt(site: Site, directory: Directory, tree: Iterable[TreeEntry]) -> list[StateRow]:
     """Return what to remember of a directory whose state is damaged: the tree itself, if it stands there.
 
     Raises:
         DivergedError: something else stands there. What of it is newer cannot be told.
     """
     assert directory.damage is not None
-    known = list(unexamined(tree))
+    known = list(rows_without_fingerprints(tree))
     look = survey(site, directory.root, known, 0)
     if look.entries:
         raise DivergedError(
@@ -118,8 +118,8 @@ def rebuilt(site: Site, directory: Directory, tree: Iterable[TreeEntry]) -> list
             subject=site.directory,
             remedy=DAMAGED_STATE,
         )
-    prints = {found.path: found.print for _, found in look.sifted.suspects}
-    return [row._replace(print=prints[row.path]) for row in known]
+    prints = {found.path: found.fingerprint for _, found in look.sifted.suspects}
+    return [row._replace(fingerprint=prints[row.path]) for row in known]
 
 
 def _local_changes(site: Site, directory: Directory, paths: list[bytes]) -> DivergedError:

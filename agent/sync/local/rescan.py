@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.core.directory.advance import UNKNOWN
-from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.directory.state_after_change import UNKNOWN_FINGERPRINT
+from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.merge.path_order import join
 from agent.core.model.entry import Kind, Node, kind_of
 from agent.core.spelling.path import show
@@ -13,7 +13,7 @@ from agent.workspace.filesystem.root import Root
 from agent.workspace.scan.scan import Scan
 
 
-def distrusted(site: Site, root: Root, memory: Memory | None) -> list[Known]:
+def distrusted(site: Site, root: Root, memory: Memory | None) -> list[StateRow]:
     """Return what stands in a directory: as remembered where it stands untouched, else as something to replace.
 
     After a pull that was killed, or when local changes shall be discarded.
@@ -26,16 +26,21 @@ def distrusted(site: Site, root: Root, memory: Memory | None) -> list[Known]:
     scan = Scan(root, warn)
     for old, found in join(memory.known if memory else (), scan):
         if found is None:
-            if old is not None and old.print is None:
+            if old is not None and old.fingerprint is None:
                 rows.append(old)
-        elif old is not None and memory and old.print == found.print and found.print.ctime < memory.clean_before:
+        elif (
+            old is not None
+            and memory
+            and old.fingerprint == found.fingerprint
+            and found.fingerprint.ctime < memory.clean_before
+        ):
             rows.append(old)
         else:
-            rows.append(_replaceable(found.path, kind_of(found.print.mode), found.print))
-    rows.extend(_replaceable(path, Kind.FILE, UNKNOWN) for path in scan.leftovers)
+            rows.append(_replaceable(found.path, kind_of(found.fingerprint.mode), found.fingerprint))
+    rows.extend(_replaceable(path, Kind.FILE, UNKNOWN_FINGERPRINT) for path in scan.leftovers)
     return sorted(rows, key=lambda row: row.path)
 
 
-def _replaceable(path: bytes, kind: Kind, stands: Fingerprint) -> Known:
+def _replaceable(path: bytes, kind: Kind, stands: Fingerprint) -> StateRow:
     # No recorded mode is negative, so that this equals nothing that a tree may want here.
-    return Known(path, Node(kind, -1), None, stands)
+    return StateRow(path, Node(kind, -1), None, stands)

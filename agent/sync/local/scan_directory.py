@@ -9,10 +9,10 @@ from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
-from agent.core.directory.remember import remembered
-from agent.core.directory.scan_diff import Entries, diff, recorded
-from agent.core.directory.scan_join import Sifted, sift, united
-from agent.core.directory.state_row import Found, Known
+from agent.core.directory.scan_diff import ChangeEntries, diff, node_to_record
+from agent.core.directory.scan_join import ScanJoin, combine_parts, join_scan
+from agent.core.directory.state_after_push import state_after_push
+from agent.core.directory.state_row import ScannedPath, StateRow
 from agent.core.model.entry import Kind, Node, new_tuple
 from agent.core.spelling.path import show
 from agent.sync.local.directory_state import Memory
@@ -46,9 +46,9 @@ class Survey(NamedTuple):
         privileged: whether owners are recorded as found.
     """
 
-    sifted: Sifted
+    sifted: ScanJoin
     nodes: dict[bytes, Node]
-    entries: Entries
+    entries: ChangeEntries
     size: int
     clean_before: int
     leftovers: list[bytes]
@@ -59,13 +59,13 @@ class Survey(NamedTuple):
         """Whether remembering this look would save work the next time."""
         return bool(self.sifted.suspects)
 
-    def after(self, memory: Memory, written: Iterable[Known] = ()) -> Memory:
-        """Return what to remember now; `written` are the rows of a push's writes, as for `remembered`."""
-        known = remembered(memory.known, self.sifted, self.nodes, written)
+    def after(self, memory: Memory, written: Iterable[StateRow] = ()) -> Memory:
+        """Return what to remember now; `written` are the rows of a push's writes, as for `state_after_push`."""
+        known = state_after_push(memory.known, self.sifted, self.nodes, written)
         return memory.now(clean_before=self.clean_before, known=known)
 
 
-def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, below: bytes = b"") -> Survey:
+def survey(site: Site, root: Root, known: Iterable[StateRow], clean_before: int, below: bytes = b"") -> Survey:
     """Look at a directory, or at nothing but what lies at or below one path of it.
 
     Raises:
@@ -79,7 +79,9 @@ def survey(site: Site, root: Root, known: Iterable[Known], clean_before: int, be
 class Surveying:
     """A survey that other processes have begun, if there are processors for them; leaving the context gives it up."""
 
-    def __init__(self, site: Site, root: Root, known: Iterable[Known], clean_before: int, below: bytes = b"") -> None:
+    def __init__(
+        self, site: Site, root: Root, known: Iterable[StateRow], clean_before: int, below: bytes = b""
+    ) -> None:
         self._site = site
         self._root = root
         self._began = site.clock()
@@ -102,7 +104,7 @@ class Surveying:
         site, privileged = self._site, self._privileged
         site.progress.stage("scan")
         looks = self._shared.results()
-        sifted, fresh = united(look.sifted for look in looks), Joined([look.fresh for look in looks])
+        sifted, fresh = combine_parts(look.sifted for look in looks), Joined([look.fresh for look in looks])
         for path, why in (warning for look in looks for warning in look.warnings):
             site.progress.notice(f"{show(path)}: {why}")
         site.progress.advance(sifted.total)
@@ -110,7 +112,7 @@ class Surveying:
         digests: dict[int, bytes] = {}
         for old, found in sifted.suspects:
             seen = _suspect(self._root, old, found, digests)
-            nodes[old.path] = recorded(old, found.print, seen, privileged=privileged)
+            nodes[old.path] = node_to_record(old, found.fingerprint, seen, privileged=privileged)
         entries = diff(sifted, fresh, nodes)
         # A clock that was set back meanwhile says nothing of how old is what the scan found.
         clean_before = self._began - self._root.tick() if site.clock() >= self._began else 0
@@ -120,37 +122,37 @@ class Surveying:
 
 def _look(site: Site, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool) -> Look:
     """Look at a part of a directory, as all that is to be known of the other parts was known before."""
-    sifted, fresh, size = Sifted(), Spill(site.state, ROWS), 0
+    sifted, fresh, size = ScanJoin(), Spill(site.state, ROWS), 0
     warnings: list[tuple[bytes, str]] = []
     with root.duplicate() as own:
         scan = Scan(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
-        for found in sift(part.rows, scan, clean_before, sifted, part.start):
+        for found in join_scan(part.rows, scan, clean_before, sifted, part.start):
             old, _ = sifted.replaced.get(found.path, _NOTHING)
-            node = recorded(old, found.print, _fresh(own, found), privileged=privileged)
+            node = node_to_record(old, found.fingerprint, _fresh(own, found), privileged=privileged)
             size += node.size
-            fresh.append(new_tuple(Known, (found.path, node, None, found.print, 0)))
+            fresh.append(new_tuple(StateRow, (found.path, node, None, found.fingerprint, 0)))
     return Look(sifted, fresh, size, scan.leftovers, warnings)
 
 
-def _fresh(root: Root, found: Found) -> Node:
+def _fresh(root: Root, found: ScannedPath) -> Node:
     """Return a new path's node; a file's is completed when its content is read, so that it is opened only once."""
-    _, size, mode, uid, gid, mtime, _ = found.print
+    _, size, mode, uid, gid, mtime, _ = found.fingerprint
     if not stat.S_ISREG(mode):
         return examine(root, found)
     node: Node = new_tuple(Node, (_FILE, mode & 0o7777, uid, gid, mtime, size, b"", b"", (0, 0), ()))
     return node
 
 
-def _suspect(root: Root, old: Known, found: Found, digests: dict[int, bytes]) -> Node:
+def _suspect(root: Root, old: StateRow, found: ScannedPath, digests: dict[int, bytes]) -> Node:
     """Return the node of a path that may have changed; its content is read only where size alone does not tell."""
     node = examine(root, found)
     if node.kind is not Kind.FILE or node.size != old.node.size:
         return node
-    digest = digests.get(found.print.ino)
+    digest = digests.get(found.fingerprint.ino)
     if digest is None:
         digest = hash_content(root, found)
         if found.nlink > 1:
-            digests[found.print.ino] = digest
+            digests[found.fingerprint.ino] = digest
     # Other content is read once more when it is packed: the layer's stream must not wait for a decision.
     return node._replace(sha256=digest) if digest == old.node.sha256 else node
 

@@ -131,8 +131,8 @@ class Notes:
         """Say whether anything that is remembered stands there untouched."""
         for row in memory.known:
             with suppress(ValueError):  # no path at all
-                found = self.root.lstat(row.path) if row.print is not None else None
-                if found is not None and found.print == row.print:
+                found = self.root.lstat(row.path) if row.fingerprint is not None else None
+                if found is not None and found.fingerprint == row.fingerprint:
                     return True
         return False
 

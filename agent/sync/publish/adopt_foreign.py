@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from agent.archive.layer.writer import LayerWriter
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.foreign_layers import is_unpublished
 from agent.core.image.image import Image, Layer
-from agent.core.layers.pack import whiteouts
+from agent.core.layers.whiteouts import whiteouts
 from agent.core.model.change import Kept, Listed
 from agent.core.model.entry import Context, Node, TreeEntry, Write
 from agent.core.model.record import FOREIGN_LANE
@@ -50,7 +50,7 @@ def adopt_head(site: Site, target: Target, seen: Seen, compression: Compression 
     return seen._replace(adopted=(*seen.adopted, *images))
 
 
-def adopt(site: Site, target: Target, union: Union, compression: Compression) -> tuple[Union, list[Image]]:
+def adopt(site: Site, target: Target, union: ChangeSet, compression: Compression) -> tuple[ChangeSet, list[Image]]:
     """Return a set of changes without layers that no entry holds, and the images of the entries that hold them now.
 
     Raises:
@@ -67,7 +67,7 @@ def adopt(site: Site, target: Target, union: Union, compression: Compression) ->
     return union, images
 
 
-def _publish(site: Site, target: Target, union: Union, layer: Layer, compression: Compression) -> Image:
+def _publish(site: Site, target: Target, union: ChangeSet, layer: Layer, compression: Compression) -> Image:
     """Publish one layer of others as an entry, written anew as a layer of ours.
 
     As it is it could not be put on other layers than those it was made for: it need not list the directories above

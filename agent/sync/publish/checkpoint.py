@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.image.manifest import MANIFEST
 from agent.core.image.manifest_writer import format_image
@@ -58,7 +58,7 @@ def as_checkpoint(target: Target, located: Located) -> Checkpoint | None:
     return Checkpoint(tag, held, located.digest, image.made, unite([held]).ids)
 
 
-def publish_checkpoint(target: Target, whole: Union, now: int) -> Checkpoint:
+def publish_checkpoint(target: Target, whole: ChangeSet, now: int) -> Checkpoint:
     """Store a checkpoint of `whole`, unless it is there, and read it again.
 
     Its id is its view: who holds the same layers publishes the same tag, and the first one says when.

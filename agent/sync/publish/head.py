@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.image.manifest_writer import format_image
 from agent.core.merge.conflict import Conflict
@@ -100,24 +100,24 @@ def _bring_up(site: Site, target: Target, own: Image | None, compression: Compre
     return Moved(False, conflicts)
 
 
-def _with_own_past(target: Target, mine: Union, own: Image | None) -> Sequence[Conflict]:
+def _with_own_past(target: Target, mine: ChangeSet, own: Image | None) -> Sequence[Conflict]:
     """Return where an entry's change disagrees with what it was made on: only a sparse writer's can."""
     record = mine.records.get(own.change or "") if own else None
     return disagreements(target, mine) if record is not None and record.unpulled else ()
 
 
-def _has_rival(whole: Union, own: Image) -> bool:
+def _has_rival(whole: ChangeSet, own: Image) -> bool:
     """Say whether another took the pointer of the change that an entry was pushed for."""
     record = whole.records.get(own.change or "")
     return record is not None and has_rival(record, whole.records.values())
 
 
-def _layers_of(union: Union) -> tuple[set[str], set[str]]:
+def _layers_of(union: ChangeSet) -> tuple[set[str], set[str]]:
     """Return what two unions must agree in for one image to do for both: changes, and squashes in their place."""
     return union.ids, set(union.squashes)
 
 
-def _of_others(seen: Seen, mine: Union) -> Seen:
+def _of_others(seen: Seen, mine: ChangeSet) -> Seen:
     """Return what was seen; one's own entry and its past need not be read, whether head has them or not."""
     own = {change[:26] for change in mine.ids}
     return seen._replace(missing={tag: short for tag, short in seen.missing.items() if short not in own})
@@ -150,7 +150,7 @@ class _Company:
         return True
 
 
-def everything(seen: Seen, *own: Image) -> Union:
+def everything(seen: Seen, *own: Image) -> ChangeSet:
     """Return all changes that head should hold."""
     known = seen.known_head
     return unite([*own, *([known] if known else []), *seen.others])
@@ -171,7 +171,7 @@ def put_head(site: Site, target: Target, seen: Seen, image: Image) -> bool:
     return True
 
 
-def refuse_foreign(target: Target, seen: Seen, mine: Union) -> None:
+def refuse_foreign(target: Target, seen: Seen, mine: ChangeSet) -> None:
     """Raise ConflictError if head is an image of someone else that was not made from ours, and no base of `mine`."""
     if seen.head is None or seen.known_head is not None or str(seen.head.digest) in mine.bases:
         return

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from agent.archive.layer.writer import PackedLayer
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image, Layer
-from agent.core.layers.pack import mark_whiteouts
+from agent.core.layers.whiteouts import mark_whiteouts
 from agent.core.merge.conflict import Conflict
 from agent.core.model.ancestry import Writer
 from agent.core.model.record import Record
@@ -115,8 +115,8 @@ def finish(
 
 
 def _entry(
-    site: Site, target: Target, past: Union, layer: Layer, options: PushOptions, finished: Collection[str] = ()
-) -> tuple[Image, Union]:
+    site: Site, target: Target, past: ChangeSet, layer: Layer, options: PushOptions, finished: Collection[str] = ()
+) -> tuple[Image, ChangeSet]:
     """Return the image of a push, and the changes in it."""
     past = compact(site, target, past, ENTRY_LAYERS - 1, options.compression, finished)
     own = unite([past.image(target.tag), Image((layer,), target.tag)])
@@ -129,13 +129,13 @@ def _published(
     site: Site,
     directory: Directory,
     target: Target,
-    past: Union,
+    past: ChangeSet,
     layer: Layer,
     options: PushOptions,
     finished: Collection[str] = (),
     *,
     is_new: bool = False,
-) -> tuple[Image, Union, Digest]:
+) -> tuple[Image, ChangeSet, Digest]:
     """Publish the entry of a push; return its image, the changes in it, and its manifest's digest.
 
     Raises:
@@ -155,11 +155,11 @@ def _published_anew(
     directory: Directory,
     target: Target,
     packing: Packing,
-    past: Union,
+    past: ChangeSet,
     record: Record,
     options: PushOptions,
     error: MissingBlobError | IntegrityError,
-) -> tuple[Image, Union, Digest]:
+) -> tuple[Image, ChangeSet, Digest]:
     """Publish a push again, after layers below it were pruned and collected: on what there is now.
 
     Of what others squashed together with the past of this change, all is in the image then; the record says what
@@ -211,7 +211,7 @@ def _show(site: Site, target: Target, entry: Image, record: Record, options: Pus
         )
 
 
-def _refuse_replaced(target: Target, union: Union, writer: Writer) -> None:
+def _refuse_replaced(target: Target, union: ChangeSet, writer: Writer) -> None:
     """Raise ConflictError if a later try lies on the disk already: it would supersede the change from the start."""
     later = [record for record in union.records.values() if record.writer.replaces(writer)]
     if later:

@@ -11,12 +11,12 @@ from itertools import chain
 
 from agent.archive.layer.writer import LayerWriter, PackedLayer
 from agent.archive.toc.toc_rules import InTar
-from agent.core.directory.scan_diff import Entries
-from agent.core.directory.state_row import Fingerprint, Found, Known
+from agent.core.directory.scan_diff import ChangeEntries
+from agent.core.directory.state_row import Fingerprint, ScannedPath, StateRow
 from agent.core.image.image import Image
 from agent.core.image.manifest import MANIFEST
 from agent.core.image.manifest_writer import format_image
-from agent.core.layers.pack import whiteouts
+from agent.core.layers.whiteouts import whiteouts
 from agent.core.model.entry import Context, Node, TocEntry, Write, new_tuple
 from agent.core.model.pointer_numbers import Place, first_missing, place_of, places
 from agent.core.model.record import NUMBER_MAX, Record
@@ -57,12 +57,14 @@ class Packing:
         written: a row for each write, as it was packed last.
     """
 
-    def __init__(self, site: Site, root: Root, look: Survey, entries: Entries, compression: Compression) -> None:
+    def __init__(self, site: Site, root: Root, look: Survey, entries: ChangeEntries, compression: Compression) -> None:
         self._site = site
         self._root = root
         self._entries = entries
         self._compression: Compression = compression
-        self._prints = {old.path: found.print for old, found in (*look.sifted.suspects, *look.sifted.kept.values())}
+        self._prints = {
+            old.path: found.fingerprint for old, found in (*look.sifted.suspects, *look.sifted.context.values())
+        }
         self._size = look.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
         self.written = Spill(site.state, ROWS)
         self._advanced = 0
@@ -112,14 +114,14 @@ class Packing:
         def entries() -> Iterator[TocEntry]:
             # The writer takes an entry when it is done with the one before.
             nonlocal stands
-            for entry, row in self._entries.beside():
+            for entry, row in self._entries.with_rows():
                 stands = row[3] if row is not None else prints.get(entry[0])
                 yield entry
 
         def contents(entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
             assert stands is not None
             size = stands.size
-            xattrs, data = open_content(root, new_tuple(Found, (entry.path, stands, 1, (0, 0))))
+            xattrs, data = open_content(root, new_tuple(ScannedPath, (entry.path, stands, 1, (0, 0))))
             # The survey decided what to record of it; of a new file only the content and its attributes were unread.
             kind, mode, uid, gid, mtime, _, _, target, device, recorded = entry.node
             progress.advance(size)
@@ -128,7 +130,7 @@ class Packing:
 
         def written(entry: TocEntry) -> None:
             if type(entry) is Write:
-                put(new_tuple(Known, (entry[0], entry[1], None, stands, 0)))
+                put(new_tuple(StateRow, (entry[0], entry[1], None, stands, 0)))
 
         gone = list(whiteouts(self._entries.rest))
         level = THOROUGH.get(self._compression) if self._size <= SMALL else None

@@ -6,7 +6,7 @@ is gone (design, "Targets that are not there").
 
 from __future__ import annotations
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.errors import DivergedError, MissingTargetError
 from agent.sync.local.directory_state import Memory
 from agent.sync.local.open_directory import Directory
@@ -14,7 +14,7 @@ from agent.sync.operation.workspace_context import Site
 from agent.sync.remote.target import Target
 
 
-def is_held(site: Site, target: Target, union: Union, *, dry_run: bool) -> bool:
+def is_held(site: Site, target: Target, union: ChangeSet, *, dry_run: bool) -> bool:
     """Say whether a target holds the changes that lie in a directory, and make head anew if that alone is lost.
 
     Mostly one request says so: head has them all. Where nothing was ever pushed, nothing can have vanished.
@@ -61,7 +61,7 @@ def begin_again(site: Site, directory: Directory, target: Target, memory: Memory
             remedy="push a copy of the directory, as a workspace of its own",
         )
     site.progress.notice(f"{target.name}: what was there is gone; the whole directory is pushed again")
-    fresh = Memory(target.name, directory.root.identity, 0, Union())
+    fresh = Memory(target.name, directory.root.identity, 0, ChangeSet())
     if not dry_run:
         # Before anything is published: who is killed then must know its own push by its parents, of which it has none.
         directory.forget_pushes()

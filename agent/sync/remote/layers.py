@@ -12,20 +12,20 @@ from agent.archive.layer.checks import Expected, Hashing
 from agent.archive.layer.ranged import read_entries
 from agent.archive.layer.reader import LayerReader
 from agent.archive.layer.whole import read_whole
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged
 from agent.archive.toc.toc import Toc
 from agent.archive.toc.toc_rules import InTar
 from agent.archive.toc.trailer import MissingTocError
-from agent.core.directory.fetch_list import Wanted
-from agent.core.directory.state_as_squash import STATE, StandIn
-from agent.core.image.change_set import Union
+from agent.core.directory.fetch_list import FetchList
+from agent.core.directory.state_as_squash import STATE_ID, StateAsSquash
+from agent.core.image.change_set import ChangeSet
 from agent.core.image.image import Layer
 from agent.core.layers.flatten import base_change, flatten_below
-from agent.core.layers.infer_toc import derive
+from agent.core.layers.infer_toc import infer_toc
 from agent.core.merge.merge import Merged, merge
 from agent.core.model.change import Change, Squash, ancestor
 from agent.core.model.entry import Context, Kind, Node, TocEntry, TreeEntry, Write
-from agent.core.model.tar_item import Item, Placed
+from agent.core.model.tar_item import Placed, TarItem
 from agent.core.spelling.digest import Digest
 from agent.errors import IntegrityError
 from agent.remedy import READ_ALL
@@ -61,12 +61,12 @@ class Layers:
     def __init__(
         self,
         store: Store,
-        union: Union,
+        union: ChangeSet,
         base_store: Store | None = None,
         *,
         whole: bool = False,
-        stand_in: StandIn | None = None,
-        limits: Limits = DEFAULT_LIMITS,
+        stand_in: StateAsSquash | None = None,
+        limits: ArchiveLimits = DEFAULT_LIMITS,
     ) -> None:
         self.fetched = 0
         self.whole = whole
@@ -87,7 +87,7 @@ class Layers:
         union = self._union
         return union.layer_count - self.fetched
 
-    def changes(self, union: Union) -> list[Change]:
+    def changes(self, union: ChangeSet) -> list[Change]:
         """Return the changes of a union, bases flattened, with their tables of contents.
 
         Raises:
@@ -114,7 +114,7 @@ class Layers:
             return None
         return [TreeEntry(row.path, row.node, None, base, row.offset, row.group or None) for row in writes]
 
-    def squashes(self, union: Union, *, claims: bool = True) -> list[Squash]:
+    def squashes(self, union: ChangeSet, *, claims: bool = True) -> list[Squash]:
         """Return the squashes of a union, with their tables of contents.
 
         Args:
@@ -127,7 +127,7 @@ class Layers:
         self._tables.read(union.squashes.values())
         return [self._squash(layer, claims) for _, layer in sorted(union.squashes.items())]
 
-    def merged(self, union: Union) -> Merged:
+    def merged(self, union: ChangeSet) -> Merged:
         """Return the merge of a union.
 
         Raises:
@@ -139,7 +139,7 @@ class Layers:
             return self._merged(union, union)
         return self._merged(union, rest, self._stand_in.squash)
 
-    def _merged(self, union: Union, read: Union, *known: Squash) -> Merged:
+    def _merged(self, union: ChangeSet, read: ChangeSet, *known: Squash) -> Merged:
         """Merge a union, of which everything that need not be `read` is `known`."""
         self._tables.read(read.order)
         changes = self.changes(read)
@@ -205,7 +205,7 @@ class Layers:
         assert layer.record is not None
         tree = list(self.merged(self._union.reaching(layer.record.parents)).tree())
         lent: dict[int, int] = {}
-        entries = derive(tree, map(_digested, self._reader(layer)))
+        entries = infer_toc(tree, map(_digested, self._reader(layer)))
         for index, entry in enumerate(entries):
             if isinstance(entry, Write | Context) and entry.offset < 0 and entry.node.kind is Kind.FILE:
                 if entry.offset not in lent:
@@ -220,7 +220,7 @@ class Layers:
         read = {layer.diff_id: self._tables.known(layer) for layer in reversed(self._union.order)}
         return {layer for layer, toc in read.items() if toc}
 
-    def fetch(self, wanted: Mapping[str, Wanted]) -> Iterator[Fetched]:
+    def fetch(self, wanted: Mapping[str, FetchList]) -> Iterator[Fetched]:
         """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
 
         Args:
@@ -245,13 +245,13 @@ class Layers:
             layer: the diff_id of a change's layer, or the id of a base.
             wanted: files whose content lies there.
         """
-        files = Wanted()
+        files = FetchList()
         for number, entry in enumerate(wanted):
             files.add(entry, number)
         for row, _, _, chunks in self._contents(layer, files):
             yield wanted[row], chunks
 
-    def _contents(self, layer: str, wanted: Wanted) -> Iterator[Fetched]:
+    def _contents(self, layer: str, wanted: FetchList) -> Iterator[Fetched]:
         for numbers in wanted.rounds():
             # What lies in a layer below has a place below 0.
             lent = bisect_left(numbers, 0, key=wanted.offset)
@@ -262,11 +262,11 @@ class Layers:
             if lent < len(numbers):
                 yield from self._read(layer, wanted, numbers[lent:])
 
-    def _read(self, layer: str, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+    def _read(self, layer: str, wanted: FetchList, numbers: Sequence[int]) -> Iterator[Fetched]:
         if layer in self._union.bases:
             yield from self._read_base(self._union.bases[layer], wanted, numbers)
             return
-        if layer == STATE:
+        if layer == STATE_ID:
             yield from self._read_known(wanted, numbers)
             return
         here = next(found for found in self._union.order if found.diff_id == layer)
@@ -289,7 +289,7 @@ class Layers:
         if any(True for _ in following):
             raise _lacking(here)
 
-    def _read_base(self, layers: tuple[Layer, ...], wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+    def _read_base(self, layers: tuple[Layer, ...], wanted: FetchList, numbers: Sequence[int]) -> Iterator[Fetched]:
         end = 0
         for layer in layers:
             start, end = end, end + self._sizes[layer.digest]
@@ -298,7 +298,7 @@ class Layers:
                 self.fetched += 1
                 yield from self._read_anyones(layer, start, wanted, here)
 
-    def _read_known(self, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+    def _read_known(self, wanted: FetchList, numbers: Sequence[int]) -> Iterator[Fetched]:
         """Read what is known already. Where it lies is told by nothing but the layers, all of them; few pulls ask."""
         places = {entry.path: number for number in numbers if (entry := wanted.entry(number))}
         lying: dict[str, list[TreeEntry]] = defaultdict(list)
@@ -320,7 +320,7 @@ class Layers:
             for row, chunks in self.contents(layer, entries):
                 yield _fetched(wanted, there[row.path], None, chunks)
 
-    def _read_anyones(self, layer: Layer, start: int, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+    def _read_anyones(self, layer: Layer, start: int, wanted: FetchList, numbers: Sequence[int]) -> Iterator[Fetched]:
         """Read a layer whose tar alone says what it holds; `start` bytes are counted before it."""
         places = {wanted.offset(number) - start: number for number in numbers}
         for item, content in self._reader(layer):
@@ -333,7 +333,7 @@ class Layers:
         if places:
             raise _lacking(layer)
 
-    def _base_items(self, layers: tuple[Layer, ...]) -> Iterator[tuple[int, Iterable[Item]]]:
+    def _base_items(self, layers: tuple[Layer, ...]) -> Iterator[tuple[int, Iterable[TarItem]]]:
         start = 0
         for layer in layers:
             reader = self._reader(layer)
@@ -350,7 +350,7 @@ class Layers:
         return store.read_blob(layer.digest) if blob is None else (blob,)
 
 
-def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable[bytes]) -> Fetched:
+def _fetched(wanted: FetchList, number: int, place: InTar | None, content: Iterable[bytes]) -> Fetched:
     """Return a file with its content; what the tree says of it goes before what its layer's table says at its place."""
     entry = wanted.entry(number)
     if entry is not None:
@@ -367,7 +367,7 @@ def _lacking(layer: Layer) -> IntegrityError:
     return damaged("it lacks a content that was promised to be in it", str(layer.diff_id))
 
 
-def _digested(found: tuple[Item, Iterator[bytes]]) -> Item:
+def _digested(found: tuple[TarItem, Iterator[bytes]]) -> TarItem:
     """Return an item with its content's digest, which a tar of others does not tell."""
     item, content = found
     if type(item) is not Placed or item.node.kind is not Kind.FILE:

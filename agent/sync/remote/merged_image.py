@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.archive.stream.compression import media_type_of
 from agent.archive.tar.plain import plain_tar
-from agent.core.image.change_set import Union
+from agent.core.image.change_set import ChangeSet
 from agent.core.image.conflict_record import record_conflicts
 from agent.core.image.image import Image, Layer
 from agent.core.layers.linearise import FixUp, fix_up
@@ -35,12 +35,12 @@ def involving(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict]:
     ]
 
 
-def disagreements(target: Target, whole: Union) -> Sequence[Conflict]:
+def disagreements(target: Target, whole: ChangeSet) -> Sequence[Conflict]:
     """Return where the changes of a set disagree."""
     return () if whole.is_chain else target.layers(whole).merged(whole).conflicts
 
 
-def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict]]:
+def merged_image(target: Target, whole: ChangeSet) -> tuple[Image, Sequence[Conflict]]:
     """Return the image that holds `whole`, and what in it disagrees.
 
     Its layers come in order, of superseded changes only the records; where those layers alone would give another tree,

@@ -8,11 +8,11 @@ from itertools import zip_longest
 
 from agent.archive.layer.ranged import read_toc
 from agent.archive.stream.compression import compression_of
-from agent.archive.stream.limits import Limits, damaged
+from agent.archive.stream.limits import ArchiveLimits, damaged
 from agent.archive.toc.toc import Toc
 from agent.archive.toc.trailer import MissingTocError
-from agent.core.directory.state_as_squash import Rows
-from agent.core.image.change_set import Union
+from agent.core.directory.state_as_squash import StateSquashEntries
+from agent.core.image.change_set import ChangeSet
 from agent.core.image.image import Layer
 from agent.core.model.change import Change, Squash, SquashEntry
 from agent.core.model.entry import Kind, Node, TocEntry
@@ -32,7 +32,7 @@ class Tables:
         verify: called with each layer and its table before anyone else sees it; raises if they do not agree.
     """
 
-    def __init__(self, store: Store, limits: Limits, verify: Callable[[Layer, Toc], None]) -> None:
+    def __init__(self, store: Store, limits: ArchiveLimits, verify: Callable[[Layer, Toc], None]) -> None:
         self._store = store
         self._limits = limits
         self._verify = verify
@@ -120,7 +120,7 @@ class SquashEntries(Iterable[SquashEntry]):
         return self.toc.squashed(claims=self.claims)
 
 
-def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
+def agreed(union: ChangeSet, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
     """Say whether nothing in a union can disagree, or make one file of two: it is a chain, and has no link groups."""
     origins: list[Change | Squash] = [*changes, *squashes]
     return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
@@ -129,7 +129,11 @@ def agreed(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) 
 def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
     """Say whether entries may have link groups."""
     told = entries.toc if isinstance(entries, SquashEntries) else entries
-    return told.may_have_links if isinstance(told, Toc | Rows) else any(getattr(entry, "group", 0) for entry in entries)
+    return (
+        told.may_have_links
+        if isinstance(told, Toc | StateSquashEntries)
+        else any(getattr(entry, "group", 0) for entry in entries)
+    )
 
 
 def id_of(layer: Layer) -> str:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
-from agent.core.image.change_set import Union, unite
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.foreign_layers import absorb
 from agent.core.image.image import Image, Platform
 from agent.core.image.manifest import damaged
@@ -77,7 +77,7 @@ class Seen(NamedTuple):
     is_encoded_anew: bool = False
 
     @property
-    def union(self) -> Union:
+    def union(self) -> ChangeSet:
         """All changes that were found. A head of someone else, where there is nothing of ours, is the base."""
         others = self.others
         if self.head is None:
@@ -157,7 +157,7 @@ class Target:
         reference: Reference,
         wanted: Platform,
         sleep: Callable[[float], None] = time.sleep,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: ArchiveLimits = DEFAULT_LIMITS,
     ) -> None:
         self._open_store = open_store
         self._reference = reference
@@ -187,7 +187,7 @@ class Target:
         """What moved so far."""
         return since(self.store.traffic, self._began) if "store" in self.__dict__ else Traffic()
 
-    def layers(self, union: Union) -> Layers:
+    def layers(self, union: ChangeSet) -> Layers:
         """Return the layers of changes, to be read."""
         from agent.sync.remote.layers import Layers  # what reads archives: a push or pull of nothing reads none
 
@@ -398,7 +398,7 @@ class Target:
         image = seen.head.image._replace(layers=foreign, dropped=())
         return seen._replace(head=seen.head._replace(image=image), is_encoded_anew=True)
 
-    def complete(self, union: Union) -> Union:
+    def complete(self, union: ChangeSet) -> ChangeSet:
         """Return a part of what was seen, with every layer that it needs.
 
         An image drops the layers of superseded changes; without the later attempt they are not superseded.
@@ -421,7 +421,7 @@ class Target:
             union = unite([union.image(self.tag), entry.image]).only(union.ids)
         return union
 
-    def as_of(self, union: Union, changes: Iterable[str]) -> Union:
+    def as_of(self, union: ChangeSet, changes: Iterable[str]) -> ChangeSet:
         """Return what a writer had on its disk whose newest changes were these, with every layer that it needs.
 
         Raises:
@@ -433,7 +433,7 @@ class Target:
             raise UsageError(error.what, subject=error.subject, remedy=error.remedies) from error
 
 
-def _readable(union: Union) -> set[str]:
+def _readable(union: ChangeSet) -> set[str]:
     """Return the ids of what need not be looked for elsewhere: a layer that a tool encoded anew may lack its table."""
     lost = {change for change, layer in union.changes.items() if layer.encoding is None}
     for layer in union.squashes.values():
@@ -442,7 +442,7 @@ def _readable(union: Union) -> set[str]:
     return union.ids - lost
 
 
-def resolve(union: Union, prefix: str, name: str) -> str:
+def resolve(union: ChangeSet, prefix: str, name: str) -> str:
     """Return the id of the one change whose id starts with `prefix`.
 
     Raises:

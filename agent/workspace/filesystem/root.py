@@ -12,7 +12,7 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Final
 
-from agent.core.directory.state_row import Fingerprint, Found
+from agent.core.directory.state_row import Fingerprint, ScannedPath
 from agent.core.model.entry import new_tuple
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
@@ -115,7 +115,7 @@ class Root:
             os.close(fd)
             self._last, self._last_fd = b"", self._fd
 
-    def lstat(self, path: bytes) -> Found | None:
+    def lstat(self, path: bytes) -> ScannedPath | None:
         """Return what stands at `path`, None if nothing does.
 
         Raises:
@@ -140,12 +140,12 @@ class Root:
         except OSError as error:
             raise failed(error, b"", "cannot be examined") from error
 
-    def found(self, path: bytes, about: os.stat_result) -> Found:
+    def found(self, path: bytes, about: os.stat_result) -> ScannedPath:
         """Return `about` as a scan gives it."""
         device = (0, 0)
         if stat.S_ISCHR(about.st_mode) or stat.S_ISBLK(about.st_mode):
             device = (os.major(about.st_rdev), os.minor(about.st_rdev))
-        return Found(path, self.fingerprint(about), about.st_nlink, device)
+        return ScannedPath(path, self.fingerprint(about), about.st_nlink, device)
 
     def fingerprint(self, about: os.stat_result) -> Fingerprint:
         """Return the fingerprint in a stat result.

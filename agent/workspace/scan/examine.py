@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from agent.archive.tar.pax import is_kept
-from agent.core.directory.state_row import Found
+from agent.core.directory.state_row import ScannedPath
 from agent.core.model.entry import KIND_BY_FILE_TYPE, Kind, Node, Xattrs
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
@@ -55,14 +55,14 @@ def read_xattrs(place: int | str) -> Xattrs:
     return tuple((name, os.getxattr(place, name)) for name in encoded)
 
 
-def examine(root: Root, found: Found) -> Node:
+def examine(root: Root, found: ScannedPath) -> Node:
     """Return everything that is kept of a path that a scan found, save a file's `sha256`. `size` is a file's only.
 
     Raises:
         FileChangedError: the path is no longer what was found.
         WorkspaceError: it cannot be read, or is a socket.
     """
-    kind = KIND_BY_FILE_TYPE.get(stat.S_IFMT(found.print.mode))
+    kind = KIND_BY_FILE_TYPE.get(stat.S_IFMT(found.fingerprint.mode))
     if kind is None:
         raise WorkspaceError("a socket cannot be kept", subject=show(found.path), remedy="remove it")
     try:
@@ -87,7 +87,7 @@ def examine(root: Root, found: Found) -> Node:
         raise _refused(error, found.path) from error
 
 
-def open_content(root: Root, found: Found) -> Content:
+def open_content(root: Root, found: ScannedPath) -> Content:
     """Open a file that a scan found.
 
     A small file (up to 1 MiB) is read at once. Of a larger one a descriptor is held until the end of `data` or
@@ -97,7 +97,7 @@ def open_content(root: Root, found: Found) -> Content:
         FileChangedError: it is no longer the file that was found, or changed while it was read.
         WorkspaceError: it cannot be read.
     """
-    fd, size = -1, found.print.size
+    fd, size = -1, found.fingerprint.size
     try:
         above, name = root.at(found.path)
         fd = os.open(name, _FILE_FLAGS, dir_fd=above)
@@ -123,7 +123,7 @@ def open_content(root: Root, found: Found) -> Content:
             os.close(fd)
 
 
-def hash_content(root: Root, found: Found) -> bytes:
+def hash_content(root: Root, found: ScannedPath) -> bytes:
     """Return the raw sha256 of a file's content; raises as `open_content`."""
     data = open_content(root, found).data
     digest = sha256()
@@ -137,7 +137,7 @@ class _Stream(Iterator[bytes]):
 
     _fd = -1
 
-    def __init__(self, root: Root, found: Found, fd: int) -> None:
+    def __init__(self, root: Root, found: ScannedPath, fd: int) -> None:
         about = os.fstat(fd)
         self._root, self._found, self._fd = root, found, fd
         self._at = 0
@@ -166,14 +166,14 @@ class _Stream(Iterator[bytes]):
     def finish(self, size: int) -> None:
         """Check that exactly `size` bytes were there and the file is still the same, and close it."""
         try:
-            if size != self._found.print.size:
+            if size != self._found.fingerprint.size:
                 raise changed(self._found.path)
             _compare(self._root, self._found, os.fstat(self._fd))
         finally:
             self.close()
 
     def _read(self) -> bytes:
-        size = self._found.print.size
+        size = self._found.fingerprint.size
         if self._at >= size:
             # One byte more: a file that grows may not change its times within one tick of their clock.
             self.finish(self._at + len(os.pread(self._fd, 1, self._at)))
@@ -193,7 +193,7 @@ class _Stream(Iterator[bytes]):
 
     def _seek(self) -> None:
         """Find out where the hole at the current place ends, and the data after it."""
-        size = self._found.print.size
+        size = self._found.fingerprint.size
         try:
             data = os.lseek(self._fd, self._at, os.SEEK_DATA)
             self._hole_until = min(data, size)
@@ -204,8 +204,8 @@ class _Stream(Iterator[bytes]):
             self._hole_until = size
 
 
-def _compare(root: Root, found: Found, about: os.stat_result) -> None:
-    now, then = root.fingerprint(about), found.print
+def _compare(root: Root, found: ScannedPath, about: os.stat_result) -> None:
+    now, then = root.fingerprint(about), found.fingerprint
     if now != then:
         if stat.S_ISDIR(then.mode):
             # Its size and times say what happened to the names in it, which the scan has seen.
@@ -214,8 +214,8 @@ def _compare(root: Root, found: Found, about: os.stat_result) -> None:
             raise changed(found.path)
 
 
-def _node(found: Found, kind: Kind, *, target: bytes = b"", xattrs: Xattrs = ()) -> Node:
-    stood = found.print
+def _node(found: ScannedPath, kind: Kind, *, target: bytes = b"", xattrs: Xattrs = ()) -> Node:
+    stood = found.fingerprint
     size = stood.size if kind is Kind.FILE else 0
     return Node(kind, stood.mode & 0o7777, stood.uid, stood.gid, stood.mtime, size, b"", target, found.device, xattrs)
 

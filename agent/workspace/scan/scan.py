@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Final, TypeAlias
 
-from agent.core.directory.state_row import Fingerprint, Found
+from agent.core.directory.state_row import Fingerprint, ScannedPath
 from agent.core.model.entry import new_tuple
 from agent.core.spelling.path import WHITEOUT, ancestors, show
 from agent.errors import WorkspaceError
@@ -24,7 +24,7 @@ _FORMAT = 0o170000
 _ENCODING = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # what os.fsencode asks for each name
 
 Warn: TypeAlias = Callable[[bytes, str], None]
-_Row: TypeAlias = Found | tuple[bytes]
+_Row: TypeAlias = ScannedPath | tuple[bytes]
 """A path, or the place in the order where the paths below a directory come."""
 
 
@@ -62,7 +62,7 @@ class Scan:
         self._refused_count = 0
         self.leftovers: list[bytes] = []
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[ScannedPath]:
         self._root.refresh()
         if self._root.is_removed():
             raise changed(b"", "was removed")  # the system would list it as empty
@@ -71,12 +71,12 @@ class Scan:
             if found is None:
                 return
             yield found
-            if not stat.S_ISDIR(found.print.mode):
+            if not stat.S_ISDIR(found.fingerprint.mode):
                 return
         stack: list[Iterator[_Row]] = [iter(self._listing(self._below + b"/" if self._below else b""))]
         while stack:
             for row in stack[-1]:
-                if type(row) is Found:
+                if type(row) is ScannedPath:
                     yield row
                 else:
                     stack.append(iter(self._listing(row[0])))
@@ -98,7 +98,9 @@ class Scan:
         except OSError as error:
             raise failed(error, prefix[:-1], "cannot be read") from error
         if self._is_edge(prefix):
-            rows = [row for row in rows if (self._has if type(row) is Found else self._has_below)(row[0].rstrip(b"/"))]
+            rows = [
+                row for row in rows if (self._has if type(row) is ScannedPath else self._has_below)(row[0].rstrip(b"/"))
+            ]
         rows.sort(key=itemgetter(0))
         return rows
 
@@ -146,7 +148,7 @@ class Scan:
                     self._warn(path, "a socket cannot be kept, skipped")
                     continue
                 # Not Found(...): a named tuple's own constructor costs as much as the system call.
-                add(new(Found, (path, new(Fingerprint, found), about.st_nlink, device)))
+                add(new(ScannedPath, (path, new(Fingerprint, found), about.st_nlink, device)))
         return rows
 
     def _is_edge(self, prefix: bytes) -> bool:
@@ -183,6 +185,6 @@ class Scan:
         )
 
 
-def scan(root: Root, warn: Warn) -> Iterator[Found]:
+def scan(root: Root, warn: Warn) -> Iterator[ScannedPath]:
     """Yield every path below `root`; see `Scan`."""
     return iter(Scan(root, warn))

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from agent.core.directory.remember import Revised
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_after_push import PatchedRows
+from agent.core.directory.state_row import StateRow
 from agent.workspace.state.rows import ROWS, Columns, Versions, columns_of
 
 _Run: TypeAlias = tuple[Columns, int, int]
@@ -23,7 +23,7 @@ class Tabled(Protocol):
         """Yield them in order, their versions numbered by `versions`."""
 
 
-def blocks(known: Iterable[Known], versions: Versions) -> Iterator[Columns]:
+def blocks(known: Iterable[StateRow], versions: Versions) -> Iterator[Columns]:
     """Yield the columns of rows in bytes order of their paths, `ROWS` at a time."""
     block = Columns()
     for columns, start, stop in _runs(known, versions):
@@ -38,10 +38,10 @@ def blocks(known: Iterable[Known], versions: Versions) -> Iterator[Columns]:
         yield block
 
 
-def _runs(known: Iterable[Known], versions: Versions) -> Iterator[_Run]:
-    if isinstance(known, Revised):
-        lower = _without(_runs(known.known, versions), sorted(known.gone))
-        yield from _over(lower, _runs(known.instead, versions))
+def _runs(known: Iterable[StateRow], versions: Versions) -> Iterator[_Run]:
+    if isinstance(known, PatchedRows):
+        lower = _without(_runs(known.rows, versions), sorted(known.removed))
+        yield from _over(lower, _runs(known.replacements, versions))
     elif isinstance(known, Tabled):
         for columns in known.columns(versions):
             yield columns, 0, len(columns)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from types import TracebackType
 
-from agent.core.directory.state_row import Known, Rows
+from agent.core.directory.state_row import StateRow, StateRows
 from agent.core.model.entry import Version, new_tuple
 from agent.workspace.filesystem.system_errors import failed
 from agent.workspace.state.rows import ROWS, Columns, Versions, columns_of, pack, rows_of, unpack
@@ -35,7 +35,7 @@ class Spill:
         self.version: Version | None = None
         self._directory = directory
         self._most = most
-        self._recent: list[Known] = []
+        self._recent: list[StateRow] = []
         self._count = 0
         self._lengths: list[int] = []
         self._versions = Versions()
@@ -58,13 +58,13 @@ class Spill:
     def __len__(self) -> int:
         return self._count + len(self._recent)
 
-    def append(self, row: Known) -> None:
+    def append(self, row: StateRow) -> None:
         """Add the next row."""
         self._recent.append(row)
         if len(self._recent) >= self._most:
             self._put_aside()
 
-    def __iter__(self) -> Iterator[Known]:
+    def __iter__(self) -> Iterator[StateRow]:
         versions = [self.version]
         for columns in self._columns(versions):
             yield from rows_of(columns, versions)
@@ -86,9 +86,9 @@ class Spill:
             yield unpack(self._read(length, at), versions)
             at += length
 
-    def _still_here(self) -> Iterator[Known]:
+    def _still_here(self) -> Iterator[StateRow]:
         for row in self._recent:
-            yield row if row.version else new_tuple(Known, (*row[:2], self.version, *row[3:]))
+            yield row if row.version else new_tuple(StateRow, (*row[:2], self.version, *row[3:]))
 
     def _read(self, length: int, at: int) -> bytes:
         try:
@@ -117,11 +117,11 @@ class Spill:
 class Joined:
     """Rows, and behind them others."""
 
-    def __init__(self, parts: Sequence[Rows]) -> None:
+    def __init__(self, parts: Sequence[StateRows]) -> None:
         self._parts = parts
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 
-    def __iter__(self) -> Iterator[Known]:
+    def __iter__(self) -> Iterator[StateRow]:
         return chain.from_iterable(self._parts)

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import zstandard
 
-from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.model.entry import Kind, Node, Version, new_tuple
 
 ROWS: Final = 4096
@@ -109,7 +109,7 @@ class Columns:
                 exception["n"][_VERSION] = versions.number(found[exception["n"][_VERSION]])
 
 
-def columns_of(rows: Sequence[Known], versions: Versions) -> Columns:
+def columns_of(rows: Sequence[StateRow], versions: Versions) -> Columns:
     """Return rows by column."""
     columns = Columns()
     paths, nodes, found, stood, groups = zip(*rows, strict=True)
@@ -186,7 +186,7 @@ def _decompressed(block: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompress(block)
 
 
-def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[Known]:
+def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[StateRow]:
     """Return the rows, in order. What every row needs is done by `map` and `zip`, which stay in C.
 
     Raises:
@@ -214,7 +214,7 @@ def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[Kn
         nodes[index] = _restored(nodes[index], exception)
     if 0 in numbers[_MODE]:
         prints = [None if item == _NO_PRINT else item for item in prints]
-    return map(new_tuple, repeat(Known), zip(columns.paths, nodes, found, prints, groups, strict=True))
+    return map(new_tuple, repeat(StateRow), zip(columns.paths, nodes, found, prints, groups, strict=True))
 
 
 def _without_large(columns: list[Sequence[int]], rare: dict[int, dict[str, Any]]) -> list[Sequence[int]]:

@@ -20,7 +20,7 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_row import StateRow
 from agent.core.model.entry import Version
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
@@ -51,11 +51,11 @@ class Part(NamedTuple):
 
     start: bytes
     stop: bytes | None
-    rows: Iterable[Known]
+    rows: Iterable[StateRow]
 
 
 class State:
-    """What was remembered, verified as a whole. Iterating it, any number of times, yields the `Known` rows in order.
+    """What was remembered, verified as a whole. Iterating it, any number of times, yields the `StateRow` rows in order.
 
     Attributes:
         header: the JSON object that was written with them.
@@ -67,7 +67,7 @@ class State:
         self._path = path
         self._begin = 0
         self._keeps = False
-        self._kept: list[Known] | None = None
+        self._kept: list[StateRow] | None = None
         self.header: dict[str, Any] = {}
         self.rows = 0
         self._verify()
@@ -78,7 +78,7 @@ class State:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Known]:
+    def __iter__(self) -> Iterator[StateRow]:
         rows = self._rows(self._begin, None, (None,))
         if self._keeps and self._kept is None:
             self._kept = list(rows)
@@ -123,7 +123,7 @@ class State:
         """Close the file. Further calls are an error, closing again is not."""
         self._file.close()
 
-    def _rows(self, at: int, end: int | None, known: Sequence[Version | None]) -> Iterator[Known]:
+    def _rows(self, at: int, end: int | None, known: Sequence[Version | None]) -> Iterator[StateRow]:
         versions = list(known)
         for columns in self._columns(at, end, versions):
             with self._understood():
@@ -193,7 +193,7 @@ class State:
         return data
 
 
-def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[Known]) -> int:
+def write_state(path: str | bytes, header: Mapping[str, Any], known: Iterable[StateRow]) -> int:
     """Replace the state at `path`, in one step, and return the number of rows.
 
     Args:

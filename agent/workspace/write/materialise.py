@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from agent.core.directory.state_row import KEPT, Fingerprint
+from agent.core.directory.state_row import PREEXISTING_FINGERPRINT, Fingerprint
 from agent.core.model.entry import KIND_BY_FILE_TYPE, Kind, Node
 from agent.core.spelling.path import is_target, parent, show
 from agent.errors import AgentError, UnsafeArchiveError, WorkspaceError
@@ -37,7 +37,7 @@ class TreeWriter:
         root: the directory.
         privileged: may this process give files away? By default, what the system says.
         keep: what others put into the directory, before or meanwhile, stays: where it stands in the place of something
-            to be written, that is left out, and its fingerprint is `KEPT`. Directories are shared.
+            to be written, that is left out, and its fingerprint is `PREEXISTING_FINGERPRINT`. Directories are shared.
 
     Attributes:
         kept: the paths that were left out.
@@ -86,7 +86,7 @@ class TreeWriter:
         except FileExistsError:
             fresh = False
             found = self._root.lstat(path)
-            if found is None or not stat.S_ISDIR(found.print.mode):
+            if found is None or not stat.S_ISDIR(found.fingerprint.mode):
                 raise (collides if self.keep else _in_the_way)(path) from None
         except OSError as error:
             raise _refused(error, path) from error
@@ -227,7 +227,7 @@ class TreeWriter:
         for path in sorted(self._linked):
             found = self._root.lstat(path)
             if found is not None:
-                done.append((path, found.print))
+                done.append((path, found.fingerprint))
         self._directories.clear()
         self._linked.clear()
         return done
@@ -260,17 +260,17 @@ class TreeWriter:
                 raise
             return self._left_out(path, placed)
         if self.keep and _content_of(now) != _content_of(about):
-            return KEPT  # somebody wrote to it as soon as it had its name
+            return PREEXISTING_FINGERPRINT  # somebody wrote to it as soon as it had its name
         return self._root.fingerprint(now)
 
     def _left_out(self, path: bytes, placed: bytes) -> Fingerprint:
         """Take back what was made for `path`, where somebody else put something."""
         self._names.discard(path, placed)
         found = self._root.lstat(path)
-        if found is not None and stat.S_ISDIR(found.print.mode):
+        if found is not None and stat.S_ISDIR(found.fingerprint.mode):
             raise collides(path)
         self.kept.append(path)
-        return KEPT
+        return PREEXISTING_FINGERPRINT
 
     def _make(self, path: bytes, node: Node, make: Callable[[int, bytes], None]) -> Fingerprint:
         try:

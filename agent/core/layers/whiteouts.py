@@ -1,29 +1,29 @@
-"""Select the entries of a table of contents that go into the tar (design, "Layers")."""
+"""Decide which deletions become whiteouts in the tar of a layer (design, "Layers")."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_row import StateRow
 from agent.core.merge.path_order import PathStack
 from agent.core.model.change import SquashEntry, Tombstone
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Write, toc_order
 from agent.core.spelling.path import ancestors
 
 
-def mark_whiteouts(entries: Iterable[TocEntry], known: Iterable[Known]) -> list[TocEntry]:
-    """Return a change's entries with each deletion marked that gets a whiteout in the tar.
+def mark_whiteouts(entries: Iterable[TocEntry], rows: Iterable[StateRow]) -> list[TocEntry]:
+    """Return a change's entries, each deletion marked that gets a whiteout in the tar.
 
-    One whiteout stands for a whole directory only if it is gone and nothing of it was left unpulled; a directory
-    that was removed and made again gets whiteouts path by path, and what a file replaced gets none. A directory
-    above a whiteout is listed even if it is gone from the disk: because it holds paths that were not pulled, or
-    because it had no version that could be deleted.
+    A whole directory gets one whiteout only if it is gone and all of it was pulled. A directory that was removed and
+    created anew gets whiteouts path by path. A path that a file replaced gets none. A directory above a whiteout is
+    listed even if it is gone from the disk: because it holds paths that were not pulled, or because it had no version
+    that could be deleted.
 
     Args:
-        entries: in `toc_order`, whiteouts not yet marked. Writes of what is new may be left out: nothing that was
-            there before lies below them.
-        known: what the writer remembered before the change; `print` None means not pulled.
+        entries: in `toc_order`, whiteouts not yet marked. Writes of new paths may be left out: no path from before
+            lies below them.
+        rows: the state before the change.
     """
     entries = list(entries)
     removed = {entry.path for entry in entries if type(entry) is Delete}
@@ -32,8 +32,8 @@ def mark_whiteouts(entries: Iterable[TocEntry], known: Iterable[Known]) -> list[
     removed.update([above for path in removed for above in ancestors(path)])
     unpulled: list[bytes] = []
     nodes: dict[bytes, Node] = {}
-    for row in known:
-        if row.print is None:
+    for row in rows:
+        if row.fingerprint is None:
             unpulled.append(row.path)
         if row.node.kind is Kind.DIR and row.path in removed:
             nodes[row.path] = row.node
