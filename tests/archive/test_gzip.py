@@ -6,8 +6,8 @@ import gzip
 
 import pytest
 
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.gzip import pack_stored, read_header, read_member
-from agent.archive.stream.source import ByteSource
 
 EDGE = 0xFFFF
 

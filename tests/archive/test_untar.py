@@ -14,7 +14,7 @@ import pytest
 from agent.archive.stream.limits import ArchiveLimits
 from agent.archive.tar.pax import format_record
 from agent.archive.tar.tar_header import END, encode_header
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.model.entry import Kind, Node
 from agent.core.model.tar_item import Linked, Opaque, Placed, TarItem, Whiteout
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError

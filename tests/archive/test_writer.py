@@ -15,7 +15,7 @@ from agent.archive.layer.writer import LayerWriter
 from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
 from agent.archive.stream.frames import FRAME, FRAME_FULL
 from agent.archive.tar.tar_header import END
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.model.tar_item import Linked, Placed, Whiteout
 from agent.core.spelling.digest import digest_of

@@ -1,7 +1,7 @@
 """Read parts of a layer of ours by ranges of its blob: its table of contents, and single entries.
 
-What comes out is bound by digests from the manifest over the table of contents and the frames to header and content;
-not to the digest of the blob, which nobody has seen whole (design, "Trust").
+Digests lead from the manifest over the table of contents and the frames to each header and content. The digest of the
+blob is not checked, because the blob is not read as a whole (design, "Trust").
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 from agent.archive.layer.checks import Hashing, check_content
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.compression import Compression
 from agent.archive.stream.decode import read_frame
 from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
 from agent.archive.stream.readahead import read_ahead
-from agent.archive.stream.source import ByteSource
 from agent.archive.tar.tar_header import encode_header
 from agent.archive.toc import trailer
 from agent.archive.toc.toc import Toc
@@ -28,7 +28,7 @@ from agent.core.spelling.path import show
 
 _AHEAD = 4
 _GAP = 256 << 10
-"""Bytes that are read for nothing rather than pay for one more request."""
+"""Unneeded bytes that are read rather than make one more request."""
 
 Fetch: TypeAlias = Callable[[int, int], Iterator[bytes]]
 """Yields `length` bytes of a blob from `start`."""
@@ -43,14 +43,14 @@ def read_toc(
     place: tuple[int, int, str] | None = None,
     limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> Toc:
-    """Read a layer's table of contents by ranges of its blob: one request where its place is known, else two at most.
+    """Read a layer's table of contents by ranges of its blob: one request if its place is known, else two at most.
 
     Args:
         fetch: returns `length` bytes of the blob from `start`.
         size: of the blob, in bytes.
         compression: of the layer.
-        sha256: of the entry part, in hex, as the change's record says.
-        place: where the table of contents is said to lie in the blob: offset, length, sha256 of the payload in hex.
+        sha256: of the entry part, in hex, from the change's record.
+        place: of the table of contents in the blob, from the manifest: offset, length, sha256 of the payload in hex.
         limits: what to refuse.
 
     Raises:
@@ -85,7 +85,7 @@ def _find(
 
 
 class _Part(NamedTuple):
-    """An entry that is wanted, and where its content lies: in its own place, or that of its group's first name.
+    """An entry to read, and the place of its content: its own, or that of its group's first name.
 
     `offset` and `end` are those of the first name's header and content, which has `size` bytes.
     """
@@ -103,12 +103,12 @@ def read_entries(
     """Yield entries with their contents, reading no more of the blob than the frames that hold them.
 
     Neighbouring frames are one request. The entries come in the tar's order. A hard link comes with the content of its
-    group; who wants several names of a group asks for one of them, since each costs the content again. A small content
-    is checked before it is given, a large one at its end, whether it was consumed or skipped.
+    group; ask for one name of a group only, since each costs the content. A small content is checked before it is
+    yielded, a large one at its end, whether it was consumed or skipped.
 
     Args:
         toc: the layer's.
-        fetch: gives ranges of the blob, in one thread at a time but not the caller's.
+        fetch: yields ranges of the blob, in one thread at a time but not the caller's.
         wanted: `offset`s of entries.
         limits: what to refuse.
 
@@ -158,7 +158,7 @@ def _read_parts(
         if last >= len(toc.frames):
             raise damaged("an entry lies beyond the frames", show(part.entry.path))
         needed += range(max(first, needed[-1] + 1 if needed else 0), last + 1)
-        # Where the entry lies in the needed frames, one after the other.
+        # The place of the entry in the concatenation of the needed frames.
         before = len(needed) - 1 - (last - first)
         places.append((before, part.offset - starts[first]))
     sizes = list(accumulate((toc.frames[index].size for index in needed), initial=0))

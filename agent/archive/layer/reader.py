@@ -1,7 +1,7 @@
-"""Read a whole layer of others, or of ours that another tool encoded anew: any tar, compressed in any way.
+"""Read a whole layer of another tool, or of ours that another tool recompressed: any tar in any compression.
 
 Decompression and the digests of blob and tar run in a thread of their own, unless the blob is small; the tar is read in
-the consumer's. What is known to be as we write it is read by `whole` and `ranged`.
+the consumer's. Layers as we write them are read by `whole` and `ranged`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agent.archive.stream.compression import check_layer_type
 from agent.archive.stream.decode import Decoder
 from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
 from agent.archive.stream.readahead import read_ahead
-from agent.archive.tar.untar import TarReader
+from agent.archive.tar.tar_reader import TarReader
 from agent.core.model.tar_item import TarItem
 
 _AHEAD = 4
@@ -23,22 +23,22 @@ _SMALL = 256 << 10
 
 
 class LayerReader:
-    """Iterate once to get the layer's items with their contents, as `untar.read_tar` does.
+    """Iterate once to get the layer's items with their contents, as `tar_reader.read_tar` does.
 
-    Nothing that came out counts before the iterator is exhausted without an error: some checks are possible at the end
-    only. An iterator closed early ends all threads.
+    Use nothing before the iterator is exhausted without an error: some checks are possible only at the end.
+    An iterator closed early ends all threads.
 
     Attributes:
         size: bytes of its tar, end of archive included, once the iterator is exhausted.
 
     Args:
         chunks: the blob; iterated in another thread, if it is not small.
-        media_type: OCI's or Docker's; how the blob is compressed is told by its bytes.
-        expected: what was promised.
+        media_type: OCI's or Docker's; the compression is detected from the first bytes.
+        expected: the digests of blob and tar.
         limits: what to refuse.
 
     Raises (while iterating):
-        IntegrityError: something is not what was promised, or is damaged or truncated.
+        IntegrityError: a digest or size differs, or something is damaged or truncated.
         UnsafeArchiveError: a path leaves the root, a whiteout is malformed, a limit is exceeded.
         UnsupportedError: it is encrypted, compressed in an unknown way, or no layer of files; also when it is made.
     """
@@ -69,7 +69,7 @@ class LayerReader:
                 raise excessive(f"more than {self._limits.padding} bytes follow its end of archive")
 
     def _pieces(self) -> Generator[bytes, None, None]:
-        """Yield the tar, and check what is known of it and the blob when it is at its end."""
+        """Yield the tar, and check the digests of the tar and the blob at its end."""
         diff_id = self._expected.diff_id
         diff = hash_for(diff_id)
         for data in self._decoder.pieces():

@@ -1,7 +1,7 @@
 """Write a layer: whiteouts, entries and contents in, compressed chunks out, in one pass and bounded memory.
 
-Reading and hashing contents happens in the caller's thread, compression in a pool. The layer is pulled: whoever
-uploads it iterates.
+Reading and hashing contents happens in the caller's thread, compression in a pool. The upload iterates,
+and so sets the pace.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol, TypeAlias
 
-from agent.archive.layer.cutter import FrameCutter
+from agent.archive.layer.frame_cutter import FrameCutter
 from agent.archive.stream.compression import Compression, media_type_of
 from agent.archive.stream.frames import FramePacker
 from agent.archive.stream.limits import damaged
@@ -28,13 +28,13 @@ from agent.errors import AgentError, FileChangedError
 _FILE = Kind.FILE
 
 Groups: TypeAlias = dict[int, tuple[int, bytes, Node]]
-"""Link groups that were met: the writer's number for each, its first path and its attributes."""
+"""Link groups so far: the writer's number for each, its first path and its attributes."""
 
 
 class Contents(Protocol):
-    """Opens a file: returns its attributes as of now (`size` counts, `sha256` does not) and its content.
+    """Opens a file: returns its current attributes (`size` is used, `sha256` is not) and its content.
 
-    Content that is small comes at once, other in chunks.
+    A small content is bytes, a larger one chunks.
     """
 
     def __call__(self, entry: InTar, /) -> tuple[Node, bytes | Iterator[bytes]]: ...  # noqa: D102
@@ -48,7 +48,7 @@ class PackedLayer(NamedTuple):
         media_type: OCI's.
         size: bytes of the tar, end of archive included.
         toc: the table of contents; its `payload` is what may be inlined.
-        toc_offset: where its bytes begin in the blob, wrapped as the encoding wants it.
+        toc_offset: offset of its bytes in the blob, wrapped for the compression.
         toc_length: how many bytes these are; they end the blob.
     """
 
@@ -64,12 +64,12 @@ class LayerWriter:
     """Iterate to get the layer's bytes; then `result` describes it. An iterator closed early ends all threads.
 
     Args:
-        entries: in `core.entry.toc_order`. Deletions and touches go to the table of contents only. Offsets are filled
+        entries: in `entry.toc_order`. Deletions and touches go to the table of contents only. Offsets are filled
             in, link groups numbered by first appearance. The first name of a group holds the content.
-        whiteouts: paths of what is gone, in bytes order.
+        whiteouts: deleted paths, in bytes order.
         contents: opens the file of an entry; called once for each file, for one name of each group.
         compression: of the layer.
-        written: gets each complete entry once its bytes are in the layer's stream.
+        written: is called with each complete entry once its bytes are in the layer's stream.
         level: of the compression; default 3 for zstd and 4 for gzip.
         threads: that compress; default as many as there are processors for this process.
 
@@ -163,7 +163,7 @@ class LayerWriter:
     def _place(
         self, entry: InTar, group: int, groups: Groups, cutter: FrameCutter
     ) -> Generator[bytes, None, tuple[Node, int, int]]:
-        """Put one entry into the tar, and return its node, offset and group as they came to be."""
+        """Put one entry into the tar, and return its final node, offset and group."""
         path, node = entry.path, entry.node
         if group and group in groups:
             _, first, node = groups[group]
@@ -191,12 +191,12 @@ class LayerWriter:
 
 
 class SquashWriter(LayerWriter):
-    """Likewise for a squash.
+    """As `LayerWriter`, for a squash.
 
     Args:
         entries: in `squash_order`.
-        whiteouts: paths of the tombstones that say so, in bytes order.
-        contents: opens the file of what is kept.
+        whiteouts: paths of the tombstones with a whiteout, in bytes order.
+        contents: opens the file of a kept entry.
     """
 
     _squash = True

@@ -1,4 +1,4 @@
-"""The outside of gzip members: headers, extra fields, trailers (RFC 1952)."""
+"""Write gzip members, and parse their headers, extra fields and trailers (RFC 1952)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.limits import damaged
-from agent.archive.stream.source import ByteSource
 
 MAGIC: Final = b"\x1f\x8b"
 EXTRA_MAX: Final = 65531

@@ -1,4 +1,4 @@
-"""How much an archive may ask for before it is refused (design, "Trust")."""
+"""Limits on the size of an archive, beyond which it is refused (design, "Trust")."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OPTIONS: Final[Mapping[str, str]] = {
     "toc": "toc",
     "ratio": "ratio",
 }
-"""What users may set, by the names they know (`--limit NAME=N`), as fields of `ArchiveLimits`."""
+"""The limits that users can set: fields of `ArchiveLimits` by the name in `--limit NAME=N`."""
 
 
 def limits_of(numbers: Mapping[str, int]) -> ArchiveLimits:

@@ -1,9 +1,9 @@
-"""What a tar header means as an item of a layer: paths normalised and checked, whiteouts told apart."""
+"""Interpret a decoded tar header as an item of a layer: paths are normalised and checked, whiteouts recognised."""
 
 from __future__ import annotations
 
 from agent.archive.stream.limits import ArchiveLimits, damaged, excessive
-from agent.archive.tar.any_header import KIND_BY_FLAG, Fields, parse_number
+from agent.archive.tar.header_decoder import KIND_BY_FLAG, Fields, parse_number
 from agent.core.model.entry import Kind, Node
 from agent.core.model.tar_item import Linked, Opaque, Placed, TarItem, Whiteout
 from agent.core.spelling.path import OPAQUE, WHITEOUT, check_path, is_target, show
@@ -46,7 +46,7 @@ def interpret(fields: Fields, offset: int, limits: ArchiveLimits) -> TarItem | N
 
 
 def normalise(name: bytes) -> bytes:
-    """Return a name as common readers take it: without `/` or `./` in front, `/` at the end, doubled `/`.
+    """Return a name as common readers do: without `/` or `./` in front, `/` at the end, doubled `/`.
 
     An absolute name is one below the root, as Docker, containerd and GNU tar have it. `b""` is the root itself. `..`
     stays, for `check_path` to refuse.

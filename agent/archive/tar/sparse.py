@@ -1,4 +1,4 @@
-"""GNU tar's sparse files: four ways to say where the data lies, all read as the content with its holes filled.
+"""GNU tar's sparse files: four encodings of the place of the data; all are read as the content with its holes filled.
 
 GNU tar manual, "Storing Sparse Files": the old header type `S`, and the pax formats 0.0, 0.1 and 1.0.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.limits import damaged, excessive
-from agent.archive.stream.source import ByteSource
 from agent.archive.tar.pax import parse_integer
 from agent.archive.tar.tar_header import BLOCK
 
@@ -27,7 +27,7 @@ class Segment(NamedTuple):
 
 
 class Sparse(NamedTuple):
-    """A sparse file: its real size and where its data lies; `segments` None: that stands before the data (1.0)."""
+    """A sparse file: its real size and where its data lies; `segments` is None if they are before the data (1.0)."""
 
     size: int
     segments: tuple[Segment, ...] | None
@@ -35,7 +35,7 @@ class Sparse(NamedTuple):
 
 
 def parse_pax(records: list[tuple[bytes, bytes]]) -> Sparse | None:
-    """Return what the records of an extended header say of a sparse file, None if they say nothing.
+    """Return the sparse file that the records of an extended header describe, None if they do not.
 
     Raises:
         IntegrityError: they contradict the format.
@@ -65,7 +65,7 @@ def parse_pax(records: list[tuple[bytes, bytes]]) -> Sparse | None:
 
 
 def parse_old(block: bytes, more: ByteSource, number: Callable[[bytes], int]) -> Sparse:
-    """Return what a header of type `S` says, reading its extension blocks from `more`.
+    """Return the sparse file of a header of type `S`, reading its extension blocks from `more`.
 
     Raises:
         IntegrityError: it is damaged or truncated.
@@ -86,7 +86,7 @@ def parse_old(block: bytes, more: ByteSource, number: Callable[[bytes], int]) ->
 
 
 def read_map(source: ByteSource) -> tuple[tuple[Segment, ...], int]:
-    """Return the segments that stand before the data (format 1.0), and how many bytes they take.
+    """Return the segments before the data (format 1.0), and the number of their bytes.
 
     Raises:
         IntegrityError: they are damaged or truncated.

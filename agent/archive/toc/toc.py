@@ -1,7 +1,7 @@
 """Read the table of contents of a layer: the entries of its change, its frames (docs/reference/format.md, "Layers").
 
-A `Toc` keeps the compressed payload and reads it anew each time it is iterated: a million entries are never a list
-unless a caller makes one.
+A `Toc` holds the compressed payload and parses it each time it is iterated: a million entries are never a list unless a
+caller makes one.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _Entry = TypeVar("_Entry", TocEntry, SquashEntry)
 class Toc:
     """A table of contents. Iterating gives its entries, `whiteouts` the tar's whiteouts; both read it anew each time.
 
-    Of a squash `squashed` gives the entries. A deletion's or tombstone's `whiteout` is told by the list of whiteouts.
+    For a squash, `squashed` yields the entries. The list of whiteouts decides the `whiteout` of deletions and
+    tombstones.
 
     Attributes:
-        payload: what stands in the layer behind its frames, unwrapped.
+        payload: the bytes behind the frames of the layer, unwrapped.
         text: bytes of the entry part, uncompressed.
 
     Args:
@@ -51,8 +52,8 @@ class Toc:
     def __init__(self, payload: bytes, limits: ArchiveLimits = DEFAULT_LIMITS, *, sha256: str | None = None) -> None:
         self.payload = payload
         self._limits = limits
-        self._keeps = False
-        self._kept: list[TocEntry] | None = None
+        self._stores = False
+        self._stored: list[TocEntry] | None = None
         self._squashed: list[SquashEntry] | None = None
         self._has_claims = False
         self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
@@ -64,13 +65,13 @@ class Toc:
         if sha256 is not None:
             self.__dict__["sha256"] = sha256
 
-    def keep(self) -> None:
-        """Keep what is read the first time: who has room for it saves reading it again."""
-        self._keeps = True
+    def store_entries(self) -> None:
+        """Store the entries in memory when they are read first, so that they are read only once."""
+        self._stores = True
 
     @cached_property
     def sha256(self) -> str:
-        """The sha256 of the entry part, in hex: what the change's id is made of."""
+        """The sha256 of the entry part, in hex, a part of the change's record."""
         digest = sha256()
         for piece in self._entry_pieces():
             digest.update(piece)
@@ -107,7 +108,7 @@ class Toc:
 
     @cached_property
     def offset(self) -> int:
-        """Where the frames end in the blob, and the wrapped payload starts."""
+        """The offset in the blob, in bytes, at which the frames end and the wrapped payload starts."""
         return sum(frame.length for frame in self.frames)
 
     def whiteouts(self) -> Iterator[bytes]:
@@ -121,18 +122,18 @@ class Toc:
 
     @property
     def may_have_links(self) -> bool:
-        """Whether an entry may be one of several names of a file. No path can spell it: its quotes are escaped."""
+        """Whether an entry may be one of several names of a file. No path has this text: its quotes are escaped."""
         return any(b'"group":' in block for block in self._entry_blocks())
 
     @property
     def may_have_unpulled(self) -> bool:
-        """Whether an entry is a write of what its sparse writer had not pulled. No path can spell that either."""
+        """Whether an entry is a write of a path that its sparse writer had not pulled; see `may_have_links`."""
         return any(b'"seen":"unpulled"' in block for block in self._entry_blocks())
 
     def __iter__(self) -> Iterator[TocEntry]:
-        if self._kept is None and self._keeps:
-            self._kept = list(self._checked())
-        return self._checked() if self._kept is None else iter(self._kept)
+        if self._stored is None and self._stores:
+            self._stored = list(self._checked())
+        return self._checked() if self._stored is None else iter(self._stored)
 
     def _checked(self) -> Iterator[TocEntry]:
         if self.is_squash:
@@ -154,14 +155,14 @@ class Toc:
         """Yield the entries of a squash.
 
         Args:
-            claims: whether what is claimed is wanted; else it may be left out.
+            claims: whether to yield the claims; else they may be left out.
 
         Raises:
             IntegrityError: it is none, or malformed.
         """
         if not self.is_squash:
             raise damaged("it is a change, not a squash")
-        if self._keeps and (self._squashed is None or (claims and not self._has_claims)):
+        if self._stores and (self._squashed is None or (claims and not self._has_claims)):
             self._squashed, self._has_claims = list(self._checked_squash(claims)), claims
         return self._checked_squash(claims) if self._squashed is None else iter(self._squashed)
 
@@ -176,12 +177,12 @@ class Toc:
             if is_in_tar(entry):
                 _check_place(rules, entry, link_to, end)
             elif isinstance(entry, Tombstone) and entry.path != marked and rules.has_whiteout(entry.path):
-                # Of a path's two registers the first one says that there is a whiteout.
+                # Of a path's two registers the first one has the whiteout.
                 entry, marked = entry._replace(whiteout=True), entry.path
             yield entry
 
     def placed(self) -> Iterator[tuple[InTar, bytes | None]]:
-        """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
+        """Yield the entries that the tar has, each with the path that it is a hard link to, None if it is none."""
         return placed(self.squashed(claims=False) if self.is_squash else self)
 
     def _parsed(self, parse: Callable[[bytes], Iterable[_Entry | bytes]]) -> Iterator[_Entry]:
@@ -214,7 +215,7 @@ class Toc:
                 yield path
 
     def _entry_blocks(self) -> Iterator[bytes]:
-        """Yield the lines behind the first, which says what they are, many at once."""
+        """Yield the lines behind the header, in blocks of many."""
         blocks = line_blocks(self._entry_pieces())
         head, newline, rest = next(blocks, b"").partition(b"\n")
         if head + newline not in (HEADER, SQUASH_HEADER):

@@ -1,8 +1,7 @@
-"""Many lines of a table of contents at once, ordinary files at the speed of one regular expression.
+"""Parse many lines of a table of contents at once, by one regular expression for ordinary files and directories.
 
-A workspace has a hundred thousand of these: they are taken apart in one sweep over a block of lines, and what all files
-of a directory share is looked at once. A line that is none of a file is tried as one of a directory. Any other goes to
-`toc_line` or `squash_line`, which decide what is canonical.
+A workspace has a hundred thousand of these. The expression runs once over a block of lines, and the fields that files
+of a directory share are checked once. All other lines go to `toc_line` or `squash_line`, which check them.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ _IS_DIRECTORY: Final = Node(_DIR, 0)
 
 
 def parse_block(block: bytes) -> list[TocEntry | bytes]:
-    """Return what each line of `block` says, which ends with a newline; as `toc_line.parse_line`.
+    """Return the entry of each line of `block`, which ends with a newline; as `toc_line.parse_line`.
 
     Raises:
         IntegrityError: a line is not exactly what would be written for a valid value.
@@ -78,10 +77,10 @@ def parse_block(block: bytes) -> list[TocEntry | bytes]:
 
 
 def parse_squash_block(block: bytes, *, claims: bool = True) -> list[SquashEntry | bytes]:
-    """Return what each line of `block` of a squash says; as `squash_line.parse_squashed`.
+    """Return the entries of each line of `block` of a squash; as `squash_line.parse_squashed`.
 
     Args:
-        claims: whether what is kept and claimed alike shall be told as claimed, too.
+        claims: whether to yield the claims that share a line pair with a kept entry.
 
     Raises:
         IntegrityError: a line is not exactly what would be written for a valid value.
@@ -101,8 +100,8 @@ def parse_squash_block(block: bytes, *, claims: bool = True) -> list[SquashEntry
                 continue
             add(new_tuple(Kept, (path, node, parse_version(version.encode()), offset, 0)))
             if claims and of:
-                stood = parse_version(seen.encode()) if seen else None
-                add(new_tuple(Claim, (path, check_id(of), _claimed(value, node), stood)))
+                seen_version = parse_version(seen.encode()) if seen else None
+                add(new_tuple(Claim, (path, check_id(of), _claimed(value, node), seen_version)))
         except (ValueError, TypeError, UnsafeArchiveError) as error:
             raise malformed(f"{above}{name}".encode("latin-1")) from error
     return entries
@@ -115,7 +114,7 @@ def _listed(path: bytes, node: Node, by: str, offset: int, placed: str) -> Liste
 
 
 def _claimed(value: str, node: Node) -> Node:
-    """Return what is claimed of a path where the same is kept; raise ValueError if it is nothing."""
+    """Return the value of a claim beside a kept entry; raise ValueError if it is invalid."""
     if not value:
         return _IS_DIRECTORY
     _, mode, _, _ = _owner(value, "")
@@ -124,7 +123,7 @@ def _claimed(value: str, node: Node) -> Node:
 
 
 def _node(head: str, time: str, at: str, above: str, digest: str, length: str, tail: str) -> tuple[Node, int]:
-    """Return attributes and place of a file or directory; raise ValueError or UnsafeArchiveError if they are none."""
+    """Return attributes and place of a file or directory; raise ValueError or UnsafeArchiveError if invalid."""
     kind, mode, uid, gid = _owner(head, tail)
     if above:
         _directory(above)
@@ -136,7 +135,7 @@ def _node(head: str, time: str, at: str, above: str, digest: str, length: str, t
 
 @lru_cache(maxsize=1024)
 def _owner(head: str, tail: str) -> tuple[Kind, int, int, int]:
-    """Return what files share, kind, mode, uid and gid: `head` stands before the time, `tail` behind the size."""
+    """Return kind, mode, uid and gid, which many files share: `head` is before the time, `tail` behind the size."""
     value = json.loads(f'{{{head}"size":0{tail}}}')
     uid, gid = integer(value.get("uid", 0), 0, ID_MAX), integer(value.get("gid", 0), 0, ID_MAX)
     return KIND_BY_NAME[value["kind"]], integer(value["mode"], 0, 0o7777), uid, gid

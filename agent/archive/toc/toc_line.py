@@ -1,7 +1,7 @@
 """One line of a table of contents: an entry as canonical JSON, and back (docs/reference/format.md, "Layers").
 
-A line is built by hand, because many are written. It is read as JSON, and is canonical if it is what would be written
-again; `toc_block` reads those of ordinary files.
+A line is formatted without a JSON library, because many are written. It is parsed as JSON, and is canonical if the
+formatted entry equals it; `toc_block` parses those of ordinary files.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _any(line: bytes) -> TocEntry | bytes:
 
 
 def seen_from_json(value: Any) -> Seen:
-    """Return what stood on a writer's disk."""
+    """Return the version that a writer had on disk."""
     return value if value is None or value == UNPULLED else version_from_json(value)
 
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import zstandard
 
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.limits import DEFAULT_LIMITS, damaged
-from agent.archive.stream.source import ByteSource
 from agent.archive.stream.zstd import read_blocks, read_header
 from agent.archive.toc import trailer
 

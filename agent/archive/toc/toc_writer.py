@@ -23,13 +23,13 @@ from agent.core.model.entry import TocEntry
 _PACKING: Final = zstandard.ZstdCompressionParameters(
     strategy=zstandard.STRATEGY_LAZY2, min_match=6, search_log=1, window_log=21, hash_log=17, chain_log=17
 )
-"""Half of a table is digests, where a short match is chance and spoils the longer one behind it: a tenth smaller."""
+"""Half of a table is digests, in which short matches are chance. Without them the result is a tenth smaller."""
 _BATCH: Final = 256 << 10
 """Bytes of lines that are compressed at once."""
 
 
 class TocWriter:
-    """Collects the entry part line by line; what is kept is compressed, in a thread where there is much.
+    """Collects the entry part line by line, compressed in a thread if it is large.
 
     Args:
         whiteouts: the layer's whiteouts, in bytes order.
@@ -59,7 +59,7 @@ class TocWriter:
         self._add(format_squashed(entry))
 
     def finish(self, frames: Iterable[Frame]) -> Toc:
-        """Return the table of contents, `frames` being what the layer consists of."""
+        """Return the table of contents of a layer that consists of `frames`."""
         self._take()
         self._parts.append(self._pack(self._cut()))
         if self._deflate is not None:
@@ -69,13 +69,13 @@ class TocWriter:
         method = trailer.STORED if self._deflate is None else trailer.ZSTD
         length = sum(map(len, self._parts))
         footer = trailer.Footer(length, self._size, len(packed), len(table), method)
-        # Joined once: of a million paths this is what takes the most memory.
+        # Joined once: with a million paths this takes the most memory.
         payload = b"".join((*self._parts, packed, trailer.format_footer(footer)))
         self._parts.clear()
         return Toc(payload, sha256=self._hash.hexdigest())
 
     def close(self) -> None:
-        """End the thread. Nothing can be added then."""
+        """End the thread. Nothing can be added after that."""
         self._thread.shutdown()
 
     def _add(self, line: bytes) -> None:
@@ -92,7 +92,7 @@ class TocWriter:
         return data
 
     def _take(self) -> None:
-        """Wait for what is under way: more than one piece at a time would be memory without end."""
+        """Wait for the piece that is being compressed: one at a time, to bound memory."""
         if self._packed is not None:
             self._parts.append(self._packed.result())
 

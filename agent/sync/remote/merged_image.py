@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.archive.stream.compression import media_type_of
-from agent.archive.tar.plain import plain_tar
+from agent.archive.tar.plain_tar import plain_tar
 from agent.core.image.change_set import ChangeSet
 from agent.core.image.conflict_record import record_conflicts
 from agent.core.image.image import Image, Layer

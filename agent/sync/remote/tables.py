@@ -81,7 +81,7 @@ class Tables:
         self._known[id_of(layer)] = toc
         if toc.text <= self._room:
             self._room -= toc.text
-            toc.keep()
+            toc.store_entries()
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""

@@ -15,9 +15,9 @@ from agent.archive.stream import gzip
 from agent.archive.stream.compression import media_type_of
 from agent.archive.stream.decode import Decoder
 from agent.archive.stream.limits import ArchiveLimits
-from agent.archive.tar.any_header import check_sum
+from agent.archive.tar.header_decoder import check_sum
 from agent.archive.tar.tar_header import BLOCK, END, encode_header, padded
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.image.manifest import CONFIG, MANIFEST
 from agent.core.model.entry import Kind, Node
 from agent.core.model.tar_item import Placed

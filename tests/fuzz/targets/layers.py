@@ -17,7 +17,7 @@ from agent.archive.layer.ranged import read_entries, read_toc
 from agent.archive.layer.reader import LayerReader
 from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
 from agent.archive.stream.gzip import pack_member, pack_stored
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.archive.toc import trailer
 from agent.archive.toc.toc import Toc
 from agent.archive.toc.toc_writer import TocWriter

@@ -11,11 +11,11 @@ from hashlib import sha256
 from random import Random
 
 from agent.archive.stream.limits import MIB, ArchiveLimits
-from agent.archive.tar.any_header import check_sum, parse_size
+from agent.archive.tar.header_decoder import check_sum, parse_size
 from agent.archive.tar.member import normalise
 from agent.archive.tar.pax import format_record, parse_integer, parse_records, parse_time
 from agent.archive.tar.tar_header import BLOCK, END, checksum, encode_header, padded, whiteout_header
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.model.entry import Kind, Node
 from agent.core.model.tar_item import Linked, Opaque, Placed, TarItem, Whiteout
 from agent.core.spelling.path import OPAQUE, WHITEOUT

@@ -1,4 +1,4 @@
-"""A stream of chunks, read as if it were a file: exactly so many bytes, or an error."""
+"""Read an exact number of bytes from a stream of chunks, or raise an error."""
 
 from __future__ import annotations
 
