@@ -42,7 +42,7 @@ def steps(made):
 
 def remembered(made):
     """The rows with what is known of the directories among them."""
-    return list(FingerprintTable(len(made.rows), made.prints).over(made.rows))
+    return list(FingerprintTable(len(made.rows), made.fingerprints).applied_to(made.rows))
 
 
 def test_a_tree_that_stands_needs_nothing():
@@ -185,7 +185,7 @@ def test_what_is_not_selected_is_counted_and_remembered_without_a_print():
     tree = [entry(b"a"), entry(b"d", DIR), entry(b"d/f"), entry(b"e", DIR)]
     made = plan_pull([], tree, selection([b"d/f"]))
     assert steps(made) == {"directories": [b"d"], "fetch": [b"d/f"]}
-    assert made.left == 2
+    assert made.unselected == 2
     assert [row.path for row in made.rows] == [b"a", b"d", b"d/f", b"e"]
 
 
@@ -206,7 +206,7 @@ def test_a_directory_above_what_is_selected_stays_and_one_that_is_not_goes():
     tree = [entry(row.path, row.node) for row in rows]
     made = plan_pull(rows, tree, selection([b"d/e/*"]))
     assert steps(made) == {"remove": [b"d/g/h", b"d/g"], "directories": [b"d"]}
-    assert made.left == 2
+    assert made.unselected == 2
     assert [row.path for row in remembered(made) if row.fingerprint is not None] == [b"d", b"d/e", b"d/e/f"]
 
 

@@ -278,7 +278,7 @@ def pull(disk, known, tree, contents, selected=everything):
     """Make the disk the tree by the steps of a plan; return what is remembered."""
     steps = plan_pull(known, tree, selected)
     prints = _take(disk, steps, contents)
-    return list(FingerprintTable(len(steps.rows), {**steps.fingerprints, **prints}).over(steps.rows))
+    return list(FingerprintTable(len(steps.rows), {**steps.fingerprints, **prints}).applied_to(steps.rows))
 
 
 def _take(disk, steps, contents):

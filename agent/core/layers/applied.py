@@ -66,7 +66,9 @@ class Application:
 
     def _apply(self, path: bytes, here: _Here, beyond: bool) -> Applied | None:
         """Return the row of a path, None if nothing is there; `beyond` says that something below it may follow."""
-        cut = max((above.cut for above in self._open.above(path)), default=-1)
+        # The innermost path has the largest cut: it includes those of the paths above it.
+        enclosing = self._open.above(path)
+        cut = enclosing[-1].cut if enclosing else -1
         if here.whiteouts:
             self._note_whiteouts(path, here.whiteouts)
         own = max(cut, here.whiteout)
