@@ -97,7 +97,9 @@ def test_parts_of_a_directory_say_together_what_the_whole_says(case, data):
         parts.append(ScanJoin())
         entered += join_scan(rows, found, clean_before, parts[-1], start)
     assert entered == fresh
-    assert replace(combine_parts(parts), asked=set(), open={}) == replace(whole, asked=set(), open={})
+    assert replace(combine_parts(parts), context_above=set(), open_directories={}) == replace(
+        whole, context_above=set(), open_directories={}
+    )
 
 
 @laws
