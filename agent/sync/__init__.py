@@ -5,7 +5,7 @@ The path of a push (design, "Push"), from `agent.cli.push` on; each step hands i
 1. `push_steps.push_directory` opens the directory (`local`) and the target (`remote`).
 2. Scan: `directory_scan.scan_directory` joins the files on disk with the state.
 3. Diff: `agent.core.directory.scan_diff` makes entries of the differences. If there are none, the push ends.
-4. Pack: `push_steps.publish_change` orders the entries by `agent.core.layers.pack`.
+4. Pack: `push_steps.publish_change` orders the entries by `agent.core.layers.whiteouts`.
 5. Upload: `upload.pack_layer` reads, packs and uploads the layer in one pass.
 6. Publish: `publish.publish_entry` puts the entry and its pointer.
 7. Head: `publish.head` merges the entries into head. Then `local` writes the directory's state.

@@ -10,7 +10,7 @@ from agent.archive.stream.compression import Compression, media_type_of
 from agent.archive.stream.frames import Frame, FramePacker
 from agent.archive.tar.tar_header import END, encode_header, padded, whiteout_header
 from agent.archive.toc import trailer
-from agent.archive.toc.toc import TocWriter
+from agent.archive.toc.toc_writer import TocWriter
 from agent.core.model.entry import Kind, Node, TocEntry, Write
 from agent.core.spelling.digest import digest_of
 from tests.archive.packing import TIME, Packed

@@ -14,11 +14,11 @@ from agent.archive.layer.reader import LayerReader
 from agent.archive.layer.whole import read_whole
 from agent.archive.layer.writer import LayerWriter, PackedLayer
 from agent.archive.stream.compression import Compression, compression_of
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits
 from agent.archive.tar.tar_header import whiteout_header
 from agent.archive.toc.toc import Toc
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Version, Write, toc_order
-from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
+from agent.core.model.tar_item import Linked, Placed, TarItem, Whiteout
 from agent.core.spelling.digest import digest_of
 
 BASE = Version(1_700_000_000_000_000_000, "sha256:" + "ab" * 32)
@@ -42,7 +42,7 @@ class Packed(NamedTuple):
 
     @property
     def expected(self) -> Promised:
-        return Promised(digest_of(self.blob), len(self.blob), self.layer.diff_id, self.layer.toc_sha256)
+        return Promised(digest_of(self.blob), len(self.blob), self.layer.diff_id, self.layer.toc.sha256)
 
 
 def directory(path: bytes, **attributes: object) -> Write:
@@ -107,9 +107,9 @@ def read(
     blob: bytes,
     media_type: str,
     expected: Expected | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
     chunk: int = 1 << 16,
-) -> list[tuple[Item, bytes]]:
+) -> list[tuple[TarItem, bytes]]:
     chunks = (blob[at : at + chunk] for at in range(0, len(blob), chunk))
     if isinstance(expected, Promised) and expected.toc is not None:
         toc = toc_of(blob, media_type, expected.toc, limits)
@@ -118,14 +118,16 @@ def read(
     return [(item, b"".join(content)) for item, content in reader]
 
 
-def toc_of(blob: bytes, media_type: str, entries: str, limits: Limits = DEFAULT_LIMITS) -> Toc:
+def toc_of(blob: bytes, media_type: str, entries: str, limits: ArchiveLimits = DEFAULT_LIMITS) -> Toc:
     compression = compression_of(media_type)
     return read_toc(
         lambda start, length: blob[start : start + length], len(blob), compression, sha256=entries, limits=limits
     )
 
 
-def _sealed(toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: Limits) -> Iterator[tuple[Item, bytes]]:
+def _sealed(
+    toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: ArchiveLimits
+) -> Iterator[tuple[TarItem, bytes]]:
     """Read a layer of ours whole, and tell it as the items of its tar."""
     placed = list(toc.placed())
     contents = read_whole(toc, chunks, expected, [entry.offset for entry, to in placed if to is None], limits)
@@ -149,3 +151,10 @@ def digest(data: bytes) -> bytes:
 def running() -> list[str]:
     """The threads of writers and readers that are still there."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("frame", "ahead", "toc"))]
+
+
+def read_layer(
+    chunks: Iterable[bytes], media_type: str, expected: Expected, limits: ArchiveLimits = DEFAULT_LIMITS
+) -> Iterator[tuple[TarItem, Iterator[bytes]]]:
+    """The items of a layer of another tool with their contents."""
+    return iter(LayerReader(chunks, media_type, expected, limits))

@@ -6,8 +6,8 @@ import gzip
 
 import pytest
 
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.gzip import pack_stored, read_header, read_member
-from agent.archive.stream.source import Source
 
 EDGE = 0xFFFF
 
@@ -17,7 +17,7 @@ def test_every_reader_reads_what_is_stored(size: int) -> None:
     data = bytes(index % 251 for index in range(size))
     packed = pack_stored(data)
     assert gzip.decompress(packed) == data
-    source = Source([packed], "it")
+    source = ByteSource([packed], "it")
     assert read_header(source) == b""
     assert b"".join(read_member(source)) == data
     assert source.at_end()

@@ -67,7 +67,7 @@ def test_gzip_reads_a_table_of_contents_of_many_members() -> None:
     """More than one extra field can hold: names that do not compress."""
     entries = [file(hashlib.sha256(b"%d" % number).hexdigest().encode()) for number in range(4000)]
     packed = pack(entries, {entry.path: b"" for entry in entries}, (), "gzip")
-    assert len(packed.layer.toc_payload) > 2 * 65531 + FOOTER_SIZE
+    assert len(packed.layer.toc.payload) > 2 * 65531 + FOOTER_SIZE
     assert "sha256:" + hashlib.sha256(gzip.decompress(packed.blob)).hexdigest() == packed.layer.diff_id
     if shutil.which("gzip"):
         assert run("gzip", "-d", "-c", data=packed.blob) == gzip.decompress(packed.blob)

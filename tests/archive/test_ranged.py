@@ -9,7 +9,8 @@ import pytest
 from agent.archive.layer.ranged import read_entries
 from agent.archive.stream.compression import COMPRESSIONS, Compression
 from agent.archive.stream.frames import Frame
-from agent.archive.toc.toc import Toc, TocWriter
+from agent.archive.toc.toc import Toc
+from agent.archive.toc.toc_writer import TocWriter
 from agent.core.model.entry import Context, Write
 from agent.errors import AgentError, IntegrityError
 from tests.archive.packing import Packed, directory, file, pack, running, sample
@@ -58,9 +59,10 @@ def test_one_entry_costs_its_frame_only(packed: Packed) -> None:
     places = offsets(packed)
     assert read(packed, [places[b"f29"]], blob) == {b"f29": CONTENTS[b"f29"]}
     ((start, length),) = blob.asked
-    ends = [sum(frame.length for frame in packed.layer.frames[: n + 1]) for n in range(len(packed.layer.frames))]
+    frames = packed.layer.toc.frames
+    ends = [sum(frame.length for frame in frames[: n + 1]) for n in range(len(frames))]
     assert start + length in ends
-    assert length in [frame.length for frame in packed.layer.frames]
+    assert length in [frame.length for frame in frames]
 
 
 def test_entry_that_spans_frames_is_read_whole(packed: Packed) -> None:
@@ -114,7 +116,7 @@ def test_place_without_an_entry_is_an_integrity_error(packed: Packed) -> None:
 
 def test_changed_byte_of_a_frame_is_an_integrity_error(packed: Packed) -> None:
     changed = bytearray(packed.blob)
-    changed[packed.layer.frames[0].length // 2] ^= 1
+    changed[packed.layer.toc.frames[0].length // 2] ^= 1
     with pytest.raises(IntegrityError):
         read(packed, [0], Blob(bytes(changed)))
 
@@ -122,7 +124,7 @@ def test_changed_byte_of_a_frame_is_an_integrity_error(packed: Packed) -> None:
 def test_swapped_frames_are_an_integrity_error() -> None:
     contents = {b"a": bytes(4 << 20), b"b": bytes(4 << 20)}
     packed = pack([file(b"a"), file(b"b")], contents, (), "none")
-    length = packed.layer.frames[0].length
+    length = packed.layer.toc.frames[0].length
     blob = packed.blob[length : 2 * length] + packed.blob[:length] + packed.blob[2 * length :]
     with pytest.raises(IntegrityError):
         read(packed, [0], Blob(blob))
@@ -132,7 +134,7 @@ def relabelled(packed: Packed, entries: list[Write], frames: tuple[Frame, ...] |
     toc = TocWriter((), packed.layer.toc.compression)
     for entry in entries:
         toc.add(entry)
-    return Toc(toc.finish(frames or packed.layer.frames).payload)
+    return Toc(toc.finish(frames or packed.layer.toc.frames).payload)
 
 
 SMALL = {b"a": b"text", b"b": b"more"}
@@ -165,7 +167,7 @@ def test_large_content_is_compared_at_its_end_even_if_skipped() -> None:
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_lies_about_frames_are_integrity_errors(compression: Compression) -> None:
     packed = pack([file(path) for path in SMALL], SMALL, (), compression)
-    (frame,) = packed.layer.frames
+    (frame,) = packed.layer.toc.frames
     for lie in (
         [frame._replace(length=frame.length - 1)],
         [frame._replace(length=frame.length + 1)],

@@ -16,21 +16,20 @@ import pytest
 import zstandard
 
 from agent.archive.layer.checks import Expected
-from agent.archive.layer.reader import read_layer
 from agent.archive.layer.whole import read_whole
 from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
 from agent.archive.stream.frames import Frame
 from agent.archive.stream.gzip import pack_extra, pack_member
-from agent.archive.stream.limits import Limits
+from agent.archive.stream.limits import ArchiveLimits
 from agent.archive.tar.tar_header import END
 from agent.archive.toc import trailer
-from agent.archive.toc.toc import TocWriter
+from agent.archive.toc.toc_writer import TocWriter
 from agent.core.model.entry import Context, Kind, Node, Write
 from agent.core.model.tar_item import Linked, Opaque, Placed, Whiteout
 from agent.core.spelling.digest import Digest, digest_of
 from agent.errors import IntegrityError, UnsafeArchiveError, UnsupportedError
 from tests.archive.forging import DATA, LIES, honest, lying, member
-from tests.archive.packing import Promised, digest, file, pack, read, sample
+from tests.archive.packing import Promised, digest, file, pack, read, read_layer, sample
 
 ZSTD, GZIP, NONE = (media_type_of(compression) for compression in COMPRESSIONS)
 PLAIN = Node(Kind.FILE, 0o644)
@@ -84,7 +83,7 @@ def test_any_changed_byte_is_an_integrity_error(compression: Compression) -> Non
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_truncation_anywhere_is_an_integrity_error(compression: Compression) -> None:
     packed = sample(compression)
-    for expected in (packed.expected, Promised(toc=packed.layer.toc_sha256)):
+    for expected in (packed.expected, Promised(toc=packed.layer.toc.sha256)):
         for length in range(0, len(packed.blob), max(1, len(packed.blob) // 150)):
             with pytest.raises(IntegrityError):
                 read(packed.blob[:length], packed.layer.media_type, expected)
@@ -404,11 +403,11 @@ def test_bombs_of_others_are_refused(compress: Callable[[bytes], bytes]) -> None
     media_type = ZSTD if compress is zstandard.compress else GZIP
     zeros = compress(END + bytes(64 << 20))
     with pytest.raises(UnsafeArchiveError, match="end of archive"):
-        read(zeros, media_type, limits=Limits(padding=1 << 20))
+        read(zeros, media_type, limits=ArchiveLimits(padding=1 << 20))
     with pytest.raises(UnsafeArchiveError, match="expands"):
-        read(zeros, media_type, limits=Limits(expanded=32 << 20))
+        read(zeros, media_type, limits=ArchiveLimits(expanded=32 << 20))
     with pytest.raises(UnsafeArchiveError, match="times"):
-        read(zeros, media_type, limits=Limits(free=1 << 20, ratio=100))
+        read(zeros, media_type, limits=ArchiveLimits(free=1 << 20, ratio=100))
 
 
 def test_endless_frame_of_empty_blocks_is_refused() -> None:
@@ -420,4 +419,4 @@ def test_endless_frame_of_empty_blocks_is_refused() -> None:
 def test_huge_table_of_contents_is_refused() -> None:
     packed = honest()
     with pytest.raises(UnsafeArchiveError):
-        read(packed.blob, ZSTD, packed.expected, Limits(toc=100))
+        read(packed.blob, ZSTD, packed.expected, ArchiveLimits(toc=100))

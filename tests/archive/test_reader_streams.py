@@ -9,14 +9,14 @@ from hashlib import sha256
 import pytest
 
 from agent.archive.layer.checks import Expected
-from agent.archive.layer.reader import LayerReader, read_layer
+from agent.archive.layer.reader import LayerReader
 from agent.archive.layer.whole import read_whole
 from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
 from agent.archive.tar.tar_header import END, encode_header
-from agent.archive.toc.toc import TocWriter
+from agent.archive.toc.toc_writer import TocWriter
 from agent.core.model.entry import Kind, Node, Write
 from agent.errors import AgentError, IntegrityError
-from tests.archive.packing import file, pack, running, sample
+from tests.archive.packing import file, pack, read_layer, running, sample
 
 ZSTD, GZIP, NONE = (media_type_of(compression) for compression in COMPRESSIONS)
 PLAIN = Node(Kind.FILE, 0o644)
@@ -85,6 +85,6 @@ def test_content_that_is_not_the_promised_one_fails_before_its_end_is_told(size:
         toc.add(entry._replace(node=entry.node._replace(sha256=wrong)))
     given: list[bytes] = []
     with pytest.raises(IntegrityError, match="content is not the one"):
-        for _, content in read_whole(toc.finish(packed.layer.frames), [packed.blob], Expected(), wanted):
+        for _, content in read_whole(toc.finish(packed.layer.toc.frames), [packed.blob], Expected(), wanted):
             given.append(b"".join(content))
     assert given == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.archive.tar.tar_header import END, encode_header, padded, whiteout_header
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.model.entry import Kind, Node
 from agent.core.model.tar_item import Linked, Placed, Whiteout
 from agent.errors import IntegrityError, UnsafeArchiveError

@@ -13,10 +13,11 @@ import zstandard
 from agent.archive.layer.ranged import read_toc
 from agent.archive.stream.compression import COMPRESSIONS, Compression
 from agent.archive.stream.frames import Frame
-from agent.archive.stream.limits import Limits
+from agent.archive.stream.limits import ArchiveLimits
 from agent.archive.toc import trailer
-from agent.archive.toc.toc import Toc, TocWriter
+from agent.archive.toc.toc import Toc
 from agent.archive.toc.toc_line import format_entry, format_whiteout, parse_line
+from agent.archive.toc.toc_writer import TocWriter
 from agent.archive.toc.trailer import MissingTocError
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.spelling.canonical import canonical
@@ -321,7 +322,7 @@ def test_bomb_in_the_table_is_stopped_at_the_announced_size() -> None:
         list(Toc(part + trailer.format_footer(footer))._entry_pieces())
     honest = trailer.Footer(len(part), 100 << 20, 0, 0, trailer.ZSTD)
     with pytest.raises(UnsafeArchiveError):
-        Toc(part + trailer.format_footer(honest), Limits(toc=99 << 20))
+        Toc(part + trailer.format_footer(honest), ArchiveLimits(toc=99 << 20))
 
 
 def test_endless_line_is_an_integrity_error() -> None:
@@ -331,9 +332,9 @@ def test_endless_line_is_an_integrity_error() -> None:
 
 def test_more_entries_than_the_limit_are_unsafe() -> None:
     payload = written([Touch(b"%d" % number, BASE, 0) for number in range(9)]).payload
-    assert len(list(Toc(payload, Limits(entries=10)))) == 9
+    assert len(list(Toc(payload, ArchiveLimits(entries=10)))) == 9
     with pytest.raises(UnsafeArchiveError):
-        list(Toc(payload, Limits(entries=5)))
+        list(Toc(payload, ArchiveLimits(entries=5)))
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -375,12 +376,12 @@ def test_table_is_read_by_ranges(compression: Compression) -> None:
         asked.append((start, length))
         return blob[start : start + length]
 
-    place = (layer.toc_offset, layer.toc_length, layer.toc_payload_sha256)
-    toc = read_toc(fetch, len(blob), compression, sha256=layer.toc_sha256, place=place)
+    place = (layer.toc_offset, layer.toc_length, layer.toc.payload_sha256)
+    toc = read_toc(fetch, len(blob), compression, sha256=layer.toc.sha256, place=place)
     assert list(toc) == packed.written
     assert asked == [place[:2]]
     asked.clear()
-    assert list(read_toc(fetch, len(blob), compression, sha256=layer.toc_sha256)) == packed.written
+    assert list(read_toc(fetch, len(blob), compression, sha256=layer.toc.sha256)) == packed.written
     assert len(asked) == 2
 
 
@@ -393,7 +394,7 @@ def test_table_that_is_not_the_promised_one_is_an_integrity_error(compression: C
         return blob[start : start + length]
 
     digest, offset, length, payload = (
-        layer.toc_sha256, layer.toc_offset, layer.toc_length, layer.toc_payload_sha256,
+        layer.toc.sha256, layer.toc_offset, layer.toc_length, layer.toc.payload_sha256,
     )  # fmt: skip
     for sha, place in (
         ("0" * 64, (offset, length, payload)),

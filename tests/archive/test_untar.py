@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.archive.stream.limits import Limits
+from agent.archive.stream.limits import ArchiveLimits
 from agent.archive.tar.pax import format_record
 from agent.archive.tar.tar_header import END, encode_header
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.model.entry import Kind, Node
-from agent.core.model.tar_item import Item, Linked, Opaque, Placed, Whiteout
+from agent.core.model.tar_item import Linked, Opaque, Placed, TarItem, Whiteout
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
 
 GNU_TAR = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")
@@ -24,9 +24,11 @@ TIME = 1_700_000_000_123_456_789
 FILE = Node(Kind.FILE, 0o644)
 
 
-def read(data: bytes, limits: Limits | None = None, chunk: int = 1 << 20, **options: bool) -> list[tuple[Item, bytes]]:
+def read(
+    data: bytes, limits: ArchiveLimits | None = None, chunk: int = 1 << 20, **options: bool
+) -> list[tuple[TarItem, bytes]]:
     chunks = (data[at : at + chunk] for at in range(0, len(data), chunk))
-    return [(item, b"".join(content)) for item, content in read_tar(chunks, limits or Limits(), **options)]
+    return [(item, b"".join(content)) for item, content in read_tar(chunks, limits or ArchiveLimits(), **options)]
 
 
 def names(data: bytes) -> list[bytes]:
@@ -396,28 +398,31 @@ def test_damage_is_noticed(what: str) -> None:
 
 
 EXCESSIVE = {
-    "entries": (block(b"a") + block(b"b") + END, Limits(entries=1)),
-    "bytes": (block(b"a", size=600) + bytes(1024) + END, Limits(expanded=599)),
-    "depth": (block(b"a/b/c") + END, Limits(depth=2)),
-    "header": (pax((b"comment", b"x" * 600)) + block(b"a") + END, Limits(header=600)),
-    "huge header": (block(b"x", b"x", 1 << 30), Limits()),
-    "long name": (extension(b"L", b"x" * 601) + block(b"a") + END, Limits(header=600)),
+    "entries": (block(b"a") + block(b"b") + END, ArchiveLimits(entries=1)),
+    "bytes": (block(b"a", size=600) + bytes(1024) + END, ArchiveLimits(expanded=599)),
+    "depth": (block(b"a/b/c") + END, ArchiveLimits(depth=2)),
+    "header": (pax((b"comment", b"x" * 600)) + block(b"a") + END, ArchiveLimits(header=600)),
+    "huge header": (block(b"x", b"x", 1 << 30), ArchiveLimits()),
+    "long name": (extension(b"L", b"x" * 601) + block(b"a") + END, ArchiveLimits(header=600)),
     "globals": (
         b"".join(pax((b"k%d" % n, b"x" * 300), flag=b"g") for n in range(3)) + block(b"a") + END,
-        Limits(header=800),
+        ArchiveLimits(header=800),
     ),
-    "global headers that nothing follows": (pax((b"k", b"x" * 9), flag=b"g") * 3 + block(b"a") + END, Limits(toc=1500)),
+    "global headers that nothing follows": (
+        pax((b"k", b"x" * 9), flag=b"g") * 3 + block(b"a") + END,
+        ArchiveLimits(toc=1500),
+    ),
     "global headers before one entry": (
         pax((b"k", b"x" * 9), flag=b"g") * 40 + block(b"a") + END,
-        Limits(header=1200),
+        ArchiveLimits(header=1200),
     ),
     "headers in all": (
         b"".join(pax((b"user.k", b"x" * 300)) + block(b"%d" % n) for n in range(3)) + END,
-        Limits(toc=800),
+        ArchiveLimits(toc=800),
     ),
     "holes": (
         pax((b"GNU.sparse.size", b"5000"), (b"GNU.sparse.map", b"0,0")) + block(b"a") + END,
-        Limits(expanded=4999),
+        ArchiveLimits(expanded=4999),
     ),
 }
 

@@ -15,7 +15,7 @@ from agent.archive.layer.writer import LayerWriter
 from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
 from agent.archive.stream.frames import FRAME, FRAME_FULL
 from agent.archive.tar.tar_header import END
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.model.tar_item import Linked, Placed, Whiteout
 from agent.core.spelling.digest import digest_of
@@ -95,7 +95,7 @@ def test_written_entries_carry_size_and_sha256_as_read() -> None:
 def test_change_without_tar_entries_is_an_empty_tar(compression: Compression) -> None:
     packed = pack([Touch(b"a", BASE, 5), Delete(b"b", Kind.FILE, BASE)], {}, (), compression)
     assert tar_of(packed)[: packed.layer.size] == END
-    assert len(packed.layer.frames) == 1
+    assert len(packed.layer.toc.frames) == 1
     assert len(list(packed.layer.toc)) == 2
 
 
@@ -106,12 +106,12 @@ def test_equal_input_gives_equal_bytes_whatever_the_threads(compression: Compres
     one, two = (pack(entries, contents, (), compression, threads) for threads in (1, 4))
     assert one.blob == two.blob
     assert one.layer.diff_id == two.layer.diff_id
-    assert one.layer.toc_sha256 == two.layer.toc_sha256
+    assert one.layer.toc.sha256 == two.layer.toc.sha256
 
 
 def test_tar_and_entry_part_do_not_depend_on_the_compression() -> None:
     layers = [sample(compression) for compression in COMPRESSIONS]
-    assert len({packed.layer.toc_sha256 for packed in layers}) == 1
+    assert len({packed.layer.toc.sha256 for packed in layers}) == 1
     assert len({tar_of(packed)[: packed.layer.size] for packed in layers}) == 1
     assert layers[0].layer.diff_id == layers[1].layer.diff_id != layers[2].layer.diff_id
 
@@ -127,7 +127,7 @@ def test_numbers_of_link_groups_do_not_matter() -> None:
 def test_frames_are_of_bounded_size_and_begin_at_entries(compression: Compression) -> None:
     contents = {b"f%02d" % number: noise(900_000, number) for number in range(20)} | {b"large": noise(10_000_000)}
     packed = pack([file(path) for path in contents], contents, (), compression)
-    frames = packed.layer.frames
+    frames = packed.layer.toc.frames
     assert all(frame.size <= FRAME for frame in frames)
     assert sum(frame.size for frame in frames) == packed.layer.size
     starts = {sum(frame.size for frame in frames[:count]) for count in range(len(frames))}
@@ -170,13 +170,13 @@ def test_a_full_frame_ends_where_the_fewest_directories_go_on(seed: int) -> None
     if end + len(END) - start > FRAME:
         starts.append(end)
     assert len(starts) > 5
-    assert list(itertools.accumulate((frame.size for frame in packed.layer.frames[:-1]), initial=0)) == starts
+    assert list(itertools.accumulate((frame.size for frame in packed.layer.toc.frames[:-1]), initial=0)) == starts
 
 
 def test_every_zstd_frame_says_its_size_and_needs_little_memory() -> None:
     packed = pack([file(b"large")], {b"large": noise(10_000_000)})
     position = 0
-    for frame in packed.layer.frames:
+    for frame in packed.layer.toc.frames:
         about = zstandard.get_frame_parameters(packed.blob[position : position + frame.length])
         assert about.content_size == frame.size
         assert about.window_size <= 8 << 20
@@ -292,5 +292,5 @@ def test_directory_and_file_replace_each_other_in_one_layer() -> None:
 def test_end_of_archive_is_not_cut_in_two(room: int) -> None:
     size = FRAME - room - 3 * 512
     packed = pack([file(b"a")], {b"a": bytes(size)}, (), "none")
-    sizes = [frame.size for frame in packed.layer.frames]
+    sizes = [frame.size for frame in packed.layer.toc.frames]
     assert sizes == ([FRAME] if room == 1024 else [FRAME - room, 1024])

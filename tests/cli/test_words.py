@@ -20,7 +20,7 @@ from agent.errors import AgentError, InvalidReferenceError
 HEAVY = ("requests", "urllib3", "rich", "zstandard", "oras", "watchdog")
 WORKING = (
     "agent.archive.toc.toc",
-    "agent.archive.tar.untar",
+    "agent.archive.tar.tar_reader",
     "agent.archive.layer.writer",
     "agent.core.merge.merge",
     "agent.sync.commands.probe_store",

@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.core.image.image import Image
 from agent.core.model.entry import Kind, Node
-from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
+from agent.core.model.tar_item import Linked, Placed, TarItem, Whiteout
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.reference import parse_reference
 from agent.store.manifest_checks import referenced_digests
@@ -158,7 +158,7 @@ def _start(act: Callable[[], object]) -> int:
     os._exit(1)
 
 
-def items(store: Store, image: Image) -> list[list[Item]]:
+def items(store: Store, image: Image) -> list[list[TarItem]]:
     """Return what an image's layers say, read with the standard library; a file's node has a digest and no size."""
     found = []
     for layer in image.layers:
@@ -168,7 +168,7 @@ def items(store: Store, image: Image) -> list[list[Item]]:
     return found
 
 
-def _item(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Item:
+def _item(tar: tarfile.TarFile, member: tarfile.TarInfo) -> TarItem:
     path, (above, _, name) = os.fsencode(member.name), member.name.rpartition("/")
     if name.startswith(".wh."):
         return Whiteout(os.fsencode(f"{above}/{name[4:]}".lstrip("/")))

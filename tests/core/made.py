@@ -1,7 +1,11 @@
 """Records, layers and images with as little as a test has to say."""
 
 from agent.core.image.image import Encoding, Image, Layer
+from agent.core.layers.whiteouts import whiteouts
+from agent.core.model.change import Kept, Listed
+from agent.core.model.entry import Context, Write
 from agent.core.model.record import Record
+from agent.core.model.tar_item import Linked, Placed, Whiteout
 from agent.core.spelling.digest import Digest
 
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
@@ -43,3 +47,19 @@ def fixup_layer(number):
 
 def image_of(*layers, **more):
     return Image(layers=layers, **{"target": "main", **more})
+
+
+def tar_items(entries):
+    """What the tar of a change or a squash holds, in its order; `entries` are iterated twice."""
+    for path in whiteouts(entries):
+        yield Whiteout(path)
+    first = {}
+    for entry in entries:
+        if isinstance(entry, Write | Context | Kept):
+            to = first.setdefault(entry.group, entry.path) if entry.group else entry.path
+            if to != entry.path:
+                yield Linked(entry.path, to, entry.offset)
+            else:
+                yield Placed(entry.path, entry.node, entry.offset)
+        elif isinstance(entry, Listed) and entry.placed:
+            yield Placed(entry.path, entry.node, entry.offset)

@@ -1,7 +1,12 @@
 """Single cases of what is remembered without a scan; laws are in tests/property/test_diff_laws.py."""
 
-from agent.core.directory.advance import UNKNOWN, Advanced, lies_below, unexamined
-from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.directory.state_after_change import (
+    UNKNOWN_FINGERPRINT,
+    AdvancedState,
+    lies_below,
+    rows_without_fingerprints,
+)
+from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.model.entry import Context, Delete, Kind, Node, Touch, TreeEntry, Write
 from tests.property.disk import version
 
@@ -11,11 +16,11 @@ STOOD = Fingerprint(5, 1, 0o100644, 500, 500, 10, 10)
 
 
 def row(path, node=FILE, stands=V1, print_=STOOD, group=0):
-    return Known(path, node, stands, print_, group)
+    return StateRow(path, node, stands, print_, group)
 
 
 def after(rows, *entries):
-    return list(Advanced(rows, entries, V2))
+    return list(AdvancedState(rows, entries, V2))
 
 
 def test_what_no_entry_names_stays():
@@ -29,18 +34,18 @@ def test_deletions_and_writes_and_touches_are_followed():
     assert after(rows, Delete(b"a", Kind.FILE, V1), Write(b"b", new, V1), Touch(b"c", V1, 7), Write(b"d", new)) == [
         row(b"b", new, V2, STOOD._replace(ino=-1)),
         row(b"c", FILE._replace(mtime=7), V1, STOOD._replace(ino=-1)),
-        row(b"d", new, V2, UNKNOWN),
+        row(b"d", new, V2, UNKNOWN_FINGERPRINT),
     ]
 
 
 def test_what_was_written_is_looked_at_again_though_what_its_disk_could_hold_is_known():
     (found,) = after([row(b"a")], Write(b"a", FILE, V1))
-    assert found.print != STOOD
-    assert found.print._replace(ino=STOOD.ino) == STOOD
+    assert found.fingerprint != STOOD
+    assert found.fingerprint._replace(ino=STOOD.ino) == STOOD
     (found,) = after([row(b"a", DIR)], Delete(b"a", Kind.DIR, V1), Write(b"a", FILE, V1))
-    assert found.print == UNKNOWN
+    assert found.fingerprint == UNKNOWN_FINGERPRINT
     (found,) = after([row(b"a", print_=None)], Write(b"a", FILE, "unpulled"))
-    assert found.print == UNKNOWN
+    assert found.fingerprint == UNKNOWN_FINGERPRINT
 
 
 def test_a_file_hides_everything_below_it():
@@ -76,8 +81,8 @@ def test_a_listing_gives_a_directory_its_attributes():
 
 def test_nothing_is_known_of_an_unexamined_disk():
     tree = [TreeEntry(b"a", FILE, V1, group=0), TreeEntry(b"b", FILE, V1, group=0), TreeEntry(b"c", FILE, V1)]
-    found = list(unexamined(tree))
-    assert {each.print for each in found} == {UNKNOWN}
+    found = list(rows_without_fingerprints(tree))
+    assert {each.fingerprint for each in found} == {UNKNOWN_FINGERPRINT}
     assert found[0].group == found[1].group != found[2].group == 0
 
 

@@ -4,11 +4,12 @@ import stat
 
 import pytest
 
-from agent.core.directory.advance import UNKNOWN
-from agent.core.directory.scan_diff import diff, recorded
-from agent.core.directory.scan_join import Sifted, join, kind_of, sift
-from agent.core.directory.state_row import Fingerprint, Found, Known
-from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write
+from agent.core.directory.scan_diff import diff, node_to_record
+from agent.core.directory.scan_join import ScanJoin, join_scan
+from agent.core.directory.state_after_change import UNKNOWN_FINGERPRINT
+from agent.core.directory.state_row import Fingerprint, ScannedPath, StateRow
+from agent.core.merge.path_order import join
+from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write, kind_of
 from tests.property.disk import Disk, after_push, look, version
 
 V1, V2 = version(1), version(2)
@@ -37,7 +38,7 @@ def said(found):
 
 
 def unpulled(rows, *paths):
-    return [row._replace(print=None) if row.path in paths else row for row in rows]
+    return [row._replace(fingerprint=None) if row.path in paths else row for row in rows]
 
 
 def test_everything_is_written_the_first_time(disk):
@@ -100,9 +101,9 @@ def test_a_directory_is_listed_above_a_deletion_that_its_times_do_not_tell(disk)
     disk.write(b"a/b/f", b"one")
     disk.write(b"a/b-x/f", b"one")
     known = first_push(disk)
-    found = [Found(row.path, row.print) for row in known if row.path != b"a/b/f"]
-    sifted = Sifted()
-    assert list(sift(known, found, disk.now, sifted)) == []
+    found = [ScannedPath(row.path, row.fingerprint) for row in known if row.path != b"a/b/f"]
+    sifted = ScanJoin()
+    assert list(join_scan(known, found, disk.now, sifted)) == []
     assert sifted.suspects == []
     assert said(diff(sifted, [], {})) == [("Context", b"a", None), ("Context", b"a/b", None), ("Delete", b"a/b/f", V1)]
 
@@ -112,7 +113,7 @@ def test_what_stands_beside_a_change_is_not_kept(disk):
         disk.write(path, b"one")
     known = first_push(disk)
     disk.alter(b"a/b/f", data=b"two", mtime=disk.now)
-    assert list(look(disk, known, disk.now).sifted.kept) == [b"a", b"a/b"]
+    assert list(look(disk, known, disk.now).sifted.context) == [b"a", b"a/b"]
 
 
 def test_an_mtime_alone_is_a_touch_and_of_a_directory_nothing(disk):
@@ -184,7 +185,7 @@ def test_a_name_that_stays_alone_on_another_inode_is_no_change(disk):
     known = linked(disk, b"a", b"b")
     disk.remove(b"a")
     disk.copy_over(b"b")
-    assert disk.print(b"b").ino != known[1].print.ino
+    assert disk.print(b"b").ino != known[1].fingerprint.ino
     assert said(entries(disk, known)) == [("Delete", b"a", V1)]
 
 
@@ -201,7 +202,7 @@ def test_a_group_that_moves_to_another_inode_whole_is_no_change(disk):
     known = linked(disk, b"a", b"b")
     disk.copy_over(b"a")
     disk.hard_link(b"a", b"b")
-    assert {disk.print(path).ino for path in disk.names} != {row.print.ino for row in known}
+    assert {disk.print(path).ino for path in disk.names} != {row.fingerprint.ino for row in known}
     assert entries(disk, known) == []
 
 
@@ -230,19 +231,19 @@ def test_a_name_from_outside_joins_a_file_whose_times_do_not_tell(disk):
     """Some file systems do not move a file's ctime when one of its names is renamed."""
     disk.write(b"a", b"one")
     (row,) = first_push(disk)
-    found = [Found(b"a", row.print, 2), Found(b"b", row.print, 2)]
-    sifted = Sifted()
-    assert [new.path for new in sift([row], found, row.print.ctime + 1, sifted)] == [b"b"]
+    found = [ScannedPath(b"a", row.fingerprint, 2), ScannedPath(b"b", row.fingerprint, 2)]
+    sifted = ScanJoin()
+    assert [new.path for new in join_scan([row], found, row.fingerprint.ctime + 1, sifted)] == [b"b"]
     assert sifted.suspects == []
-    assert list(sifted.kept) == [b"a"]
+    assert list(sifted.context) == [b"a"]
 
 
 def test_a_file_with_names_elsewhere_is_no_group(disk):
     disk.write(b"a", b"one")
     (row,) = first_push(disk)
-    sifted = Sifted()
-    assert list(sift([row], [Found(b"a", row.print, 2)], row.print.ctime + 1, sifted)) == []
-    assert sifted.names == {row.print.ino: [b"a"]}
+    sifted = ScanJoin()
+    assert list(join_scan([row], [ScannedPath(b"a", row.fingerprint, 2)], row.fingerprint.ctime + 1, sifted)) == []
+    assert sifted.names == {row.fingerprint.ino: [b"a"]}
     disk.alter(b"a", mtime=5)
     assert entries(disk, [row]) == [Touch(b"a", V1, 5)]
 
@@ -339,39 +340,39 @@ def test_a_group_keeps_apart_from_one_that_was_not_pulled(disk):
 MODE = stat.S_IFREG | 0o644
 STOOD = Fingerprint(1, 3, MODE, 500, 500, 10, 10)
 NODE = Node(Kind.FILE, 0o4644, 7, 8, 9, 3, b"x" * 32)
-OLD = Known(b"f", NODE, V1, STOOD)
+OLD = StateRow(b"f", NODE, V1, STOOD)
 SEEN = Node(Kind.FILE, 0o644, 500, 500, 10, 3, b"x" * 32)
 
 
 @pytest.mark.parametrize("privileged", [True, False])
 def test_attributes_that_the_disk_shows_as_before_stay_as_recorded(privileged):
-    assert recorded(OLD, STOOD, SEEN, privileged=privileged) == NODE
+    assert node_to_record(OLD, STOOD, SEEN, privileged=privileged) == NODE
 
 
 @pytest.mark.parametrize(("privileged", "owner"), [(True, 600), (False, 0)])
 def test_an_owner_that_changed_is_recorded_only_with_privilege(privileged, owner):
     now = STOOD._replace(uid=600)
-    node = recorded(OLD, now, SEEN._replace(uid=600), privileged=privileged)
+    node = node_to_record(OLD, now, SEEN._replace(uid=600), privileged=privileged)
     assert (node.uid, node.gid) == (owner, 8)
 
 
-@pytest.mark.parametrize("old", [None, OLD._replace(print=None), OLD._replace(node=Node(Kind.DIR, 0o755))])
+@pytest.mark.parametrize("old", [None, OLD._replace(fingerprint=None), OLD._replace(node=Node(Kind.DIR, 0o755))])
 def test_what_is_new_has_the_owner_that_it_shows_or_none(old):
-    assert recorded(old, STOOD, SEEN, privileged=True) == SEEN
-    assert recorded(old, STOOD, SEEN, privileged=False) == SEEN._replace(uid=0, gid=0)
+    assert node_to_record(old, STOOD, SEEN, privileged=True) == SEEN
+    assert node_to_record(old, STOOD, SEEN, privileged=False) == SEEN._replace(uid=0, gid=0)
 
 
 def test_modes_and_times_that_changed_are_recorded():
     now = STOOD._replace(mode=stat.S_IFREG | 0o600, mtime=11)
-    node = recorded(OLD, now, SEEN._replace(mode=0o600, mtime=11), privileged=False)
+    node = node_to_record(OLD, now, SEEN._replace(mode=0o600, mtime=11), privileged=False)
     assert (node.mode, node.mtime, node.uid) == (0o600, 11, 7)
 
 
 def test_where_it_is_not_known_what_the_disk_showed_it_counts_what_it_shows():
-    old = OLD._replace(print=UNKNOWN)
-    assert recorded(old, STOOD, SEEN, privileged=True) == SEEN
-    assert recorded(old, STOOD, SEEN, privileged=False) == SEEN._replace(uid=7, gid=8)
-    locked = recorded(old, STOOD._replace(mode=stat.S_IFREG), SEEN._replace(mode=0), privileged=True)
+    old = OLD._replace(fingerprint=UNKNOWN_FINGERPRINT)
+    assert node_to_record(old, STOOD, SEEN, privileged=True) == SEEN
+    assert node_to_record(old, STOOD, SEEN, privileged=False) == SEEN._replace(uid=7, gid=8)
+    locked = node_to_record(old, STOOD._replace(mode=stat.S_IFREG), SEEN._replace(mode=0), privileged=True)
     assert locked.mode == 0
 
 
@@ -393,7 +394,7 @@ USER = (b"user.x", b"2")
 def test_capabilities_that_could_not_be_set_stay_while_the_content_does(privileged, mtime, seen, kept):
     old = OLD._replace(node=NODE._replace(xattrs=(CAPABILITY,)))
     now = STOOD._replace(mtime=mtime)
-    assert recorded(old, now, SEEN._replace(xattrs=seen), privileged=privileged).xattrs == kept
+    assert node_to_record(old, now, SEEN._replace(xattrs=seen), privileged=privileged).xattrs == kept
 
 
 @pytest.mark.parametrize("new", [b"0", b"z"])
@@ -424,7 +425,7 @@ def test_a_name_that_joins_a_file_takes_the_owner_of_that_file(disk):
 
 def test_join_pairs_equal_paths():
     def rows(*paths):
-        return [Known(path, NODE, None, None) for path in paths]
+        return [StateRow(path, NODE, None, None) for path in paths]
 
     def paths(pairs):
         return [(old and old.path, new and new.path) for old, new in pairs]
@@ -459,5 +460,5 @@ def test_a_scan_is_counted(disk):
     disk.remove(b"a")
     disk.write(b"c", b"one")
     sifted = look(disk, known, 0).sifted
-    assert (sifted.total, sifted.standing, len(sifted.gone)) == (2, 1, 1)
+    assert (sifted.total, sifted.present, len(sifted.gone)) == (2, 1, 1)
     assert isinstance(known[0].version, Version)

@@ -151,7 +151,7 @@ def test_links_that_lead_through_very_many_names_are_refused(monkeypatch):
     long = [Placed(b"d", directory()), Placed(b"a", link(b"d/../" * 800 + b"d"))]
     entries = [Placed(b"a/%d" % number, file()) for number in range(10)]
     assert len(tree([*long, *entries])) == 12
-    monkeypatch.setattr(flattening, "_LED_MAX", 10_000)
+    monkeypatch.setattr(flattening, "_FOLLOWED_MAX", 10_000)
     with pytest.raises(UnsafeArchiveError, match="too many names"):
         tree([*long, *entries])
 

@@ -3,18 +3,8 @@ import json
 import pytest
 
 from agent.core.image.conflict_record import record_conflicts
-from agent.core.image.manifest import (
-    CONFIG,
-    INLINE_MAX,
-    INLINE_TOTAL_MAX,
-    MANIFEST,
-    PREFIX,
-    damaged,
-    format_image,
-    load_json,
-    needs_config,
-    parse_image,
-)
+from agent.core.image.manifest import CONFIG, MANIFEST, PREFIX, damaged, load_json, needs_config, parse_image
+from agent.core.image.manifest_writer import INLINE_MAX, INLINE_TOTAL_MAX, format_image
 from agent.core.merge.conflict import Conflict, ConflictKind
 from agent.core.spelling.digest import digest_of
 from agent.errors import IntegrityError

@@ -1,8 +1,9 @@
-from agent.core.directory.state_row import Fingerprint, Known
-from agent.core.layers.pack import mark_whiteouts, tar_items, whiteouts
+from agent.core.directory.state_row import Fingerprint, StateRow
+from agent.core.layers.whiteouts import mark_whiteouts, whiteouts
 from agent.core.model.change import Kept, Listed, Tombstone
 from agent.core.model.entry import Context, Delete, Kind, Node, Version, Write
 from agent.core.model.tar_item import Linked, Placed, Whiteout
+from tests.core.made import tar_items
 
 V = Version(1, "a")
 FILE, DIR = Node(Kind.FILE, 0o644), Node(Kind.DIR, 0o755)
@@ -14,8 +15,8 @@ def gone(path, kind=Kind.FILE):
 
 
 def known(*paths, unpulled=()):
-    rows = [Known(path, DIR if path.endswith(b"d") else FILE, V, ON_DISK) for path in paths]
-    rows += [Known(path, FILE, V, None) for path in unpulled]
+    rows = [StateRow(path, DIR if path.endswith(b"d") else FILE, V, ON_DISK) for path in paths]
+    rows += [StateRow(path, FILE, V, None) for path in unpulled]
     return sorted(rows, key=lambda row: row.path)
 
 
@@ -55,7 +56,7 @@ def test_a_directory_with_unpulled_paths_is_listed_and_gets_whiteouts_path_by_pa
 
 
 def test_a_directory_without_a_version_that_is_gone_is_listed_above_its_whiteouts():
-    rows = [Known(b"d", DIR, None, ON_DISK), Known(b"d/x", FILE, V, ON_DISK)]
+    rows = [StateRow(b"d", DIR, None, ON_DISK), StateRow(b"d/x", FILE, V, ON_DISK)]
     assert mark_whiteouts([gone(b"d/x")], rows) == [Context(b"d", DIR), Delete(b"d/x", Kind.FILE, V, whiteout=True)]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from agent.core.image.change_set import unite
 from agent.core.image.image import Image, Layer
-from agent.core.image.manifest import format_image, load_json, parse_image
+from agent.core.image.manifest import load_json, parse_image
+from agent.core.image.manifest_writer import format_image
 from agent.core.image.squash_policy import newest_layers
 from agent.core.model.ancestry import Writer
 from agent.core.model.record import Record

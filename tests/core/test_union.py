@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import DEFAULT_PLATFORM
 from agent.core.model.ancestry import Writer
 from agent.core.model.squash_record import SquashRecord
@@ -26,9 +26,9 @@ def ids(*layers):
 
 
 def test_nothing_is_an_empty_union():
-    assert unite([]) == unite([image_of()]) == Union()
-    assert (Union().frontier, Union().newest_stamp, Union().order) == ((), 0, [])
-    assert Union().is_chain
+    assert unite([]) == unite([image_of()]) == ChangeSet()
+    assert (ChangeSet().frontier, ChangeSet().newest_stamp, ChangeSet().order) == ((), 0, [])
+    assert ChangeSet().is_chain
 
 
 def test_a_union_holds_what_its_images_hold_and_no_fixup():
@@ -115,7 +115,7 @@ def test_what_was_made_since_is_told_apart_where_all_of_it_was_made_on_top():
     rest = newer.beyond(older)
     assert (rest.ids, rest.bases) == (ids(three, four), {})
     assert newer.beyond(newer).ids == set()
-    assert unite([image_of(one, two)]).beyond(Union()).ids == ids(one, two)
+    assert unite([image_of(one, two)]).beyond(ChangeSet()).ids == ids(one, two)
     assert older.beyond(newer) is None
     side = layer_of(8, (two.record.id,), lane="b", base=BASE)
     assert unite([image_of(stack, one, two, three, side)]).beyond(older).ids == ids(three, side)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.core.image.change_set import Union
+from agent.core.image.change_set import ChangeSet
 from agent.core.model.ancestry import Writer
 from agent.core.model.pod import Pod
 from agent.core.spelling.reference import Reference, parse_reference
@@ -74,7 +74,7 @@ class Pulled:
     `own` is who it was for, the pod as it counts from then on.
     """
 
-    union: Union
+    union: ChangeSet
     tree: Plain
     after: tuple[str, ...]
     own: Writer | None

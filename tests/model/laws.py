@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import islice, permutations
 from pathlib import Path
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
-from agent.core.image.manifest import format_image
+from agent.core.image.manifest_writer import format_image
 from agent.core.model.ancestry import Ancestry, Writer
 from agent.core.model.pointer_numbers import place_of
 from agent.core.model.record import Record
@@ -193,7 +193,7 @@ class Laws:
                 if run.scene.listed or not self._is_contested(run, push):
                     raise ViolationError("G1", f"a pull that names the lane lacks {_name(push)}")
 
-    def _check_pods(self, run: Run, seen: Union) -> None:
+    def _check_pods(self, run: Run, seen: ChangeSet) -> None:
         """G6: what a later pod of an actor pushed is not taken for an earlier one's.
 
         An actor's pods come one after the other. Where each sees what was there when it began, no clock can deceive.
@@ -297,7 +297,7 @@ def newest(pushed: Iterable[Pushed]) -> list[Pushed]:
     return list(lanes.values())
 
 
-def _check_tries(union: Union) -> None:
+def _check_tries(union: ChangeSet) -> None:
     """G6: of each attempt the changes of one pod count, and none was made on top of another pod's."""
     records, ancestry, superseded = union.records, union.ancestry(), union.superseded
     pods: dict[tuple[str, int | None], set[str]] = {}
@@ -325,14 +325,14 @@ def _check_lines(tree: Plain) -> None:
             raise ViolationError("G6", f"a task ran on its own output: {path} holds {found[2]!r}")
 
 
-def _check_closed(union: Union) -> None:
+def _check_closed(union: ChangeSet) -> None:
     for record in union.records.values():
         lost = set(record.parents) - union.ids
         if lost:
             raise ViolationError("G5", f"{record.id[:8]} is there without its parents {_short(lost)}")
 
 
-def _rendered(run: Run, union: Union) -> bytes:
+def _rendered(run: Run, union: ChangeSet) -> bytes:
     image, _ = merged_image(_target(_copy(run.world.store)), union)
     return format_image(image)[1]
 

@@ -17,7 +17,7 @@ import agent.sync.publish.head
 import agent.sync.publish.publish_entry
 import agent.sync.push_steps.publish_change
 import tests.model.search
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.model.pod import Pod
 from agent.core.spelling.digest import Digest
 from agent.sync.commands.prune import _Aged
@@ -180,7 +180,7 @@ def no_look_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_fix_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Union, "is_chain", True)
+    monkeypatch.setattr(ChangeSet, "is_chain", True)
 
 
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a checkpoint is there, without a look."""
 
-    def unseen(target: Target, whole: Union) -> Checkpoint:
+    def unseen(target: Target, whole: ChangeSet) -> Checkpoint:
         image, _ = merged_image(target, whole)
         return Checkpoint("", image, Digest(""), whole.ids, 0)
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 
-from agent.core.directory.fingerprint_table import Prints
-from agent.core.directory.pull_plan import plan
-from agent.core.directory.remember import remembered
-from agent.core.directory.scan_diff import diff, recorded
-from agent.core.directory.scan_join import Sifted, sift
+from agent.core.directory.fingerprint_table import FingerprintTable
+from agent.core.directory.pull_plan import plan_pull
+from agent.core.directory.scan_diff import diff, node_to_record
+from agent.core.directory.scan_join import ScanJoin, join_scan
 from agent.core.directory.select import everything
-from agent.core.directory.state_row import Fingerprint, Found, Known
+from agent.core.directory.state_after_push import state_after_push
+from agent.core.directory.state_row import Fingerprint, ScannedPath, StateRow
 from agent.core.model.entry import Context, Kind, Node, TreeEntry, Version, Write
 from agent.core.spelling.path import ancestors, parent
 
@@ -73,7 +73,7 @@ class Disk:
         names = defaultdict(int)
         for ino in self.names.values():
             names[ino] += 1
-        return [Found(path, self.print(path), names[self.names[path]]) for path in self.paths()]
+        return [ScannedPath(path, self.print(path), names[self.names[path]]) for path in self.paths()]
 
     def print(self, path):
         node = self.at(path)
@@ -230,18 +230,18 @@ class Look:
 
 def look(disk, known, clean_before, *, privileged=True):
     """Find what differs from what is remembered; entries are completed as packing does."""
-    sifted, fresh, nodes = Sifted(), [], {}
-    for found in sift(known, disk.scan(), clean_before, sifted):
+    sifted, fresh, nodes = ScanJoin(), [], {}
+    for found in join_scan(known, disk.scan(), clean_before, sifted):
         old, _ = sifted.replaced.get(found.path, (None, None))
-        node = recorded(old, found.print, disk.node(found.path, with_content=False), privileged=privileged)
-        fresh.append(Known(found.path, node, None, found.print))
+        node = node_to_record(old, found.fingerprint, disk.node(found.path, with_content=False), privileged=privileged)
+        fresh.append(StateRow(found.path, node, None, found.fingerprint))
         if old is not None:
             nodes[found.path] = node
     for old, found in sifted.suspects:
         seen = disk.node(found.path)
         if seen.sha256 != old.node.sha256:
             seen = seen._replace(sha256=b"")
-        nodes[old.path] = recorded(old, found.print, seen, privileged=privileged)
+        nodes[old.path] = node_to_record(old, found.fingerprint, seen, privileged=privileged)
     found = diff(sifted, fresh, nodes)
     entries = [_completed(disk, entry) for entry in found]
     assert len(entries) == len(found)
@@ -259,11 +259,11 @@ def _completed(disk, entry):
 def after_push(known, seen, version):
     """What is remembered once the entries of a look are published."""
     written = [
-        Known(entry.path, entry.node, version, seen.prints[entry.path])
+        StateRow(entry.path, entry.node, version, seen.prints[entry.path])
         for entry in seen.entries
         if isinstance(entry, Write)
     ]
-    return list(remembered(known, seen.sifted, seen.nodes, written))
+    return list(state_after_push(known, seen.sifted, seen.nodes, written))
 
 
 def tree_of(rows):
@@ -276,9 +276,9 @@ def tree_of(rows):
 
 def pull(disk, known, tree, contents, selected=everything):
     """Make the disk the tree by the steps of a plan; return what is remembered."""
-    steps = plan(known, tree, selected)
+    steps = plan_pull(known, tree, selected)
     prints = _take(disk, steps, contents)
-    return list(Prints(len(steps.rows), {**steps.prints, **prints}).over(steps.rows))
+    return list(FingerprintTable(len(steps.rows), {**steps.fingerprints, **prints}).applied_to(steps.rows))
 
 
 def _take(disk, steps, contents):

@@ -41,7 +41,7 @@ def test_written_layer_reads_back(layer: Layer, compression: Compression) -> Non
         if entry.node.kind is Kind.FILE:
             assert content == contents[entry.path]
             assert digest(content) == entry.node.sha256
-    assert list(Toc(packed.layer.toc_payload)) == packed.written
+    assert list(Toc(packed.layer.toc.payload)) == packed.written
     assert list(packed.layer.toc.whiteouts()) == whiteouts
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.archive.tar.pax import format_record, format_time, parse_records, parse_time
 from agent.archive.tar.tar_header import END, encode_header, padded, whiteout_header
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.model.entry import Kind, Node
 from agent.core.model.tar_item import Linked, Placed, Whiteout
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError

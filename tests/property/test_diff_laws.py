@@ -5,9 +5,9 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.core.directory.advance import Advanced, unexamined
-from agent.core.directory.scan_join import Sifted, sift, united
-from agent.core.directory.state_row import Known
+from agent.core.directory.scan_join import ScanJoin, combine_parts, join_scan
+from agent.core.directory.state_after_change import AdvancedState, rows_without_fingerprints
+from agent.core.directory.state_row import StateRow
 from agent.core.merge.merge import merge
 from agent.core.model.change import Change
 from agent.core.model.entry import Kind, Touch
@@ -30,7 +30,7 @@ def groups_of(rows):
     """Link groups as a partition of what is pulled; numbers mean nothing."""
     sets = {}
     for row in rows:
-        if row.print is not None:
+        if row.fingerprint is not None:
             sets.setdefault(row.group or row.path, set()).add(row.path)
     return {frozenset(each) for each in sets.values()}
 
@@ -68,7 +68,7 @@ def test_entries_applied_to_what_is_remembered_give_the_disk(case):
     disk, known, clean_before = case
     seen = look(disk, known, clean_before)
     tree = apply(tree_from(known), seen.entries, version(3))
-    unpulled = {row.path for row in known if row.print is None}
+    unpulled = {row.path for row in known if row.fingerprint is None}
     here = {path: timeless(node) for path, (node, _) in tree.nodes.items() if path in disk.names}
     assert here == {path: timeless(disk.node(path)) for path in disk.paths()}
     for path in tree.nodes.keys() - disk.names.keys():
@@ -83,8 +83,8 @@ def test_entries_applied_to_what_is_remembered_give_the_disk(case):
 @given(changed_workspaces(), st.data())
 def test_parts_of_a_directory_say_together_what_the_whole_says(case, data):
     disk, known, clean_before = case
-    whole = Sifted()
-    fresh = list(sift(known, disk.scan(), clean_before, whole))
+    whole = ScanJoin()
+    fresh = list(join_scan(known, disk.scan(), clean_before, whole))
     paths = sorted({row.path for row in known} | disk.names.keys())
     cuts = data.draw(st.sets(st.sampled_from(paths), max_size=6) if paths else st.just(set()))
     starts = [b"", *sorted(cuts)]
@@ -94,10 +94,12 @@ def test_parts_of_a_directory_say_together_what_the_whole_says(case, data):
             [each for each in some if start <= each.path and (stop is None or each.path < stop)]
             for some in (known, disk.scan())
         )
-        parts.append(Sifted())
-        entered += sift(rows, found, clean_before, parts[-1], start)
+        parts.append(ScanJoin())
+        entered += join_scan(rows, found, clean_before, parts[-1], start)
     assert entered == fresh
-    assert replace(united(parts), asked=set(), open={}) == replace(whole, asked=set(), open={})
+    assert replace(combine_parts(parts), context_above=set(), open_directories={}) == replace(
+        whole, context_above=set(), open_directories={}
+    )
 
 
 @laws
@@ -163,8 +165,8 @@ def test_what_is_remembered_after_a_push_is_the_disk(case):
     seen = look(disk, known, clean_before)
     rows = after_push(known, seen, version(3))
     assert [row.path for row in rows] == sorted({row.path for row in rows})
-    here = [row for row in rows if row.print is not None]
-    assert {row.path: row.print for row in here} == {path: disk.print(path) for path in disk.paths()}
+    here = [row for row in rows if row.fingerprint is not None]
+    assert {row.path: row.fingerprint for row in here} == {path: disk.print(path) for path in disk.paths()}
     assert {row.path: row.node for row in here} == {path: disk.node(path) for path in disk.paths()}
     assert groups_of(rows) == disk.partition()
     tree = apply(tree_from(known), seen.entries, version(3))
@@ -182,8 +184,8 @@ def test_what_is_remembered_after_a_push_is_the_disk(case):
 def test_link_groups_of_what_is_not_pulled_stay_apart_from_those_on_disk(case):
     disk, known, clean_before = case
     rows = after_push(known, look(disk, known, clean_before), version(3))
-    unpulled = {row.group for row in rows if row.print is None and row.group}
-    assert not unpulled & {row.group for row in rows if row.print is not None}
+    unpulled = {row.group for row in rows if row.fingerprint is None and row.group}
+    assert not unpulled & {row.group for row in rows if row.fingerprint is not None}
 
 
 @laws
@@ -214,10 +216,10 @@ def test_advancing_by_entries_remembers_what_a_push_does_save_fingerprints(case)
         return [row for row in rows if row.version or row.path in disk.names]
 
     def bare(rows):
-        return [(row.path, timeless(row.node), row.version, row.print is None) for row in rows]
+        return [(row.path, timeless(row.node), row.version, row.fingerprint is None) for row in rows]
 
     pushed_rows = kept(after_push(known, seen, version(3)))
-    advanced = kept(Advanced(known, seen.entries, version(3)))
+    advanced = kept(AdvancedState(known, seen.entries, version(3)))
     assert bare(advanced) == bare(pushed_rows)
     assert groups_of(advanced) == groups_of(pushed_rows)
 
@@ -227,7 +229,7 @@ def test_advancing_by_entries_remembers_what_a_push_does_save_fingerprints(case)
 def test_a_disk_is_unchanged_after_advancing_by_its_own_entries(case, privileged):
     disk, known, clean_before = case
     seen = look(disk, known, clean_before, privileged=privileged)
-    advanced = list(Advanced(known, seen.entries, version(3)))
+    advanced = list(AdvancedState(known, seen.entries, version(3)))
     assert look(disk, advanced, clean_before, privileged=privileged).entries == []
 
 
@@ -235,7 +237,7 @@ def test_a_disk_is_unchanged_after_advancing_by_its_own_entries(case, privileged
 @given(workspaces(sparse=False))
 def test_a_disk_that_is_the_tree_is_unchanged_though_nothing_is_remembered(case):
     disk, known, _ = case
-    assert look(disk, list(unexamined(tree_of(known))), 0).entries == []
+    assert look(disk, list(rows_without_fingerprints(tree_of(known))), 0).entries == []
 
 
 def unprivileged(disk, known, owner):
@@ -244,7 +246,7 @@ def unprivileged(disk, known, owner):
     for path in disk.names:
         disk.alter(path, uid=500, gid=500)
     return [
-        row._replace(node=row.node._replace(uid=owner, gid=owner), print=row.print and disk.print(row.path))
+        row._replace(node=row.node._replace(uid=owner, gid=owner), fingerprint=row.fingerprint and disk.print(row.path))
         for row in known
     ]
 
@@ -255,7 +257,7 @@ def test_without_privilege_owners_that_could_not_be_set_are_no_change(case, owne
     disk, known, _ = case
     foreign = unprivileged(disk, known, owner)
     assert look(disk, foreign, 0, privileged=False).entries == []
-    assert look(disk, list(unexamined(tree_of(foreign))), 0, privileged=False).entries == []
+    assert look(disk, list(rows_without_fingerprints(tree_of(foreign))), 0, privileged=False).entries == []
 
 
 @laws
@@ -265,17 +267,17 @@ def test_without_privilege_owners_stay_as_recorded_through_every_edit(case, step
     known = unprivileged(disk, known, 7)
     disk.tick()
     apply_edits(disk, steps)
-    before = {row.path: row.node.kind for row in known if row.print}
+    before = {row.path: row.node.kind for row in known if row.fingerprint}
     seen = look(disk, known, clean_before, privileged=False)
     after = after_push(known, seen, version(3))
     for row in after:
-        if row.print is not None and not row.group:
+        if row.fingerprint is not None and not row.group:
             owner = 7 if before.get(row.path) is row.node.kind else 0
             assert (row.node.uid, row.node.gid) == (owner, owner)
     for group in groups_of(after):
         # All names of a file have one owner.
         assert len({row.node.uid for row in after if row.path in group}) == 1
-    for rows in (after, list(Advanced(known, seen.entries, version(3)))):
+    for rows in (after, list(AdvancedState(known, seen.entries, version(3)))):
         assert look(disk, rows, disk.now + 1, privileged=False).entries == []
 
 
@@ -296,4 +298,4 @@ def test_the_model_sees_a_link():
     disk = edited([(True, ("write", b"a", b"one")), (True, ("hard_link", b"a", b"b"))])
     rows, _ = pushed(disk, [], 0, 1)
     assert groups_of(rows) == {frozenset({b"a", b"b"})}
-    assert all(isinstance(row, Known) and row.group for row in rows)
+    assert all(isinstance(row, StateRow) and row.group for row in rows)

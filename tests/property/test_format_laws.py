@@ -11,15 +11,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from agent.core.image.image import DEFAULT_PLATFORM
-from agent.core.image.manifest import (
-    INLINE_MAX,
-    INLINE_TOTAL_MAX,
-    PREFIX,
-    format_image,
-    load_json,
-    needs_config,
-    parse_image,
-)
+from agent.core.image.manifest import PREFIX, load_json, needs_config, parse_image
+from agent.core.image.manifest_writer import INLINE_MAX, INLINE_TOTAL_MAX, format_image
 from agent.core.image.platform_choice import choose_platform
 from agent.core.model.record import parse_record
 from agent.core.spelling.canonical import canonical, name_from_json, name_to_json

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.core.directory.state_as_squash import STATE, Rows
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_as_squash import STATE_ID, StateSquashEntries
+from agent.core.directory.state_row import StateRow
 from agent.core.merge.merge import merge
 from agent.core.model.ancestry import Ancestry, Writer
 from agent.core.model.change import Ancestor, Claim, Squash
@@ -174,7 +174,7 @@ def test_a_tree_stands_in_for_all_changes_that_every_other_was_made_on(value, be
         # Not only what is the tree: a pull restores what was said last of a directory's mtime, too.
         assert [row[:3] for row in one.tree()] == [row[:3] for row in whole.tree()]
         for row in one.tree():
-            if row.layer == STATE:
+            if row.layer == STATE_ID:
                 assert tree[row.offset].node.sha256 == row.node.sha256
             else:
                 assert row[:5] in {there[:5] for there in whole.tree()} or squashes
@@ -182,9 +182,11 @@ def test_a_tree_stands_in_for_all_changes_that_every_other_was_made_on(value, be
 
 def _standing(changes, tree):
     """What is remembered of a disk that is `tree`, as a squash."""
-    rows = [Known(*row[:3], ON_DISK, 0 if row.group is None else row.group + 1) for row in tree]
+    rows = [StateRow(*row[:3], ON_DISK, 0 if row.group is None else row.group + 1) for row in tree]
     records = tuple(Ancestor(c.id, c.stamp, c.parents) for c in changes)
-    return Squash(STATE, frozenset(c.id for c in changes), frozenset(), records, Rows(rows, True), STATE)
+    return Squash(
+        STATE_ID, frozenset(c.id for c in changes), frozenset(), records, StateSquashEntries(rows, True), STATE_ID
+    )
 
 
 def _one_squash(data, whole, changes):

@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.directory.advance import UNKNOWN
-from agent.core.directory.fingerprint_table import Prints
-from agent.core.directory.pull_plan import plan
-from agent.core.directory.scan_join import join, kind_of
+from agent.core.directory.fingerprint_table import FingerprintTable
+from agent.core.directory.pull_plan import plan_pull
 from agent.core.directory.select import everything, selection
-from agent.core.directory.state_row import Known
-from agent.core.model.entry import Kind, Node
+from agent.core.directory.state_after_change import UNKNOWN_FINGERPRINT
+from agent.core.directory.state_row import StateRow
+from agent.core.merge.path_order import join
+from agent.core.model.entry import Kind, Node, kind_of
 from agent.core.spelling.path import ancestors
 from tests.property.disk import Disk, after_push, look, pull, tree_of, version
 from tests.property.edits import PATHS, apply_edits, contents_of, edits, laws, many_edits
@@ -61,7 +61,7 @@ def check(disk, known, tree, selected):
         groups.setdefault(row.path if row.group is None else row.group, set()).add(row.path)
     assert disk.partition() == {frozenset(each) for each in groups.values()}
     assert [(row.path, row.node, row.version) for row in known] == [(e.path, e.node, e.version) for e in tree]
-    on_disk = {row.path for row in known if row.print is not None}
+    on_disk = {row.path for row in known if row.fingerprint is not None}
     assert on_disk == set(disk.paths())
     assert look(disk, known, disk.now).entries == []
 
@@ -94,10 +94,10 @@ def test_what_is_the_tree_already_needs_no_step(history, selected):
     trees, contents = history
     disk = Disk()
     known = pull(disk, [], trees[-1], contents, selected)
-    steps = plan(known, trees[-1], selected)
+    steps = plan_pull(known, trees[-1], selected)
     assert steps.changes_nothing
-    assert steps.left == sum(row.print is None for row in known)
-    assert list(Prints(len(steps.rows), steps.prints).over(steps.rows)) == known
+    assert steps.unselected == sum(row.fingerprint is None for row in known)
+    assert list(FingerprintTable(len(steps.rows), steps.fingerprints).applied_to(steps.rows)) == known
 
 
 @laws
@@ -139,12 +139,12 @@ def distrusted(disk, known, clean_before):
     rows = []
     for old, found in join(known, disk.scan()):
         if found is None:
-            if old.print is None:
+            if old.fingerprint is None:
                 rows.append(old)
-        elif old is not None and old.print == found.print and found.print.ctime < clean_before:
+        elif old is not None and old.fingerprint == found.fingerprint and found.fingerprint.ctime < clean_before:
             rows.append(old)
         else:
-            rows.append(Known(found.path, Node(kind_of(found.print.mode), -1), None, found.print))
+            rows.append(StateRow(found.path, Node(kind_of(found.fingerprint.mode), -1), None, found.fingerprint))
     return rows
 
 
@@ -155,7 +155,7 @@ def test_a_disk_of_which_nothing_is_known_becomes_the_tree(history):
     disk = Disk()
     pull(disk, [], trees[0], contents)
     disk.tick()
-    unknown = [Known(path, Node(disk.at(path).kind, -1), None, UNKNOWN) for path in disk.paths()]
+    unknown = [StateRow(path, Node(disk.at(path).kind, -1), None, UNKNOWN_FINGERPRINT) for path in disk.paths()]
     check(disk, pull(disk, unknown, trees[-1], contents), trees[-1], everything)
 
 

@@ -118,7 +118,7 @@ def test_what_a_squash_writes_it_reads_whole_and_by_ranges(layer, compression) -
     writer = SquashWriter(every, gone, content, compression, threads=1)
     blob = b"".join(writer)
     packed = writer.result
-    toc = read_toc(lambda start, length: blob[start : start + length], len(blob), compression, sha256=packed.toc_sha256)
+    toc = read_toc(lambda start, length: blob[start : start + length], len(blob), compression, sha256=packed.toc.sha256)
     every_place = [e.offset for e, to in toc.placed() if to is None]
     whole = {
         e.path: b"".join(data)

@@ -3,8 +3,8 @@
 import itertools
 from dataclasses import dataclass, field
 
-from agent.core.directory.state_row import Fingerprint, Known
-from agent.core.layers.pack import mark_whiteouts
+from agent.core.directory.state_row import Fingerprint, StateRow
+from agent.core.layers.whiteouts import mark_whiteouts
 from agent.core.model.change import Change
 from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Touch, Version, Write, toc_order
 from agent.core.spelling.path import ancestors
@@ -147,8 +147,8 @@ def written(before, after, name_of, stamp, parents, writer=None):
 
 
 def known(disk):
-    rows = [Known(path, thing.node, disk.versions[path], ON_DISK) for path, thing in disk.things.items()]
-    rows += [Known(path, node, version, None) for path, (node, version) in disk.unpulled.items()]
+    rows = [StateRow(path, thing.node, disk.versions[path], ON_DISK) for path, thing in disk.things.items()]
+    rows += [StateRow(path, node, version, None) for path, (node, version) in disk.unpulled.items()]
     return sorted(rows, key=lambda row: row.path)
 
 

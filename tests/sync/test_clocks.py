@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_row import StateRow
 from agent.sync.commands.prune import HOUR, PruneOptions, prune
 from agent.sync.directory_scan.scan_directory import scan_directory
 from agent.sync.local.open_directory import open_directory
@@ -122,7 +122,7 @@ def suspects(memory: MemoryWorkspaces) -> set[bytes]:
     site = memory.site("a")
     with open_directory(site) as directory:
         assert directory.state is not None
-        known: list[Known] = list(directory.state.rows)
+        known: list[StateRow] = list(directory.state.rows)
         look = scan_directory(site, directory.root, known, directory.state.clean_before)
         return {old.path for old, _ in look.sifted.suspects}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, OPTIONS, Limits, limits_of
+from agent.archive.stream.limits import DEFAULT_LIMITS, OPTIONS, ArchiveLimits, limits_of
 from agent.errors import UnsafeArchiveError
 from agent.sync.commands.read_target import ls
 from agent.sync.operation.options import PullOptions
@@ -18,7 +18,7 @@ from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import on_disk, put_image
 
 LARGE = pax((b"SCHILY.xattr.user.a", b"x" * 3000))
-OTHERS: dict[str, tuple[bytes, Limits]] = {
+OTHERS: dict[str, tuple[bytes, ArchiveLimits]] = {
     "bytes": (file(b"a", bytes(9000)), limits_of({"bytes": 8192})),
     "bytes, in holes": (
         pax((b"GNU.sparse.size", b"1000000"), (b"GNU.sparse.map", b"0,4")) + file(b"a"),
@@ -32,7 +32,7 @@ OTHERS: dict[str, tuple[bytes, Limits]] = {
 }
 
 
-def refused(memory: MemoryWorkspaces, limits: Limits, name: str, **options: bool) -> None:
+def refused(memory: MemoryWorkspaces, limits: ArchiveLimits, name: str, **options: bool) -> None:
     """Check that a pull ends at the limit, and goes through without it."""
     site = memory.site("b")._replace(limits=limits)
     with pytest.raises(UnsafeArchiveError) as caught:

@@ -16,7 +16,8 @@ import pytest
 from agent.archive.tar.tar_header import END
 from agent.archive.toc.trailer import wrap
 from agent.core.image.image import Image, Layer
-from agent.core.image.manifest import MANIFEST, format_image
+from agent.core.image.manifest import MANIFEST
+from agent.core.image.manifest_writer import format_image
 from agent.core.model.entry import Context, Kind, Node, Write
 from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
@@ -47,7 +48,7 @@ def stored(
     memory: MemoryWorkspaces, packed: Packed, stamp: int = 5, *, stripped: bool = False, **said: object
 ) -> Layer:
     """Store a layer and return it as the change of a lane of its own; `said` replaces what its record says."""
-    record = Record("main", (), f"lane-{stamp}", None, stamp, None, packed.layer.diff_id, packed.layer.toc_sha256)
+    record = Record("main", (), f"lane-{stamp}", None, stamp, None, packed.layer.diff_id, packed.layer.toc.sha256)
     layer = uploaded_layer(
         replace(record, **said),  # type: ignore[arg-type]
         packed.layer,
@@ -128,7 +129,7 @@ def between(blob: bytes) -> bytes:
     return blob[: toc.toc_offset] + b"".join(wrap("zstd", b"not a table")) + blob[toc.toc_offset :]
 
 
-(FRAME,) = honest().layer.frames
+(FRAME,) = honest().layer.toc.frames
 BROKEN: dict[str, Callable[[], Packed]] = {
     "another diff_id": lambda: renamed(honest(), diff_id=Digest("sha256:" + "1" * 64)),
     "a frame of another digest": lambda: honest(frames=[FRAME._replace(sha256=bytes(32))]),

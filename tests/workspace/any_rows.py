@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.model.entry import Kind, Node, Version
 
 NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-(1 << 200), 1 << 200) | st.integers(0, 5)
@@ -23,4 +23,4 @@ NODES = st.builds(
 VERSIONS = st.none() | st.builds(Version, NUMBERS, st.sampled_from(["a" * 64, "sha256:" + "b" * 64]))
 # No lstat says all zeros: a st_mode is never 0.
 PRINTS = st.none() | st.builds(Fingerprint, *[NUMBERS] * 7).filter(any)
-KNOWN = st.builds(Known, NAMES, NODES, VERSIONS, PRINTS, NUMBERS)
+KNOWN = st.builds(StateRow, NAMES, NODES, VERSIONS, PRINTS, NUMBERS)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.directory.remember import Revised
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_after_push import PatchedRows
+from agent.core.directory.state_row import StateRow
 from agent.core.model.entry import Version
 from agent.workspace.state import row_blocks
 from agent.workspace.state.row_buffer import RowBuffer
@@ -29,9 +29,9 @@ TREES = st.lists(ROWS, max_size=8, unique_by=lambda row: row.path).map(
 @given(before=TREES, standing=TREES, written=TREES, gone=st.sets(PATHS), size=st.sampled_from([1, 2, 3, 5, 4096]))
 def test_rows_over_others_are_what_stands_at_each_path(
     tmp_path_factory: pytest.TempPathFactory,
-    before: list[Known],
-    standing: list[Known],
-    written: list[Known],
+    before: list[StateRow],
+    standing: list[StateRow],
+    written: list[StateRow],
     gone: set[bytes],
     size: int,
 ) -> None:
@@ -44,7 +44,7 @@ def test_rows_over_others_are_what_stands_at_each_path(
             spill.append(row)
         spill.version = change
         with read_state(first) or pytest.fail("missing") as state:
-            revised = Revised(Revised(state, standing, gone), spill)
+            revised = PatchedRows(PatchedRows(state, standing, gone), spill)
             by_row = list(revised)
             assert write_state(second, {}, revised) == len(by_row)
         with read_state(second) or pytest.fail("missing") as state:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.directory.state_row import Found
+from agent.core.directory.state_row import ScannedPath
 from agent.core.model.entry import Kind
 from agent.errors import FileChangedError, WorkspaceError
 from agent.workspace.filesystem.root import Root, open_root
@@ -16,19 +16,19 @@ def place(root: Root, path: bytes) -> bytes:
     return os.path.join(root.path, path)
 
 
-def write(root: Root, path: bytes, data: bytes) -> Found:
+def write(root: Root, path: bytes, data: bytes) -> ScannedPath:
     with open(place(root, path), "wb") as file:
         file.write(data)
     return look(root, path)
 
 
-def look(root: Root, path: bytes) -> Found:
+def look(root: Root, path: bytes) -> ScannedPath:
     found = root.lstat(path)
     assert found is not None
     return found
 
 
-def read(root: Root, found: Found) -> list[bytes]:
+def read(root: Root, found: ScannedPath) -> list[bytes]:
     data = open_content(root, found).data
     return [data] if isinstance(data, bytes) else list(data)
 
@@ -47,7 +47,7 @@ def test_a_node_has_everything_that_is_kept(root: Root) -> None:
     assert (node.kind, node.mode, node.size) == (Kind.FILE, 0o6751, 5)
     assert node.mtime == 1_234_567_890_123_456_789
     assert node.xattrs == ((b"user.a", b""), (b"user.b", b"\0\xff"))
-    assert (node.uid, node.gid, node.sha256) == (found.print.uid, found.print.gid, b"")
+    assert (node.uid, node.gid, node.sha256) == (found.fingerprint.uid, found.fingerprint.gid, b"")
 
 
 def test_other_kinds(root: Root) -> None:
@@ -143,7 +143,9 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(root: Root, change: byt
                     else:
                         file.seek(0, os.SEEK_END if change == b"grow" else os.SEEK_SET)
                         file.write(b"b")
-                os.utime(place(root, b"f"), ns=(found.print.mtime, found.print.mtime + (change == b"write")))
+                os.utime(
+                    place(root, b"f"), ns=(found.fingerprint.mtime, found.fingerprint.mtime + (change == b"write"))
+                )
     assert caught.value.retryable
     assert caught.value.subject == "f"
 
@@ -178,7 +180,7 @@ def test_new_names_in_a_directory_are_no_change_of_it(root: Root) -> None:
     os.mkdir(place(root, b"d"))
     found = look(root, b"d")
     write(root, b"d/f", b"")
-    assert examine(root, found).mtime == found.print.mtime
+    assert examine(root, found).mtime == found.fingerprint.mtime
 
 
 def test_a_file_that_may_not_be_read_is_named(strangers_directory: str, as_stranger: Callable[..., Any]) -> None:

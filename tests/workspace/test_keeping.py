@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.directory.state_row import KEPT
+from agent.core.directory.state_row import PREEXISTING_FINGERPRINT
 from agent.core.model.entry import Kind, Node
 from agent.errors import DivergedError
 from agent.workspace.filesystem.root import Root, open_root
@@ -41,7 +41,7 @@ def test_what_is_free_is_written_and_leaves_nothing_beside(keeping: TreeWriter, 
     stands = keeping.write_file(b"new", a_file(b"data"), [b"data"])
     keeping.make_link(b"link", Node(Kind.LINK, 0o777, os.geteuid(), os.getegid(), target=b"new"))
     found = root.lstat(b"new")
-    assert found is not None and found.print == stands
+    assert found is not None and found.fingerprint == stands
     assert (found.nlink, stands.mtime, stands.mode & 0o7777) == (1, SECOND, 0o640)
     assert sorted(os.listdir(root.path)) == [b"link", b"new"]
     assert keeping.left_out == []
@@ -49,7 +49,7 @@ def test_what_is_free_is_written_and_leaves_nothing_beside(keeping: TreeWriter, 
 
 def test_what_stands_is_left_alone(keeping: TreeWriter, root: Root) -> None:
     write(root.path, b"file", b"theirs")
-    assert keeping.write_file(b"file", a_file(b"ours"), [b"ours"]) == KEPT
+    assert keeping.write_file(b"file", a_file(b"ours"), [b"ours"]) == PREEXISTING_FINGERPRINT
     with open(root.path + b"/file", "rb") as file:
         assert file.read() == b"theirs"
     assert (keeping.left_out, os.listdir(root.path)) == ([b"file"], [b"file"])
@@ -61,14 +61,14 @@ def test_what_comes_while_it_is_written_is_left_alone(keeping: TreeWriter, root:
         write(root.path, b"file", b"theirs")
         yield b"rs"
 
-    assert keeping.write_file(b"file", a_file(b"ours"), chunks()) == KEPT
+    assert keeping.write_file(b"file", a_file(b"ours"), chunks()) == PREEXISTING_FINGERPRINT
     with open(root.path + b"/file", "rb") as file:
         assert file.read() == b"theirs"
 
 
 def test_a_dangling_link_stands_too(keeping: TreeWriter, root: Root) -> None:
     os.symlink(b"nowhere", root.path + b"/file")
-    assert keeping.write_file(b"file", a_file(b"ours"), [b"ours"]) == KEPT
+    assert keeping.write_file(b"file", a_file(b"ours"), [b"ours"]) == PREEXISTING_FINGERPRINT
     assert os.readlink(root.path + b"/file") == b"nowhere"
 
 

@@ -8,37 +8,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.directory.scan_join import Sifted
-from agent.core.directory.state_row import Found, Known
+from agent.core.directory.scan_join import ScanJoin
+from agent.core.directory.state_row import ScannedPath, StateRow
 from agent.workspace.scan.scan_result import ScanResult, dump, load
 from tests.workspace.any_rows import KNOWN, NAMES, NUMBERS, PRINTS
 
 FOUND = st.builds(
-    Found, NAMES, PRINTS.filter(bool), st.integers(1, 9), st.just((0, 0)) | st.tuples(st.integers(0), st.integers(0))
+    ScannedPath,
+    NAMES,
+    PRINTS.filter(bool),
+    st.integers(1, 9),
+    st.just((0, 0)) | st.tuples(st.integers(0), st.integers(0)),
 )
 PAIRS = st.lists(st.tuples(KNOWN, FOUND), max_size=4)
 NUMBERED = st.dictionaries(NUMBERS, st.lists(NAMES, min_size=1, max_size=3), max_size=3)
 SETS = st.sets(NAMES, max_size=3)
 
 
-def by_path(pairs: list[tuple[Known, Found]]) -> dict[bytes, tuple[Known, Found]]:
+def by_path(pairs: list[tuple[StateRow, ScannedPath]]) -> dict[bytes, tuple[StateRow, ScannedPath]]:
     return {old.path: (old, new) for old, new in pairs}
 
 
 SIFTED = st.builds(
-    Sifted,
+    ScanJoin,
     gone=st.lists(KNOWN, max_size=4),
     suspects=PAIRS,
     replaced=PAIRS.map(by_path),
-    kept=PAIRS.map(by_path),
+    context=PAIRS.map(by_path),
     entered=SETS,
     names=NUMBERED,
-    partners=NUMBERED,
+    group_paths=NUMBERED,
     unpulled=st.sets(NUMBERS, max_size=3),
     total=NUMBERS,
-    standing=NUMBERS,
-    asked=SETS,
-    open=PAIRS.map(by_path),
+    present=NUMBERS,
+    context_above=SETS,
+    open_directories=PAIRS.map(by_path),
 )
 LOOKS = st.builds(
     ScanResult,

@@ -145,7 +145,7 @@ def test_fingerprints_are_what_a_scan_finds(root: Root) -> None:
     touched = writer.set_attributes(b"d/p", Node(Kind.FIFO, 0o640, mtime=MTIME + 1, **ME))
     assert replaced and touched
     prints |= {b"d/l": replaced, b"d/p": touched} | dict(writer.finish())
-    assert prints == {found.path: found.print for found in TreeWalk(root, lambda path, why: None)}
+    assert prints == {found.path: found.fingerprint for found in TreeWalk(root, lambda path, why: None)}
 
 
 PARTS = st.sampled_from([b"a", b"a-b", b"b", b"\xff", b"c d", b"\n", b"x" * 255])

@@ -110,7 +110,7 @@ def test_inodes_of_a_file_system_mounted_inside_are_told_apart(root: Root) -> No
         found = root.lstat(b"inner/file")
         assert found is not None
         about = os.stat(os.path.join(inner, b"file"))
-        assert found.print.ino == about.st_dev << 64 | about.st_ino
+        assert found.fingerprint.ino == about.st_dev << 64 | about.st_ino
     finally:
         root.close_directory(b"inner")
         subprocess.run(["umount", inner], check=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.directory.state_row import Found
+from agent.core.directory.state_row import ScannedPath
 from agent.errors import FileChangedError, WorkspaceError
 from agent.workspace.filesystem.root import Root, open_root
 from agent.workspace.scan.tree_walk import TEMPORARY, TreeWalk
@@ -109,9 +109,9 @@ def test_what_is_found_is_what_lstat_says(root: Root) -> None:
     os.symlink(b"nowhere", os.path.join(root.path, b"l"))
     os.mkfifo(os.path.join(root.path, b"p"))
     found = list(TreeWalk(root, quiet))
-    assert all(type(item) is Found and item == root.lstat(item.path) for item in found)
+    assert all(type(item) is ScannedPath and item == root.lstat(item.path) for item in found)
     assert [item.nlink for item in found] == [2, 2, 1, 1]
-    assert found[0].print.ino == found[1].print.ino
+    assert found[0].fingerprint.ino == found[1].fingerprint.ino
 
 
 def test_device_numbers_are_found(root: Root) -> None:

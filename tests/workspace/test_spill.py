@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.model.entry import Kind, Node, Version
 from agent.errors import WorkspaceError
 from agent.workspace.state.row_buffer import RowBuffer
 from agent.workspace.state.row_codec import ROWS
 
 
-def rows(count: int) -> list[Known]:
+def rows(count: int) -> list[StateRow]:
     stands = Fingerprint(1 << 70, 2, 3, 4, 5, -6, 7)
     versions = [None, Version(1, "a" * 64), Version(2, "b" * 64)]
     return [
-        Known(
+        StateRow(
             b"%07d" % number,
             Node(Kind.FILE, 0o644, size=number, sha256=b"x" * 32),
             versions[number % 3],

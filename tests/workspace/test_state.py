@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.model.entry import Kind, Node, Version
 from agent.errors import WorkspaceError
 from agent.workspace.state.row_codec import ROWS, pack
@@ -25,8 +25,8 @@ VERSION = Version(7, "a" * 64)
 NODE = Node(Kind.FILE, 0o644, 3, 4, 5, 2, b"h" * 32)
 
 
-def row(number: int) -> Known:
-    return Known(b"%07d" % number, NODE, VERSION, PRINT)
+def row(number: int) -> StateRow:
+    return StateRow(b"%07d" % number, NODE, VERSION, PRINT)
 
 
 HEADERS = st.dictionaries(
@@ -36,14 +36,14 @@ HEADERS = st.dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(rows=st.lists(KNOWN, max_size=20), header=HEADERS)
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Known], header: Any) -> None:
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[StateRow], header: Any) -> None:
     path = tmp_path_factory.mktemp("state") / "state"
     assert write_state(path.as_posix(), header, rows) == len(rows)
     with read_state(path.as_posix()) or pytest.fail("missing") as state:
         assert (state.header, state.rows) == (header, len(rows))
         assert list(state) == rows
         assert list(state) == rows
-        assert all((type(item), type(item.node), type(item.node.kind)) == (Known, Node, Kind) for item in state)
+        assert all((type(item), type(item.node), type(item.node.kind)) == (StateRow, Node, Kind) for item in state)
 
 
 @pytest.mark.parametrize("count", [0, 1, ROWS - 1, ROWS, ROWS + 1, 2 * ROWS + 3])
@@ -128,7 +128,7 @@ def test_a_newer_format_is_said_to_be_one(tmp_path: Path) -> None:
 
 def test_what_format_1_says_of_paths_that_were_not_pulled_is_still_read(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    known = [row(1), row(2)._replace(print=None)]
+    known = [row(1), row(2)._replace(fingerprint=None)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agent.workspace.state.state_file.FORMAT", 1)
         patch.setattr(
@@ -159,7 +159,7 @@ def test_rows_that_fail_leave_the_old_state(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
     write_state(path, {"old": True}, [])
 
-    def rows() -> Iterator[Known]:
+    def rows() -> Iterator[StateRow]:
         yield row(1)
         raise io.UnsupportedOperation("no more")
 

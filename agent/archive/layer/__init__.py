@@ -1,1 +1,1 @@
-"""One layer, written or read: in one pass, by ranges, or whole; every byte is compared with what was promised."""
+"""One layer, written, or read whole or by ranges; every byte is verified against a digest."""

@@ -1,4 +1,4 @@
-"""What a layer is promised to be, and comparing bytes with it while they pass."""
+"""The expected digests and sizes of a layer, and their verification while the bytes pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.core.spelling.path import show
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a layer is promised to be; what is None is not checked.
+    """The expected digests and size of a layer; None is not checked.
 
     Attributes:
         digest: of the blob.
@@ -28,7 +28,7 @@ class Expected:
 
 
 def promised(chunks: Iterable[bytes], expected: Expected) -> Iterator[bytes]:
-    """Yield a blob's chunks, and check its digest and size; a chunk beyond its size is not given.
+    """Yield a blob's chunks, and check its digest and size; a chunk beyond its size is not yielded.
 
     Raises:
         IntegrityError: it has another digest or size.
@@ -53,14 +53,14 @@ def hash_for(digest: Digest | None) -> hashlib._Hash:
 
 
 class Hashing(Iterator[bytes]):
-    """Gives a content on, and hashes what it gives.
+    """Yields the chunks of a content, and hashes them.
 
     Args:
         content: in chunks.
         digest: what to hash with.
-        promised: the raw sha256 that it must have; checked before the content's end is told, so that whoever writes
-            it does not keep it otherwise. None: not checked here.
-        subject: what to call it in an error.
+        promised: the raw sha256 that it must have, checked before the end of iteration, so that its writer drops a
+            wrong content. None: not checked here.
+        subject: its path, for an error.
     """
 
     __slots__ = ("_content", "_digest", "_promised", "_subject")

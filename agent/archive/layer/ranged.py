@@ -1,7 +1,7 @@
 """Read parts of a layer of ours by ranges of its blob: its table of contents, and single entries.
 
-What comes out is bound by digests from the manifest over the table of contents and the frames to header and content;
-not to the digest of the blob, which nobody has seen whole (design, "Trust").
+Digests lead from the manifest over the table of contents and the frames to each header and content. The digest of the
+blob is not checked, because the blob is not read as a whole (design, "Trust").
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 from agent.archive.layer.checks import Hashing, check_content
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.compression import Compression
 from agent.archive.stream.decode import read_frame
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.stream.readahead import ahead
-from agent.archive.stream.source import Source
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
+from agent.archive.stream.readahead import read_ahead
 from agent.archive.tar.tar_header import encode_header
 from agent.archive.toc import trailer
 from agent.archive.toc.toc import Toc
@@ -28,7 +28,7 @@ from agent.core.spelling.path import show
 
 _AHEAD = 4
 _GAP = 256 << 10
-"""Bytes that are read for nothing rather than pay for one more request."""
+"""Unneeded bytes that are read rather than make one more request."""
 
 Fetch: TypeAlias = Callable[[int, int], Iterator[bytes]]
 """Yields `length` bytes of a blob from `start`."""
@@ -41,16 +41,16 @@ def read_toc(
     *,
     sha256: str,
     place: tuple[int, int, str] | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> Toc:
-    """Read a layer's table of contents by ranges of its blob: one request where its place is known, else two at most.
+    """Read a layer's table of contents by ranges of its blob: one request if its place is known, else two at most.
 
     Args:
         fetch: returns `length` bytes of the blob from `start`.
         size: of the blob, in bytes.
         compression: of the layer.
-        sha256: of the entry part, in hex, as the change's record says.
-        place: where the table of contents is said to lie in the blob: offset, length, sha256 of the payload in hex.
+        sha256: of the entry part, in hex, from the change's record.
+        place: of the table of contents in the blob, from the manifest: offset, length, sha256 of the payload in hex.
         limits: what to refuse.
 
     Raises:
@@ -75,7 +75,9 @@ def read_toc(
     return toc
 
 
-def _find(fetch: Callable[[int, int], bytes], size: int, compression: Compression, limits: Limits) -> tuple[int, int]:
+def _find(
+    fetch: Callable[[int, int], bytes], size: int, compression: Compression, limits: ArchiveLimits
+) -> tuple[int, int]:
     start = max(size - trailer.TAIL_SIZE, 0)
     footer = trailer.find_footer(compression, fetch(start, size - start))
     length = trailer.wrapped_length(compression, footer.payload_length)
@@ -83,7 +85,7 @@ def _find(fetch: Callable[[int, int], bytes], size: int, compression: Compressio
 
 
 class _Part(NamedTuple):
-    """An entry that is wanted, and where its content lies: in its own place, or that of its group's first name.
+    """An entry to read, and the place of its content: its own, or that of its group's first name.
 
     `offset` and `end` are those of the first name's header and content, which has `size` bytes.
     """
@@ -96,17 +98,17 @@ class _Part(NamedTuple):
 
 
 def read_entries(
-    toc: Toc, fetch: Fetch, wanted: Iterable[int], limits: Limits = DEFAULT_LIMITS
+    toc: Toc, fetch: Fetch, wanted: Iterable[int], limits: ArchiveLimits = DEFAULT_LIMITS
 ) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     """Yield entries with their contents, reading no more of the blob than the frames that hold them.
 
     Neighbouring frames are one request. The entries come in the tar's order. A hard link comes with the content of its
-    group; who wants several names of a group asks for one of them, since each costs the content again. A small content
-    is checked before it is given, a large one at its end, whether it was consumed or skipped.
+    group; ask for one name of a group only, since each costs the content. A small content is checked before it is
+    yielded, a large one at its end, whether it was consumed or skipped.
 
     Args:
         toc: the layer's.
-        fetch: gives ranges of the blob, in one thread at a time but not the caller's.
+        fetch: yields ranges of the blob, in one thread at a time but not the caller's.
         wanted: `offset`s of entries.
         limits: what to refuse.
 
@@ -140,7 +142,9 @@ def _find_parts(toc: Toc, wanted: frozenset[int]) -> list[_Part]:
     return sorted(parts, key=lambda part: part.offset)
 
 
-def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+def _read_parts(
+    toc: Toc, fetch: Fetch, parts: list[_Part], limits: ArchiveLimits
+) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     starts = list(accumulate((frame.size for frame in toc.frames), initial=0))
     needed: list[int] = []
     places = []
@@ -154,12 +158,12 @@ def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> I
         if last >= len(toc.frames):
             raise damaged("an entry lies beyond the frames", show(part.entry.path))
         needed += range(max(first, needed[-1] + 1 if needed else 0), last + 1)
-        # Where the entry lies in the needed frames, one after the other.
+        # The place of the entry in the concatenation of the needed frames.
         before = len(needed) - 1 - (last - first)
         places.append((before, part.offset - starts[first]))
     sizes = list(accumulate((toc.frames[index].size for index in needed), initial=0))
-    with closing(ahead(_tar_pieces(toc, fetch, needed, limits), _AHEAD)) as pieces:
-        source = Source(pieces, "the tar")
+    with closing(read_ahead(_tar_pieces(toc, fetch, needed, limits), _AHEAD)) as pieces:
+        source = ByteSource(pieces, "the tar")
         for part, (before, within) in zip(parts, places, strict=True):
             source.skip(sizes[before] + within - source.offset)
             header = encode_header(part.first.path, part.first.node)
@@ -168,7 +172,7 @@ def _read_parts(toc: Toc, fetch: Fetch, parts: list[_Part], limits: Limits) -> I
             yield from _read_content(part, source)
 
 
-def _read_content(part: _Part, source: Source) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+def _read_content(part: _Part, source: ByteSource) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     entry, size = part.entry, part.size
     if entry.node.kind is not Kind.FILE:
         yield entry, ()
@@ -184,13 +188,13 @@ def _read_content(part: _Part, source: Source) -> Iterator[tuple[InTar, Iterable
         pass
 
 
-def _tar_pieces(toc: Toc, fetch: Fetch, needed: list[int], limits: Limits) -> Generator[bytes, None, None]:
+def _tar_pieces(toc: Toc, fetch: Fetch, needed: list[int], limits: ArchiveLimits) -> Generator[bytes, None, None]:
     """Yield the content of the needed frames."""
     frames = toc.frames
     offsets = list(accumulate((frame.length for frame in frames), initial=0))
     for run in _runs(needed, offsets):
         start, end = offsets[run[0]], offsets[run[-1] + 1]
-        source = Source(fetch(start, end - start), "a range of the blob")
+        source = ByteSource(fetch(start, end - start), "a range of the blob")
         for index in run:
             source.skip(offsets[index] - start - source.offset)
             yield read_frame(toc.compression, source, frames[index], limits)

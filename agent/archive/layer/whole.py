@@ -1,7 +1,7 @@
-"""Read a whole layer of ours: every byte of its blob and tar is compared with what was promised (design, "Trust").
+"""Read a whole layer of ours: every byte of its blob and tar is verified (design, "Trust").
 
-The table of contents is known before. So nothing in the tar is interpreted: each header is written anew from its entry
-and compared, which binds the two and costs less. Decompression and the digests of blob and tar run in a thread of their
+The table of contents was read before. So nothing in the tar is interpreted: each header is encoded from its entry and
+compared, which is safer and faster. Decompression and the digests of blob and tar run in a thread of their
 own, unless the blob is small; headers and contents are checked in the consumer's.
 """
 
@@ -12,10 +12,10 @@ from contextlib import closing
 from hashlib import sha256
 
 from agent.archive.layer.checks import Expected, Hashing, check_content, hash_for, promised
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.decode import read_frame
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged
-from agent.archive.stream.readahead import ahead
-from agent.archive.stream.source import Source
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged
+from agent.archive.stream.readahead import read_ahead
 from agent.archive.tar.tar_header import BLOCK, END, encode_header, whiteout_header
 from agent.archive.toc import trailer
 from agent.archive.toc.toc import Toc
@@ -30,28 +30,28 @@ _FILE = Kind.FILE
 
 
 def read_whole(
-    toc: Toc, chunks: Iterable[bytes], expected: Expected, wanted: Iterable[int], limits: Limits = DEFAULT_LIMITS
+    toc: Toc, chunks: Iterable[bytes], expected: Expected, wanted: Iterable[int], limits: ArchiveLimits = DEFAULT_LIMITS
 ) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     """Yield entries with their contents, in the tar's order.
 
-    Nothing that came out counts before the iterator is exhausted without an error: some checks are possible at the end
-    only. But each content is compared with its sha256 before its end is told, whether it is consumed or skipped.
+    Use nothing before the iterator is exhausted without an error: some checks are possible only at the end.
+    But each content is compared with its sha256 before the end of its iteration, consumed or skipped.
 
     Args:
-        toc: the layer's, its entries known to be the promised ones.
+        toc: the layer's; the digest of its entries was checked.
         chunks: the blob; iterated in another thread, if it is not small.
-        expected: what was promised.
+        expected: the digests of blob and tar.
         wanted: `offset`s of the entries to yield, in order; not of hard links, which have no content of their own.
         limits: what to refuse.
 
     Raises:
-        IntegrityError: something is not what was promised, or is damaged or truncated.
+        IntegrityError: a digest or size differs, or something is damaged or truncated.
         UnsafeArchiveError: a limit is exceeded.
     """
     steps = _pieces(toc, chunks, expected, limits)
     is_small = expected.size is not None and expected.size <= _SMALL
-    with closing(steps if is_small else ahead(steps, _AHEAD)) as pieces:
-        source = Source(pieces, "the tar")
+    with closing(steps if is_small else read_ahead(steps, _AHEAD)) as pieces:
+        source = ByteSource(pieces, "the tar")
         for path in toc.whiteouts():
             _compare(source, whiteout_header(path), path)
         yield from _entries(toc, source, wanted)
@@ -59,7 +59,7 @@ def read_whole(
             raise _unlike()
 
 
-def _entries(toc: Toc, source: Source, wanted: Iterable[int]) -> Iterator[tuple[InTar, Iterable[bytes]]]:
+def _entries(toc: Toc, source: ByteSource, wanted: Iterable[int]) -> Iterator[tuple[InTar, Iterable[bytes]]]:
     places = iter(wanted)
     place = next(places, -1)
     for entry, link_to in toc.placed():
@@ -88,19 +88,21 @@ def _entries(toc: Toc, source: Source, wanted: Iterable[int]) -> Iterator[tuple[
         raise damaged(f"its table of contents has no entry at {place}")
 
 
-def _compare(source: Source, header: bytes, path: bytes) -> None:
+def _compare(source: ByteSource, header: bytes, path: bytes) -> None:
     if source.take(len(header)) != header:
         raise _unlike(path)
 
 
-def _pieces(toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: Limits) -> Generator[bytes, None, None]:
-    """Yield the tar, and check what is known of it and the blob when it is at its end."""
-    source, diff = Source(promised(chunks, expected), "the blob"), hash_for(expected.diff_id)
+def _pieces(
+    toc: Toc, chunks: Iterable[bytes], expected: Expected, limits: ArchiveLimits
+) -> Generator[bytes, None, None]:
+    """Yield the tar, and check the digests of the tar and the blob at its end."""
+    source, diff = ByteSource(promised(chunks, expected), "the blob"), hash_for(expected.diff_id)
     for frame in toc.frames:
         data = read_frame(toc.compression, source, frame, limits)
         diff.update(data)
         yield data
-    # Of nothing else may the blob consist: not of other frames, nor of a second table.
+    # Nothing else may be in the blob: no other frame, no second table of contents.
     for piece in trailer.wrap(toc.compression, toc.payload):
         part = memoryview(piece)
         if toc.compression == "none":

@@ -1,40 +1,40 @@
 """Write a layer: whiteouts, entries and contents in, compressed chunks out, in one pass and bounded memory.
 
-Reading and hashing contents happens in the caller's thread, compression in a pool. The layer is pulled: whoever
-uploads it iterates.
+Reading and hashing contents happens in the caller's thread, compression in a pool. The upload iterates,
+and so sets the pace.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-from agent.archive.layer.cutter import Cutter
+from agent.archive.layer.frame_cutter import FrameCutter
 from agent.archive.stream.compression import Compression, media_type_of
-from agent.archive.stream.frames import Frame, FramePacker
+from agent.archive.stream.frames import FramePacker
 from agent.archive.stream.limits import damaged
 from agent.archive.tar.tar_header import BLOCK, END, PADDING, encode_header, padded, whiteout_header
 from agent.archive.toc import trailer
-from agent.archive.toc.toc import Toc, TocWriter
+from agent.archive.toc.toc import Toc
 from agent.archive.toc.toc_rules import InTar, SquashRules, TocRules, group_of, is_in_tar
+from agent.archive.toc.toc_writer import TocWriter
 from agent.core.model.change import Kept, Listed, SquashEntry, Tombstone
-from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Write
+from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Write, new_tuple
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.path import show
 from agent.errors import AgentError, FileChangedError
 
 _FILE = Kind.FILE
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 Groups: TypeAlias = dict[int, tuple[int, bytes, Node]]
-"""Link groups that were met: the writer's number for each, its first path and its attributes."""
+"""Link groups so far: the writer's number for each, its first path and its attributes."""
 
 
 class Contents(Protocol):
-    """Opens a file: returns its attributes as of now (`size` counts, `sha256` does not) and its content.
+    """Opens a file: returns its current attributes (`size` is used, `sha256` is not) and its content.
 
-    Content that is small comes at once, other in chunks.
+    A small content is bytes, a larger one chunks.
     """
 
     def __call__(self, entry: InTar, /) -> tuple[Node, bytes | Iterator[bytes]]: ...  # noqa: D102
@@ -48,7 +48,7 @@ class PackedLayer(NamedTuple):
         media_type: OCI's.
         size: bytes of the tar, end of archive included.
         toc: the table of contents; its `payload` is what may be inlined.
-        toc_offset: where its bytes begin in the blob, wrapped as the encoding wants it.
+        toc_offset: offset of its bytes in the blob, wrapped for the compression.
         toc_length: how many bytes these are; they end the blob.
     """
 
@@ -59,37 +59,17 @@ class PackedLayer(NamedTuple):
     toc_offset: int
     toc_length: int
 
-    @property
-    def toc_sha256(self) -> str:
-        """The sha256 of the entry part, in hex: a part of the change's id."""
-        return self.toc.sha256
-
-    @property
-    def toc_payload(self) -> bytes:
-        """The payload, unwrapped."""
-        return self.toc.payload
-
-    @property
-    def toc_payload_sha256(self) -> str:
-        """The sha256 of the payload, in hex."""
-        return self.toc.payload_sha256
-
-    @property
-    def frames(self) -> tuple[Frame, ...]:
-        """The frames, from the blob's start."""
-        return self.toc.frames
-
 
 class LayerWriter:
     """Iterate to get the layer's bytes; then `result` describes it. An iterator closed early ends all threads.
 
     Args:
-        entries: in `core.entry.toc_order`. Deletions and touches go to the table of contents only. Offsets are filled
+        entries: in `entry.toc_order`. Deletions and touches go to the table of contents only. Offsets are filled
             in, link groups numbered by first appearance. The first name of a group holds the content.
-        whiteouts: paths of what is gone, in bytes order.
+        whiteouts: deleted paths, in bytes order.
         contents: opens the file of an entry; called once for each file, for one name of each group.
         compression: of the layer.
-        written: gets each complete entry once its bytes are in the layer's stream.
+        written: is called with each complete entry once its bytes are in the layer's stream.
         level: of the compression; default 3 for zstd and 4 for gzip.
         threads: that compress; default as many as there are processors for this process.
 
@@ -153,7 +133,7 @@ class LayerWriter:
 
     def _tar(self, toc: TocWriter) -> Iterator[bytes]:
         """Yield the tar, frame by frame."""
-        cutter = Cutter()
+        cutter = FrameCutter()
         for path in self._whiteouts:
             cutter.add(whiteout_header(path))
             yield from cutter.take()
@@ -164,7 +144,7 @@ class LayerWriter:
         cutter.cut()
         yield from cutter.take()
 
-    def _body(self, toc: TocWriter, cutter: Cutter) -> Iterator[bytes]:
+    def _body(self, toc: TocWriter, cutter: FrameCutter) -> Iterator[bytes]:
         """Yield the frames that the entries fill."""
         rules, written = TocRules(iter(self._whiteouts)), self._written
         groups: Groups = {}
@@ -172,7 +152,7 @@ class LayerWriter:
             complete = entry
             if isinstance(entry, (Write, Context)):
                 node, offset, group = yield from self._place(entry, entry.group, groups, cutter)
-                complete = _new(type(entry), (entry.path, node, entry[2], offset, group))
+                complete = new_tuple(type(entry), (entry.path, node, entry[2], offset, group))
             rules.admit(complete)
             if isinstance(complete, Delete) and complete.whiteout != rules.has_whiteout(complete.path):
                 raise damaged("a deletion and the list of whiteouts disagree", show(complete.path))
@@ -181,9 +161,9 @@ class LayerWriter:
                 written(complete)
 
     def _place(
-        self, entry: InTar, group: int, groups: Groups, cutter: Cutter
+        self, entry: InTar, group: int, groups: Groups, cutter: FrameCutter
     ) -> Generator[bytes, None, tuple[Node, int, int]]:
-        """Put one entry into the tar, and return its node, offset and group as they came to be."""
+        """Put one entry into the tar, and return its final node, offset and group."""
         path, node = entry.path, entry.node
         if group and group in groups:
             _, first, node = groups[group]
@@ -200,7 +180,7 @@ class LayerWriter:
             else:
                 offset = cutter.begin(path, header, padded(size))
                 digest = yield from _copy(path, size, content, cutter)
-            node = _new(Node, (*node[:6], digest, *node[7:]))
+            node = new_tuple(Node, (*node[:6], digest, *node[7:]))
         else:
             offset = cutter.place(path, encode_header(path, node), b"")
         if cutter.full:
@@ -211,12 +191,12 @@ class LayerWriter:
 
 
 class SquashWriter(LayerWriter):
-    """Likewise for a squash.
+    """As `LayerWriter`, for a squash.
 
     Args:
         entries: in `squash_order`.
-        whiteouts: paths of the tombstones that say so, in bytes order.
-        contents: opens the file of what is kept.
+        whiteouts: paths of the tombstones with a whiteout, in bytes order.
+        contents: opens the file of a kept entry.
     """
 
     _squash = True
@@ -234,7 +214,7 @@ class SquashWriter(LayerWriter):
         super().__init__((), whiteouts, contents, compression, level=level, threads=threads)
         self._squashed = entries
 
-    def _body(self, toc: TocWriter, cutter: Cutter) -> Iterator[bytes]:
+    def _body(self, toc: TocWriter, cutter: FrameCutter) -> Iterator[bytes]:
         rules = SquashRules(iter(self._whiteouts))
         groups: Groups = {}
         for entry in self._squashed:
@@ -249,7 +229,7 @@ class SquashWriter(LayerWriter):
             toc.add_squashed(complete)
 
 
-def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: Cutter) -> Generator[bytes, None, bytes]:
+def _copy(path: bytes, size: int, chunks: Iterator[bytes], cutter: FrameCutter) -> Generator[bytes, None, bytes]:
     """Put a content into the tar, and return its sha256."""
     digest = sha256()
     left = size

@@ -1,1 +1,1 @@
-"""Bytes that pass: compression, frames, limits, reading ahead. Nothing here knows of tar."""
+"""Streams of bytes: compression, frames, limits, reading ahead. Nothing here depends on tar."""

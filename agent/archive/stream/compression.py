@@ -1,7 +1,7 @@
 """The three encodings of a layer, and their media types (image-spec, layer.md and media-types.md).
 
-How a layer of others is compressed is told by its first bytes, as Docker and containerd do, since labels are often
-wrong. Of a label counts only whether it names a layer at all.
+The compression of a foreign layer is detected from its first bytes, as Docker and containerd do, since media types are
+often wrong. A media type decides only whether it is a layer at all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ENCRYPTED = "+encrypted"
 _XZ = b"\xfd7zXZ\0"
 _BZIP2, _BZIP2_BLOCKS = b"BZh", (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")
 MAGIC_MAX: Final = 10
-"""Bytes that tell how a layer is compressed."""
+"""The number of bytes from which the compression of a layer is detected."""
 
 
 def media_type_of(compression: Compression) -> str:

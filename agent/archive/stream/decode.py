@@ -1,6 +1,6 @@
-"""Blob to tar: decompress a layer as it arrives, and pass over what is no tar; or one frame of ours.
+"""Decompress a layer to its tar as it arrives, without skippable frames; or decompress one frame of ours.
 
-Nothing is believed: a frame expands to no more than it announced, a layer to no more than the limits allow, and a
+The input is not trusted: a frame expands to no more than it announced, a layer to no more than the limits allow, and a
 stream that ends within a frame is truncated.
 """
 
@@ -12,10 +12,10 @@ from hashlib import sha256
 import zstandard
 
 from agent.archive.stream import gzip, zstd
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.compression import MAGIC_MAX, Compression, compression_in
 from agent.archive.stream.frames import Frame
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.stream.source import Source
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
 
 _BLOCKS = 16
 """Blocks that are decompressed at once: 2 MiB at most."""
@@ -23,15 +23,15 @@ _SLACK = 1 << 16
 
 
 class Decoder:
-    """Yields the tar of one blob of others: any valid stream is read, and skippable frames are passed over.
+    """Yields the tar of one foreign blob: any valid stream is read, and skippable frames are passed over.
 
     Args:
-        chunks: the blob; its first bytes tell how it is compressed.
+        chunks: the blob; its compression is detected from its first bytes.
         limits: what to refuse.
     """
 
-    def __init__(self, chunks: Iterable[bytes], limits: Limits) -> None:
-        self._source = Source(chunks, "the blob")
+    def __init__(self, chunks: Iterable[bytes], limits: ArchiveLimits) -> None:
+        self._source = ByteSource(chunks, "the blob")
         self._limits = limits
         self._inflate = zstandard.ZstdDecompressor(max_window_size=limits.foreign_window)
 
@@ -102,12 +102,14 @@ class Decoder:
             yield from gzip.read_member(source)
 
 
-def read_frame(compression: Compression, source: Source, frame: Frame, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """Return the content of the frame of ours that `source` stands at.
+def read_frame(
+    compression: Compression, source: ByteSource, frame: Frame, limits: ArchiveLimits = DEFAULT_LIMITS
+) -> bytes:
+    """Return the content of the frame of ours that is next in `source`.
 
     Raises:
         IntegrityError: it is not the one that is described, is malformed, or holds another number of bytes.
-        UnsafeArchiveError: it is said to be larger than allowed.
+        UnsafeArchiveError: its announced size is larger than allowed.
     """
     if frame.size > limits.frame or frame.length > frame.size + (frame.size >> 4) + _SLACK:
         raise excessive("a frame is larger than allowed")
@@ -125,8 +127,8 @@ def read_frame(compression: Compression, source: Source, frame: Frame, limits: L
     return content
 
 
-def _one_zstd(data: bytes, size: int, limits: Limits) -> bytes:
-    source = Source((data,), "a frame")
+def _one_zstd(data: bytes, size: int, limits: ArchiveLimits) -> bytes:
+    source = ByteSource((data,), "a frame")
     header = zstd.read_header(source.take(4), source)
     if header.size != size:
         raise damaged("a frame holds another number of bytes than it announces")
@@ -140,7 +142,7 @@ def _one_zstd(data: bytes, size: int, limits: Limits) -> bytes:
 
 
 def _one_member(data: bytes, size: int) -> bytes:
-    source = Source((data,), "a frame")
+    source = ByteSource((data,), "a frame")
     gzip.read_header(source)
     parts, length = [], 0
     for piece in gzip.read_member(source):

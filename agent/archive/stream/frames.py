@@ -36,11 +36,11 @@ class Frame(NamedTuple):
 
 
 class FramePacker:
-    """Compresses frames in parallel and gives them back in order; at most a few are in memory.
+    """Compresses frames in parallel and yields them in order; at most a few are in memory.
 
     Attributes:
-        frames: what was given back so far.
-        diff: the sha256 of the tar that was given back so far, or more; whole after `finish`.
+        frames: those that were yielded so far.
+        diff: the sha256 of the tar that was yielded so far, or more; complete after `finish`.
     """
 
     def __init__(self, compression: Compression, level: int | None = None, threads: int | None = None) -> None:
@@ -48,14 +48,14 @@ class FramePacker:
         self.frames: list[Frame] = []
         self.diff = sha256()
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="frame")
-        # One thread, so that the hash takes the frames in order. Whoever adds them hashes contents meanwhile.
+        # One thread, so that the hash takes the frames in order. The caller hashes contents meanwhile.
         self._order = ThreadPoolExecutor(1, thread_name_prefix="diff")
         self._depth = count + 1
         self._pending: deque[tuple[int, Future[None], Future[tuple[bytes, bytes]]]] = deque()
         self._pack = _packer(compression, LEVELS[compression] if level is None else level)
 
     def add(self, data: bytes) -> Iterator[bytes]:
-        """Take one frame's tar, and yield the frames that are done and whose turn it is."""
+        """Add one frame's tar, and yield the compressed frames that are next in order."""
         hashed = self._order.submit(self.diff.update, data)
         self._pending.append((len(data), hashed, self._pool.submit(self._pack, data)))
         while len(self._pending) > self._depth:

@@ -1,4 +1,4 @@
-"""The outside of gzip members: headers, extra fields, trailers (RFC 1952)."""
+"""Write gzip members, and parse their headers, extra fields and trailers (RFC 1952)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.limits import damaged
-from agent.archive.stream.source import Source
 
 MAGIC: Final = b"\x1f\x8b"
 EXTRA_MAX: Final = 65531
@@ -51,7 +51,7 @@ def pack_extra(identifier: bytes, data: bytes) -> bytes:
     return b"".join((_HEADER % _FLAG_EXTRA, head, data, _EMPTY))
 
 
-def read_header(source: Source) -> bytes:
+def read_header(source: ByteSource) -> bytes:
     """Pass over the header of a member and return its extra field, `b""` if it has none.
 
     Raises:
@@ -72,7 +72,7 @@ def read_header(source: Source) -> bytes:
     return extra
 
 
-def read_member(source: Source) -> Iterator[bytes]:
+def read_member(source: ByteSource) -> Iterator[bytes]:
     """Yield the content of the member whose header was read, in pieces of at most 256 KiB, checked at its end.
 
     Raises:
@@ -96,7 +96,7 @@ def read_member(source: Source) -> Iterator[bytes]:
         raise damaged("a gzip member's checksum or size is wrong")
 
 
-def _skip_text(source: Source) -> None:
+def _skip_text(source: ByteSource) -> None:
     for _ in range(_TEXT_MAX):
         if source.take(1) == b"\0":
             return

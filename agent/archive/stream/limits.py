@@ -1,4 +1,4 @@
-"""How much an archive may ask for before it is refused (design, "Trust")."""
+"""Limits on the size of an archive, beyond which it is refused (design, "Trust")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
-class Limits(NamedTuple):
+class ArchiveLimits(NamedTuple):
     """Bounds on what is read. All of them hold for one layer; `expanded` and `entries` for what a pull writes, too.
 
     Attributes:
@@ -44,7 +44,7 @@ class Limits(NamedTuple):
     padding: int = 64 * MIB
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ArchiveLimits()
 OPTIONS: Final[Mapping[str, str]] = {
     "bytes": "expanded",
     "entries": "entries",
@@ -52,10 +52,10 @@ OPTIONS: Final[Mapping[str, str]] = {
     "toc": "toc",
     "ratio": "ratio",
 }
-"""What users may set, by the names they know (`--limit NAME=N`), as fields of `Limits`."""
+"""The limits that users can set: fields of `ArchiveLimits` by the name in `--limit NAME=N`."""
 
 
-def limits_of(numbers: Mapping[str, int]) -> Limits:
+def limits_of(numbers: Mapping[str, int]) -> ArchiveLimits:
     """Return the limits with those that `numbers` names, of `OPTIONS`, set."""
     return DEFAULT_LIMITS._replace(**{OPTIONS[name]: number for name, number in numbers.items()})
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(steps: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
+def read_ahead(steps: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
     """Yield what `steps` yields, computed by a thread that is at most `depth` items ahead.
 
     What `steps` raises is raised here. Closing the iterator closes `steps` and ends the thread.

@@ -1,7 +1,7 @@
-"""The outside of zstd frames: where they start and end, and what they promise (RFC 8878, section 3.1).
+"""Parse the headers and blocks of zstd frames, without decompressing them (RFC 8878, section 3.1).
 
-Walking the blocks costs three bytes of reading each 128 KiB, and gives what a streaming decompressor hides: whether a
-frame is whole, how many there are, how much a piece can expand to, and what stands in skippable frames.
+Block headers show what a streaming decompressor hides: whether a frame is whole, how many frames there are, how much a
+piece can expand to, and the content of skippable frames. There are three bytes of them for each 128 KiB.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.limits import damaged
-from agent.archive.stream.source import Source
 
 MAGIC: Final = b"\x28\xb5\x2f\xfd"
 BLOCK_MAX: Final = 128 << 10
@@ -23,7 +23,7 @@ _RLE, _RESERVED = 1, 3
 
 
 class FrameHeader(NamedTuple):
-    """What a frame says first. `size` of its content in bytes, None if it does not say; `window` in bytes."""
+    """The header of a frame. `size` of its content in bytes, None if it is absent; `window` in bytes."""
 
     raw: bytes
     size: int | None
@@ -32,11 +32,11 @@ class FrameHeader(NamedTuple):
 
 
 def is_skippable(magic: bytes) -> bool:
-    """Say whether four bytes begin a skippable frame."""
+    """Return whether four bytes begin a skippable frame."""
     return magic in _SKIPPABLE
 
 
-def read_header(magic: bytes, source: Source) -> FrameHeader:
+def read_header(magic: bytes, source: ByteSource) -> FrameHeader:
     """Return the header of the frame that `magic` begins.
 
     Raises:
@@ -65,7 +65,7 @@ def read_header(magic: bytes, source: Source) -> FrameHeader:
     return FrameHeader(raw, size, window, bool(flags & 0x04))
 
 
-def read_blocks(header: FrameHeader, source: Source) -> Iterator[bytes]:
+def read_blocks(header: FrameHeader, source: ByteSource) -> Iterator[bytes]:
     """Yield the rest of a frame block by block, its checksum last; each expands to at most `BLOCK_MAX` bytes.
 
     Raises:

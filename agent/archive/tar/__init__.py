@@ -1,1 +1,1 @@
-"""Tar: headers of ours, written; headers of anyone, read."""
+"""Tar: headers as we write them, and readers for the tars of all tools."""

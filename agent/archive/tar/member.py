@@ -1,18 +1,18 @@
-"""What a tar header means as an item of a layer: paths normalised and checked, whiteouts told apart."""
+"""Interpret a decoded tar header as an item of a layer: paths are normalised and checked, whiteouts recognised."""
 
 from __future__ import annotations
 
-from agent.archive.stream.limits import Limits, damaged, excessive
-from agent.archive.tar.any_header import KINDS, Fields, parse_number
+from agent.archive.stream.limits import ArchiveLimits, damaged, excessive
+from agent.archive.tar.header_decoder import KIND_BY_FLAG, Fields, parse_number
 from agent.core.model.entry import Kind, Node
-from agent.core.model.tar_item import Item, Linked, Opaque, Placed, Whiteout
+from agent.core.model.tar_item import Linked, Opaque, Placed, TarItem, Whiteout
 from agent.core.spelling.path import OPAQUE, WHITEOUT, check_path, is_target, show
 from agent.errors import UnsafeArchiveError
 
 _DEVICE_MAX = (1 << 32) - 1
 
 
-def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
+def interpret(fields: Fields, offset: int, limits: ArchiveLimits) -> TarItem | None:
     """Return the item that a header describes, None for the root, whose attributes are not part of a tree.
 
     Args:
@@ -24,7 +24,7 @@ def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
         UnsafeArchiveError: a path leaves the root or is too deep, or a whiteout names nothing.
         IntegrityError: a link without a target, a device without a number, or a file that some take for a directory.
     """
-    kind = KINDS[fields.flag]
+    kind = KIND_BY_FLAG[fields.flag]
     path = normalise(fields.name)
     if kind is Kind.FILE and fields.name.endswith(b"/"):
         # Some readers then pass over the content, for others it is the next header.
@@ -46,7 +46,7 @@ def interpret(fields: Fields, offset: int, limits: Limits) -> Item | None:
 
 
 def normalise(name: bytes) -> bytes:
-    """Return a name as common readers take it: without `/` or `./` in front, `/` at the end, doubled `/`.
+    """Return a name as common readers do: without `/` or `./` in front, `/` at the end, doubled `/`.
 
     An absolute name is one below the root, as Docker, containerd and GNU tar have it. `b""` is the root itself. `..`
     stays, for `check_path` to refuse.

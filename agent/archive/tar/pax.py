@@ -94,5 +94,5 @@ def parse_xattr_name(key: bytes) -> bytes:
 
 
 def is_kept(name: bytes) -> bool:
-    """Say whether an attribute belongs to the tree: `user.*` and `security.capability` do, the agent's own does not."""
+    """Return whether an attribute belongs to the tree: `user.*`, except the agent's own, and `security.capability`."""
     return (name.startswith(b"user.") and len(name) > 5 and name != MARK) or name == b"security.capability"

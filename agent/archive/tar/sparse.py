@@ -1,4 +1,4 @@
-"""GNU tar's sparse files: four ways to say where the data lies, all read as the content with its holes filled.
+"""GNU tar's sparse files: four encodings of the place of the data; all are read as the content with its holes filled.
 
 GNU tar manual, "Storing Sparse Files": the old header type `S`, and the pax formats 0.0, 0.1 and 1.0.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from agent.archive.stream.byte_source import ByteSource
 from agent.archive.stream.limits import damaged, excessive
-from agent.archive.stream.source import Source
 from agent.archive.tar.pax import parse_integer
 from agent.archive.tar.tar_header import BLOCK
 
@@ -27,7 +27,7 @@ class Segment(NamedTuple):
 
 
 class Sparse(NamedTuple):
-    """A sparse file: its real size and where its data lies; `segments` None: that stands before the data (1.0)."""
+    """A sparse file: its real size and where its data lies; `segments` is None if they are before the data (1.0)."""
 
     size: int
     segments: tuple[Segment, ...] | None
@@ -35,7 +35,7 @@ class Sparse(NamedTuple):
 
 
 def parse_pax(records: list[tuple[bytes, bytes]]) -> Sparse | None:
-    """Return what the records of an extended header say of a sparse file, None if they say nothing.
+    """Return the sparse file that the records of an extended header describe, None if they do not.
 
     Raises:
         IntegrityError: they contradict the format.
@@ -64,8 +64,8 @@ def parse_pax(records: list[tuple[bytes, bytes]]) -> Sparse | None:
     return Sparse(size, segments, name)
 
 
-def parse_old(block: bytes, more: Source, number: Callable[[bytes], int]) -> Sparse:
-    """Return what a header of type `S` says, reading its extension blocks from `more`.
+def parse_old(block: bytes, more: ByteSource, number: Callable[[bytes], int]) -> Sparse:
+    """Return the sparse file of a header of type `S`, reading its extension blocks from `more`.
 
     Raises:
         IntegrityError: it is damaged or truncated.
@@ -85,8 +85,8 @@ def parse_old(block: bytes, more: Source, number: Callable[[bytes], int]) -> Spa
         fields, extended = block[:504], block[504]
 
 
-def read_map(source: Source) -> tuple[tuple[Segment, ...], int]:
-    """Return the segments that stand before the data (format 1.0), and how many bytes they take.
+def read_map(source: ByteSource) -> tuple[tuple[Segment, ...], int]:
+    """Return the segments before the data (format 1.0), and the number of their bytes.
 
     Raises:
         IntegrityError: they are damaged or truncated.
@@ -127,7 +127,7 @@ def check(sparse: Sparse, segments: tuple[Segment, ...], stored: int) -> None:
 
 def expand(size: int, segments: tuple[Segment, ...], data: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the file's content with its holes filled, in pieces of at most 1 MiB."""
-    source = Source(data, "a sparse file")
+    source = ByteSource(data, "a sparse file")
     at = 0
     for offset, length in segments:
         yield from _zeros(offset - at)

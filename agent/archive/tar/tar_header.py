@@ -1,7 +1,7 @@
-"""Tar headers as we write them: ustar, and a pax extended header only for what ustar cannot say exactly.
+"""Encode tar headers as we write them: ustar, with a pax extended header only for values that ustar cannot hold.
 
 A header is a pure function of path, attributes and link target, so that equal trees give equal bytes everywhere and
-a reader can encode again what it believes and compare (docs/reference/format.md, "Layers").
+a reader can encode the expected header and compare (docs/reference/format.md, "Layers").
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def padded(size: int) -> int:
 
 
 def encode_header(path: bytes, node: Node, link_to: bytes | None = None) -> bytes:
-    """Return everything that stands before the content of `path` in a tar: extended header, if any, and header.
+    """Return the bytes before the content of `path` in a tar: the extended header, if any, and the header.
 
     Args:
         path: where the entry is placed, checked by `core.path.check_path`.
@@ -89,7 +89,7 @@ def encode_header(path: bytes, node: Node, link_to: bytes | None = None) -> byte
         and target.isascii()
     ):
         if nanos:
-            # What nearly every entry needs and no more: a record that always has 30 bytes.
+            # Nearly every entry needs only this record, which always has 30 bytes.
             extended = _extended_header(30) + b"30 mtime=%d.%09d\n" % (seconds, nanos) + _PAST_30
     else:
         extended = _extended(name, target, node, size)
@@ -104,7 +104,7 @@ def encode_header(path: bytes, node: Node, link_to: bytes | None = None) -> byte
 
 
 def whiteout_header(path: bytes) -> bytes:
-    """Return the entry that says that `path` is gone: an empty file `.wh.NAME` beside it (image-spec, layer.md)."""
+    """Return the entry of a whiteout of `path`: an empty file `.wh.NAME` beside it (image-spec, layer.md)."""
     directory, slash, name = path.rpartition(b"/")
     return encode_header(directory + slash + WHITEOUT + name, _WHITEOUT_NODE)
 
@@ -121,7 +121,7 @@ def _device_tail(path: bytes, device: tuple[int, int]) -> bytes:
 
 
 def _extended(name: bytes, target: bytes, node: Node, size: int) -> bytes:
-    """Return the extended header for what ustar cannot say, records in the bytes order of their keys; or nothing."""
+    """Return the extended header for values that ustar cannot hold, records in bytes order of keys; or nothing."""
     _, _, uid, gid, mtime, _, _, _, _, xattrs = node
     seconds, nanos = divmod(mtime, SECOND)
     long_name = len(name) > 100 or not name.isascii()

@@ -1,6 +1,6 @@
 """One line of a squash's table of contents: an entry as canonical JSON, and back (docs/reference/format.md, "Layers").
 
-A line is read as JSON and is canonical if it is what would be written again.
+A line is parsed as JSON and is canonical if the formatted entry equals it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.archive.tar.pax import TIME_MAX
 from agent.archive.toc.toc_line import (
-    KINDS,
+    KIND_BY_NAME,
     checked,
     format_whiteout,
     integer,
@@ -49,8 +49,8 @@ def parse_squashed(line: bytes) -> SquashEntry | bytes:
     """
     try:
         entry = _parse(json.loads(line))
-        again = format_whiteout(entry) if isinstance(entry, bytes) else format_squashed(entry)
-        if again != line + b"\n":
+        canonical_line = format_whiteout(entry) if isinstance(entry, bytes) else format_squashed(entry)
+        if canonical_line != line + b"\n":
             raise ValueError("a line is not canonical")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UnsafeArchiveError) as error:
         raise malformed(line) from error
@@ -67,8 +67,8 @@ def _fields(entry: SquashEntry) -> dict[str, Any]:
             return {"op": "listed", **_node(entry.node), **offset, **placed, "by": _version(entry.by)}
         case Kept():
             place = {"offset": entry.offset, "group": entry.group}
-            said = {key: number for key, number in place.items() if number}
-            return {"op": "kept", **_node(entry.node), **said, "version": _version(entry.version)}
+            fields = {key: number for key, number in place.items() if number}
+            return {"op": "kept", **_node(entry.node), **fields, "version": _version(entry.version)}
         case Grouped():
             return {"op": "grouped", "version": _version(entry.version), "of": check_id(entry.of), "group": entry.group}
         case Touched():
@@ -81,7 +81,7 @@ def _fields(entry: SquashEntry) -> dict[str, Any]:
 
 
 def _node(node: Node) -> dict[str, Any]:
-    said = {
+    fields = {
         "uid": node.uid,
         "gid": node.gid,
         "mtime": node.mtime,
@@ -91,7 +91,7 @@ def _node(node: Node) -> dict[str, Any]:
         "device": None if node.device == (0, 0) else list(node.device),
         "xattrs": [[name_to_json(name), name_to_json(value)] for name, value in node.xattrs],
     }
-    return {"kind": str(node.kind), "mode": node.mode, **{key: value for key, value in said.items() if value}}
+    return {"kind": str(node.kind), "mode": node.mode, **{key: value for key, value in fields.items() if value}}
 
 
 def _version(version: Version) -> list[Any]:
@@ -115,7 +115,7 @@ def _parse(value: Any) -> SquashEntry | bytes:
     if op == "whiteout":
         return path
     if op == "tombstone":
-        return Tombstone(path, KINDS[value["kind"]], version_from_json(value["version"]))
+        return Tombstone(path, KIND_BY_NAME[value["kind"]], version_from_json(value["version"]))
     if op == "listed":
         offset, _ = place_from_json(value)
         node, placed = node_from_json(value), value.get("placed", False)

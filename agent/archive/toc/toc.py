@@ -1,126 +1,42 @@
-"""The table of contents of a layer: what its change says, where its frames lie (docs/reference/format.md, "Layers").
+"""Read the table of contents of a layer: the entries of its change, its frames (docs/reference/format.md, "Layers").
 
-A `Toc` keeps the compressed payload and reads it anew each time it is iterated: a million entries are never a list
-unless a caller makes one.
+A `Toc` holds the compressed payload and parses it each time it is iterated: a million entries are never a list unless a
+caller makes one.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
-import zstandard
-
-from agent.archive.stream.compression import COMPRESSIONS, Compression
+from agent.archive.stream.compression import Compression
 from agent.archive.stream.frames import Frame
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.stream.source import Source
-from agent.archive.stream.zstd import read_blocks, read_header
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
 from agent.archive.tar.tar_header import END
 from agent.archive.toc import trailer
-from agent.archive.toc.squash_line import format_squashed, parse_squashed
+from agent.archive.toc.frame_table import parse_frames
+from agent.archive.toc.squash_line import parse_squashed
 from agent.archive.toc.toc_block import parse_block, parse_squash_block
-from agent.archive.toc.toc_line import HEADER, SQUASH_HEADER, format_entry, format_whiteout, parse_line
+from agent.archive.toc.toc_line import HEADER, SQUASH_HEADER, parse_line
+from agent.archive.toc.toc_payload import decompress, line_blocks
 from agent.archive.toc.toc_rules import InTar, SquashRules, TocRules, increasing, is_in_tar, placed
 from agent.core.model.change import SquashEntry, Tombstone
 from agent.core.model.entry import Delete, TocEntry
-from agent.core.spelling.canonical import canonical
 from agent.core.spelling.path import show
 
-_PACKING: Final = zstandard.ZstdCompressionParameters(
-    strategy=zstandard.STRATEGY_LAZY2, min_match=6, search_log=1, window_log=21, hash_log=17, chain_log=17
-)
-"""Half of a table is digests, where a short match is chance and spoils the longer one behind it: a tenth smaller."""
-_BATCH: Final = 256 << 10
-_LINE_MAX: Final = 8 << 20
-_SIZE_MAX: Final = 1 << 62
 _Entry = TypeVar("_Entry", TocEntry, SquashEntry)
-
-
-class TocWriter:
-    """Collects the entry part line by line; what is kept is compressed, in a thread where there is much.
-
-    Args:
-        whiteouts: the layer's whiteouts, in bytes order.
-        compression: the layer's. Without compression the payload is stored plain.
-        squash: whether the layer is a squash.
-    """
-
-    def __init__(self, whiteouts: Sequence[bytes], compression: Compression, *, squash: bool = False) -> None:
-        self._compression: Compression = compression
-        self._deflate = None if compression == "none" else _packer().compressobj()
-        self._hash = sha256()
-        self._lines = [SQUASH_HEADER if squash else HEADER]
-        self._pending = len(self._lines[0])
-        self._size = 0
-        self._parts: list[bytes] = []
-        self._thread = ThreadPoolExecutor(1, "toc")
-        self._packed: Future[bytes] | None = None
-        for path in increasing(iter(whiteouts)):
-            self._add(format_whiteout(path))
-
-    def add(self, entry: TocEntry) -> None:
-        """Append a complete entry."""
-        self._add(format_entry(entry))
-
-    def add_squashed(self, entry: SquashEntry) -> None:
-        """Append a complete entry of a squash."""
-        self._add(format_squashed(entry))
-
-    def finish(self, frames: Iterable[Frame]) -> Toc:
-        """Return the table of contents, `frames` being what the layer consists of."""
-        self._take()
-        self._parts.append(self._pack(self._cut()))
-        if self._deflate is not None:
-            self._parts.append(self._deflate.flush())
-        table = _format_frames(self._compression, frames)
-        packed = table if self._deflate is None else _packer().compress(table)
-        method = trailer.STORED if self._deflate is None else trailer.ZSTD
-        length = sum(map(len, self._parts))
-        footer = trailer.Footer(length, self._size, len(packed), len(table), method)
-        # Joined once: of a million paths this is what takes the most memory.
-        payload = b"".join((*self._parts, packed, trailer.format_footer(footer)))
-        self._parts.clear()
-        return Toc(payload, sha256=self._hash.hexdigest())
-
-    def close(self) -> None:
-        """End the thread. Nothing can be added then."""
-        self._thread.shutdown()
-
-    def _add(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._pending += len(line)
-        if self._pending >= _BATCH:
-            self._take()
-            self._packed = self._thread.submit(self._pack, self._cut())
-
-    def _cut(self) -> bytes:
-        data = b"".join(self._lines)
-        self._lines, self._pending = [], 0
-        self._size += len(data)
-        return data
-
-    def _take(self) -> None:
-        """Wait for what is under way: more than one piece at a time would be memory without end."""
-        if self._packed is not None:
-            self._parts.append(self._packed.result())
-
-    def _pack(self, data: bytes) -> bytes:
-        self._hash.update(data)
-        return data if self._deflate is None else self._deflate.compress(data)
 
 
 class Toc:
     """A table of contents. Iterating gives its entries, `whiteouts` the tar's whiteouts; both read it anew each time.
 
-    Of a squash `squashed` gives the entries. A deletion's or tombstone's `whiteout` is told by the list of whiteouts.
+    For a squash, `squashed` yields the entries. The list of whiteouts decides the `whiteout` of deletions and
+    tombstones.
 
     Attributes:
-        payload: what stands in the layer behind its frames, unwrapped.
+        payload: the bytes behind the frames of the layer, unwrapped.
         text: bytes of the entry part, uncompressed.
 
     Args:
@@ -133,11 +49,11 @@ class Toc:
         UnsafeArchiveError: a limit is exceeded.
     """
 
-    def __init__(self, payload: bytes, limits: Limits = DEFAULT_LIMITS, *, sha256: str | None = None) -> None:
+    def __init__(self, payload: bytes, limits: ArchiveLimits = DEFAULT_LIMITS, *, sha256: str | None = None) -> None:
         self.payload = payload
         self._limits = limits
-        self._keeps = False
-        self._kept: list[TocEntry] | None = None
+        self._stores = False
+        self._stored: list[TocEntry] | None = None
         self._squashed: list[SquashEntry] | None = None
         self._has_claims = False
         self._footer = footer = trailer.parse_footer(payload[-trailer.FOOTER_SIZE :])
@@ -149,13 +65,13 @@ class Toc:
         if sha256 is not None:
             self.__dict__["sha256"] = sha256
 
-    def keep(self) -> None:
-        """Keep what is read the first time: who has room for it saves reading it again."""
-        self._keeps = True
+    def store_entries(self) -> None:
+        """Store the entries in memory when they are read first, so that they are read only once."""
+        self._stores = True
 
     @cached_property
     def sha256(self) -> str:
-        """The sha256 of the entry part, in hex: what the change's id is made of."""
+        """The sha256 of the entry part, in hex, a part of the change's record."""
         digest = sha256()
         for piece in self._entry_pieces():
             digest.update(piece)
@@ -169,8 +85,8 @@ class Toc:
     @cached_property
     def _table(self) -> tuple[Compression, tuple[Frame, ...]]:
         footer = self._footer
-        pieces = _pieces(self._part(footer.entries_length, footer.frames_length), footer.frames_size, footer.method)
-        return _parse_frames(line for block in _blocks(pieces) for line in block[:-1].split(b"\n"))
+        pieces = decompress(self._part(footer.entries_length, footer.frames_length), footer.frames_size, footer.method)
+        return parse_frames(line for block in line_blocks(pieces) for line in block[:-1].split(b"\n"))
 
     @property
     def compression(self) -> Compression:
@@ -192,7 +108,7 @@ class Toc:
 
     @cached_property
     def offset(self) -> int:
-        """Where the frames end in the blob, and the wrapped payload starts."""
+        """The offset in the blob, in bytes, at which the frames end and the wrapped payload starts."""
         return sum(frame.length for frame in self.frames)
 
     def whiteouts(self) -> Iterator[bytes]:
@@ -202,22 +118,22 @@ class Toc:
     @cached_property
     def is_squash(self) -> bool:
         """Whether the layer is a squash."""
-        return next(_blocks(self._entry_pieces()), b"").startswith(SQUASH_HEADER)
+        return next(line_blocks(self._entry_pieces()), b"").startswith(SQUASH_HEADER)
 
     @property
     def may_have_links(self) -> bool:
-        """Whether an entry may be one of several names of a file. No path can spell it: its quotes are escaped."""
+        """Whether an entry may be one of several names of a file. No path has this text: its quotes are escaped."""
         return any(b'"group":' in block for block in self._entry_blocks())
 
     @property
     def may_have_unpulled(self) -> bool:
-        """Whether an entry is a write of what its sparse writer had not pulled. No path can spell that either."""
+        """Whether an entry is a write of a path that its sparse writer had not pulled; see `may_have_links`."""
         return any(b'"seen":"unpulled"' in block for block in self._entry_blocks())
 
     def __iter__(self) -> Iterator[TocEntry]:
-        if self._kept is None and self._keeps:
-            self._kept = list(self._checked())
-        return self._checked() if self._kept is None else iter(self._kept)
+        if self._stored is None and self._stores:
+            self._stored = list(self._checked())
+        return self._checked() if self._stored is None else iter(self._stored)
 
     def _checked(self) -> Iterator[TocEntry]:
         if self.is_squash:
@@ -239,14 +155,14 @@ class Toc:
         """Yield the entries of a squash.
 
         Args:
-            claims: whether what is claimed is wanted; else it may be left out.
+            claims: whether to yield the claims; else they may be left out.
 
         Raises:
             IntegrityError: it is none, or malformed.
         """
         if not self.is_squash:
             raise damaged("it is a change, not a squash")
-        if self._keeps and (self._squashed is None or (claims and not self._has_claims)):
+        if self._stores and (self._squashed is None or (claims and not self._has_claims)):
             self._squashed, self._has_claims = list(self._checked_squash(claims)), claims
         return self._checked_squash(claims) if self._squashed is None else iter(self._squashed)
 
@@ -261,12 +177,12 @@ class Toc:
             if is_in_tar(entry):
                 _check_place(rules, entry, link_to, end)
             elif isinstance(entry, Tombstone) and entry.path != marked and rules.has_whiteout(entry.path):
-                # Of a path's two registers the first one says that there is a whiteout.
+                # Of a path's two registers the first one has the whiteout.
                 entry, marked = entry._replace(whiteout=True), entry.path
             yield entry
 
     def placed(self) -> Iterator[tuple[InTar, bytes | None]]:
-        """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
+        """Yield the entries that the tar has, each with the path that it is a hard link to, None if it is none."""
         return placed(self.squashed(claims=False) if self.is_squash else self)
 
     def _parsed(self, parse: Callable[[bytes], Iterable[_Entry | bytes]]) -> Iterator[_Entry]:
@@ -299,8 +215,8 @@ class Toc:
                 yield path
 
     def _entry_blocks(self) -> Iterator[bytes]:
-        """Yield the lines behind the first, which says what they are, many at once."""
-        blocks = _blocks(self._entry_pieces())
+        """Yield the lines behind the header, in blocks of many."""
+        blocks = line_blocks(self._entry_pieces())
         head, newline, rest = next(blocks, b"").partition(b"\n")
         if head + newline not in (HEADER, SQUASH_HEADER):
             raise damaged("its table of contents is of another format")
@@ -310,86 +226,13 @@ class Toc:
 
     def _entry_pieces(self) -> Iterator[bytes]:
         footer = self._footer
-        return _pieces(self._part(0, footer.entries_length), footer.entries_size, footer.method)
+        return decompress(self._part(0, footer.entries_length), footer.entries_size, footer.method)
 
     def _part(self, start: int, length: int) -> memoryview:
         return memoryview(self.payload)[start : start + length]
-
-
-def _packer() -> zstandard.ZstdCompressor:
-    return zstandard.ZstdCompressor(compression_params=_PACKING)
 
 
 def _check_place(rules: TocRules, entry: InTar, link_to: bytes | None, end: int) -> None:
     rules.place(entry.path, entry.node, entry.offset, link_to is not None)
     if entry.offset >= end:
         raise damaged("its table of contents goes beyond the tar")
-
-
-def _pieces(part: memoryview, size: int, method: int) -> Iterator[bytes]:
-    """Yield what a part of the payload decompresses to, `size` bytes exactly, a piece at a time."""
-    if method == trailer.STORED:
-        for at in range(0, len(part), _BATCH):
-            yield bytes(part[at : at + _BATCH])
-        return
-    source = Source((part[at : at + _BATCH].tobytes() for at in range(0, len(part), _BATCH)), "a table of contents")
-    header = read_header(source.take(4), source)
-    if header.window > DEFAULT_LIMITS.window:
-        raise damaged("its table of contents needs too much memory")
-    inflate = zstandard.ZstdDecompressor().decompressobj()
-    left = size
-    try:
-        inflate.decompress(header.raw)
-        for block in read_blocks(header, source):
-            piece = inflate.decompress(block)
-            left -= len(piece)
-            if left < 0:
-                break
-            yield piece
-    except zstandard.ZstdError as error:
-        raise damaged("its table of contents is not valid zstd") from error
-    if left or not source.at_end():
-        raise damaged("its table of contents has another size than its footer says")
-
-
-def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield whole lines, their newlines included; the last must have one too."""
-    rest = b""
-    for piece in pieces:
-        end = piece.rfind(b"\n") + 1
-        if end:
-            yield rest + piece[:end]
-            rest = piece[end:]
-        else:
-            rest += piece
-        if len(rest) > _LINE_MAX:
-            raise damaged("its table of contents holds a line above 8 MiB")
-    if rest:
-        raise damaged("its table of contents ends within a line")
-
-
-def _format_frames(compression: Compression, frames: Iterable[Frame]) -> bytes:
-    lines = [canonical({"compression": compression, "format": 1})]
-    lines += [canonical({"length": frame.length, "sha256": frame.sha256.hex(), "size": frame.size}) for frame in frames]
-    return b"\n".join((*lines, b""))
-
-
-def _parse_frames(lines: Iterator[bytes]) -> tuple[Compression, tuple[Frame, ...]]:
-    try:
-        head = json.loads(next(lines, b""))
-        frames = tuple(_frame(json.loads(line)) for line in lines)
-        compression: Compression = head["compression"]
-        if head["format"] != 1 or compression not in COMPRESSIONS or not frames:
-            raise ValueError("a format or compression is not known, or there are no frames")
-        return compression, frames
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise damaged("its list of frames is malformed") from error
-
-
-def _frame(value: Any) -> Frame:
-    frame = Frame(value["length"], value["size"], bytes.fromhex(value["sha256"]))
-    if type(frame.length) is not int or type(frame.size) is not int or len(frame.sha256) != 32:
-        raise TypeError("a frame's numbers are none")
-    if not (0 < frame.length <= _SIZE_MAX and 0 < frame.size <= _SIZE_MAX):
-        raise ValueError("a frame's size is out of range")
-    return frame

@@ -1,8 +1,7 @@
-"""Many lines of a table of contents at once, ordinary files at the speed of one regular expression.
+"""Parse many lines of a table of contents at once, by one regular expression for ordinary files and directories.
 
-A workspace has a hundred thousand of these: they are taken apart in one sweep over a block of lines, and what all files
-of a directory share is looked at once. A line that is none of a file is tried as one of a directory. Any other goes to
-`toc_line` or `squash_line`, which decide what is canonical.
+A workspace has a hundred thousand of these. The expression runs once over a block of lines, and the fields that files
+of a directory share are checked once. All other lines go to `toc_line` or `squash_line`, which check them.
 """
 
 from __future__ import annotations
@@ -10,13 +9,21 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from agent.archive.tar.pax import TIME_MAX
 from agent.archive.toc.squash_line import check_id, parse_squashed
-from agent.archive.toc.toc_line import ID_MAX, KINDS, check_directory, integer, malformed, parse_line, parse_version
+from agent.archive.toc.toc_line import (
+    ID_MAX,
+    KIND_BY_NAME,
+    check_directory,
+    integer,
+    malformed,
+    parse_line,
+    parse_version,
+)
 from agent.core.model.change import Claim, Kept, Listed, SquashEntry
-from agent.core.model.entry import Context, Kind, Node, TocEntry, Write
+from agent.core.model.entry import Context, Kind, Node, TocEntry, Write, new_tuple
 from agent.errors import UnsafeArchiveError
 
 _FILE: Final = Kind.FILE
@@ -43,11 +50,10 @@ _KEPT = re.compile(
     rf'\{{(?(3)("kind":"file",{_MODE},)"sha256":"\9"|"kind":"dir","mode":0)\}}\}}\n)?+){_OTHER}'
 )
 _IS_DIRECTORY: Final = Node(_DIR, 0)
-_new: Any = tuple.__new__
 
 
 def parse_block(block: bytes) -> list[TocEntry | bytes]:
-    """Return what each line of `block` says, which ends with a newline; as `toc_line.parse_line`.
+    """Return the entry of each line of `block`, which ends with a newline; as `toc_line.parse_line`.
 
     Raises:
         IntegrityError: a line is not exactly what would be written for a valid value.
@@ -66,15 +72,15 @@ def parse_block(block: bytes) -> list[TocEntry | bytes]:
             version = parse_version(seen.encode()) if seen else None
         except (ValueError, TypeError, UnsafeArchiveError) as error:
             raise malformed(f"{above}{name}".encode("latin-1")) from error
-        add(_new(Context if context else Write, ((above + name).encode(), node, version, offset, 0)))
+        add(new_tuple(Context if context else Write, ((above + name).encode(), node, version, offset, 0)))
     return entries
 
 
 def parse_squash_block(block: bytes, *, claims: bool = True) -> list[SquashEntry | bytes]:
-    """Return what each line of `block` of a squash says; as `squash_line.parse_squashed`.
+    """Return the entries of each line of `block` of a squash; as `squash_line.parse_squashed`.
 
     Args:
-        claims: whether what is kept and claimed alike shall be told as claimed, too.
+        claims: whether to yield the claims that share a line pair with a kept entry.
 
     Raises:
         IntegrityError: a line is not exactly what would be written for a valid value.
@@ -92,10 +98,10 @@ def parse_squash_block(block: bytes, *, claims: bool = True) -> list[SquashEntry
             if by:
                 add(_listed(path, node, by, offset, placed))
                 continue
-            add(_new(Kept, (path, node, parse_version(version.encode()), offset, 0)))
+            add(new_tuple(Kept, (path, node, parse_version(version.encode()), offset, 0)))
             if claims and of:
-                stood = parse_version(seen.encode()) if seen else None
-                add(_new(Claim, (path, check_id(of), _claimed(value, node), stood)))
+                seen_version = parse_version(seen.encode()) if seen else None
+                add(new_tuple(Claim, (path, check_id(of), _claimed(value, node), seen_version)))
         except (ValueError, TypeError, UnsafeArchiveError) as error:
             raise malformed(f"{above}{name}".encode("latin-1")) from error
     return entries
@@ -108,31 +114,31 @@ def _listed(path: bytes, node: Node, by: str, offset: int, placed: str) -> Liste
 
 
 def _claimed(value: str, node: Node) -> Node:
-    """Return what is claimed of a path where the same is kept; raise ValueError if it is nothing."""
+    """Return the value of a claim beside a kept entry; raise ValueError if it is invalid."""
     if not value:
         return _IS_DIRECTORY
     _, mode, _, _ = _owner(value, "")
-    claimed: Node = _new(Node, (_FILE, mode, 0, 0, 0, 0, node.sha256, b"", (0, 0), ()))
+    claimed: Node = new_tuple(Node, (_FILE, mode, 0, 0, 0, 0, node.sha256, b"", (0, 0), ()))
     return claimed
 
 
 def _node(head: str, time: str, at: str, above: str, digest: str, length: str, tail: str) -> tuple[Node, int]:
-    """Return attributes and place of a file or directory; raise ValueError or UnsafeArchiveError if they are none."""
+    """Return attributes and place of a file or directory; raise ValueError or UnsafeArchiveError if invalid."""
     kind, mode, uid, gid = _owner(head, tail)
     if above:
         _directory(above)
     mtime, offset, size = int(time or 0), int(at or 0), int(length or 0)
     if offset & 511 or offset > _SIZE_MAX or size > _SIZE_MAX or not -TIME_MAX <= mtime < TIME_MAX:
         raise ValueError("a number is out of range")
-    return _new(Node, (kind, mode, uid, gid, mtime, size, bytes.fromhex(digest), b"", (0, 0), ())), offset
+    return new_tuple(Node, (kind, mode, uid, gid, mtime, size, bytes.fromhex(digest), b"", (0, 0), ())), offset
 
 
 @lru_cache(maxsize=1024)
 def _owner(head: str, tail: str) -> tuple[Kind, int, int, int]:
-    """Return what files share, kind, mode, uid and gid: `head` stands before the time, `tail` behind the size."""
+    """Return kind, mode, uid and gid, which many files share: `head` is before the time, `tail` behind the size."""
     value = json.loads(f'{{{head}"size":0{tail}}}')
     uid, gid = integer(value.get("uid", 0), 0, ID_MAX), integer(value.get("gid", 0), 0, ID_MAX)
-    return KINDS[value["kind"]], integer(value["mode"], 0, 0o7777), uid, gid
+    return KIND_BY_NAME[value["kind"]], integer(value["mode"], 0, 0o7777), uid, gid
 
 
 @lru_cache(maxsize=4096)

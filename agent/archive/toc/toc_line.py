@@ -1,7 +1,7 @@
 """One line of a table of contents: an entry as canonical JSON, and back (docs/reference/format.md, "Layers").
 
-A line is built by hand, because many are written. It is read as JSON, and is canonical if it is what would be written
-again; `toc_block` reads those of ordinary files.
+A line is formatted without a JSON library, because many are written. It is parsed as JSON, and is canonical if the
+formatted entry equals it; `toc_block` parses those of ordinary files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEADER: Final = b'{"format":1}\n'
 SQUASH_HEADER: Final = b'{"format":1,"kind":"squash"}\n'
 
 _FILE = Kind.FILE
-KINDS = {str(kind): kind for kind in Kind}
+KIND_BY_NAME = {str(kind): kind for kind in Kind}
 _KIND_TEXT = {kind: f'"kind":"{kind}",' for kind in Kind}
 _ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -150,7 +150,7 @@ def _any(line: bytes) -> TocEntry | bytes:
         version = version_from_json(value["version"]) if "version" in value else None
         entry = Context(path, node_from_json(value), version, *place_from_json(value))
     elif op == "delete":
-        entry = Delete(path, KINDS[value["kind"]], version_from_json(value["seen"]))
+        entry = Delete(path, KIND_BY_NAME[value["kind"]], version_from_json(value["seen"]))
     elif op == "touch":
         entry = Touch(
             path, version_from_json(value["version"]), integer(value.get("mtime", 0), -TIME_MAX, TIME_MAX - 1)
@@ -165,7 +165,7 @@ def _any(line: bytes) -> TocEntry | bytes:
 
 
 def seen_from_json(value: Any) -> Seen:
-    """Return what stood on a writer's disk."""
+    """Return the version that a writer had on disk."""
     return value if value is None or value == UNPULLED else version_from_json(value)
 
 
@@ -179,7 +179,7 @@ def place_from_json(value: dict[str, Any]) -> tuple[int, int]:
 
 def node_from_json(value: dict[str, Any]) -> Node:
     """Return the attributes of an entry."""
-    kind = KINDS[value["kind"]]
+    kind = KIND_BY_NAME[value["kind"]]
     digest = value.get("sha256", "")
     if (kind is _FILE) != bool(digest and _HEX.fullmatch(digest)):
         raise ValueError("a file has no sha256, or another kind has one")

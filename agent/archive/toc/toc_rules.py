@@ -1,4 +1,4 @@
-"""What holds between the entries of one table of contents. Writer and reader check the same, entry by entry."""
+"""The rules between the entries of one table of contents, which writer and reader both check, entry by entry."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeAlias, TypeGuard
 
 from agent.archive.stream.limits import damaged
 from agent.archive.tar.tar_header import BLOCK, padded
+from agent.core.merge.path_order import PathStack
 from agent.core.model.change import Claim, Kept, Listed, SquashEntry, Tombstone, squash_order
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Touch, Write
 from agent.core.spelling.path import show
@@ -17,11 +18,11 @@ _FILE = Kind.FILE
 _RANKS: dict[type[TocEntry], int] = {Delete: 0, Context: 1, Write: 2, Touch: 3}
 
 InTar: TypeAlias = Write | Context | Kept | Listed
-"""What has an entry in the tar; a listing only if it is placed."""
+"""Entries that the tar has, too; a listing only if it is placed."""
 
 
 def is_in_tar(entry: TocEntry | SquashEntry) -> TypeGuard[InTar]:
-    """Say whether the tar has an entry for this one."""
+    """Return whether the tar has an entry for this one."""
     return isinstance(entry, (Write, Context, Kept)) or (isinstance(entry, Listed) and entry.placed)
 
 
@@ -31,7 +32,7 @@ def group_of(entry: InTar) -> int:
 
 
 class TocRules:
-    """Takes the entries of a table of contents in their order and refuses what cannot stand in a layer.
+    """Takes the entries of a table of contents in their order and refuses those that break a rule.
 
     - paths in bytes order, at one path deletion, context, write, touch, each once; never two entries of one tar path;
     - every directory above a tar entry is one itself, earlier;
@@ -49,12 +50,12 @@ class TocRules:
         self._path = b""
         self._rank = -1
         self._parent = b""
-        self._open: list[bytes] = []
+        self._open: PathStack[bytes] = PathStack()
         self._groups: dict[int, tuple[bytes, Node]] = {}
         self._end = 0
 
     def admits_plain(self, entry: TocEntry, end: int) -> bool:
-        """Take the next entry at once if it is what nearly all are; False if it is for `admit` and `place` to judge.
+        """Check the next entry in the fast way, if it is a plain one; False if `admit` and `place` must check it.
 
         That is the write of a file with one name, in the directory of the entry before, while no whiteout is left.
 
@@ -118,16 +119,13 @@ class TocRules:
         if parent != self._parent:
             self._enter(parent, path)
         if node.kind is _DIR:
-            self._open.append(path)
+            self._open.push(path, path)
         if self._whiteout == path:
             raise _broken("it holds an entry and a whiteout of one name", path)
         return self._admit_link(path, node, group) if group else None
 
     def _enter(self, parent: bytes, path: bytes) -> None:
-        # A directory stays open up to its name + "0", the byte behind "/": "d-x" sorts between "d" and "d/y".
-        while self._open and path >= self._open[-1] + b"0":
-            self._open.pop()
-        if parent and parent not in self._open:
+        if parent and parent not in self._open.above(path):
             raise _broken("it lacks the directory above an entry", path)
         self._parent = parent
 
@@ -146,7 +144,7 @@ class TocRules:
 
 
 class SquashRules(TocRules):
-    """Likewise for a squash, whose order is `squash_order`; at one path
+    """As `TocRules` for a squash, whose order is `squash_order`; at one path
 
     - a file's and a directory's register have one largest version each: kept, or a tombstone;
     - there is one listing, which lies in the tar only if nothing is kept;
@@ -221,7 +219,7 @@ def increasing(paths: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def placed(entries: Iterable[TocEntry | SquashEntry]) -> Iterator[tuple[InTar, bytes | None]]:
-    """Yield the entries that stand in the tar, each with the path that it is a hard link to, None if it is none."""
+    """Yield the entries that the tar has, each with the path that it is a hard link to, None if it is none."""
     firsts: dict[int, bytes] = {}
     for entry in entries:
         if type(entry) is Write and not entry.group:  # as nearly all are

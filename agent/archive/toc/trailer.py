@@ -1,12 +1,12 @@
-"""Where a layer keeps its table of contents: behind the frames, found from the blob's end.
+"""The place of the table of contents in a layer: behind the frames, found from the blob's end.
 
-The payload is the entry part, the frame part and a footer of fixed size. It stands
+The payload is the entry part, the frame part and a footer of fixed size. It is
 
 - in zstd, in one skippable frame, the blob's last;
 - in gzip, in the extra fields of empty members at the blob's end: pieces in subfields `IT`, the footer alone in the
   last one, subfield `IF`;
-- without compression, behind the tar's two zero blocks, stored plain so that no library's version has a part in the
-  diff_id.
+- without compression, behind the tar's two zero blocks, stored plain so that the diff_id does not depend on a
+  library's version.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TAIL_SIZE: Final = FOOTER_SIZE + _GZIP_END
 
 
 class MissingTocError(IntegrityError):
-    """A layer has no table of contents: it is not ours, or a tool has encoded it anew."""
+    """A layer has no table of contents: it is not ours, or another tool recompressed it."""
 
 
 class Footer(NamedTuple):
@@ -98,7 +98,7 @@ def find_footer(compression: Compression, tail: bytes) -> Footer:
 
 
 def wrapped_length(compression: Compression, payload_length: int) -> int:
-    """Return how many bytes of a blob a payload takes."""
+    """Return the number of bytes of a wrapped payload in a blob."""
     if compression == "zstd":
         return payload_length + 8
     if compression == "gzip":
@@ -108,7 +108,7 @@ def wrapped_length(compression: Compression, payload_length: int) -> int:
 
 
 def wrap(compression: Compression, payload: bytes) -> Iterator[bytes]:
-    """Yield the bytes that stand behind the frames.
+    """Yield the bytes behind the frames.
 
     Raises:
         IntegrityError: the payload exceeds 4 GiB, which a skippable frame cannot hold.
@@ -128,7 +128,7 @@ def wrap(compression: Compression, payload: bytes) -> Iterator[bytes]:
 
 
 def _pieces(payload: bytes) -> Iterator[bytes]:
-    # A million paths make 40 MiB, of which whoever sends them should copy but a piece at a time.
+    # A million paths make 40 MiB, which are sent and copied a piece at a time.
     for at in range(0, len(payload), _SENT):
         yield payload[at : at + _SENT]
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import click
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits
 from agent.cli.terminal.output import flush, write
 from agent.cli.terminal.progress import Closing, Display, choose_display
 from agent.core.spelling.reference import LayoutReference, Reference, parse_reference
@@ -46,7 +46,7 @@ class Session:
     plain_http: bool = False
     ca_file: str | None = None
     patience: float = PATIENCE_S
-    limits: Limits = DEFAULT_LIMITS
+    limits: ArchiveLimits = DEFAULT_LIMITS
     notices: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
     _shown: Display | None = None

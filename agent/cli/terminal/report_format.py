@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.terminal.failure import printable
-from agent.core.model.entry import Kind
+from agent.core.model.entry import FILE_TYPES, Kind
 from agent.core.spelling.canonical import name_to_json
 from agent.core.spelling.path import show
 
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 ID_DIGITS = 12
 _MARKS = {"added": "A", "changed": "M", "deleted": "D", "touched": "T"}
-_FORMATS = {
-    Kind.FILE: stat.S_IFREG,
-    Kind.DIR: stat.S_IFDIR,
-    Kind.LINK: stat.S_IFLNK,
-    Kind.FIFO: stat.S_IFIFO,
-    Kind.CHAR: stat.S_IFCHR,
-    Kind.BLOCK: stat.S_IFBLK,
-}
 
 
 def short(change: str) -> str:
@@ -166,7 +158,7 @@ def listed_line(listed: ListedPath, *, long: bool) -> str:
     name = show(listed.path) + ("/" if listed.kind == Kind.DIR and not long else "")
     if not long:
         return name
-    mode = stat.filemode(_FORMATS[Kind(listed.kind)] | listed.mode)
+    mode = stat.filemode(FILE_TYPES[Kind(listed.kind)] | listed.mode)
     change = short(listed.change) if listed.change else "-"
     arrow = f" -> {show(listed.target)}" if listed.kind == Kind.LINK else ""
     owner = f"{listed.uid:>5} {listed.gid:>5}"

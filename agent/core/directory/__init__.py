@@ -1,4 +1,4 @@
-"""A directory beside what is remembered of it: what a push changed, what a pull must do, what to remember then.
+"""A directory and its state: the changes of a push, the operations of a pull, and the next state.
 
-All of it reads sorted rows side by side; nothing touches the disk.
+All of it joins rows in bytes order of paths; nothing touches the disk.
 """

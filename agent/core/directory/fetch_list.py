@@ -1,4 +1,4 @@
-"""The files that a pull needs from one layer, in a few bytes each: a workspace may have a million of them."""
+"""The files to fetch from one layer, in a few bytes each: a workspace may have a million of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from agent.core.model.entry import Node, TreeEntry
 _LARGEST: Final = (1 << 63) - 1
 
 
-class Wanted:
+class FetchList:
     """Files whose content lies in one layer.
 
-    Where the layer's own table of contents tells path and attributes again, all but the mtime, only places are kept.
+    If the path and the attributes come from the layer's table of contents, only the offset and the mtime are stored.
 
     Attributes:
-        bytes: of all contents.
+        bytes: size of all contents.
     """
 
     def __init__(self) -> None:
@@ -31,12 +31,16 @@ class Wanted:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def add(self, entry: TreeEntry, row: int, *, told: bool = False) -> None:
-        """Want a file, which is the `row`-th of the tree; `told` says that the layer's table tells its path again."""
+    def add(self, entry: TreeEntry, row: int, *, toc_has_path: bool = False) -> None:
+        """Add a file, the `row`-th of the tree.
+
+        Args:
+            toc_has_path: whether the path comes from the table of contents, so that it is not stored.
+        """
         _, node, _, _, offset, group = entry
         if self._offsets and offset <= self._offsets[-1]:
             self._is_sorted = False
-        if not told or group is not None or not -_LARGEST <= node.mtime <= _LARGEST:
+        if not toc_has_path or group is not None or not -_LARGEST <= node.mtime <= _LARGEST:
             self._entries[len(self._offsets)] = entry
         self._offsets.append(offset)
         self._rows.append(row)
@@ -44,9 +48,9 @@ class Wanted:
         self.bytes += node.size
 
     def rounds(self) -> Iterator[list[int] | range]:
-        """Yield the numbers of the files in the order of their places, each place once in a round.
+        """Yield the numbers of the files in the order of their offsets, each offset once in a round.
 
-        Two files that were names of one share a place; what a stream gives once is read again for the second.
+        Two files that were names of one share an offset. A stream yields it once, so the second needs another round.
         """
         if self._is_sorted:
             yield range(len(self))
@@ -64,18 +68,18 @@ class Wanted:
             rest = later
 
     def offset(self, number: int) -> int:
-        """Return where a file's header and content lie."""
+        """Return the offset of a file's header and content in the tar, in bytes."""
         return self._offsets[number]
 
     def row(self, number: int) -> int:
-        """Return which row of the tree a file is."""
+        """Return the number of a file's row in the tree."""
         return self._rows[number]
 
     def entry(self, number: int) -> TreeEntry | None:
-        """Return a file as the tree has it, None if that is to be told by the layer's table of contents."""
+        """Return a file's row of the tree, None if its path comes from the table of contents."""
         return self._entries.get(number)
 
-    def node(self, number: int, told: Node) -> Node:
-        """Return a file's attributes, of which its layer's table of contents says `told`."""
+    def node(self, number: int, in_toc: Node) -> Node:
+        """Return a file's attributes: those in the table of contents, with the mtime of the tree."""
         mtime = self._mtimes[number]
-        return told if told.mtime == mtime else told._replace(mtime=mtime)
+        return in_toc if in_toc.mtime == mtime else in_toc._replace(mtime=mtime)

@@ -1,47 +1,46 @@
-"""The fingerprints of what a pull touched, in a few bytes each where there are many."""
+"""The fingerprints of the paths that a pull changed, 56 bytes for each row of the tree."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
-from agent.core.directory.state_row import Fingerprint, Known
+from agent.core.directory.state_row import Fingerprint, StateRow
+from agent.core.model.entry import new_tuple
 
 _PRINT = struct.Struct("<7q")
 _NONE = (0,) * 7
-_new: Any = tuple.__new__
 
 
-class Prints:
-    """Fingerprints by row of the tree, and by path for what is not made in one step.
+class FingerprintTable:
+    """Fingerprints by the number of their row, and by path for paths that are not made in one step.
 
     Attributes:
-        at: those by path; they count more than the others.
+        by_path: fingerprints by path; they override the others.
 
     Args:
-        rows: how many rows the tree has.
-        at: the first of those by path.
+        rows: the number of rows of the tree.
+        by_path: the first fingerprints by path.
     """
 
-    def __init__(self, rows: int, at: Mapping[bytes, Fingerprint]) -> None:
-        self.at = dict(at)
+    def __init__(self, rows: int, by_path: Mapping[bytes, Fingerprint]) -> None:
+        self.by_path = dict(by_path)
         self._packed = bytearray(rows * _PRINT.size)
         self._large: dict[int, Fingerprint] = {}
 
-    def put(self, row: int, stands: Fingerprint) -> None:
-        """Remember the fingerprint of a row, which counts from 0."""
+    def put(self, row: int, fingerprint: Fingerprint) -> None:
+        """Store the fingerprint of a row; rows count from 0."""
         try:
-            _PRINT.pack_into(self._packed, row * _PRINT.size, *stands)
+            _PRINT.pack_into(self._packed, row * _PRINT.size, *fingerprint)
         except struct.error:
-            self._large[row] = stands
+            self._large[row] = fingerprint
 
-    def over(self, rows: Iterable[Known]) -> Iterator[Known]:
-        """Yield the rows of the tree, with the fingerprints that were put where there are any."""
-        at, large = self.at, self._large
+    def applied_to(self, rows: Iterable[StateRow]) -> Iterator[StateRow]:
+        """Yield the rows of the tree, each with its stored fingerprint if there is one."""
+        by_path, large = self.by_path, self._large
         for number, (row, put) in enumerate(zip(rows, _PRINT.iter_unpack(self._packed), strict=True)):
             path, node, version, _, group = row
-            found = at.get(path) or large.get(number)
+            found = by_path.get(path) or large.get(number)
             if found is None and put != _NONE:
-                found = _new(Fingerprint, put)
-            yield row if found is None else _new(Known, (path, node, version, found, group))
+                found = new_tuple(Fingerprint, put)
+            yield row if found is None else new_tuple(StateRow, (path, node, version, found, group))

@@ -1,4 +1,4 @@
-"""Whether what is remembered of a directory is about the directory that is there now."""
+"""Decide whether a state belongs to the directory that is there now (design, "State and scan")."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """Which directory it is.
+    """The identity of a directory.
 
     Attributes:
         device: st_dev. Some file systems get another one at each mount (network, overlay, btrfs).
         inode: st_ino. A new directory often gets the number of one that was removed.
-        mark: what names the last pull that wrote into it (`workspace.filesystem.mark`), or None.
+        mark: the name of the last pull that wrote into it (`workspace.filesystem.mark`), or None.
     """
 
     device: int
@@ -21,15 +21,15 @@ class Identity(NamedTuple):
 
 
 def is_same(then: Identity, now: Identity, has_untouched_path: Callable[[], bool]) -> bool:
-    """Say whether two identities are of one directory.
+    """Return whether two identities are of one directory.
 
-    Device and inode are enough where there is no better evidence. Where one of them speaks against it (another device,
-    or a mark that is gone), something remembered must still be there, or the mark must be the very same.
+    Equal device and inode are enough, unless the state has a mark and the directory has none. Otherwise the marks must
+    be equal, or some path of the state must still be there unchanged; the inode must be equal in any case.
 
     Args:
-        then: what was remembered.
+        then: the identity in the state.
         now: the directory that is there.
-        has_untouched_path: says whether a path that is remembered is there untouched; it may take long.
+        has_untouched_path: returns whether some path of the state is there unchanged; it may take long.
     """
     if then.inode != now.inode:
         return False

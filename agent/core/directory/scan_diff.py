@@ -1,8 +1,8 @@
 """The changes of one push: the state compared with a scan (design, "Layers" and "State and scan").
 
-In three steps, because only the middle one reads files: `sift` finds where the disk may differ, the caller
-examines those paths, `diff` says what that means. What is fresh goes through all of them without being a list: a first
-push has as many fresh paths as the workspace has.
+In three steps, because only the middle one reads files: `join_scan` finds where the disk may differ, the caller
+examines those paths, `diff` makes the entries of the change. Fresh paths pass through all
+three without being a list: in a first push every path is fresh.
 """
 
 from __future__ import annotations
@@ -11,45 +11,56 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from agent.core.directory.advance import UNKNOWN
-from agent.core.directory.scan_join import Sifted, kind_of
-from agent.core.directory.state_row import KEPT, Fingerprint, Found, Known, Rows
-from agent.core.model.entry import UNPULLED, Context, Delete, Kind, Node, Seen, TocEntry, Touch, Write
+from agent.core.directory.scan_join import ScanJoin
+from agent.core.directory.state_after_change import UNKNOWN_FINGERPRINT
+from agent.core.directory.state_row import PREEXISTING_FINGERPRINT, Fingerprint, ScannedPath, StateRow, StateRows
+from agent.core.model.entry import (
+    UNPULLED,
+    Context,
+    Delete,
+    Kind,
+    Node,
+    Seen,
+    TocEntry,
+    Touch,
+    Write,
+    kind_of,
+    new_tuple,
+)
 from agent.core.spelling.path import directories_above
 
 _PATH = itemgetter(0)
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
-    """What a change says. Iterating it, any number of times, yields its entries in toc order.
+class ChangeEntries:
+    """The entries of a change. Iterating it, any number of times, yields them in toc order.
 
     Attributes:
-        fresh: a row for each fresh path. Where `rest` has no write of it, it is one of something new.
+        fresh: a row for each fresh path. If `rest` has no write of the path, the path is new.
         rest: all other entries, in toc order.
-        instead: how many writes in `rest` are of fresh paths.
+        overrides: how many writes in `rest` are of fresh paths.
     """
 
-    fresh: Rows
+    fresh: StateRows
     rest: list[TocEntry]
-    instead: int
+    overrides: int
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self.rest) - self.instead
+        return len(self.fresh) + len(self.rest) - self.overrides
 
     def __iter__(self) -> Iterator[TocEntry]:
-        return map(_PATH, self.beside())
+        return map(_PATH, self.with_rows())
 
     def count(self, kind: type[TocEntry]) -> int:
         """Return how many entries are of a kind."""
         count = sum(type(entry) is kind for entry in self.rest)
-        return count + len(self.fresh) - self.instead if kind is Write else count
+        return count + len(self.fresh) - self.overrides if kind is Write else count
 
-    def beside(self) -> Iterator[tuple[TocEntry, Known | None]]:
-        """Yield each entry with the row of its path if that is fresh."""
+    def with_rows(self) -> Iterator[tuple[TocEntry, StateRow | None]]:
+        """Yield each entry, with the row of its path if that is fresh."""
         rest = iter(self.rest)
         entry = next(rest, None)
         for row in self.fresh:
@@ -61,25 +72,31 @@ class Entries:
                 yield entry, row if is_here else None
                 entry = next(rest, None)
             if is_new:
-                yield _new(Write, (path, node, None, 0, 0)), row
+                yield new_tuple(Write, (path, node, None, 0, 0)), row
         while entry is not None:
             yield entry, None
             entry = next(rest, None)
 
 
-def recorded(old: Known | None, now: Fingerprint, seen: Node, *, privileged: bool) -> Node:
-    """Return the node to record for what a path shows now.
+def node_to_record(old: StateRow | None, now: Fingerprint, seen: Node, *, privileged: bool) -> Node:
+    """Return the node to record for a path.
 
-    An attribute that the disk still shows as it did when the path was pulled or pushed keeps its recorded value:
-    the disk may not have been able to hold it. An unprivileged agent records 0:0 for what is new, as every
-    owner it could see is its own. Where it is not known what the disk showed, what it shows now counts, save for
-    what an unprivileged agent could not have set. What a pull left alone is none of what was recorded.
+    An attribute that did not change on the disk since the path was pulled or pushed keeps its recorded value: the disk
+    may be unable to hold it. An unprivileged agent records 0:0 for a new path, because every owner that it sees is its
+    own. If the earlier fingerprint is not known, the disk counts, except for attributes that an unprivileged agent
+    cannot set. A path that a pull left as it was has nothing recorded.
+
+    Args:
+        old: the row of the state, if there is one.
+        now: the fingerprint in the scan.
+        seen: the node on the disk.
+        privileged: whether the agent can set owners.
     """
-    if old is None or old.print in (None, KEPT) or old.node.kind is not seen.kind:
+    if old is None or old.fingerprint in (None, PREEXISTING_FINGERPRINT) or old.node.kind is not seen.kind:
         return seen if privileged else seen._replace(uid=0, gid=0)
-    was, node = old.print, old.node
+    was, node = old.fingerprint, old.node
     assert was is not None
-    unknown = was == UNKNOWN
+    unknown = was == UNKNOWN_FINGERPRINT
     unset = unknown and not privileged
     xattrs = seen.xattrs
     if unset or (not privileged and was.mtime == now.mtime):
@@ -95,116 +112,116 @@ def recorded(old: Known | None, now: Fingerprint, seen: Node, *, privileged: boo
 
 
 def differs(old: Node, new: Node) -> bool:
-    """Say whether anything but the mtime differs."""
+    """Return whether two nodes differ in anything but the mtime."""
     return old._replace(mtime=0) != new._replace(mtime=0)
 
 
-def diff(sifted: Sifted, fresh: Rows, nodes: Mapping[bytes, Node]) -> Entries:
-    """Return what a change says; offsets and the contents of new files are still to be filled in.
+def diff(joined: ScanJoin, fresh: StateRows, nodes: Mapping[bytes, Node]) -> ChangeEntries:
+    """Return the entries of a change; offsets and the contents of new files are filled in later.
 
     Args:
-        fresh: a row for each fresh path, `node` being what to record (`recorded`), a file's `sha256` perhaps empty.
+        fresh: a row for each fresh path with the node to record (`node_to_record`); a file's `sha256` may be empty.
         nodes: the node to record of every suspect and every replaced path; a replaced file's `sha256` may be empty,
             a suspect file's is that of its content now, or empty if its size alone shows that it changed.
     """
-    standing = sifted.kept | {old.path: (old, new) for old, new in sifted.suspects}
-    writes = {path: Write(path, nodes[path], _seen(sifted, path)) for path in sifted.replaced}
+    present = joined.context | {old.path: (old, new) for old, new in joined.suspects}
+    writes = {path: Write(path, nodes[path], _seen(joined, path)) for path in joined.replaced}
     touches: list[TocEntry] = []
-    for old, new in sifted.suspects:
+    for old, new in joined.suspects:
         node = nodes[old.path]
-        if differs(old.node, node) or _relinked(sifted, standing, old, new):
+        if differs(old.node, node) or _relinked(joined, present, old, new):
             writes[old.path] = Write(old.path, node, old.version)
         elif old.node.kind is not Kind.DIR and old.node.mtime != node.mtime and old.version:
             touches.append(Touch(old.path, old.version, node.mtime))
-    deletes = [Delete(old.path, old.node.kind, old.version) for old in _removed(sifted) if old.version]
-    context = _groups(sifted, standing, fresh, nodes, writes)
-    changed = [*(entry.path for entry in deletes), *writes, *context, *sifted.entered]
-    _directories(standing, nodes, directories_above(changed) | sifted.entered, writes, context)
-    instead = sum(path not in standing for path in writes)
-    # In toc order: what stands at one path is in the order of its kinds, which a stable sort keeps.
+    deletes = [Delete(old.path, old.node.kind, old.version) for old in _removed(joined) if old.version]
+    context = _groups(joined, present, fresh, nodes, writes)
+    changed = [*(entry.path for entry in deletes), *writes, *context, *joined.entered]
+    _directories(present, nodes, directories_above(changed) | joined.entered, writes, context)
+    overrides = sum(path not in present for path in writes)
+    # In toc order: the entries of one path are in the order of their types, which a stable sort preserves.
     rest = sorted([*deletes, *context.values(), *writes.values(), *touches], key=_PATH)
-    return Entries(fresh, rest, instead)
+    return ChangeEntries(fresh, rest, overrides)
 
 
-def _removed(sifted: Sifted) -> Iterator[Known]:
-    yield from sifted.gone
-    for old, new in sifted.replaced.values():
-        # A directory and a non-directory at one path are two registers, so that the one that went must be deleted;
-        # between two non-directories the write alone says it all.
-        if old.print is not None and Kind.DIR in (old.node.kind, kind_of(new.print.mode)):
+def _removed(joined: ScanJoin) -> Iterator[StateRow]:
+    yield from joined.gone
+    for old, new in joined.replaced.values():
+        # A directory and a non-directory at one path are two registers, so the old one must be deleted;
+        # between two non-directories the write is enough.
+        if old.fingerprint is not None and Kind.DIR in (old.node.kind, kind_of(new.fingerprint.mode)):
             yield old
 
 
-def _seen(sifted: Sifted, path: bytes) -> Seen:
-    old, _ = sifted.replaced[path]
-    return UNPULLED if old.print is None else old.version
+def _seen(joined: ScanJoin, path: bytes) -> Seen:
+    old, _ = joined.replaced[path]
+    return UNPULLED if old.fingerprint is None else old.version
 
 
-_Standing: TypeAlias = Mapping[bytes, tuple[Known, Found]]
+_Present: TypeAlias = Mapping[bytes, tuple[StateRow, ScannedPath]]
 
 
-def _relinked(sifted: Sifted, standing: _Standing, old: Known, new: Found) -> bool:
-    """Say whether a path is another file than before, with other names: content alone would not show it."""
-    assert old.print is not None
-    if old.node.kind is Kind.DIR or old.print.ino == new.print.ino:
+def _relinked(joined: ScanJoin, present: _Present, old: StateRow, new: ScannedPath) -> bool:
+    """Return whether a path is another file than before, with other names: its content may be the same."""
+    assert old.fingerprint is not None
+    if old.node.kind is Kind.DIR or old.fingerprint.ino == new.fingerprint.ino:
         return False
-    before = {path for path in sifted.partners.get(old.group, ()) if path in standing} | {old.path}
-    return before != {*sifted.names.get(new.print.ino, ()), old.path}
+    before = {path for path in joined.group_paths.get(old.group, ()) if path in present} | {old.path}
+    return before != {*joined.names.get(new.fingerprint.ino, ()), old.path}
 
 
 def _groups(
-    sifted: Sifted, standing: _Standing, fresh: Rows, nodes: Mapping[bytes, Node], writes: dict[bytes, Write]
+    joined: ScanJoin, present: _Present, fresh: StateRows, nodes: Mapping[bytes, Node], writes: dict[bytes, Write]
 ) -> dict[bytes, Context]:
-    """Write every link group of which a name is written whole: number its writes, return its other names.
+    """Write every link group with a written name as a whole: number its writes, return its other names.
 
     All names of one group get one node, which is what a layer can hold.
     """
 
     def is_written(name: bytes) -> bool:
-        return name in writes or name not in standing
+        return name in writes or name not in present
 
-    changed = sorted(names for names in sifted.names.values() if len(names) > 1 and any(map(is_written, names)))
-    lone = {name for names in changed for name in names if name not in standing and name not in writes}
+    changed = sorted(names for names in joined.names.values() if len(names) > 1 and any(map(is_written, names)))
+    lone = {name for names in changed for name in names if name not in present and name not in writes}
     if lone:
         writes |= {row.path: Write(row.path, row.node) for row in fresh if row.path in lone}
     context = {}
     for group, names in enumerate(changed, start=1):
-        node = _node_of_group(standing, nodes, writes, names)
+        node = _node_of_group(present, nodes, writes, names)
         for name in names:
             if name in writes:
                 writes[name] = writes[name]._replace(node=node, group=group)
             else:
-                old, _ = standing[name]
+                old, _ = present[name]
                 context[name] = Context(name, node, old.version, group=group)
     return context
 
 
 def _node_of_group(
-    standing: _Standing, nodes: Mapping[bytes, Node], writes: Mapping[bytes, Write], names: list[bytes]
+    present: _Present, nodes: Mapping[bytes, Node], writes: Mapping[bytes, Write], names: list[bytes]
 ) -> Node:
-    """Return the node of a file with several names: as a name knows it that was one of its before, if there is any.
+    """Return the node of a file with several names: from a name that was one of its before, if there is any.
 
-    A name that is new to the file does not know what is recorded of it beyond what this disk can hold.
+    A new name has only the attributes that this disk can hold, not all that are recorded of the file.
     """
     for name in names:
-        if name in standing:
-            old, new = standing[name]
-            if old.print is not None and old.print.ino == new.print.ino:
+        if name in present:
+            old, new = present[name]
+            if old.fingerprint is not None and old.fingerprint.ino == new.fingerprint.ino:
                 return nodes.get(name, old.node)
     return next(writes[name].node for name in names if name in writes)
 
 
 def _directories(
-    standing: _Standing,
+    present: _Present,
     nodes: Mapping[bytes, Node],
     above: Iterable[bytes],
     writes: dict[bytes, Write],
     context: dict[bytes, Context],
 ) -> None:
-    """List every standing directory above something changed; write those that had no version of their own."""
+    """List every directory above a change; write those that had no version of their own."""
     for path in above:
-        if path not in writes and path in standing:
-            old, _ = standing[path]
+        if path not in writes and path in present:
+            old, _ = present[path]
             node = nodes.get(path, old.node)
             if old.version is None:
                 writes[path] = Write(path, node)

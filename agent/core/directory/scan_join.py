@@ -1,4 +1,4 @@
-"""Where a directory may differ from what is remembered of it: the two read side by side (design, "State and scan")."""
+"""Join a state with a scan, to find where the directory may have changed (design, "State and scan")."""
 
 from __future__ import annotations
 
@@ -6,82 +6,68 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
 
-from agent.core.directory.state_row import Found, Known
-from agent.core.model.entry import Kind
+from agent.core.directory.state_row import ScannedPath, StateRow
+from agent.core.merge.path_order import PathStack, join
+from agent.core.model.entry import kind_of
 from agent.core.spelling.path import parent
 
 _FORMAT = 0o170000
-KINDS: Final = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIR,
-    stat.S_IFLNK: Kind.LINK,
-    stat.S_IFIFO: Kind.FIFO,
-    stat.S_IFCHR: Kind.CHAR,
-    stat.S_IFBLK: Kind.BLOCK,
-}
-"""What st_mode's format bits are called; sockets have no kind."""
-
-
-def kind_of(mode: int) -> Kind:
-    """Return the kind that an st_mode says (not for sockets, which are no part of a tree)."""
-    return KINDS[stat.S_IFMT(mode)]
 
 
 @dataclass(slots=True)
-class Sifted:
-    """Where the disk may differ from what is remembered, but for what is fresh, which may be a million paths.
+class ScanJoin:
+    """The paths where the disk may differ from the state, without the fresh ones, of which there may be a million.
 
     Attributes:
-        gone: what is remembered, was on disk and is no longer.
-        suspects: what stands at both, of one kind, with another fingerprint or a racily clean one.
-        replaced: what is remembered at a fresh path, and that path, by path.
-        kept: what is remembered and still stands, if it is or was one of several names of a file, or is a directory
-            above something that is gone, fresh, suspect, or such a name.
-        entered: directories of `kept` that hold something fresh.
-        names: the names on disk of each file that has several, by inode.
-        partners: the names remembered of each link group, by group.
-        unpulled: the groups, 0 for none, of what was not pulled and is not on disk.
-        total: how many paths were found.
-        standing: how many remembered paths still stand.
-        asked: of a part, directories above its start that belong to `kept`, if they are remembered and stand.
-        open: of a part, what is remembered and stands of directories that the next part may begin in.
+        gone: rows of the state that were on the disk and are there no longer.
+        suspects: paths in both, of one kind, with another fingerprint or a racily clean one.
+        replaced: by fresh path, the row of the state at it and the path of the scan.
+        context: paths in both, if they are or were one of several names of a file, or are directories above
+            something that is gone, fresh, suspect, or such a name.
+        entered: directories of `context` that hold something fresh.
+        names: the names on the disk of each file that has several, by inode.
+        group_paths: the names in the state of each link group, by group.
+        unpulled: the groups, 0 for none, of paths that were not pulled and are not on the disk.
+        total: the number of paths in the scan.
+        present: the number of paths in both.
+        context_above: of a part, directories above its start that belong to `context` if they are in both.
+        open_directories: of a part, directories in both in which the next part may begin.
     """
 
-    gone: list[Known] = field(default_factory=list)
-    suspects: list[tuple[Known, Found]] = field(default_factory=list)
-    replaced: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
-    kept: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
+    gone: list[StateRow] = field(default_factory=list)
+    suspects: list[tuple[StateRow, ScannedPath]] = field(default_factory=list)
+    replaced: dict[bytes, tuple[StateRow, ScannedPath]] = field(default_factory=dict)
+    context: dict[bytes, tuple[StateRow, ScannedPath]] = field(default_factory=dict)
     entered: set[bytes] = field(default_factory=set)
     names: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    partners: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    group_paths: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     unpulled: set[int] = field(default_factory=set)
     total: int = 0
-    standing: int = 0
-    asked: set[bytes] = field(default_factory=set)
-    open: dict[bytes, tuple[Known, Found]] = field(default_factory=dict)
+    present: int = 0
+    context_above: set[bytes] = field(default_factory=set)
+    open_directories: dict[bytes, tuple[StateRow, ScannedPath]] = field(default_factory=dict)
 
 
-def sift(
-    known: Iterable[Known], found: Iterable[Found], clean_before: int, sifted: Sifted, start: bytes = b""
-) -> Iterator[Found]:
-    """Join what is remembered with a scan, both in bytes order of paths.
+def join_scan(
+    rows: Iterable[StateRow], found: Iterable[ScannedPath], clean_before: int, joined: ScanJoin, start: bytes = b""
+) -> Iterator[ScannedPath]:
+    """Join a state with a scan, both in bytes order of paths, and yield the fresh paths.
 
-    Yields what is fresh: found where nothing was remembered or pulled, or something of another kind.
+    A path is fresh if the state has no row for it, one that was not pulled, or one of another kind.
 
     Args:
         clean_before: a fingerprint whose ctime (ns) is not before this is racy: the path may have changed
             within the same tick of the file system's clock.
-        sifted: takes everything else; complete at the end.
-        start: of a part, the path that nothing in it lies before; `united` puts parts together.
+        joined: gets everything else; complete at the end.
+        start: of a part, the path that nothing in it lies before; `combine_parts` puts parts together.
     """
-    above = _Above(sifted, start)
-    names, total, standing = sifted.names, 0, 0
-    for old, new in join(known, found):
+    above = _Above(joined, start)
+    names, total, present = joined.names, 0, 0
+    for old, new in join(rows, found):
         if new is None:
             assert old is not None
-            _miss(old, sifted, above)
+            _miss(old, joined, above)
             continue
         path, now, nlink, _ = new
         is_dir = now[2] & _FORMAT == stat.S_IFDIR
@@ -94,130 +80,101 @@ def sift(
             continue
         _, node, _, was, group = old
         if group:
-            sifted.partners[group].append(path)
+            joined.group_paths[group].append(path)
         is_same = was == now  # and so of one kind
         if not is_same and (was is None or node.kind is not kind_of(now.mode)):
-            sifted.replaced[path] = (old, new)
+            joined.replaced[path] = (old, new)
             above.enter(path)
             yield new
             continue
-        standing += 1
+        present += 1
         if is_dir:
             above.open(old, new)
         elif group or nlink > 1:
-            sifted.kept[path] = (old, new)
-            above.keep(path)
+            joined.context[path] = (old, new)
+            above.add_context(path)
         if not is_same or now[6] >= clean_before:
-            sifted.suspects.append((old, new))
-            above.keep(path)
-    sifted.total, sifted.standing = total, standing
+            joined.suspects.append((old, new))
+            above.add_context(path)
+    joined.total, joined.present = total, present
     above.finish()
 
 
-def united(parts: Iterable[Sifted]) -> Sifted:
-    """Return what sifting a whole would have found, from what sifting its parts did; in order, each up to the next."""
-    whole = Sifted()
+def combine_parts(parts: Iterable[ScanJoin]) -> ScanJoin:
+    """Return the join of a whole from the joins of its parts, in order, each of which ends where the next begins."""
+    whole = ScanJoin()
     for part in parts:
         whole.gone += part.gone
         whole.suspects += part.suspects
         whole.replaced |= part.replaced
-        whole.kept |= part.kept
-        whole.kept |= {path: whole.open[path] for path in part.asked & whole.open.keys()}
+        whole.context |= part.context
+        whole.context |= {
+            path: whole.open_directories[path] for path in part.context_above & whole.open_directories.keys()
+        }
         whole.entered |= part.entered
         for inode, names in part.names.items():
             whole.names[inode] += names
-        for group, paths in part.partners.items():
-            whole.partners[group] += paths
+        for group, paths in part.group_paths.items():
+            whole.group_paths[group] += paths
         whole.unpulled |= part.unpulled
         whole.total += part.total
-        whole.standing += part.standing
-        whole.open |= part.open
-    whole.entered &= whole.kept.keys()
+        whole.present += part.present
+        whole.open_directories |= part.open_directories
+    whole.entered &= whole.context.keys()
     return whole
 
 
-def _miss(old: Known, sifted: Sifted, above: _Above) -> None:
-    """Note what is remembered and not on the disk."""
+def _miss(old: StateRow, joined: ScanJoin, above: _Above) -> None:
+    """Note a row of the state that is not on the disk."""
     if old.group:
-        sifted.partners[old.group].append(old.path)
-    if old.print is not None:
-        sifted.gone.append(old)
-        above.keep(old.path)
+        joined.group_paths[old.group].append(old.path)
+    if old.fingerprint is not None:
+        joined.gone.append(old)
+        above.add_context(old.path)
     else:
-        sifted.unpulled.add(old.group)
+        joined.unpulled.add(old.group)
 
 
 class _Above:
-    """The standing directories that the next path may lie below, while going through paths in bytes order.
+    """The directories in both that the next path may lie below, while paths pass in bytes order.
 
-    Of those that a part may begin in nothing is known but the path.
+    For directories opened before this part only the path is known.
     """
 
-    def __init__(self, sifted: Sifted, start: bytes) -> None:
-        self._sifted = sifted
+    def __init__(self, joined: ScanJoin, start: bytes) -> None:
+        self._joined = joined
+        self._open: PathStack[tuple[bytes, tuple[StateRow, ScannedPath] | None]] = PathStack()
         # A directory is open from "d" up to "d0": above "d/x", but at "d-x", too, before what lies below it.
-        lent = [start[:end] for end in range(1, len(start)) if start[end] < ord("0")]
-        self._open: list[tuple[bytes, bytes, tuple[Known, Found] | None]] = [
-            (path + b"0", path + b"/", None) for path in lent
-        ]
-        self._kept = self._entered = b""
+        for end in range(1, len(start)):
+            if start[end] < ord("0"):
+                self._open.push(start[:end], (start[:end], None))
+        self._context_done = self._entered = b""
 
-    def open(self, old: Known, new: Found) -> None:
-        # What lies below "d" begins with "d/", so it ends before "d0"; "d-x" and what is below it may come between.
-        path = old.path
-        while self._open and path >= self._open[-1][0]:
-            self._open.pop()
-        self._open.append((path + b"0", path + b"/", (old, new)))
+    def open(self, old: StateRow, new: ScannedPath) -> None:
+        """Add a directory."""
+        self._open.push(old.path, (old.path, (old, new)))
 
-    def keep(self, path: bytes) -> None:
-        """Keep every directory above a path."""
+    def add_context(self, path: bytes) -> None:
+        """Add every directory above a path to the context."""
         directory = parent(path)
-        if directory != self._kept:
-            self._kept = directory
-            for _, prefix, pair in self._open:
-                if not path.startswith(prefix):
-                    continue
+        if directory != self._context_done:
+            self._context_done = directory
+            for above, pair in self._open.above(path):
                 if pair is None:
-                    self._sifted.asked.add(prefix[:-1])
+                    self._joined.context_above.add(above)
                 else:
-                    self._sifted.kept[prefix[:-1]] = pair
+                    self._joined.context[above] = pair
 
     def enter(self, path: bytes) -> None:
-        """Likewise, for one that is fresh."""
+        """As `add_context`, for a fresh path."""
         if self._open:
             directory = parent(path)
             if directory != self._entered:
                 self._entered = directory
-                self.keep(path)
-                if directory in self._sifted.kept or directory in self._sifted.asked:
-                    self._sifted.entered.add(directory)
+                self.add_context(path)
+                if directory in self._joined.context or directory in self._joined.context_above:
+                    self._joined.entered.add(directory)
 
     def finish(self) -> None:
-        """Say what is open at the end."""
-        self._sifted.open.update((pair[0].path, pair) for _, _, pair in self._open if pair)
-
-
-_New = TypeVar("_New", bound=tuple[Any, ...])
-
-
-def join(known: Iterable[Known], found: Iterable[_New]) -> Iterator[tuple[Known | None, _New | None]]:
-    """Pair what stands at equal paths of two sequences in bytes order of paths, which come first in what they hold."""
-    left, right = iter(known), iter(found)
-    old, new = next(left, None), next(right, None)
-    while old is not None and new is not None:
-        here, there = old[0], new[0]
-        if here == there:
-            yield old, new
-            old, new = next(left, None), next(right, None)
-        elif here < there:
-            yield old, None
-            old = next(left, None)
-        else:
-            yield None, new
-            new = next(right, None)
-    while old is not None:
-        yield old, None
-        old = next(left, None)
-    while new is not None:
-        yield None, new
-        new = next(right, None)
+        """Note the directories that are open at the end."""
+        self._joined.open_directories.update((path, pair) for _, _, (path, pair) in self._open if pair)

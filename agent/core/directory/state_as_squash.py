@@ -1,59 +1,58 @@
-"""What is remembered of a directory, in place of the layers of the changes that lie on it.
+"""A state used as a squash of the changes on the disk, in place of their layers (docs/decisions/stand-in.md).
 
-A squash says of its changes all that any other change can ask of them. Where every other change was made on top of them
-all, that is no more than the tree: each path with its version. So the rows that are remembered serve as a squash, and
-none of the layers below has to be looked into (docs/decisions/stand-in.md).
+A squash has all that a merge needs of its changes. If every other change was made on top of them all, that is only the
+tree: each path with its version. So the rows of the state serve as a squash, and no layer below has to be read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from agent.core.directory.state_row import Known
-from agent.core.image.change_set import Union
+from agent.core.directory.state_row import StateRow
+from agent.core.image.change_set import ChangeSet
 from agent.core.merge.path_state import ABSENT
 from agent.core.model.change import Grouped, Kept, Listed, Squash, SquashEntry, ancestor
+from agent.core.model.entry import new_tuple
 
-STATE: Final = "state"
-"""Stands for the squash's id and for its layer: those of an image are never called so."""
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
+STATE_ID: Final = "state"
+"""The id of the squash and of its layer; an image has no such ids."""
 
 
 @dataclass(frozen=True, eq=False)
-class Rows(Iterable[SquashEntry]):
-    """What is remembered of every path, as the entries of a squash; a row's place in the layer is its number.
+class StateSquashEntries(Iterable[SquashEntry]):
+    """The rows of a state as the entries of a squash; the offset of a row is its number.
 
     Attributes:
-        known: in bytes order of paths, nothing left out; iterated more than once.
+        rows: all rows in bytes order of paths; iterated more than once.
         may_have_links: whether several paths may be one file.
     """
 
-    known: Iterable[Known]
+    rows: Iterable[StateRow]
     may_have_links: bool
 
     def __iter__(self) -> Iterator[SquashEntry]:
-        for number, (path, node, version, _, group) in enumerate(self.known):
+        for number, (path, node, version, _, group) in enumerate(self.rows):
             if version is None:
-                # A directory for the sake of what lies below it: whatever was made since says more of it.
+                # A directory that exists for paths below it: any later listing is newer.
                 yield Listed(path, node, ABSENT)
                 continue
-            yield _new(Kept, (path, node, version, number, group))
+            yield new_tuple(Kept, (path, node, version, number, group))
             if group:
-                yield Grouped(path, version, STATE, group)
+                yield Grouped(path, version, STATE_ID, group)
 
 
 @dataclass(frozen=True)
-class StandIn:
-    """A directory that is the tree of a union."""
+class StateAsSquash:
+    """The state of a directory that equals the tree of a change set."""
 
-    union: Union
-    rows: Rows
+    union: ChangeSet
+    rows: StateSquashEntries
 
     @property
     def squash(self) -> Squash:
-        """The union as one squash."""
+        """The change set as one squash."""
         records = self.union.ancestry().records.values()
         past = tuple(map(ancestor, records))
-        return Squash(STATE, frozenset(self.union.ids), frozenset(), past, self.rows, STATE)
+        return Squash(STATE_ID, frozenset(self.union.ids), frozenset(), past, self.rows, STATE_ID)

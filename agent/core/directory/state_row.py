@@ -1,4 +1,4 @@
-"""What the agent remembers of a directory, and what a scan finds in it."""
+"""The rows of a state, and the rows of a scan (design, "State and scan")."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.core.model.entry import Node, Version
 
 
 class Fingerprint(NamedTuple):
-    """What lstat says of a path, compared for inequality only, never for order. `mode` is the whole st_mode."""
+    """What lstat(2) reported of a path; compared for equality only. Times in ns, `size` in bytes, `mode` is st_mode."""
 
     ino: int
     size: int
@@ -20,48 +20,48 @@ class Fingerprint(NamedTuple):
     ctime: int
 
 
-KEPT = Fingerprint(-2, -1, 0, -1, -1, -1, -1)
-"""Stands for what stood in the directory before a pull that left it alone: equals no fingerprint that lstat gives."""
+PREEXISTING_FINGERPRINT = Fingerprint(-2, -1, 0, -1, -1, -1, -1)
+"""The fingerprint of a path that a pull found and left as it was: equal to none that lstat(2) reports."""
 
 
-class Found(NamedTuple):
-    """One path of a scan. Paths with the same `print.ino` and `nlink` above 1 are one file.
+class ScannedPath(NamedTuple):
+    """One path of a scan. Paths with the same `fingerprint.ino` and `nlink` above 1 are one file.
 
     `device` is st_rdev as (major, minor).
     """
 
     path: bytes
-    print: Fingerprint
+    fingerprint: Fingerprint
     nlink: int = 1
     device: tuple[int, int] = (0, 0)
 
 
-class Known(NamedTuple):
+class StateRow(NamedTuple):
     """One path of the workspace as it was last pulled or pushed.
 
-    `node` is what was recorded, `print` what lstat said on this disk then, None for a path that was not pulled.
-    The two differ where the disk cannot hold what was recorded (owners, for an unprivileged agent): a path has
-    changed when the disk differs from `print`, not when it differs from `node`. Paths that share a non-zero
-    `group` are one file.
+    `node` is what was recorded, `fingerprint` what lstat(2) reported on this disk then, None for a path that was not
+    pulled. The two differ if the disk cannot hold what was recorded (owners, for an unprivileged agent): a path has
+    changed if the disk differs from `fingerprint`, not if it differs from `node`. Paths that share a non-zero `group`
+    are one file.
     """
 
     path: bytes
     node: Node
     version: Version | None
-    print: Fingerprint | None
+    fingerprint: Fingerprint | None
     group: int = 0
 
 
-class Rows(Protocol):
+class StateRows(Protocol):
     """Rows in order: a list, or something that needs less memory for a million of them."""
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Known]: ...
+    def __iter__(self) -> Iterator[StateRow]: ...
 
 
-class Keeper(Rows, Protocol):
-    """Keeps rows in the order in which they come."""
+class AppendableRows(StateRows, Protocol):
+    """Rows that can be appended to."""
 
-    def append(self, row: Known, /) -> None:
-        """Add the next."""
+    def append(self, row: StateRow, /) -> None:
+        """Add a row behind the others."""

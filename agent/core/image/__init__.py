@@ -1,1 +1,1 @@
-"""A workspace image as a value: layers, records, conflicts, as manifest and config; and several images together."""
+"""A workspace image as a value: its layers, records and conflicts, its manifest and config; and sets of images."""

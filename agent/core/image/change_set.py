@@ -1,4 +1,4 @@
-"""What several images of one target hold together, and the one image that holds it all."""
+"""The changes of several images of one target as one set, and the image of such a set (design, "Head")."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from agent.core.spelling.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
-class Union:
+class ChangeSet:
     """A set of changes, closed under their parents.
 
     Attributes:
         bases: the layers of each base, by its id.
         changes: the layer that holds each change, by its id.
         dropped: records without a layer, by id.
-        squashes: the layers that stand for several changes each, by the squash's id; none is within another. No change
+        squashes: the layers that cover several changes each, by the squash's id; none is within another. No change
             that one of them covers is in `changes` or `dropped`.
     """
 
@@ -46,12 +46,12 @@ class Union:
 
     @property
     def covered(self) -> frozenset[str]:
-        """The ids of the changes that squashes stand for."""
+        """The ids of the changes that squashes cover."""
         return frozenset(id_ for squash in self._squashes for id_ in squash.ids)
 
     @property
     def layer_count(self) -> int:
-        """How many layers an image of the set has, without a fix-up."""
+        """The number of layers of an image of the set, without a fix-up."""
         return len(self.changes) + len(self.squashes) + sum(map(len, self.bases.values()))
 
     @property
@@ -59,7 +59,7 @@ class Union:
         return [layer.squash for layer in self.squashes.values() if layer.squash]
 
     def ancestry(self) -> Ancestry:
-        """Return who descends from whom, bases too."""
+        """Return the ancestry of all changes, bases too."""
         return Ancestry([*self.records.values(), *(Ancestor(base, 0, ()) for base in self.bases)])
 
     @property
@@ -87,14 +87,14 @@ class Union:
     def is_chain(self) -> bool:
         """Whether each change was made on top of exactly the one before it, and all have an effect.
 
-        Then plain application of the layers gives the merged tree, because each layer is its writer's own diff; of a
-        squash its record says so. And nobody disagrees: whoever wrote a path had seen what stood there.
+        Then plain application of the layers gives the merged tree, because each layer is its writer's own diff; the
+        record of a squash says it of the squash. And there is no conflict: each writer of a path had seen its version.
         """
         return self.is_line and not any(layer.record and layer.record.unpulled for layer in self.changes.values())
 
     @property
     def is_line(self) -> bool:
-        """Whether that holds but for what a sparse writer wrote without having pulled it: it may disagree."""
+        """As `is_chain`, but a sparse writer may have written a path without having pulled it, which may conflict."""
         if len(self.bases) > 1 or self.dropped:
             return False
         before = tuple(self.bases)
@@ -108,25 +108,25 @@ class Union:
         # An attempt that pulled what a later one had pushed already is superseded by its own past.
         return not self.superseded
 
-    def past(self, ids: Iterable[str]) -> Union:
-        """Return the changes in `ids` and everything below them."""
+    def past(self, ids: Iterable[str]) -> ChangeSet:
+        """Return the changes in `ids` and their past."""
         return self.only(self.ancestry().past(ids))
 
-    def reaching(self, ids: Iterable[str]) -> Union:
-        """Return the changes in `ids`, everything below them, and what else the squashes hold that these lie in."""
+    def reaching(self, ids: Iterable[str]) -> ChangeSet:
+        """Return the changes in `ids`, their past, and all changes of each squash that holds one of these."""
         ancestry = self.ancestry()
         wanted = ancestry.past(ids)
         while more := {id_ for squash in self._squashes if squash.ids & wanted for id_ in squash.ids} - wanted:
             wanted = ancestry.past(wanted | more)
         return self.only(wanted)
 
-    def beyond(self, older: Union) -> Union | None:
-        """Return what was made since `older`, if each of these changes was made on top of all that it holds.
+    def beyond(self, older: ChangeSet) -> ChangeSet | None:
+        """Return the changes since `older`, if each of them descends from all that `older` holds.
 
-        None if not, if a layer holds changes of both, or if in `older` itself several may disagree.
+        None if one does not, if a squash holds changes of both, or if `older` itself may have conflicts.
         """
         ids, tips, ancestry = older.ids, older.frontier, self.ancestry()
-        rest = Union(
+        rest = ChangeSet(
             changes={change: layer for change, layer in self.changes.items() if change not in ids},
             dropped={change: record for change, record in self.dropped.items() if change not in ids},
             squashes={n: layer for n, layer in self.squashes.items() if layer.squash and not layer.squash.ids <= ids},
@@ -135,11 +135,11 @@ class Union:
             return None
         return rest if all(ancestry.precedes(tip, change) for tip in tips for change in rest.ids) else None
 
-    def before(self, writer: Writer) -> Union:
-        """Return what a writer starts from: nothing of, and nothing on, what it is a later try of."""
+    def before(self, writer: Writer) -> ChangeSet:
+        """Return the set that a writer starts from: without earlier attempts of its own and their descendants."""
         return self.only(self.ids - self.ancestry().outdated(writer, self.covered))
 
-    def only(self, ids: Collection[str]) -> Union:
+    def only(self, ids: Collection[str]) -> ChangeSet:
         """Return the changes that are in `ids`.
 
         A squash is taken whole or not at all: of one that covers more, only records remain.
@@ -147,7 +147,7 @@ class Union:
         whole = {name: layer for name, layer in self.squashes.items() if layer.squash and layer.squash.ids <= set(ids)}
         changes = {change: layer for change, layer in self.changes.items() if change in ids}
         rest = {change for layer in whole.values() if layer.squash for change in layer.squash.ids}.union(changes)
-        return Union(
+        return ChangeSet(
             {base: layers for base, layers in self.bases.items() if base in ids},
             changes,
             {change: record for change, record in self.records.items() if change in ids and change not in rest},
@@ -155,11 +155,11 @@ class Union:
             whole,
         )
 
-    def without_layers(self, ids: Collection[str]) -> Union:
+    def without_layers(self, ids: Collection[str]) -> ChangeSet:
         """Return the set with nothing but the records of the changes `ids`."""
         records = {change: layer.record for change, layer in self.changes.items() if change in ids and layer.record}
         changes = {change: layer for change, layer in self.changes.items() if change not in ids}
-        return Union(self.bases, changes, self.dropped | records, self.platform, self.squashes)
+        return ChangeSet(self.bases, changes, self.dropped | records, self.platform, self.squashes)
 
     def image(self, target: str, fixup: Layer | None = None) -> Image:
         """Return the image of the whole set for the target tag `target`; it carries the newest change's annotations."""
@@ -176,11 +176,11 @@ class Union:
         )
 
 
-def unite(images: Iterable[Image]) -> Union:
-    """Return what `images` hold together; fix-ups of others are left out, they are computed anew.
+def unite(images: Iterable[Image]) -> ChangeSet:
+    """Return the change set of several images; fix-ups are left out, because they are computed for each set.
 
-    The order of `images` means nothing. Of two encodings of one layer the one is kept whose table of contents can be
-    read by itself, best from the manifest; else digests decide.
+    The order of `images` does not matter. Of two encodings of one layer, the one whose table of contents can be read
+    by itself is taken, best from the manifest; else digests decide.
     """
     bases: dict[str, tuple[Layer, ...]] = {}
     changes: dict[str, Layer] = {}
@@ -207,13 +207,13 @@ def unite(images: Iterable[Image]) -> Union:
     covered = {change for layer in squashes.values() if layer.squash for change in layer.squash.ids}
     changes = {change: layer for change, layer in changes.items() if change not in covered}
     dropped = {change: record for change, record in dropped.items() if change not in changes.keys() | covered}
-    return Union(bases, changes, dropped, max(platforms)[2], squashes)
+    return ChangeSet(bases, changes, dropped, max(platforms)[2], squashes)
 
 
 def _without_needless(squashes: dict[str, Layer], changes: dict[str, Layer]) -> dict[str, Layer]:
     """Return the squashes that no other squash covers; digests decide between equal ones (design, "Merge").
 
-    One that another tool encoded anew, so that nobody can read it by itself, is left out where the changes are there.
+    A squash that another tool recompressed has no readable table of contents; it is left out if its changes are there.
     """
     alone = {change for change, layer in changes.items() if layer.encoding is not None}
     readable = {

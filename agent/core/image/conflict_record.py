@@ -11,14 +11,14 @@ from agent.core.merge.conflict import Conflict, ConflictKind
 from agent.core.spelling.canonical import canonical, name_from_json, name_to_json
 
 RECORDED_MAX = 100
-"""How many conflicts an image names."""
+"""The number of conflicts that an image names."""
 ROOM = 256 << 10
-"""Bytes of JSON for them: paths may be long and companies large, and registries bound a manifest's size."""
+"""Bytes of JSON for them: paths may be long, conflicts many, and registries limit the size of a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConflictRecord:
-    """How many conflicts there are, and the first of them by path and kind."""
+    """The number of conflicts, and the first of them by path and kind."""
 
     count: int = 0
     first: tuple[Conflict, ...] = ()
@@ -28,7 +28,7 @@ NO_CONFLICTS = ConflictRecord()
 
 
 def record_conflicts(conflicts: Sequence[Conflict]) -> ConflictRecord:
-    """Return what an image says of all these conflicts."""
+    """Return the record of all these conflicts, limited to what an image names."""
     first, room = [], ROOM
     for conflict in conflicts[:RECORDED_MAX]:
         room -= len(canonical(_to_json(conflict)))
@@ -52,23 +52,23 @@ def parse_conflicts(text: str, lanes: Mapping[str, str]) -> ConflictRecord:
     Raises:
         ValueError, KeyError, TypeError: it did not write this.
     """
-    said = json.loads(text)
-    first = tuple(_from_json(item, lanes) for item in said["first"])
-    if type(said["count"]) is not int or said["count"] < len(first):
+    value = json.loads(text)
+    first = tuple(_from_json(item, lanes) for item in value["first"])
+    if type(value["count"]) is not int or value["count"] < len(first):
         raise ValueError("count")
-    record = ConflictRecord(said["count"], first)
-    format_conflicts(record)  # what it cannot write, it did not write
+    record = ConflictRecord(value["count"], first)
+    format_conflicts(record)  # raises what it could not have written
     return record
 
 
 def _to_json(conflict: Conflict) -> dict[str, Any]:
-    said = {"path": name_to_json(conflict.path), "kind": conflict.kind, "ids": list(conflict.ids)}
-    return {**said, "won": conflict.winner} if conflict.winner else said
+    value = {"path": name_to_json(conflict.path), "kind": conflict.kind, "ids": list(conflict.ids)}
+    return {**value, "won": conflict.winner} if conflict.winner else value
 
 
-def _from_json(said: Mapping[str, Any], lanes: Mapping[str, str]) -> Conflict:
-    ids, won = tuple(said["ids"]), said.get("won")
+def _from_json(value: Mapping[str, Any], lanes: Mapping[str, str]) -> Conflict:
+    ids, won = tuple(value["ids"]), value.get("won")
     if not all(isinstance(id_, str) for id_ in (*ids, won or "")):
         raise ValueError("ids")
-    path = name_from_json(said["path"])
-    return Conflict(path, ConflictKind(said["kind"]), ids, tuple(lanes.get(id_) for id_ in ids), won)
+    path = name_from_json(value["path"])
+    return Conflict(path, ConflictKind(value["kind"]), ids, tuple(lanes.get(id_) for id_ in ids), won)

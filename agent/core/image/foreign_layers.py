@@ -1,4 +1,4 @@
-"""An image that someone else made from ours, and put at the target (design, "Foreign heads")."""
+"""Turn the layers that another tool put on top of our image into changes (design, "Foreign heads")."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from agent.core.spelling.digest import Digest, digest_of
 
 
 def absorb(image: Image, known: Sequence[Image], tag: str) -> Image | None:
-    """Return `image` with its layers explained: as many from below as are known, each further one as a change.
+    """Return `image` with its lowest layers identified from `known`, and each further one as a change.
 
-    The first of these has the newest known changes for parents, the others each the one below. Their records are the
-    same for everyone who finds the image, and have no table of contents before someone publishes them.
+    The first new change has the newest known changes for parents, each other one the change below. All readers of the
+    image compute the same records. The records have no table of contents before they are published.
 
     Args:
         image: an image with layers of the kind `foreign`.
-        known: other images of the target, which may know layers that lost their metadata.
-        tag: the target's.
+        known: other images of the target, which may have the metadata that layers of `image` lost.
+        tag: the target's tag.
 
     Returns:
-        None where nothing known lies at the bottom.
+        None if the lowest layers are not known.
     """
-    below = tuple(_explained(image.layers, known))
+    below = tuple(_identified(image.layers, known))
     if all(layer.kind == "fixup" for layer in below):
         return None
     past = unite([image._replace(layers=below)])
@@ -40,7 +40,7 @@ def absorb(image: Image, known: Sequence[Image], tag: str) -> Image | None:
 
 
 def is_unpublished(layer: Layer) -> bool:
-    """Say whether a layer is one of others that no entry holds yet."""
+    """Return whether a layer is a foreign one that no entry holds yet."""
     return layer.record is not None and layer.record.foreign is not None and not layer.record.toc
 
 
@@ -52,8 +52,8 @@ def chain_ids(diff_ids: Iterable[Digest]) -> Iterator[Digest]:
         yield chain
 
 
-def _explained(layers: Sequence[Layer], known: Sequence[Image]) -> Iterator[Layer]:
-    """Yield what is known of the lowest layers, up to the first of which nothing is."""
+def _identified(layers: Sequence[Layer], known: Sequence[Image]) -> Iterator[Layer]:
+    """Yield the lowest layers with their metadata, up to the first that is not known."""
     found = {layer.diff_id: layer for image in known for layer in image.layers if layer.kind not in ("base", "foreign")}
     at = 0
     for layer in _base_of(layers, known):
@@ -68,7 +68,7 @@ def _explained(layers: Sequence[Layer], known: Sequence[Image]) -> Iterator[Laye
 
 
 def _base_of(layers: Sequence[Layer], known: Sequence[Image]) -> tuple[Layer, ...]:
-    """Return the longest known base that the lowest layers, which do not say what they are, begin with."""
+    """Return the longest known base that the lowest layers, which have no metadata, begin with."""
     if not layers or layers[0].kind != "foreign":
         return ()
     stacks = [stack for stack in unite(known).bases.values() if 0 < len(stack) <= len(layers)]

@@ -19,7 +19,7 @@ DEFAULT_PLATFORM: Platform = ("linux", "amd64", "")
 
 
 class Encoding(NamedTuple):
-    """How one layer's bytes hold its table of contents: facts about the blob `digest`, void for any other."""
+    """The place of the table of contents in one blob, `digest`; it does not hold for a recompressed one."""
 
     digest: Digest
     diff_id: Digest
@@ -47,17 +47,17 @@ class Layer(NamedTuple):
 
     @property
     def entries_sha256(self) -> str | None:
-        """What the sha256 (hex) of the entry part of its table of contents must be; None for layers of others."""
+        """The expected sha256 (hex) of the entry part of its table of contents; None for a base or foreign layer."""
         described = self.record or self.squash
         return described.toc if described else None
 
 
 class Image(NamedTuple):
-    """A workspace image: its layers, lowest first, and what it says of itself.
+    """A workspace image: its layers, lowest first, and its metadata.
 
     `change` is the id of the change that an entry was pushed for. `dropped` are records without a layer. `format`
-    is that of its writer, 0 for an image of someone else. `conflicts` are those in what it holds. `made` says when a
-    checkpoint was published, ns since 1970.
+    is that of its writer, 0 for an image of another tool. `conflicts` are those among its changes. `made` is the time
+    of a checkpoint, ns since 1970.
     """
 
     layers: tuple[Layer, ...]
@@ -74,19 +74,19 @@ class Image(NamedTuple):
 
     @property
     def records(self) -> dict[str, Record]:
-        """Every change the image knows of, by id."""
+        """The records of all changes in the image, by id."""
         kept = (layer.record for layer in self.layers if layer.record)
         squashed = (record for layer in self.layers if layer.squash for record in layer.squash.records)
         return {record.id: record for record in (*kept, *squashed, *self.dropped)}
 
     @property
     def base(self) -> str | None:
-        """The id of the base, None where the workspace started empty."""
+        """The id of the base, None if the workspace started empty."""
         return next((layer.base for layer in self.layers if layer.base), None)
 
     @property
     def view(self) -> str:
-        """sha256 over the ordered (diff_id, id) pairs: what makes a manifest ours."""
+        """sha256 (hex) over the ordered (diff_id, id) pairs, by which an edited manifest is detected."""
         pairs = [[layer.diff_id, _id_of(layer)] for layer in self.layers]
         return sha256(canonical([*pairs, *([record.text, ""] for record in self.dropped)])).hexdigest()
 

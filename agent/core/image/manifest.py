@@ -1,7 +1,7 @@
-"""Images as manifest and config, and back (image-spec, manifest.md and config.md; design, "Changes" and "Head").
+"""Parse an image from its manifest and config (image-spec, manifest.md and config.md; design, "Changes" and "Head").
 
-Metadata stands twice, on a layer's descriptor and in the config's history, because tools strip the one or the
-other. The config is needed only where the descriptors lost theirs.
+The metadata of a layer is in two places, its descriptor and the history of the config, because tools strip the one or
+the other. The config is needed only if the descriptors lost theirs.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.core.image.conflict_record import format_conflicts, parse_conflicts
+from agent.core.image.conflict_record import parse_conflicts
 from agent.core.image.image import Encoding, Image, Layer, LayerKind, Platform
 from agent.core.model.record import FORMAT, Record, parse_record
 from agent.core.model.squash_record import SquashRecord, is_squash_text, parse_squash
-from agent.core.spelling.canonical import canonical
-from agent.core.spelling.digest import Digest, digest_of, parse_digest
-from agent.core.spelling.rfc3339 import format_time
+from agent.core.spelling.digest import Digest, parse_digest
 from agent.errors import IntegrityError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -30,8 +28,6 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 PREFIX = "dev.instep."
-INLINE_MAX = 2 << 10
-INLINE_TOTAL_MAX = 512 << 10
 
 _OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
@@ -43,112 +39,11 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MARKED: dict[str, LayerKind] = {"base": "base", "fixup": "fixup"}
 
 
-def format_image(image: Image) -> tuple[bytes, bytes]:
-    """Return the config and the manifest of `image`. Equal images give equal bytes: no clock, no library's version."""
-    system, architecture, variant = image.platform
-    newest = max((record.stamp for record in image.records.values()), default=0)
-    config = canonical(
-        {
-            "architecture": architecture,
-            "config": {},
-            "created": format_time(newest),
-            "history": [_history(layer) for layer in image.layers] + [_dropped(record) for record in image.dropped],
-            "os": system,
-            "rootfs": {"diff_ids": [layer.diff_id for layer in image.layers], "type": "layers"},
-            **({"variant": variant} if variant else {}),
-        }
-    )
-    room = INLINE_TOTAL_MAX
-    descriptors = []
-    # Newest first: a reader that knows the older layers already needs the newest tables of contents.
-    for layer in reversed(image.layers):
-        inline = layer.toc is not None and len(layer.toc) <= min(INLINE_MAX, room)
-        room -= len(layer.toc or b"") if inline else 0
-        descriptors.append(_descriptor(layer, inline))
-    manifest = canonical(
-        {
-            "annotations": {k: v for k, v in image.annotations if not k.startswith(PREFIX)} | _own_annotations(image),
-            "config": {"digest": digest_of(config), "mediaType": CONFIG, "size": len(config)},
-            "layers": descriptors[::-1],
-            "mediaType": MANIFEST,
-            "schemaVersion": 2,
-        }
-    )
-    return config, manifest
-
-
-def _own_annotations(image: Image) -> dict[str, str]:
-    own = {
-        "format": str(FORMAT),
-        "view": image.view,
-        "target": image.target,
-        "lane": image.lane or None,
-        "attempt": None if image.attempt is None else str(image.attempt),
-        "change": image.change,
-        "made": None if image.made is None else str(image.made),
-        "dropped": canonical([record.text for record in image.dropped]).decode() if image.dropped else None,
-        "platform": "/".join(filter(None, image.platform)),
-        "conflicts": format_conflicts(image.conflicts) if image.conflicts.count else None,
-    }
-    return {PREFIX + key: value for key, value in own.items() if value is not None}
-
-
-def _history(layer: Layer) -> dict[str, Any]:
-    if layer.record:
-        return {
-            "comment": layer.record.text,
-            "created": format_time(layer.record.stamp),
-            "created_by": f"agent push --lane {layer.record.lane}",
-        }
-    if layer.squash:
-        return {
-            "comment": layer.squash.text,
-            "created": format_time(layer.squash.version.stamp),
-            "created_by": "agent squash",
-        }
-    marker = {"format": FORMAT, "kind": layer.kind, **({"base": layer.base} if layer.base else {})}
-    return {"comment": canonical(marker).decode(), "created_by": f"instep {layer.kind}"}
-
-
-def _dropped(record: Record) -> dict[str, Any]:
-    return {"comment": record.text, "created_by": "instep superseded", "empty_layer": True}
-
-
-def _descriptor(layer: Layer, inline: bool) -> dict[str, Any]:
-    said = {
-        "kind": layer.kind,
-        "record": layer.record.text if layer.record else None,
-        "squash": layer.squash.text if layer.squash else None,
-        "base": layer.base,
-        "diff-id": layer.diff_id,
-        "encoding": _format_encoding(layer.encoding) if layer.encoding else None,
-        "toc": base64.b64encode(layer.toc).decode() if inline and layer.toc is not None else None,
-    }
-    return {
-        "annotations": {PREFIX + key: value for key, value in said.items() if value is not None},
-        "digest": layer.digest,
-        "mediaType": layer.media_type,
-        "size": layer.size,
-    }
-
-
-def _format_encoding(encoding: Encoding) -> str:
-    return canonical(
-        {
-            "diff_id": encoding.diff_id,
-            "digest": encoding.digest,
-            "length": encoding.toc_length,
-            "offset": encoding.toc_offset,
-            "sha256": encoding.toc_sha256,
-        }
-    ).decode()
-
-
 def load_json(data: bytes, subject: str) -> dict[str, Any]:
     """Return the JSON object in `data`.
 
     Raises:
-        IntegrityError: it is none, or holds a string that UTF-8 cannot write: what was made of it could not be kept.
+        IntegrityError: it is none, or holds a string that UTF-8 cannot encode.
     """
     try:
         value = json.loads(data.decode())
@@ -162,18 +57,18 @@ def load_json(data: bytes, subject: str) -> dict[str, Any]:
 
 
 def needs_config(manifest: Mapping[str, Any]) -> bool:
-    """Say whether the descriptors lost what only the config still has."""
+    """Return whether the descriptors lost metadata that only the config still has."""
     try:
         view = _annotations(manifest).get(PREFIX + "view")
         return view is None or any(PREFIX + "diff-id" not in _annotations(layer) for layer in manifest["layers"])
     except (KeyError, TypeError, AttributeError):
-        return True  # Whoever parses it will say what is wrong with it.
+        return True  # `parse_image` raises the error.
 
 
 def parse_image(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subject: str) -> Image:
     """Return the image that a manifest (and, where `needs_config`, its config) describes.
 
-    Layers that nothing ours explains have the kind `foreign`.
+    Layers without our metadata have the kind `foreign`.
 
     Raises:
         IntegrityError: it is not an image manifest, or its own statements contradict each other.
@@ -187,31 +82,19 @@ def parse_image(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, s
 def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subject: str) -> Image:
     if "manifests" in manifest or not isinstance(manifest["config"], dict):
         raise damaged(subject, "is both an index and an image, or neither")
-    own = {key.removeprefix(PREFIX): value for key, value in _annotations(manifest).items() if key.startswith(PREFIX)}
-    descriptors = manifest["layers"]
-    comments = _comments(config, len(descriptors)) if config else None
-    diff_ids = config["rootfs"]["diff_ids"] if config else [None] * len(descriptors)
-    if len(diff_ids) != len(descriptors):
-        raise damaged(subject, "has another number of layers than its config")
-    layers = tuple(
-        _layer(descriptor, diff_id, comments[i] if comments else None)
-        for i, (descriptor, diff_id) in enumerate(zip(descriptors, diff_ids, strict=True))
-    )
-    if "view" in own or config is None:
-        dropped = json.loads(own.get("dropped", "[]"))
-    else:
-        dropped = [comment for comment in _history_comments(config, empty=True) if _is_record(comment)]
+    annotations, descriptors = _annotations(manifest), manifest["layers"]
+    own = {key.removeprefix(PREFIX): value for key, value in annotations.items() if key.startswith(PREFIX)}
     image = Image(
-        layers=layers,
+        layers=_layers(descriptors, config, subject),
         target=own.get("target", ""),
         lane=own.get("lane", ""),
-        attempt=int(own["attempt"]) if "attempt" in own else None,
+        attempt=_number(own, "attempt"),
         change=own.get("change"),
-        dropped=tuple(parse_record(text) for text in dropped),
-        format=int(own.get("format", "0")),
+        dropped=tuple(parse_record(text) for text in _dropped(own, config)),
+        format=_number(own, "format") or 0,
         platform=_platform(own.get("platform"), config),
-        annotations=tuple(sorted((k, v) for k, v in _annotations(manifest).items() if not k.startswith(PREFIX))),
-        made=int(own["made"]) if "made" in own else None,
+        annotations=tuple(sorted((k, v) for k, v in annotations.items() if not k.startswith(PREFIX))),
+        made=_number(own, "made"),
     )
     if "view" in own and not _fits(own["view"], image, descriptors):
         raise damaged(subject, "was edited: its view does not fit its layers")
@@ -221,10 +104,35 @@ def _parse(manifest: Mapping[str, Any], config: Mapping[str, Any] | None, subjec
     return image
 
 
-def _fits(view: str, image: Image, descriptors: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether a view is the image's, or that of the one which someone else built this image from.
+def _number(own: Mapping[str, str], key: str) -> int | None:
+    return int(own[key]) if key in own else None
 
-    Builders hand the manifest's annotations on, whether they put layers on top of ours or make one of them all.
+
+def _dropped(own: Mapping[str, str], config: Mapping[str, Any] | None) -> list[str]:
+    """Return the texts of the records without a layer."""
+    if "view" in own or config is None:
+        texts: list[str] = json.loads(own.get("dropped", "[]"))
+        return texts
+    return [comment for comment in _history_comments(config, empty=True) if _is_record(comment)]
+
+
+def _layers(
+    descriptors: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None, subject: str
+) -> tuple[Layer, ...]:
+    comments = _comments(config, len(descriptors)) if config else None
+    diff_ids = config["rootfs"]["diff_ids"] if config else [None] * len(descriptors)
+    if len(diff_ids) != len(descriptors):
+        raise damaged(subject, "has another number of layers than its config")
+    return tuple(
+        _layer(descriptor, diff_id, comments[i] if comments else None)
+        for i, (descriptor, diff_id) in enumerate(zip(descriptors, diff_ids, strict=True))
+    )
+
+
+def _fits(view: str, image: Image, descriptors: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a view is the image's, or that of the image from which another tool built this one.
+
+    Builders copy the manifest's annotations, whether they put layers on top of ours or make one of them all.
     """
     ours = tuple(layer for layer in image.layers if layer.kind != "foreign")
     if view == image.view or (ours and image.layers[: len(ours)] == ours and view == image._replace(layers=ours).view):
@@ -234,15 +142,15 @@ def _fits(view: str, image: Image, descriptors: Sequence[Mapping[str, Any]]) -> 
 
 
 def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | None) -> Layer:
-    said = _annotations(descriptor)
+    annotations = _annotations(descriptor)
     digest, size = parse_digest(descriptor["digest"]), descriptor["size"]
     if type(size) is not int or size < 0:
         raise ValueError("size")
-    diff_id = parse_digest(diff_id or said[PREFIX + "diff-id"])
-    record, squash = _described(said, comment, diff_id)
-    marker = {} if record or squash else _marker(said, comment)
+    diff_id = parse_digest(diff_id or annotations[PREFIX + "diff-id"])
+    record, squash = _described(annotations, comment, diff_id)
+    marker = {} if record or squash else _marker(annotations, comment)
     kind = "change" if record else "squash" if squash else _MARKED.get(marker.get("kind", ""), "foreign")
-    encoding = _parse_encoding(said.get(PREFIX + "encoding"))
+    encoding = _parse_encoding(annotations.get(PREFIX + "encoding"))
     if encoding and (encoding.digest != digest or encoding.diff_id != diff_id):
         encoding = None
     return Layer(
@@ -254,27 +162,27 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str | None, comment: str | No
         record=record,
         base=str(parse_digest(marker["base"])) if kind == "base" else None,
         encoding=encoding,
-        toc=_parse_inline(said.get(PREFIX + "toc")) if encoding else None,
+        toc=_parse_inline(annotations.get(PREFIX + "toc")) if encoding else None,
         squash=squash,
     )
 
 
 def _described(
-    said: Mapping[str, str], comment: str | None, diff_id: Digest
+    annotations: Mapping[str, str], comment: str | None, diff_id: Digest
 ) -> tuple[Record | None, SquashRecord | None]:
-    """Return what a layer's descriptor, else its history, says that it is, if that is about its tar."""
-    text = said.get(PREFIX + "squash") or (comment if comment and is_squash_text(comment) else None)
+    """Return the record in a layer's descriptor, else in its history, if it is about its tar."""
+    text = annotations.get(PREFIX + "squash") or (comment if comment and is_squash_text(comment) else None)
     if text:
         squash = parse_squash(text)
         return None, squash if squash.diff_id == diff_id else None
-    text = said.get(PREFIX + "record") or (comment if comment and _is_record(comment) else None)
+    text = annotations.get(PREFIX + "record") or (comment if comment and _is_record(comment) else None)
     record = parse_record(text) if text else None
     return record if record and record.diff_id == diff_id else None, None
 
 
-def _marker(said: Mapping[str, str], comment: str | None) -> dict[str, Any]:
-    if said.get(PREFIX + "kind") in ("base", "fixup"):
-        return {"kind": said[PREFIX + "kind"], "base": said.get(PREFIX + "base")}
+def _marker(annotations: Mapping[str, str], comment: str | None) -> dict[str, Any]:
+    if annotations.get(PREFIX + "kind") in ("base", "fixup"):
+        return {"kind": annotations[PREFIX + "kind"], "base": annotations.get(PREFIX + "base")}
     try:
         marker = json.loads(comment or "")
     except (ValueError, RecursionError):
@@ -283,7 +191,7 @@ def _marker(said: Mapping[str, str], comment: str | None) -> dict[str, Any]:
 
 
 def _comments(config: Mapping[str, Any], count: int) -> list[str] | None:
-    """Return the comment of each layer's history, None where the history does not tell which layer is which."""
+    """Return the comment of each layer's history, None if the history has another number of layers."""
     comments = _history_comments(config, empty=False)
     return comments if len(comments) == count else None
 
@@ -297,10 +205,10 @@ def _is_record(comment: str) -> bool:
     return '"diff_id"' in comment
 
 
-def _platform(said: str | None, config: Mapping[str, Any] | None) -> Platform:
+def _platform(annotations: str | None, config: Mapping[str, Any] | None) -> Platform:
     if config and config.get("os"):
         return str(config["os"]), str(config.get("architecture", "")), str(config.get("variant") or "")
-    parts = [*(said or "linux/amd64").split("/"), "", ""]
+    parts = [*(annotations or "linux/amd64").split("/"), "", ""]
     return parts[0], parts[1], parts[2]
 
 

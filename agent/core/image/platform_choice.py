@@ -1,4 +1,4 @@
-"""What stands at a reference: an image, an index of images for several platforms, or something else. Pure.
+"""Decide what a manifest at a reference is: an image, an index, or another artifact; and choose a platform.
 
 Registries keep more than images: Helm charts, signatures, bills of materials (image-spec, manifest.md, "Guidelines for
 Artifact Usage"). A workspace can start from an image only.
@@ -17,10 +17,10 @@ from agent.remedy import OTHER_PLATFORM
 
 
 def check_is_image(manifest: Mapping[str, Any], subject: str) -> None:
-    """Refuse a manifest that says that it is something else than an image, such as a Helm chart.
+    """Refuse the manifest of another artifact than an image, such as a Helm chart.
 
     Raises:
-        UnsupportedError: so it is.
+        UnsupportedError: it is another artifact.
     """
     config = manifest.get("config")
     kind = config.get("mediaType") if isinstance(config, dict) else None
@@ -30,7 +30,7 @@ def check_is_image(manifest: Mapping[str, Any], subject: str) -> None:
 
 
 def other_kind(media_type: str, subject: str) -> UnsupportedError | IntegrityError:
-    """Return the error for something else than an image: another artifact, or nothing that anybody knows."""
+    """Return the error for something else than an image: another artifact, or an unknown media type."""
     if "/vnd." in media_type:
         return _no_image(media_type, subject)
     return damaged(subject, f"is no image: its media type is {media_type[:100] or 'not known'}")
@@ -70,7 +70,7 @@ def choose_platform(index: Mapping[str, Any], wanted: Platform, subject: str) ->
 
 def _offered_platform(item: Mapping[str, Any]) -> Platform:
     platform = item.get("platform")
-    said = platform if isinstance(platform, dict) else {}
-    named = (said.get(key) for key in ("os", "architecture", "variant"))
+    fields = platform if isinstance(platform, dict) else {}
+    named = (fields.get(key) for key in ("os", "architecture", "variant"))
     system, architecture, variant = (name if isinstance(name, str) else "" for name in named)
     return system, architecture, variant

@@ -1,28 +1,28 @@
-"""Which layers one squash shall replace: many small ones, few large ones (docs/decisions/squash.md)."""
+"""Choose the layers that one squash replaces: many small ones, few large ones (docs/decisions/squash.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from agent.core.image.change_set import Union
+from agent.core.image.change_set import ChangeSet
 from agent.core.image.image import Layer
 
 GROWTH = 2
 """A layer is rewritten if it has at most this many times the bytes of all that lie over it."""
 LEAST = 8
-"""Fewer layers than this are not worth a squash that nobody asked for."""
+"""The least number of layers for an automatic squash."""
 TEXTS_MAX = 3 << 20
 """Bytes of records that an image may carry: a manifest has at most 4 MiB."""
 
 
-def settled(union: Union, after: Collection[str] = ()) -> Union:
-    """Return what a squash may be made of: what no retry can take back (design, "Squashes").
+def settled(union: ChangeSet, after: Collection[str] = ()) -> ChangeSet:
+    """Return the changes that a squash may cover: those that no retry can replace (design, "Squashes").
 
     Args:
         union: closed under parents.
         after: ids of changes of finished lanes.
     """
-    # What a squash covers was settled for its writer, and no attempt supersedes it.
+    # The changes in a squash were settled for its writer, and no attempt supersedes them.
     free = union.ancestry().settled({*after, *union.covered})
     return union.only(free | union.bases.keys())
 
@@ -52,6 +52,6 @@ def ids_in(layers: Sequence[Layer]) -> frozenset[str]:
     return frozenset(changes.union(id_ for layer in layers if layer.squash for id_ in layer.squash.ids))
 
 
-def has_room(union: Union) -> bool:
+def has_room(union: ChangeSet) -> bool:
     """Say whether the records of a set fit into a manifest, whichever layers hold the changes."""
     return sum(len(record.text) for record in union.records.values()) <= TEXTS_MAX

@@ -1,9 +1,8 @@
-"""What plain application of layers gives, and a union file system, computed from their tables of contents alone.
+"""The tree that plain application of layers gives, or a union file system, from their tables of contents alone.
 
-In bytes order of paths, in memory that does not grow with the tree. A union file system agrees with plain
-application, because our layers list every ancestor and use no opaque directories, but for one thing: it hides
-whiteouts only where it merges directories. A directory that one layer alone provides shows its whiteouts as names
-that cannot be opened (design, "Head").
+In bytes order of paths, in memory that does not grow with the tree. A union file system gives the same tree, because
+our layers list every ancestor and use no opaque directories, with one exception: it hides whiteouts only if it merges
+directories. A directory from one layer alone shows its whiteouts as names that cannot be opened (design, "Head").
 """
 
 from __future__ import annotations
@@ -11,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from agent.core.merge.streams import grouped
+from agent.core.merge.path_order import PathStack, grouped
 from agent.core.model.change import Change, Kept, Listed, Squash, SquashEntry, Tombstone
 from agent.core.model.entry import Context, Delete, Kind, Node, TocEntry, Version, Write
 from agent.core.spelling.path import parent
 
-Layer: TypeAlias = Change | Squash
-_SLASH = 0x2F
+StackedLayer: TypeAlias = Change | Squash
 
 
 class Applied(NamedTuple):
-    """What stands at a path after plain application.
+    """A path after plain application.
 
-    `version` is None where the layer does not say (a directory's listing); `file` tells names of one file by equal
-    values, None where a layer has one name of it only.
+    `version` is None if the layer has none (a directory's listing). Names of one file have equal values of `file`; it
+    is None if a layer has only one name of it.
     """
 
     path: bytes
@@ -34,19 +32,19 @@ class Applied(NamedTuple):
 
 
 class Application:
-    """Layers applied one over the other, lowest first. Iterate once; then the rest is known.
+    """Layers applied one over the other, lowest first. Iterate once to the end; the attributes are complete then.
 
     Attributes:
-        whitened: every directory that some layer has a whiteout in.
+        whitened: every directory in which some layer has a whiteout.
         dead_names: the directories in which a union file system would show whiteouts.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[StackedLayer]) -> None:
         self.whitened: set[bytes] = set()
         self.dead_names: set[bytes] = set()
         self._layers = layers
         self._versions = [layer.version if isinstance(layer, Change) else None for layer in layers]
-        self._open: list[_Open] = []
+        self._open: PathStack[_Open] = PathStack()
         self._bases = {n for n, layer in enumerate(layers) if isinstance(layer, Change) and not layer.stamp}
 
     def __iter__(self) -> Iterator[Applied]:
@@ -60,21 +58,27 @@ class Application:
                     file = (index, write.group) if write.group else None
                     yield Applied(path, write.node, version, file)
                     continue
-            while self._open and not self._open[-1].reaches(path):
-                self._open.pop()
-            here = _Here(self._versions, items)
-            cut = max((above.cut for above in self._open if above.holds(path)), default=-1)
-            if here.whiteouts:
-                self._note_whiteouts(path, here.whiteouts)
-            own = max(cut, here.whiteout)
-            stands = here.top is not None and here.top[0] > own
-            below = max(own, here.file)
-            if beyond:
-                providers = [layer for layer in here.directories if layer > below] if stands else []
-                if below > cut or len(providers) == 1:
-                    self._open.append(_Open(path, below, providers[0] if len(providers) == 1 else None))
-            if stands and here.top is not None:
-                yield Applied(path, *here.top[1:])
+            while self._open.leave(path):
+                pass
+            row = self._apply(path, _Here(self._versions, items), beyond)
+            if row is not None:
+                yield row
+
+    def _apply(self, path: bytes, here: _Here, beyond: bool) -> Applied | None:
+        """Return the row of a path, None if nothing is there; `beyond` says that something below it may follow."""
+        # The innermost path has the largest cut: it includes those of the paths above it.
+        enclosing = self._open.above(path)
+        cut = enclosing[-1].cut if enclosing else -1
+        if here.whiteouts:
+            self._note_whiteouts(path, here.whiteouts)
+        own = max(cut, here.whiteout)
+        top = here.top if here.top is not None and here.top[0] > own else None
+        below = max(own, here.file)
+        if beyond:
+            providers = [layer for layer in here.directories if layer > below] if top is not None else []
+            if below > cut or len(providers) == 1:
+                self._open.push(path, _Open(path, below, providers[0] if len(providers) == 1 else None))
+        return Applied(path, *top[1:]) if top is not None else None
 
     def _note_whiteouts(self, path: bytes, layers: list[int]) -> None:
         directory = parent(path)
@@ -82,34 +86,25 @@ class Application:
         if not directory:
             is_dead = len(self._layers) == 1
         else:
-            is_dead = any(above.path == directory and above.provider in layers for above in self._open)
+            is_dead = any(above.path == directory and above.provider in layers for above in self._open.above(path))
         if is_dead:
             self.dead_names.add(directory)
 
 
-class _Open:
-    """A path whose subtree may still come.
+class _Open(NamedTuple):
+    """A path that later ones may lie below.
 
-    `cut` is the topmost layer that removes everything which layers below it have there; `provider` the only layer
+    `cut` is the topmost layer that removes everything that lower layers have there; `provider` the only layer
     that provides the directory, if it is one.
     """
 
-    __slots__ = ("cut", "path", "provider")
-
-    def __init__(self, path: bytes, cut: int, provider: int | None) -> None:
-        self.path = path
-        self.cut = cut
-        self.provider = provider
-
-    def reaches(self, path: bytes) -> bool:
-        return path.startswith(self.path) and path[len(self.path)] <= _SLASH
-
-    def holds(self, path: bytes) -> bool:
-        return path[len(self.path)] == _SLASH
+    path: bytes
+    cut: int
+    provider: int | None
 
 
 class _Here:
-    """What the layers have at one path.
+    """The entries of all layers at one path.
 
     `top` is the topmost entry as (layer, node, version, file); `file` and `whiteout` the topmost layer with a
     non-directory or a whiteout; `directories` the layers with a directory.

@@ -1,8 +1,8 @@
 """Layers applied one over the other by plain OCI rules (image-spec, layer.md), as a base is (design, "Words").
 
-Where the specification is silent this does what containerd, umoci and buildah agree on: later entries win, a
+If the specification is silent, this does what containerd, umoci and buildah do: later entries win, a
 non-directory replaces a whole subtree, a directory over a directory updates its attributes, whiteouts touch lower
-layers only, wherever in the tar they stand, and a symbolic link above an entry is followed inside the root.
+layers only, wherever in the tar they are, and a symbolic link above an entry is followed inside the root.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 
 from agent.core.model.change import Change
 from agent.core.model.entry import Kind, Node, Write
-from agent.core.model.tar_item import Item, Linked, Opaque, Placed, Whiteout
+from agent.core.model.tar_item import Linked, Opaque, Placed, TarItem, Whiteout
 from agent.core.spelling.path import show
 from agent.errors import IntegrityError, UnsafeArchiveError
 
 _LINKS_MAX = 40
 """As many symbolic links as Linux follows in one path."""
-_LED_MAX = 1 << 26
-"""Names in the targets of all links that were followed: long links of links in every entry would take for ever."""
+_FOLLOWED_MAX = 1 << 26
+"""Names in the targets of all links that are followed: long links of links in every entry would take for ever."""
 _IMPLIED = Node(Kind.DIR, 0o755)
 """A directory that no layer lists."""
 
@@ -54,15 +54,15 @@ class Flat:
     def __init__(self) -> None:
         self._root = _Name(_File(_IMPLIED, 0), 0)
         self._layer = 0
-        self._led = 0
+        self._followed = 0
         self._pruned: set[_Name] = set()
 
-    def apply(self, items: Iterable[Item], start: int = 0) -> None:
+    def apply(self, items: Iterable[TarItem], start: int = 0) -> None:
         """Apply one layer.
 
         Args:
             items: the layer's tar, in its order.
-            start: bytes before the layer in whatever the offsets of the rows shall count from.
+            start: the offset of the layer's tar, in bytes, which is added to the offsets of its items.
 
         Raises:
             IntegrityError: a hard link names nothing or a directory, or an entry lies below a file.
@@ -84,14 +84,14 @@ class Flat:
                         self._prune(directory)
 
     def writes(self) -> list[Write]:
-        """Return what stands, in bytes order of paths.
+        """Return the tree, in bytes order of paths.
 
         Names of one file share a `group`, and each has the `offset` of the content.
         """
         return _writes(self._root)
 
     def writes_below(self, top: bytes) -> list[Write] | None:
-        """Return the same of what stands below the directory `top`, paths from there; None if it is no directory.
+        """As `writes`, of the tree below the directory `top`, with paths relative to it; None if it is no directory.
 
         Symbolic links on the way are followed inside the root.
 
@@ -129,9 +129,9 @@ class Flat:
                 del directory.below[last]
 
     def _prune(self, top: _Name) -> None:
-        """Take away what lower layers put below `top`; directories stay that hold something of this layer."""
+        """Remove what lower layers have below `top`; directories stay that hold something of this layer."""
         if top in self._pruned:
-            return  # what came since is this layer's
+            return  # everything there is of this layer
         self._pruned.add(top)
         walk = [(top, name, below) for name, below in top.below.items()]
         order = []
@@ -156,7 +156,7 @@ class Flat:
         return directory, last
 
     def _find(self, path: bytes, *, follow: bool = False, make: bool = False) -> _Name | None:
-        """Return what stands at `path`, through symbolic links above its last name, all inside the root.
+        """Return the name at `path`, through symbolic links above its last name, all inside the root.
 
         With `follow` the last name is followed as well; with `make` missing directories are made.
         """
@@ -178,18 +178,18 @@ class Flat:
                 target = name.file.node.target
                 if target.startswith(b"/"):
                     trail = trail[:1]
-                led = [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
-                names.extend(led)
-                self._led += len(led)
-                if self._led > _LED_MAX:
+                parts = [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
+                names.extend(parts)
+                self._followed += len(parts)
+                if self._followed > _FOLLOWED_MAX:
                     raise _leads_nowhere("symbolic links lead through too many names", path)
                 continue
             trail.append(name)
         return trail[-1]
 
 
-def flatten(layers: Iterable[tuple[int, Iterable[Item]]]) -> list[Write]:
-    """Return what layers of others make together, in bytes order of paths.
+def flatten(layers: Iterable[tuple[int, Iterable[TarItem]]]) -> list[Write]:
+    """Return the tree of a stack of layers of another tool, in bytes order of paths.
 
     Args:
         layers: lowest first, each with the number of bytes of tar before it, and its items in the tar's order.
@@ -201,19 +201,19 @@ def flatten(layers: Iterable[tuple[int, Iterable[Item]]]) -> list[Write]:
     return _applied(layers).writes()
 
 
-def flatten_below(layers: Iterable[tuple[int, Iterable[Item]]], top: bytes) -> list[Write] | None:
-    """Return the same of what they have below the directory `top`, as `Flat.writes_below`."""
+def flatten_below(layers: Iterable[tuple[int, Iterable[TarItem]]], top: bytes) -> list[Write] | None:
+    """Return the same for the directory `top`, as `Flat.writes_below`."""
     return _applied(layers).writes_below(top)
 
 
-def _applied(layers: Iterable[tuple[int, Iterable[Item]]]) -> Flat:
+def _applied(layers: Iterable[tuple[int, Iterable[TarItem]]]) -> Flat:
     flat = Flat()
     for start, items in layers:
         flat.apply(items, start)
     return flat
 
 
-def base_change(id_: str, layers: Iterable[tuple[int, Iterable[Item]]]) -> Change:
+def base_change(id_: str, layers: Iterable[tuple[int, Iterable[TarItem]]]) -> Change:
     """Return the base as one change of stamp 0 (design, "Base").
 
     An entry's `offset` counts from the start of the first layer's tar through the concatenation of the layers'

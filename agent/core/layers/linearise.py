@@ -6,28 +6,29 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from agent.core.layers.applied import Application, Applied, Layer
+from agent.core.layers.applied import Application, Applied, StackedLayer
 from agent.core.merge.merge import Merged
+from agent.core.merge.path_order import join
 from agent.core.model.change import Change
 from agent.core.model.entry import Kind, Node, TreeEntry, Version
-from agent.core.model.tar_item import Item, Linked, Placed, Whiteout
+from agent.core.model.tar_item import Linked, Placed, TarItem, Whiteout
 from agent.core.spelling.path import ancestors, parent
 
 
 class FixUp(NamedTuple):
-    """What the last layer must hold for plain application to give the merged tree.
+    """The content of the last layer, with which plain application gives the merged tree.
 
     Attributes:
         whiteouts: paths, in bytes order.
-        rows: what to place, with every directory above it, in bytes order. Contents are where each row says, and
-            rows that share a `group` that is not None are one file, complete.
+        rows: the rows to place, with every directory above them, in bytes order. Rows that share a `group` that is
+            not None are all names of one file.
     """
 
     whiteouts: tuple[bytes, ...]
     rows: tuple[TreeEntry, ...]
 
-    def items(self) -> Iterator[Item]:
-        """Yield what the layer's tar holds, in its order."""
+    def items(self) -> Iterator[TarItem]:
+        """Yield the items of the layer's tar, in its order."""
         for path in self.whiteouts:
             yield Whiteout(path)
         first: dict[int, bytes] = {}
@@ -36,10 +37,10 @@ class FixUp(NamedTuple):
             yield Placed(row.path, row.node) if to == row.path else Linked(row.path, to)
 
 
-def layers(merged: Merged) -> tuple[Layer, ...]:
+def layers(merged: Merged) -> tuple[StackedLayer, ...]:
     """Return the layers of a set in (stamp, id) order, a squash at its largest covered change's."""
 
-    def position(layer: Layer) -> tuple[Version, str]:
+    def position(layer: StackedLayer) -> tuple[Version, str]:
         if isinstance(layer, Change):
             return layer.version, layer.id
         records = merged.ancestry.records
@@ -50,10 +51,10 @@ def layers(merged: Merged) -> tuple[Layer, ...]:
 
 
 def fix_up(merged: Merged) -> FixUp | None:
-    """Return the layer to put over `layers(merged)`; None where nothing differs.
+    """Return the layer to put over `layers(merged)`; None if none is needed.
 
-    It is needed where plain application gives another tree, save for mtimes of directories and of touched files,
-    or where a union file system would show dead names. Memory grows with the differences and the link groups.
+    It is needed if plain application gives another tree, except for mtimes of directories and of touched files,
+    or if a union file system would show whiteouts as names. Memory grows with the differences and the link groups.
     """
     comparison = _Comparison(Application(layers(merged)))
     comparison.run(merged.tree())
@@ -74,12 +75,12 @@ def fix_up(merged: Merged) -> FixUp | None:
 
 
 class _Comparison:
-    """Joins what plain application gives with what shall stand."""
+    """Compares the tree of plain application with the merged tree."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
         self.extra: list[bytes] = []
-        """Paths that plain application has too many."""
+        """Paths that only plain application has."""
         self._different: set[bytes] = set()
         self._merged_files: dict[bytes, int] = {}
         self._applied_files: dict[bytes, tuple[int, int]] = {}
@@ -90,7 +91,7 @@ class _Comparison:
 
     def run(self, tree: Iterable[TreeEntry]) -> None:
         """Read both to the end."""
-        for have, want in _join(self.application, tree):
+        for have, want in join(self.application, tree):
             if want is None:
                 assert have is not None
                 self.extra.append(have.path)
@@ -123,7 +124,7 @@ def _untimed(node: Node) -> Node:
 
 
 def _classes(files: Mapping[bytes, Hashable]) -> dict[bytes, frozenset[bytes]]:
-    """Return for each path the names of its file, where it has several."""
+    """Return the names of its file for each path whose file has several."""
     names: dict[Hashable, list[bytes]] = defaultdict(list)
     for path, file in files.items():
         names[file].append(path)
@@ -131,23 +132,8 @@ def _classes(files: Mapping[bytes, Hashable]) -> dict[bytes, frozenset[bytes]]:
     return {path: paths for paths in classes for path in paths}
 
 
-def _join(applied: Iterable[Applied], tree: Iterable[TreeEntry]) -> Iterator[tuple[Applied | None, TreeEntry | None]]:
-    left, right = iter(applied), iter(tree)
-    have, want = next(left, None), next(right, None)
-    while have is not None or want is not None:
-        if want is None or (have is not None and have.path < want.path):
-            yield have, None
-            have = next(left, None)
-        elif have is None or want.path < have.path:
-            yield None, want
-            want = next(right, None)
-        else:
-            yield have, want
-            have, want = next(left, None), next(right, None)
-
-
 def _regrouped(rows: list[TreeEntry]) -> Iterator[TreeEntry]:
-    """Yield rows; a group of which there is one name is none."""
+    """Yield rows, without the groups that have only one name."""
     count: dict[int, int] = defaultdict(int)
     for row in rows:
         if row.group is not None:

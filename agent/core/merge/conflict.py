@@ -30,7 +30,7 @@ class Conflict(NamedTuple):
         kind: how.
         ids: the changes that disagree, sorted.
         lanes: their lanes, in the same order; None for a base or a writer without one.
-        winner: the change whose version stands at the path, or hides it; None where neither is so.
+        winner: the change whose version is visible at the path, or hides it; None if there is none.
     """
 
     path: bytes
@@ -40,36 +40,36 @@ class Conflict(NamedTuple):
     winner: str | None = None
 
 
-class Stated(NamedTuple):
-    """What a change claims at a path: `value` as `claim_value` makes it, None for a deletion."""
+class ChangeClaim(NamedTuple):
+    """The claim of one change at a path: `value` as `claim_value` makes it, None for a deletion."""
 
     id: str
     value: Node | None
     seen: Seen
 
 
-class Ground(NamedTuple):
-    """What a path came to, as far as conflicts depend on it.
+class PathOutcome(NamedTuple):
+    """The result of a path, as far as conflicts depend on it.
 
     `file` and `directory` are the largest versions of the two registers; `rivals` the versions of other paths'
-    registers that can hide the file or (those `above`) both; `stands` the version that is visible, if any.
+    registers that can hide the file or (those `above`) both; `visible` the version that is visible, if any.
     """
 
     file: Version | None
     directory: Version | None
     above: tuple[Version, ...]
     below: Collection[Version]
-    stands: Version | None
+    visible: Version | None
 
 
-def live_claims(claims: Collection[Stated], ancestry: Ancestry) -> list[Stated]:
+def live_claims(claims: Collection[ChangeClaim], ancestry: Ancestry) -> list[ChangeClaim]:
     """Return the claims at one path that no other of them settles (design, "Merge")."""
     if len(claims) < 2:
         return list(claims)
     return [claim for claim in claims if not any(_settles(later, claim.id, ancestry) for later in claims)]
 
 
-def _settles(later: Stated, earlier: str, ancestry: Ancestry) -> bool:
+def _settles(later: ChangeClaim, earlier: str, ancestry: Ancestry) -> bool:
     if later.seen == UNPULLED:
         return False
     if isinstance(later.seen, Version) and later.seen.id == earlier:
@@ -77,7 +77,7 @@ def _settles(later: Stated, earlier: str, ancestry: Ancestry) -> bool:
     return ancestry.precedes(earlier, later.id)
 
 
-class Disputes:
+class ConflictCollector:
     """Collects conflicts while a merge goes through the paths."""
 
     def __init__(self, ancestry: Ancestry, superseded: Collection[str]) -> None:
@@ -86,10 +86,10 @@ class Disputes:
         self._found: dict[tuple[bytes, ConflictKind], set[str]] = defaultdict(set)
         self._winner: dict[tuple[bytes, ConflictKind], str | None] = {}
 
-    def judge(self, path: bytes, claims: Collection[Stated], ground: Ground) -> None:
+    def collect(self, path: bytes, claims: Collection[ChangeClaim], ground: PathOutcome) -> None:
         """Add the conflicts among `claims`, which are all that effective changes claim at `path`."""
         live = live_claims(claims, self._ancestry)
-        winner = ground.stands.id if ground.stands else None
+        winner = ground.visible.id if ground.visible else None
         paired = set()
         for one, other in combinations(live, 2):
             kind = _disagreement(one.value, other.value)
@@ -98,11 +98,11 @@ class Disputes:
                 self._note(path, kind, (one.id, other.id), winner)
         for claim in live:
             if claim.value is not None:
-                self._judge_hidden(path, claim, ground, paired)
+                self._collect_hidden(path, claim, ground, paired)
             elif isinstance(claim.seen, Version) and claim.seen.id in self._superseded and winner is not None:
                 self._note(path, ConflictKind.DELETE, (claim.id, winner), winner)
 
-    def found(self) -> tuple[Conflict, ...]:
+    def conflicts(self) -> tuple[Conflict, ...]:
         """Return the conflicts, one for each path and kind, sorted by these."""
         return tuple(self._conflict(*key) for key in sorted(self._found))
 
@@ -112,7 +112,9 @@ class Disputes:
         lanes = tuple(records[id_].lane if id_ in records else None for id_ in ids)
         return Conflict(path, kind, ids, lanes, self._winner[path, kind])
 
-    def _judge_hidden(self, path: bytes, claim: Stated, ground: Ground, paired: set[frozenset[str]]) -> None:
+    def _collect_hidden(
+        self, path: bytes, claim: ChangeClaim, ground: PathOutcome, paired: set[frozenset[str]]
+    ) -> None:
         is_directory = claim.value is not None and claim.value.kind is Kind.DIR
         own, other = (ground.directory, ground.file) if is_directory else (ground.file, ground.directory)
         if own is None or own.id != claim.id:

@@ -10,22 +10,21 @@ Membership: TypeAlias = tuple[str, int]
 """A link group of one change: (the change's id, `group`)."""
 
 
-class Links:
+class LinkGroups:
     """Joins the groups in which a path was recorded with one version.
 
-    Being one file is transitive, so two groups that share a version of a path are one, visible or not: whoever had
-    all names on the disk still has one file when the name that tied them is gone. One file has one mtime: the one
-    that was said last of any of its names.
+    Two groups that share a version of a path are one file, visible or not: a writer that had all names on its disk
+    still has one file if the shared name is deleted. One file has one mtime: the last one of any of its names.
     """
 
     def __init__(self) -> None:
         self._joined: dict[Membership, Membership] = {}
         self._label: dict[Membership, int] = {}
-        self._said: dict[Membership, tuple[Version, int]] = {}
+        self._mtimes: dict[Membership, tuple[Version, int]] = {}
         self._times: dict[Membership, tuple[Version, int]] = {}
 
     def join(self, memberships: list[Membership]) -> None:
-        """Say that one path stands in all these groups."""
+        """Join groups that have one path in common."""
         first = self._root(memberships[0])
         for other in memberships[1:]:
             root = self._root(other)
@@ -33,23 +32,23 @@ class Links:
                 first, root = min(first, root), max(first, root)
                 self._joined[root] = first
 
-    def label(self, membership: Membership) -> int:
-        """Return the number of the group that `membership` came to be part of."""
+    def number(self, membership: Membership) -> int:
+        """Return the number of the joined group that `membership` is in."""
         root = self._root(membership)
         return self._label.setdefault(root, len(self._label) + 1)
 
-    def say(self, membership: Membership, by: Version, mtime: int) -> None:
-        """Say that `by` gave a visible name of the group this mtime (ns)."""
-        self._said[membership] = max(self._said.get(membership, (by, mtime)), (by, mtime))
+    def record_mtime(self, membership: Membership, by: Version, mtime: int) -> None:
+        """Note that the change `by` gave a visible name of the group this mtime (ns)."""
+        self._mtimes[membership] = max(self._mtimes.get(membership, (by, mtime)), (by, mtime))
 
     def mtime(self, membership: Membership) -> int | None:
-        """Return the mtime of the file that `membership` came to be a name of, None if nothing was said."""
+        """Return the mtime (ns) of the file of `membership`, None if none was noted."""
         root = self._root(membership)
         if root not in self._times:
             self._times = {}
-            for member, said in self._said.items():
+            for member, recorded in self._mtimes.items():
                 at = self._root(member)
-                self._times[at] = max(self._times.get(at, said), said)
+                self._times[at] = max(self._times.get(at, recorded), recorded)
         return self._times[root][1] if root in self._times else None
 
     def _root(self, membership: Membership) -> Membership:

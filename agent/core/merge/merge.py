@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from agent.core.merge.conflict import Conflict, Disputes
-from agent.core.merge.hard_links import Links
-from agent.core.merge.merge_pass import sweep
-from agent.core.merge.path_state import Source
+from agent.core.merge.conflict import Conflict, ConflictCollector
+from agent.core.merge.hard_links import LinkGroups
+from agent.core.merge.merge_pass import collect_conflicts, merged_rows
+from agent.core.merge.path_state import MergeSource
 from agent.core.model.ancestry import Ancestry
 from agent.core.model.change import Change, Squash
 from agent.core.model.entry import TreeEntry
@@ -35,18 +35,18 @@ class Merged:
         effective = every.keys() - self.covered - self.superseded
         self.changes = tuple(sorted((every[id_] for id_ in effective), key=lambda change: change.version))
         origins: tuple[Change | Squash, ...] = (*self.changes, *self.squashes)
-        self._sources = tuple(Source(origin) for origin in origins)
+        self._sources = tuple(MergeSource(origin) for origin in origins)
         self._conflicts: tuple[Conflict, ...] | None = () if agreed else None
-        self._links = Links()
+        self._links = LinkGroups()
 
     def tree(self) -> Iterator[TreeEntry]:
-        """Yield what stands, in bytes order of paths.
+        """Yield the rows of the merged tree, in bytes order of paths.
 
-        A row's `layer` and `offset` say where the content lies; for a further name of a link group that is the
+        A row's `layer` and `offset` are the place of the content; for a further name of a link group it is the
         place of the group's first name in that layer.
         """
         self._survey()
-        return sweep(self._sources, self._links, None)
+        return merged_rows(self._sources, self._links)
 
     def __iter__(self) -> Iterator[TreeEntry]:
         return self.tree()
@@ -57,17 +57,16 @@ class Merged:
         return self._survey()
 
     def _survey(self) -> tuple[Conflict, ...]:
-        """Go through the set once for what no single path can tell: conflicts, and links that several changes made.
+        """Go through all paths once, for conflicts and for link groups that several changes made.
 
-        One change alone disagrees with nobody; a squash holds the claims of many.
+        One change alone has no conflict; a squash holds the claims of many.
         """
         if self._conflicts is None and len(self._sources) < 2 and not self.squashes:
             self._conflicts = ()
         if self._conflicts is None:
-            disputes = Disputes(self.ancestry, self.superseded)
-            for _ in sweep(self._sources, self._links, disputes):
-                pass
-            self._conflicts = disputes.found()
+            conflicts = ConflictCollector(self.ancestry, self.superseded)
+            collect_conflicts(self._sources, self._links, conflicts)
+            self._conflicts = conflicts.conflicts()
         return self._conflicts
 
 
@@ -81,8 +80,8 @@ def merge(changes: Iterable[Change], squashes: Iterable[Squash] = (), *, agreed:
     """Return the merge of a set of changes and squashes; order and duplicates mean nothing.
 
     Args:
-        agreed: whoever calls knows that the set is a chain (`Union.is_chain`) and has no link groups: what would have
-            to be collected before the tree can be told is nothing then.
+        agreed: the set is a chain (`ChangeSet.is_chain`) and has no link groups, so that the first pass, for conflicts
+            and link groups, is left out.
 
     Raises:
         IntegrityError: a stamp is not larger than a parent's.

@@ -1,99 +1,121 @@
 """One pass over the paths of a merge, in bytes order, in memory that does not grow with the tree (design, "Merge").
 
-A path's fate depends on those above it, which come before it, and on those below it, which come later, and not at
-once: "a" < "a-b" < "a/b". Paths whose fate is open stand on a stack and hold back the rows behind them. In bytes
-order all that lies between a path and its subtree starts with the path's own bytes, so the stack nests; and as
-hardly a file has something below it, the stack is nearly always empty.
+The result of a path depends on the paths above it, which come before it, and on those below it, which come later and
+not at once: "a" < "a-b" < "a/b". Undecided paths are on a stack, and the rows behind them wait in a queue. In bytes
+order all that lies between a path and its subtree starts with the path's own bytes, so the stack nests. Hardly a file
+has something below it, so the stack is nearly always empty.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from agent.core.merge.conflict import Disputes, Ground
-from agent.core.merge.hard_links import Links, Membership
-from agent.core.merge.path_state import Item, Row, Slot, Source, Spot
-from agent.core.merge.streams import grouped
+from agent.core.merge.conflict import ConflictCollector, PathOutcome
+from agent.core.merge.hard_links import LinkGroups, Membership
+from agent.core.merge.path_order import PathStack, grouped
+from agent.core.merge.path_state import MergeSource, PathState, PendingRow, PlacedVersion, SourceEntry
 from agent.core.model.change import Claim, Kept, Listed
-from agent.core.model.entry import Context, Kind, Node, TreeEntry, Version, Write
+from agent.core.model.entry import Context, Kind, Node, TreeEntry, Version, Write, new_tuple
 
-_SLASH = 0x2F
 _DIR = Kind.DIR
-_Said: TypeAlias = "tuple[Version, str, int, Node]"
-"""A version and where it lies: version, layer, offset, node."""
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
+_Placed: TypeAlias = "tuple[Version, str, int, Node]"
+"""A version and its place: version, layer, offset, node."""
 
 
-def sweep(sources: Sequence[Source], links: Links, disputes: Disputes | None) -> Iterator[TreeEntry]:
+def merged_rows(sources: Sequence[MergeSource], links: LinkGroups) -> Iterator[TreeEntry]:
     """Yield the rows of the merged tree in bytes order of paths.
-
-    With `disputes` it is a survey: conflicts and joined link groups are collected, and no row is yielded.
 
     Raises:
         IntegrityError: a source's entries are not in order.
     """
-    pass_ = _Pass(links, disputes)
+    pass_ = _Pass(links, None)
     stack, queue = pass_.stack, pass_.queue
     for path, items, next_path in grouped((source, source.origin.entries) for source in sources):
         if stack:
             pass_.close(path)
         beyond = next_path is not None and next_path.startswith(path)
-        if not stack:
-            source, entry = items[0]
-            if (
-                len(items) == 1
-                and (type(entry) is Write or (type(entry) is Kept and not entry.group))
-                and (entry.node.kind is _DIR or not beyond)
-            ):
-                if disputes is None:
-                    if queue:
-                        yield from pass_.ready()
-                    yield _only(source, entry, links)
-                elif entry.group:
-                    source.homes.setdefault(entry.group, entry.offset)
-                    links.say((source.id, entry.group), source.version, entry.node.mtime)
-                continue
-            if disputes is None:
-                row = _newest(items)
-                if row is not None and (row.node.kind is _DIR or not beyond):
-                    yield from pass_.ready()
-                    yield row
-                    continue
-            elif not beyond and _is_undisputed(items):
-                continue
+        if not stack and (row := _plain_row(items, beyond, links)) is not None:
+            if queue:
+                yield from pass_.ready()
+            yield row
+            continue
         pass_.step(path, items, beyond)
         yield from pass_.ready()
     pass_.close(None)
     yield from pass_.ready()
 
 
-def _only(source: Source, entry: Write | Kept, links: Links) -> TreeEntry:
-    """Return the row of a path of which nothing is said but what stands there."""
+def collect_conflicts(sources: Sequence[MergeSource], links: LinkGroups, conflicts: ConflictCollector) -> None:
+    """Collect what needs a pass over all paths: the conflicts, and the link groups that are one file.
+
+    Raises:
+        IntegrityError: a source's entries are not in order.
+    """
+    pass_ = _Pass(links, conflicts)
+    stack = pass_.stack
+    for path, items, next_path in grouped((source, source.origin.entries) for source in sources):
+        if stack:
+            pass_.close(path)
+        beyond = next_path is not None and next_path.startswith(path)
+        if not stack and not beyond and len(items) > 1 and _is_undisputed(items):
+            continue
+        # Inline, without a call: nearly every path is one of these.
+        source, entry = items[0]
+        if (
+            not stack
+            and len(items) == 1
+            and (type(entry) is Write or (type(entry) is Kept and not entry.group))
+            and (entry.node.kind is _DIR or not beyond)
+        ):
+            if entry.group:
+                source.first_offsets.setdefault(entry.group, entry.offset)
+                links.record_mtime((source.id, entry.group), source.version, entry.node.mtime)
+            continue
+        pass_.step(path, items, beyond)
+        for _ in pass_.ready():
+            pass
+    pass_.close(None)
+
+
+def _plain_row(items: list[SourceEntry], beyond: bool, links: LinkGroups) -> TreeEntry | None:
+    """Return the row of a path that depends on nothing above or below it, as nearly all do; None if it may."""
+    if len(items) > 1:
+        newest = _newest(items)
+        return newest if newest is not None and (newest.node.kind is _DIR or not beyond) else None
+    source, entry = items[0]
+    if type(entry) is Write:
+        version = source.version
+    elif type(entry) is Kept and not entry.group:
+        version = entry.version
+    else:
+        return None
     path, node, _, offset, group = entry
-    version, label = entry.version if type(entry) is Kept else source.version, None
+    if beyond and node.kind is not _DIR:
+        return None
+    label = None
     if group:
-        offset = source.homes.setdefault(group, offset)
+        offset = source.first_offsets.setdefault(group, offset)
         node = _at_time(node, links.mtime((source.id, group)))
-        label = links.label((source.id, group))
-    row: TreeEntry = _new(TreeEntry, (path, node, version, source.layer, offset, label))
+        label = links.number((source.id, group))
+    row: TreeEntry = new_tuple(TreeEntry, (path, node, version, source.layer, offset, label))
     return row
 
 
-def _newest(items: list[Item]) -> TreeEntry | None:
-    """Return the row of a path of which several say what stands there, all a directory or all none.
+def _newest(items: list[SourceEntry]) -> TreeEntry | None:
+    """Return the row of a path that several sources write, all a directory or none: that of the newest version.
 
-    That is the newest version. None if more is said: of what fell, was touched, or has several names.
+    None if an entry is a deletion, a touch, or of a link group.
     """
-    standing: list[_Said] = []
-    listings: list[_Said] = []
+    writes: list[_Placed] = []
+    listings: list[_Placed] = []
     for source, entry in items:
         match entry:
             case Write(group=0):
-                standing.append((source.version, source.layer, entry.offset, entry.node))
+                writes.append((source.version, source.layer, entry.offset, entry.node))
             case Kept(group=0):
-                standing.append((entry.version, source.layer, entry.offset, entry.node))
+                writes.append((entry.version, source.layer, entry.offset, entry.node))
             case Context(group=0):
                 listings.append((source.version, source.layer, entry.offset, entry.node))
             case Listed():
@@ -102,16 +124,16 @@ def _newest(items: list[Item]) -> TreeEntry | None:
                 pass
             case _:
                 return None
-    if not standing or len({said[3].kind is _DIR for said in (*standing, *listings)}) > 1:
+    if not writes or len({placed[3].kind is _DIR for placed in (*writes, *listings)}) > 1:
         return None
-    version, layer, offset, node = max(standing)
+    version, layer, offset, node = max(writes)
     if node.kind is _DIR:
-        node = _at_time(node, max((*standing, *listings))[3].mtime)
+        node = _at_time(node, max((*writes, *listings))[3].mtime)
     return TreeEntry(items[0][1].path, node, version, layer, offset)
 
 
-def _is_undisputed(items: list[Item]) -> bool:
-    """Say whether one squash keeps a path, and nobody claims it but the change that wrote it."""
+def _is_undisputed(items: list[SourceEntry]) -> bool:
+    """Return whether one squash holds a path, and the only claim is that of the change that wrote it."""
     (source, kept), (other, claim) = items[0], items[-1]
     if len(items) > 2 or type(kept) is not Kept or type(claim) is not Claim or source is not other:
         return False
@@ -119,13 +141,13 @@ def _is_undisputed(items: list[Item]) -> bool:
 
 
 class _Pass:
-    """The state of one sweep."""
+    """The state of one pass."""
 
-    def __init__(self, links: Links, disputes: Disputes | None) -> None:
-        self.stack: list[Spot] = []
-        self.queue: deque[Slot] = deque()
+    def __init__(self, links: LinkGroups, conflicts: ConflictCollector | None) -> None:
+        self.stack: PathStack[PathState] = PathStack()
+        self.queue: deque[PendingRow] = deque()
         self._links = links
-        self._disputes = disputes
+        self._conflicts = conflicts
 
     def ready(self) -> Iterator[TreeEntry]:
         """Yield the rows at the head of the queue that are decided."""
@@ -135,114 +157,109 @@ class _Pass:
             if row is not None:
                 yield row
 
-    def step(self, path: bytes, items: list[Item], beyond: bool) -> None:
+    def step(self, path: bytes, items: list[SourceEntry], beyond: bool) -> None:
         """Decide what a path comes to; `beyond` says that something below it may follow."""
-        spot = Spot(path)
-        spot.read(items)
-        if self._disputes is not None and spot.linked:
-            self._join(spot)
-        self._look_up(spot)
-        slot = spot.slot
-        if spot.directory is not None and spot.directory_stands:
-            self._stand(spot, spot.directory)
-        elif not beyond or (spot.file is None and spot.listing is None):
-            if spot.file is not None and spot.file_may_stand:
-                self._stand(spot, spot.file)
-            slot.decided = True
-        if slot.row is not None or not slot.decided:
-            self.queue.append(slot)
-        if beyond and (spot.file is not None or not slot.decided):
-            self.stack.append(spot)
+        state = PathState(path)
+        state.read(items)
+        if self._conflicts is not None and state.memberships:
+            self._join(state)
+        self._note_ancestors(state)
+        pending = state.pending
+        if state.directory is not None and state.directory_is_visible:
+            self._make_visible(state, state.directory)
+        elif not beyond or (state.file is None and state.listing is None):
+            if state.file is not None and state.file_may_be_visible:
+                self._make_visible(state, state.file)
+            pending.decided = True
+        if pending.row is not None or not pending.decided:
+            self.queue.append(pending)
+        if beyond and (state.file is not None or not pending.decided):
+            self.stack.push(path, state)
         else:
-            self._judge(spot)
+            self._collect_conflicts(state)
 
     def close(self, path: bytes | None) -> None:
-        """Decide every path on the stack that nothing from `path` on lies below."""
-        stack = self.stack
-        while stack:
-            top = stack[-1]
-            if path is not None and path.startswith(top.path) and path[len(top.path)] <= _SLASH:
-                return
-            stack.pop()
-            if not top.slot.decided:
-                file = top.file
-                if file is not None and top.file_may_stand and not any(version > file[0] for version in top.below):
-                    self._stand(top, file)
-                top.slot.decided = True
-            self._judge(top)
+        """Decide every path on the stack that no path from `path` on lies below."""
+        while (state := self.stack.leave(path)) is not None:
+            if not state.pending.decided:
+                file = state.file
+                if (
+                    file is not None
+                    and state.file_may_be_visible
+                    and not any(version > file[0] for version in state.versions_below)
+                ):
+                    self._make_visible(state, file)
+                state.pending.decided = True
+            self._collect_conflicts(state)
 
-    def _above(self, path: bytes) -> Iterator[Spot]:
-        """Yield the ancestors of `path` on the stack, nearest first."""
-        for spot in reversed(self.stack):
-            if path[len(spot.path)] == _SLASH:
-                yield spot
-
-    def _look_up(self, spot: Spot) -> None:
-        versions = {row[0] for row in (spot.file, spot.directory) if row is not None}
-        for ancestor in self._above(spot.path):
-            spot.floor = max(spot.floor, ancestor.file_version)
+    def _note_ancestors(self, state: PathState) -> None:
+        versions = {row[0] for row in (state.file, state.directory) if row is not None}
+        for ancestor in self.stack.above(state.path):
+            state.newest_above = max(state.newest_above, ancestor.file_version)
             if ancestor.file is not None:
-                ancestor.below |= versions
+                ancestor.versions_below |= versions
 
-    def _stand(self, spot: Spot, row: Row) -> None:
-        spot.standing = row[0]
-        spot.slot.decided = True
-        spot.needed = True
-        spot.linked = [member for member in spot.linked if member[0] == row[0]]
-        if self._disputes is None:
-            spot.slot.row = self._tree_entry(spot, row)
-        self._need(spot.path)
+    def _make_visible(self, state: PathState, row: PlacedVersion) -> None:
+        state.visible = row[0]
+        state.pending.decided = True
+        state.is_shown = True
+        state.memberships = [member for member in state.memberships if member[0] == row[0]]
+        if self._conflicts is None:
+            state.pending.row = self._tree_entry(state, row)
+        self._show_directories_above(state.path)
 
-    def _need(self, path: bytes) -> None:
-        """Let the directories above a visible path stand, if only for its sake."""
-        for spot in self._above(path):
-            if spot.needed:
+    def _show_directories_above(self, path: bytes) -> None:
+        """Make the directories above a visible path visible, too."""
+        for state in reversed(self.stack.above(path)):
+            if state.is_shown:
                 return
-            spot.needed = True
-            if not spot.slot.decided:
-                spot.slot.decided = True
-                if self._disputes is None:
-                    spot.slot.row = _needed_directory(spot)
+            state.is_shown = True
+            if not state.pending.decided:
+                state.pending.decided = True
+                if self._conflicts is None:
+                    state.pending.row = _implied_directory(state)
 
-    def _join(self, spot: Spot) -> None:
-        """Join the groups of each version, visible or not: a file stays one when the name that tied it goes."""
+    def _join(self, state: PathState) -> None:
+        """Join the groups of each version, visible or not: a file stays one if the name that joined them is deleted."""
         groups: dict[Version, list[Membership]] = {}
-        for version, membership in spot.linked:
+        for version, membership in state.memberships:
             groups.setdefault(version, []).append(membership)
         for version, memberships in groups.items():
             self._links.join(memberships)
-            said = [(by, mtime) for touched, by, mtime in spot.touches if touched == version]
-            if said:
-                self._links.say(memberships[0], *max(said))
+            mtimes = [(by, mtime) for touched, by, mtime in state.touches if touched == version]
+            if mtimes:
+                self._links.record_mtime(memberships[0], *max(mtimes))
 
-    def _tree_entry(self, spot: Spot, row: Row) -> TreeEntry:
+    def _tree_entry(self, state: PathState, row: PlacedVersion) -> TreeEntry:
         version, layer, offset, group, node, source = row
         if group:
-            offset = source.homes.get(group, offset)
+            offset = source.first_offsets.get(group, offset)
         label, mtime = None, None
-        if spot.linked:
-            label = self._links.label(spot.linked[0][1])
-            mtime = self._links.mtime(spot.linked[0][1])
+        if state.memberships:
+            label = self._links.number(state.memberships[0][1])
+            mtime = self._links.mtime(state.memberships[0][1])
         if mtime is None:
-            mtime = _mtime(spot, node, version)
-        return TreeEntry(spot.path, _at_time(node, mtime), version, layer, offset, label)
+            mtime = _mtime(state, node, version)
+        return TreeEntry(state.path, _at_time(node, mtime), version, layer, offset, label)
 
-    def _judge(self, spot: Spot) -> None:
-        claims = spot.claims
-        if self._disputes is None or not claims:
+    def _collect_conflicts(self, state: PathState) -> None:
+        claims = state.claims
+        if self._conflicts is None or not claims:
             return
-        if len(claims) == 1 and spot.standing is not None and spot.standing.id in claims:
+        if len(claims) == 1 and state.visible is not None and state.visible.id in claims:
             return
-        above = tuple(s.file[0] for s in self._above(spot.path) if s.file is not None)
-        file, directory = (row[0] if row is not None else None for row in (spot.file, spot.directory))
-        self._disputes.judge(spot.path, claims.values(), Ground(file, directory, above, spot.below, spot.standing))
+        above = tuple(s.file[0] for s in self.stack.above(state.path) if s.file is not None)
+        file, directory = (row[0] if row is not None else None for row in (state.file, state.directory))
+        self._conflicts.collect(
+            state.path, claims.values(), PathOutcome(file, directory, above, state.versions_below, state.visible)
+        )
 
 
-def _mtime(spot: Spot, node: Node, version: Version) -> int:
-    """Return the mtime that a touch, or a directory's newest listing, said last of a visible node."""
+def _mtime(state: PathState, node: Node, version: Version) -> int:
+    """Return the mtime of a visible node: that of its last touch, or of a directory's newest listing."""
     if node.kind is _DIR:
-        return spot.listing[4].mtime if spot.listing is not None else node.mtime
-    touches = [(by, mtime) for touched, by, mtime in spot.touches if touched == version]
+        return state.listing[4].mtime if state.listing is not None else node.mtime
+    touches = [(by, mtime) for touched, by, mtime in state.touches if touched == version]
     return max(touches, default=(version, node.mtime))[1]
 
 
@@ -250,8 +267,8 @@ def _at_time(node: Node, mtime: int | None) -> Node:
     return node if mtime is None or mtime == node.mtime else node._replace(mtime=mtime)
 
 
-def _needed_directory(spot: Spot) -> TreeEntry:
-    if spot.listing is None:
-        return TreeEntry(spot.path, Node(_DIR, 0o755), None)
-    _, layer, offset, _, node, _ = spot.listing
-    return TreeEntry(spot.path, node, None, layer, offset)
+def _implied_directory(state: PathState) -> TreeEntry:
+    if state.listing is None:
+        return TreeEntry(state.path, Node(_DIR, 0o755), None)
+    _, layer, offset, _, node, _ = state.listing
+    return TreeEntry(state.path, node, None, layer, offset)

@@ -1,4 +1,4 @@
-"""What a change is: entries of a layer, records, writers, and who descends from whom.
+"""The values of the design: entries of a layer, changes, squashes, records, writers, and their ancestry.
 
-Plain values. The merge, images and the directory are built on them.
+The merge, images and the directory are built on them.
 """

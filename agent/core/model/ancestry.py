@@ -1,4 +1,4 @@
-"""Who descends from whom, and which changes that takes out (design, "Changes" and "Merge")."""
+"""The ancestry of changes, and the changes that a later attempt supersedes (design, "Changes" and "Merge")."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.errors import IntegrityError
 
 
 class Recorded(Protocol):
-    """What ancestry needs: a `Record`, a `Change` and an `Ancestor` all have it."""
+    """The attributes that ancestry needs, of a `Record`, a `Change` or an `Ancestor`."""
 
     @property
     def id(self) -> str:
@@ -39,16 +39,16 @@ class Recorded(Protocol):
 
 
 class Writer(NamedTuple):
-    """Who pulls or pushes: a lane, its attempt, and the pod that this runs in."""
+    """The writer of a change: a lane, its attempt, and the pod of the attempt."""
 
     lane: str
     attempt: int | None = None
     pod: Pod | None = None
 
     def replaces(self, other: Recorded | Writer) -> bool:
-        """Say whether this is a later try of what `other` tried: a later attempt of its lane, or a later pod of that.
+        """Return whether this is a later attempt of the lane of `other`, or a later pod of the same attempt.
 
-        Where either has no attempt, or has the same and no pod, nobody knows which is the later one: neither.
+        False if one has no attempt, or if both have the same and one has no pod: then neither is the later one.
         """
         if self.lane != other.lane or self.attempt is None or other.attempt is None:
             return False
@@ -79,8 +79,8 @@ class Ancestry:
     def _add(self, record: Recorded) -> None:
         past = 0
         for parent in record.parents:
-            known = self.records.get(parent)
-            if known is not None and known.stamp >= record.stamp:
+            older = self.records.get(parent)
+            if older is not None and older.stamp >= record.stamp:
                 raise IntegrityError(
                     "a change's stamp is not larger than its parent's",
                     subject=record.id,
@@ -120,7 +120,7 @@ class Ancestry:
         """
         gone = set(dropped).difference(covered)
         for lane, tries in self._lanes().items():
-            # Whoever may replace a change comes before it: what is superseded supersedes nothing.
+            # Later attempts come first: a change that is superseded supersedes nothing.
             tries.sort(key=_rank, reverse=True)
             for later in tries:
                 if later.id in gone:
@@ -136,9 +136,9 @@ class Ancestry:
         return frozenset(gone)
 
     def outdated(self, writer: Writer, covered: Collection[str] = ()) -> frozenset[str]:
-        """Return what a pull by `writer` leaves out: what it is a later try of, and all that descends from that.
+        """Return the changes that a pull by `writer` leaves out: earlier attempts, and all that descends from them.
 
-        What a squash covers stays (design, "Changes").
+        Changes that a squash covers stay (design, "Changes").
         """
         earlier = [record.id for record in self.records.values() if writer.replaces(record)]
         roots = [id_ for id_ in earlier if id_ not in covered]

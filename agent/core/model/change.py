@@ -1,4 +1,4 @@
-"""A change with what it wrote, and a squash that stands for many (design, "Changes" and "Merge")."""
+"""A change with its entries, and a squash of many changes with its own (design, "Changes" and "Merge")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.core.model.pod import Pod
 
 
 class Ancestor(NamedTuple):
-    """What remains of a change when its layer is gone: enough for ancestry, superseding and reports.
+    """The part of a change that remains when its layer is gone: enough for ancestry, superseding and reports.
 
     A `Change` has the same six attributes, so either serves wherever only the past matters.
     """
@@ -26,13 +26,13 @@ class Ancestor(NamedTuple):
 
 
 def ancestor(record: Recorded) -> Ancestor:
-    """Return what a past needs of a change."""
+    """Return the part of a change that its descendants need."""
     return Ancestor(record.id, record.stamp, tuple(record.parents), record.lane, record.attempt, record.pod)
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What one push did, or a base.
+    """The result of one push, or a base.
 
     Attributes:
         id: the change's id. Opaque here, compared bytewise.
@@ -64,8 +64,8 @@ class Change:
 class Kept(NamedTuple):
     """A squash holds the content of `version` at `path`.
 
-    `offset` and `group` as in `Write`, but the group says only what the layer's tar holds once: what is one file in
-    a merge is for `Grouped` to say.
+    `offset` and `group` as in `Write`, but the group is only about the layer's tar, which holds the content once:
+    `Grouped` has the link groups for the merge.
     """
 
     path: bytes
@@ -85,7 +85,7 @@ class Grouped(NamedTuple):
 
 
 class Tombstone(NamedTuple):
-    """`version`, which was of `kind`, is the largest that the squash knows at `path`, and it does not stand.
+    """`version`, of kind `kind`, is the largest of the squash at `path`, and it is not visible.
 
     `whiteout` says that the layer's tar holds a whiteout for exactly this path.
     """
@@ -97,7 +97,7 @@ class Tombstone(NamedTuple):
 
 
 class Touched(NamedTuple):
-    """`by` said that `version` at `path` has this `mtime` (ns)."""
+    """The change `by` gave `version` at `path` this `mtime` (ns)."""
 
     path: bytes
     version: Version
@@ -106,9 +106,9 @@ class Touched(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The newest listing of a directory among the covered changes, and who made it.
+    """The newest listing of a directory among the covered changes, and the version of its change.
 
-    `placed` says that the layer's tar holds it, at `offset`: because something below it is there, too.
+    `placed` is true if the layer's tar holds it, at `offset`: because a path below it is there, too.
     """
 
     path: bytes
@@ -145,7 +145,7 @@ _NONE = Version(0, "")
 
 @dataclass(frozen=True, eq=False)
 class Squash:
-    """A layer that stands for the changes `covers` (design, "Merge").
+    """One layer in place of those of the changes `covers` (design, "Merge").
 
     Attributes:
         id: opaque, compared bytewise.
@@ -165,9 +165,11 @@ class Squash:
 
 
 def claim_value(node: Node) -> Node:
-    """Return what of `node` can conflict: type, mode, content, link target, device and xattrs; of a directory its type.
+    """Return the part of `node` that can conflict.
 
-    Times and owners never conflict, nor does anything else of a directory.
+    Type, mode, content, link target, device and xattrs; of a directory its type.
+
+    Times and owners never conflict.
     """
     if node.kind is Kind.DIR:
         return _DIRECTORY

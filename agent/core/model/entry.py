@@ -1,4 +1,4 @@
-"""What a layer's table of contents says: writes, deletions, touches and context (design, "Layers").
+"""The entries of a layer's table of contents: writes, deletions, touches and context (design, "Layers").
 
 These are named tuples and not dataclasses because a workspace has a hundred thousand of them and a tuple is
 built four times as fast. Times are integers in ns, sizes and offsets in bytes, digests of contents raw bytes.
@@ -6,12 +6,17 @@ built four times as fast. Times are integers in ns, sizes and offsets in bytes, 
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+new_tuple: Any = tuple.__new__
+"""`new_tuple(Write, fields)` makes a named tuple of all its fields: its own constructor costs three times as much."""
 
 
 class Kind(StrEnum):
-    """What stands at a path. A hard link is no kind: it is a path in a link group."""
+    """The type of a path. A hard link is no kind: it is a path in a link group."""
 
     FILE = "file"
     DIR = "dir"
@@ -19,6 +24,28 @@ class Kind(StrEnum):
     FIFO = "fifo"
     CHAR = "char"
     BLOCK = "block"
+
+
+FILE_TYPES: Final[Mapping[Kind, int]] = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.DIR: stat.S_IFDIR,
+    Kind.LINK: stat.S_IFLNK,
+    Kind.FIFO: stat.S_IFIFO,
+    Kind.CHAR: stat.S_IFCHR,
+    Kind.BLOCK: stat.S_IFBLK,
+}
+"""The file type bits of st_mode (inode(7)) for each kind; sockets have no kind."""
+KIND_BY_FILE_TYPE: Final[Mapping[int, Kind]] = {bits: kind for kind, bits in FILE_TYPES.items()}
+"""The kind for each file type."""
+
+
+def kind_of(mode: int) -> Kind:
+    """Return the kind of an st_mode.
+
+    Raises:
+        KeyError: it is a socket, which is no part of a tree.
+    """
+    return KIND_BY_FILE_TYPE[stat.S_IFMT(mode)]
 
 
 class Version(NamedTuple):
@@ -30,7 +57,7 @@ class Version(NamedTuple):
 
 UNPULLED: Final = "unpulled"
 Seen: TypeAlias = Version | Literal["unpulled"] | None
-"""What stood on the writer's disk: a version, nothing, or not known to a sparse writer."""
+"""The version that the writer had on disk, None if it had none, "unpulled" if a sparse writer does not know."""
 
 Xattrs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 MARK: Final = b"user.instep"
@@ -38,7 +65,7 @@ MARK: Final = b"user.instep"
 
 
 class Node(NamedTuple):
-    """Everything that is kept of one file, directory, link, FIFO or device.
+    """The attributes of one file, directory, link, FIFO or device.
 
     `mode` holds the permission bits and setuid, setgid, sticky (07777). `mtime` of a directory is carried but is
     no part of the tree. `xattrs` is sorted by name. `sha256` is that of a file's content (32 raw bytes, `b""`
@@ -72,10 +99,10 @@ class Write(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """The change removed the version `seen`, which was of `kind`, from `path`.
+    """The change removed the version `seen`, of kind `kind`, from `path`.
 
-    `whiteout` says that the layer's tar holds a whiteout for exactly this path. It is recorded, not derived: it
-    depends on what the writer's frontier had below the path, which a reader of this layer alone cannot know.
+    `whiteout` is true if the layer's tar holds a whiteout for exactly this path. It is recorded, not derived: it
+    depends on the paths below in the writer's state, which a reader of this layer alone does not have.
     """
 
     path: bytes
@@ -93,10 +120,10 @@ class Touch(NamedTuple):
 
 
 class Context(NamedTuple):
-    """Something unchanged that the layer repeats so that it stands alone. Never competes.
+    """An unchanged path that the layer repeats, so that it can be applied alone. It is no claim.
 
     A directory above something changed (`version` None), or a name of a link group that the change wrote another
-    name of (`version` the one that stands there).
+    name of (`version` the visible one).
     """
 
     path: bytes
@@ -117,9 +144,9 @@ def toc_order(entry: TocEntry) -> tuple[bytes, int]:
 
 
 class TreeEntry(NamedTuple):
-    """What stands at a path in a merged tree, and where its bytes are.
+    """A path of a merged tree, and the place of its bytes.
 
-    `version` is None for a directory that stands only because something below needs it. The entry's header and
+    `version` is None for a directory that exists only because a path below it does. The entry's header and
     content lie at `offset` in the tar of the layer with diff_id `layer`. Paths of one tree that share a `group`
     that is not None are one file (hard links).
     """

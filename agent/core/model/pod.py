@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Pod(NamedTuple):
-    """The pod that a change was made in. Of two, the larger one is the later.
+    """The pod of a change. Of two, the larger one is the later.
 
-    Kubernetes makes a lost pod anew under the same name, so that lane and attempt are the same; only the uid differs.
-    A uid tells no order, so that the time decides: it is a hybrid logical clock, as a change's stamp is.
+    Kubernetes recreates a lost pod under the same name, so that lane and attempt are the same; only the uid differs.
+    Uids have no order, so the time decides: it is a hybrid logical clock, as a change's stamp is.
 
     Attributes:
         started: ns since 1970; when the pod's containers started, by its node's clock, but later than every change

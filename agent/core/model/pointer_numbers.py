@@ -1,4 +1,4 @@
-"""The numbers of a lane's pointers, by which they are counted without a list (design, "Protocol")."""
+"""The numbers of a lane's pointers, which a reader probes one by one instead of listing tags (design, "Protocol")."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from agent.core.model.record import Record
 
 
 class Place(NamedTuple):
-    """Where a lane's change has its pointer: the attempt, 0 where there is none, and the number within it, from 0."""
+    """The place of a pointer in its lane: the attempt, 0 if there is none, and the number within it, from 0."""
 
     attempt: int
     number: int
 
 
 FIRST = Place(0, 0)
-"""The place that whoever names a lane looks at: its first push's, or, if that never came, a later attempt's."""
+"""The place of a lane's first push: the first one that a reader of the lane asks for."""
 
 
 def place_of(record: Record) -> Place | None:
-    """Return a change's place; None for a layer of others, which has no pointer."""
+    """Return a change's place; None for a foreign layer, which has no pointer."""
     return None if record.number is None else Place(record.attempt or 0, record.number)
 
 
@@ -35,7 +35,7 @@ def places(records: Iterable[Record], target: str, lane: str) -> dict[Place, Rec
 
 
 def has_rival(record: Record, others: Iterable[Record]) -> bool:
-    """Say whether another change took the same place: two writers of one lane did not know of each other."""
+    """Return whether another change has the same place: two writers used one lane at the same time."""
     mine = place_of(record)
     return mine is not None and any(
         other.id != record.id and place_of(other) == mine and (other.target, other.lane) == (record.target, record.lane)

@@ -1,4 +1,4 @@
-"""The record of a change: what its id is the hash of (design, "Changes")."""
+"""The record of a change, whose hash is the id of the change (design, "Changes")."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from agent.errors import IntegrityError
 FORMAT = 1
 FOREIGN_LANE = "foreign"
 STAMP_MAX = 1 << 63
-"""Every clock that has seen a stamp goes on from it, so that one absurd stamp would spoil all that follow."""
+"""Stamps are smaller. A clock that saw a stamp continues from it, so one absurd stamp would spoil all later ones."""
 NUMBER_MAX = 10**9
-"""What attempts and numbers of pointers stay below: they stand in tags."""
+"""Attempts and numbers of pointers are smaller: they are parts of tags."""
 _T = TypeVar("_T")
 _ID = re.compile(r"[0-9a-f]{64}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 """A change's id, or a base's: the digest that its manifest was asked for."""
@@ -42,14 +42,14 @@ class Record:
         message: the author's words.
         annotations: the author's manifest annotations, sorted by key.
         diff_id: digest of the layer's tar.
-        toc: sha256 (hex) of the entry part of the layer's table of contents; empty for a layer of others that nobody
+        toc: sha256 (hex) of the entry part of the layer's table of contents; empty for a foreign layer that is not
             published yet.
-        number: of the change's pointer, within its lane and attempt; None for a layer of others, which has none.
+        number: of the change's pointer, within its lane and attempt; None for a foreign layer, which has none.
         pod: the pod within the attempt, None outside of a cluster.
-        unpulled: whether it wrote a path that its sparse writer had not pulled: such a write settles nothing that it
-            was made on, so that not even a chain of changes agrees by itself.
-        foreign: of a layer that someone else put on top of ours, the chain id that it had there (image-spec,
-            config.md); its id is made of that alone, so that everyone who finds the layer finds the same change.
+        unpulled: whether it wrote a path that its sparse writer had not pulled. Such a write may conflict with changes
+            in its past, so even a chain of changes may have conflicts.
+        foreign: of a foreign layer, its chain id (image-spec, config.md). The id of the change is made of that alone,
+            so that every reader of the image computes the same id.
     """
 
     target: str
@@ -69,7 +69,7 @@ class Record:
 
     @cached_property
     def text(self) -> str:
-        """The canonical JSON that the id is the hash of."""
+        """The canonical JSON whose hash is the id."""
         value: dict[str, Any] = {
             "format": FORMAT,
             "target": self.target,
@@ -103,11 +103,11 @@ class Record:
 
     @property
     def writer(self) -> Writer:
-        """Who made the change."""
+        """The writer of the change."""
         return Writer(self.lane, self.attempt, self.pod)
 
     def at(self, stamp: int) -> Record:
-        """Return the record of the same change at another time."""
+        """Return the same record with another stamp (ns)."""
         return replace(self, stamp=stamp)
 
 
@@ -153,7 +153,7 @@ def parse_record(text: str) -> Record:
 def _is_in_range(record: Record) -> bool:
     small = all(0 <= (number or 0) < NUMBER_MAX for number in (record.attempt, record.number))
     pod = record.pod
-    # Whoever saw a change started later than the pod that made it.
+    # The clock of a pod is before the stamps of its changes.
     in_time = pod is None or (record.attempt is not None and 0 < pod.started < record.stamp and bool(pod.uid))
     return small and 0 < record.stamp < STAMP_MAX and in_time
 

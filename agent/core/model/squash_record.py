@@ -1,4 +1,4 @@
-"""The record of a squash: which changes one layer stands for (design, "Merge"; docs/reference/format.md)."""
+"""The record of a squash: the changes that one layer covers (design, "Merge"; docs/reference/format.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SquashRecord:
 
     Attributes:
         target: the target's tag.
-        covers: the records of the changes that it stands for, sorted by id; at least one.
+        covers: the records of the changes that it covers, sorted by id; at least one.
         dropped: the records of the changes that its writer found superseded, sorted by id.
         diff_id: digest of the layer's tar.
         toc: sha256 (hex) of the entry part of the layer's table of contents.
@@ -41,7 +41,7 @@ class SquashRecord:
 
     @cached_property
     def text(self) -> str:
-        """The canonical JSON that the id is the hash of."""
+        """The canonical JSON whose hash is the id."""
         value: dict[str, Any] = {
             "format": FORMAT,
             "target": self.target,
@@ -61,7 +61,7 @@ class SquashRecord:
 
     @cached_property
     def ids(self) -> frozenset[str]:
-        """The ids of the changes that it stands for."""
+        """The ids of the changes that it covers."""
         return frozenset(record.id for record in self.covers)
 
     @cached_property
@@ -76,12 +76,12 @@ class SquashRecord:
 
     @cached_property
     def version(self) -> Version:
-        """The largest version that it covers: where it stands among the layers (design, "Head")."""
+        """The largest version that it covers, which is its place among the layers (design, "Head")."""
         return max(record.version for record in self.covers)
 
 
 def is_squash_text(text: str) -> bool:
-    """Say whether a text may be a squash's record, and no change's: in one, only words of its author are lists."""
+    """Return whether a text may be the record of a squash, and not of a change, which has no list of that name."""
     return '"covers":[' in text and '"diff_id"' in text
 
 

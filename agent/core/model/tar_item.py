@@ -1,4 +1,4 @@
-"""What a layer's tar says, entry by entry, before anyone interprets it (image-spec, layer.md)."""
+"""The items of a layer's tar, before they are interpreted (image-spec, layer.md)."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ class Opaque(NamedTuple):
     offset: int = 0
 
 
-Item: TypeAlias = Placed | Linked | Whiteout | Opaque
+TarItem: TypeAlias = Placed | Linked | Whiteout | Opaque

@@ -1,4 +1,4 @@
 """How values are written and read: paths, digests, references, tags, times, durations, canonical JSON.
 
-Each module owns one spelling, and refuses every other one. Nothing here knows of layers or images.
+Each module parses and formats one kind of value, and refuses every other spelling.
 """

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from agent.core.spelling.digest import Digest, parse_digest
 from agent.errors import IntegrityError, InvalidReferenceError
 
-TAG_MAX = 128
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -46,7 +45,7 @@ Reference = RegistryReference | LayoutReference
 
 
 def is_tag(text: str) -> bool:
-    """Say whether `text` may stand as a tag (distribution-spec, "Pulling manifests")."""
+    """Return whether `text` is a valid tag (distribution-spec, "Pulling manifests")."""
     return _TAG.fullmatch(text) is not None
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agent.core.directory.fetch_list import Wanted
-from agent.core.directory.fingerprint_table import Prints
-from agent.core.directory.pull_plan import Plan
-from agent.core.directory.state_row import KEPT, Fingerprint, Known
+from agent.core.directory.fetch_list import FetchList
+from agent.core.directory.fingerprint_table import FingerprintTable
+from agent.core.directory.pull_plan import PullPlan
+from agent.core.directory.state_row import PREEXISTING_FINGERPRINT, Fingerprint, StateRow
 from agent.core.model.entry import Kind, Node, TreeEntry
 from agent.core.spelling.path import parent, show
 from agent.sync.contents.layer_contents import Layers
@@ -16,7 +16,9 @@ from agent.workspace.filesystem.root import Root
 from agent.workspace.write.tree_writer import TreeWriter
 
 
-def apply_plan(context: WorkspaceContext, layers: Layers, steps: Plan, writer: TreeWriter, prints: Prints) -> None:
+def apply_plan(
+    context: WorkspaceContext, layers: Layers, steps: PullPlan, writer: TreeWriter, prints: FingerprintTable
+) -> None:
     """Carry out a plan, and put the fingerprints of all paths that it writes into `prints`.
 
     Args:
@@ -44,7 +46,7 @@ def apply_plan(context: WorkspaceContext, layers: Layers, steps: Plan, writer: T
     work.finish()
 
 
-def remove_written(root: Root, rows: Iterable[Known]) -> None:
+def remove_written(root: Root, rows: Iterable[StateRow]) -> None:
     """Remove what a plan has written, unless it was changed since. Directories stay.
 
     Args:
@@ -56,8 +58,12 @@ def remove_written(root: Root, rows: Iterable[Known]) -> None:
     """
     writer = TreeWriter(root)
     for row in rows:
-        found = root.lstat(row.path) if row.print is not None and row.node.kind is not Kind.DIR else None
-        if found is not None and row.print is not None and _content_of(found.print) == _content_of(row.print):
+        found = root.lstat(row.path) if row.fingerprint is not None and row.node.kind is not Kind.DIR else None
+        if (
+            found is not None
+            and row.fingerprint is not None
+            and _content_of(found.fingerprint) == _content_of(row.fingerprint)
+        ):
             writer.remove(row.path, row.node.kind)
 
 
@@ -69,7 +75,7 @@ def _content_of(fingerprint: Fingerprint) -> tuple[int, int, int]:
 class _Work:
     """A plan that is being carried out. `_kept` has paths that others put in the way, which are left alone."""
 
-    def __init__(self, context: WorkspaceContext, layers: Layers, writer: TreeWriter, prints: Prints) -> None:
+    def __init__(self, context: WorkspaceContext, layers: Layers, writer: TreeWriter, prints: FingerprintTable) -> None:
         self.prints = prints
         self._context = context
         self._layers = layers
@@ -77,14 +83,14 @@ class _Work:
         self._linked: dict[bytes, Node] = {}
         self._kept: set[bytes] = set()
 
-    def fetch(self, wanted: Mapping[str, Wanted]) -> None:
+    def fetch(self, wanted: Mapping[str, FetchList]) -> None:
         """Write files, by the layer that has their contents."""
         put, write, advance = self.prints.put, self._writer.write_file, self._context.progress.advance
         for row, path, node, chunks in self._layers.fetch(wanted):
             # The layer's reader checks the contents. To hash them a second time would cost as much as to write them.
             fingerprint = write(path, node, chunks, verified=True)
             put(row, fingerprint)
-            if fingerprint is KEPT:
+            if fingerprint is PREEXISTING_FINGERPRINT:
                 self._kept.add(path)
             advance(node.size)
 
@@ -95,8 +101,8 @@ class _Work:
         self._note(entry.path, makers.get(entry.node.kind, writer.make_device)(entry.path, entry.node))
 
     def _note(self, path: bytes, fingerprint: Fingerprint) -> None:
-        self.prints.at[path] = fingerprint
-        if fingerprint is KEPT:
+        self.prints.by_path[path] = fingerprint
+        if fingerprint is PREEXISTING_FINGERPRINT:
             self._kept.add(path)
 
     def link(self, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
@@ -112,7 +118,7 @@ class _Work:
             replaced[first] = entry.path
             self._renew(entry)
 
-    def set_attributes(self, steps: Plan) -> None:
+    def set_attributes(self, steps: PullPlan) -> None:
         """Change attributes in place. A file with hard links outside the workspace is written anew instead."""
         shared = []
         for entry in steps.attributes:
@@ -120,7 +126,7 @@ class _Work:
             if fingerprint is None:
                 shared.append(entry)
             else:
-                self.prints.at[entry.path] = fingerprint
+                self.prints.by_path[entry.path] = fingerprint
         changed_dirs = {parent(entry.path) for entry in shared}
         for row in steps.rows if changed_dirs else ():
             if row.path in changed_dirs:
@@ -145,7 +151,7 @@ class _Work:
             changed = (
                 node and node.kind is Kind.FILE and (fingerprint.size, fingerprint.mtime) != (node.size, node.mtime)
             )
-            self.prints.at[path] = KEPT if changed else fingerprint
+            self.prints.by_path[path] = PREEXISTING_FINGERPRINT if changed else fingerprint
         if writer.left_out:
             count, first = len(writer.left_out), show(min(writer.left_out))
             notice(f"what stood in the directory already is left as it is and counts as changed: {count} ({first} …)")

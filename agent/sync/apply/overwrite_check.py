@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from agent.core.directory.advance import unexamined
-from agent.core.directory.pull_plan import Plan
-from agent.core.directory.state_row import Known
+from agent.core.directory.pull_plan import PullPlan
+from agent.core.directory.state_after_change import rows_without_fingerprints
+from agent.core.directory.state_row import StateRow
 from agent.core.model.entry import TreeEntry
 from agent.core.spelling.path import WHITEOUT, show
 from agent.errors import DivergedError
@@ -38,7 +38,7 @@ def start_scan(
 
 def rows_on_disk(
     context: WorkspaceContext, directory: Directory, options: PullOptions, begun: BackgroundScan | None
-) -> tuple[Iterable[Known] | None, DirectoryDiff | None]:
+) -> tuple[Iterable[StateRow] | None, DirectoryDiff | None]:
     """Return the rows for what is on the disk, and the scan that found the directory to be as its state, if one did.
 
     Returns:
@@ -71,7 +71,7 @@ def rows_on_disk(
 
 
 def check_unknown_files(
-    context: WorkspaceContext, directory: Directory, ids: Iterable[str], sparse: tuple[bytes, ...], steps: Plan
+    context: WorkspaceContext, directory: Directory, ids: Iterable[str], sparse: tuple[bytes, ...], steps: PullPlan
 ) -> None:
     """Check that a pull after an interrupted one removes no file that another put there meanwhile.
 
@@ -99,7 +99,7 @@ def check_unknown_files(
         )
 
 
-def rows_beside_others(context: WorkspaceContext, directory: Directory) -> list[Known]:
+def rows_beside_others(context: WorkspaceContext, directory: Directory) -> list[StateRow]:
     """Return no rows: a pull that keeps existing files ignores what is on the disk.
 
     Raises:
@@ -115,14 +115,14 @@ def rows_beside_others(context: WorkspaceContext, directory: Directory) -> list[
     return []
 
 
-def rebuilt_rows(context: WorkspaceContext, directory: Directory, tree: Iterable[TreeEntry]) -> list[Known]:
+def rebuilt_rows(context: WorkspaceContext, directory: Directory, tree: Iterable[TreeEntry]) -> list[StateRow]:
     """Return the rows of a directory whose state is damaged: those of the merged tree, if the directory equals it.
 
     Raises:
         DivergedError: the directory differs; nobody can say which side is newer.
     """
     assert directory.damage is not None
-    rows = list(unexamined(tree))
+    rows = list(rows_without_fingerprints(tree))
     diff = scan_directory(context, directory.root, rows, 0)
     if diff.entries:
         raise DivergedError(
@@ -130,8 +130,8 @@ def rebuilt_rows(context: WorkspaceContext, directory: Directory, tree: Iterable
             subject=context.directory,
             remedy=DAMAGED_STATE,
         )
-    prints = {found.path: found.print for _, found in diff.sifted.suspects}
-    return [row._replace(print=prints[row.path]) for row in rows]
+    prints = {found.path: found.fingerprint for _, found in diff.sifted.suspects}
+    return [row._replace(fingerprint=prints[row.path]) for row in rows]
 
 
 def _local_changes(context: WorkspaceContext, directory: Directory, paths: list[bytes]) -> DivergedError:

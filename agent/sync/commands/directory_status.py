@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.core.directory.scan_diff import Entries
-from agent.core.directory.state_row import Known
+from agent.core.directory.scan_diff import ChangeEntries
+from agent.core.directory.state_row import StateRow
 from agent.core.model.entry import Delete, Kind, Node, Touch, Write
 from agent.errors import DivergedError
 from agent.sync.directory_scan.scan_directory import scan_directory
@@ -84,7 +84,7 @@ def _shown(globs: tuple[bytes, ...]) -> list[str]:
     return [glob.decode(errors="backslashreplace") for glob in globs]
 
 
-def differences(entries: Entries, old_rows: dict[bytes, Known]) -> Iterator[Difference]:
+def differences(entries: ChangeEntries, old_rows: dict[bytes, StateRow]) -> Iterator[Difference]:
     """Yield one difference for each path of a change's entries.
 
     Args:
@@ -96,7 +96,7 @@ def differences(entries: Entries, old_rows: dict[bytes, Known]) -> Iterator[Diff
             case Write():
                 old = old_rows.get(entry.path)
                 details = compare(old.node, entry.node) if old else ()
-                mark: Mark = "changed" if old and old.print is not None else "added"
+                mark: Mark = "changed" if old and old.fingerprint is not None else "added"
                 shown = details or (("links",) if old else ())
                 yield Difference(mark, entry.path, entry.node.kind, entry.node.size, shown)
             case Delete() if entry.path not in written:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.tags import checkpoint_ids, entry_ids, entry_tag, mark_tag, pointers, witness_ids, witness_tag
@@ -129,7 +129,7 @@ def _aged(context: WorkspaceContext, target: Target, checkpoint: Checkpoint, opt
     return _Aged(checkpoint, witnessed(target, checkpoint, context.clock, keep=not options.dry_run))
 
 
-def _publish(context: WorkspaceContext, target: Target, whole: Union, options: PruneOptions) -> _Aged:
+def _publish(context: WorkspaceContext, target: Target, whole: ChangeSet, options: PruneOptions) -> _Aged:
     """Publish a checkpoint of all that there is, or say what it would be."""
     if options.dry_run:
         planned = Checkpoint("", whole.image(target.tag), Digest(""), whole.ids, whole.newest_stamp)

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
-from agent.core.directory.scan_join import join
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits
 from agent.core.directory.select import selection
-from agent.core.directory.state_row import Fingerprint, Known
-from agent.core.image.change_set import Union, unite
+from agent.core.directory.state_row import Fingerprint, StateRow
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.conflict_record import record_conflicts
 from agent.core.image.image import Layer
 from agent.core.merge.merge import Merged
+from agent.core.merge.path_order import join
 from agent.core.model.entry import Delete, Kind, Touch, TreeEntry, Version, Write
 from agent.core.model.record import Record
 from agent.core.spelling.path import check_path, show
@@ -85,7 +85,7 @@ class ListedPath:
     group: int | None
 
 
-def log(store: Store, reference: Reference, limits: Limits = DEFAULT_LIMITS) -> Log:
+def log(store: Store, reference: Reference, limits: ArchiveLimits = DEFAULT_LIMITS) -> Log:
     """Return the changes of a workspace, newest first, the base last, and their conflicts.
 
     Raises:
@@ -153,7 +153,7 @@ def ls(
     paths: tuple[bytes, ...],
     *,
     at: str | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> Iterator[ListedPath]:
     """Yield the paths of a workspace image, in bytes order: all, or those that `paths` (globs) select.
 
@@ -188,7 +188,7 @@ def ls(
 
 
 def cat(
-    store: Store, reference: Reference, path: bytes, *, at: str | None = None, limits: Limits = DEFAULT_LIMITS
+    store: Store, reference: Reference, path: bytes, *, at: str | None = None, limits: ArchiveLimits = DEFAULT_LIMITS
 ) -> Iterator[bytes]:
     """Yield the content of a file in a workspace image.
 
@@ -217,7 +217,7 @@ def _content(target: Target, wanted: bytes, at: str | None) -> Iterator[bytes]:
 
 
 def diff(
-    store: Store, reference: Reference, old: str | None, new: str | None, limits: Limits = DEFAULT_LIMITS
+    store: Store, reference: Reference, old: str | None, new: str | None, limits: ArchiveLimits = DEFAULT_LIMITS
 ) -> list[Difference]:
     """Return the differences between two changes' trees.
 
@@ -248,7 +248,7 @@ def _diff(target: Target, old: str | None, new: str | None) -> list[Difference]:
 
 def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Difference]:
     nothing = Fingerprint(0, 0, 0, 0, 0, 0, 0)
-    known = (Known(row.path, row.node, row.version, nothing) for row in before)
+    known = (StateRow(row.path, row.node, row.version, nothing) for row in before)
     for old, new in join(known, after):
         if new is None:
             assert old is not None
@@ -260,10 +260,10 @@ def _differences(before: list[TreeEntry], after: list[TreeEntry]) -> Iterator[Di
             yield Difference(mark, new.path, new.node.kind, new.node.size, details)
 
 
-def _target(store: Store, reference: Reference, limits: Limits) -> Target:
+def _target(store: Store, reference: Reference, limits: ArchiveLimits) -> Target:
     return Target(lambda _: store, reference, this_platform(None), limits=limits)
 
 
-def _open(target: Target, at: str | None = None) -> Union:
+def _open(target: Target, at: str | None = None) -> ChangeSet:
     union = existing(target).union
     return target.complete(union) if at is None else target.as_of(union, [resolve(union, at, target.name)])

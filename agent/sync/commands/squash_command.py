@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.image.squash_policy import has_room, ids_in, settled
 from agent.errors import UsageError
@@ -98,13 +98,15 @@ def _squash(context: WorkspaceContext, target: Target, options: SquashOptions) -
     return report
 
 
-def _move_head(context: WorkspaceContext, target: Target, union: Union, image: Image, options: SquashOptions) -> bool:
+def _move_head(
+    context: WorkspaceContext, target: Target, union: ChangeSet, image: Image, options: SquashOptions
+) -> bool:
     """Move head to the image of a squashed union; say whether it is there: the registry may refuse."""
     put_head(context, target, target.read_snapshot(), image)
     return move_head(context, target, image, options.compression).complete and _shows(target.head(), union)
 
 
-def _shows(head: ResolvedImage | None, union: Union) -> bool:
+def _shows(head: ResolvedImage | None, union: ChangeSet) -> bool:
     """Say whether head has the squashes of a union in place of what they cover."""
     return head is not None and union.squashes.keys() <= unite([head.image]).squashes.keys()
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.archive.layer.whole import read_whole
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits
 from agent.archive.toc.toc import Toc
 from agent.archive.toc.trailer import MissingTocError
-from agent.core.directory.state_as_squash import StandIn
-from agent.core.image.change_set import Union
+from agent.core.directory.state_as_squash import StateAsSquash
+from agent.core.image.change_set import ChangeSet
 from agent.core.image.image import Layer
 from agent.core.layers.flatten import base_change, flatten_below
-from agent.core.layers.infer_toc import derive
+from agent.core.layers.infer_toc import infer_toc
 from agent.core.merge.merge import Merged, merge
 from agent.core.model.change import Change, Squash, ancestor
 from agent.core.model.entry import Context, Kind, TocEntry, TreeEntry, Write
@@ -39,12 +39,12 @@ class ChangeLayers:
     def __init__(
         self,
         store: Store,
-        union: Union,
+        union: ChangeSet,
         base_store: Store | None = None,
         *,
         whole: bool = False,
-        stand_in: StandIn | None = None,
-        limits: Limits = DEFAULT_LIMITS,
+        stand_in: StateAsSquash | None = None,
+        limits: ArchiveLimits = DEFAULT_LIMITS,
     ) -> None:
         self.whole = whole
         self._limits = limits
@@ -55,7 +55,7 @@ class ChangeLayers:
         self._derived: dict[str, list[TocEntry]] = {}
         self._from_below: list[TreeEntry] = []
 
-    def changes(self, union: Union) -> list[Change]:
+    def changes(self, union: ChangeSet) -> list[Change]:
         """Return the changes of a union, bases flattened, with their tables of contents.
 
         Raises:
@@ -82,7 +82,7 @@ class ChangeLayers:
             return None
         return [TreeEntry(row.path, row.node, None, base, row.offset, row.group or None) for row in writes]
 
-    def squashes(self, union: Union, *, claims: bool = True) -> list[Squash]:
+    def squashes(self, union: ChangeSet, *, claims: bool = True) -> list[Squash]:
         """Return the squashes of a union, with their tables of contents.
 
         Args:
@@ -95,7 +95,7 @@ class ChangeLayers:
         self._tables.read(union.squashes.values())
         return [self._squash(layer, claims) for _, layer in sorted(union.squashes.items())]
 
-    def merged(self, union: Union) -> Merged:
+    def merged(self, union: ChangeSet) -> Merged:
         """Return the merge of a union.
 
         Raises:
@@ -107,7 +107,7 @@ class ChangeLayers:
             return self._merged(union, union)
         return self._merged(union, rest, self._stand_in.squash)
 
-    def _merged(self, union: Union, read: Union, *squashes: Squash) -> Merged:
+    def _merged(self, union: ChangeSet, read: ChangeSet, *squashes: Squash) -> Merged:
         """Merge a union from its layers in `read`, and `squashes` for all others."""
         self._tables.read(read.order)
         changes = self.changes(read)
@@ -175,7 +175,7 @@ class ChangeLayers:
         assert layer.record is not None
         tree = list(self.merged(self._union.reaching(layer.record.parents)).tree())
         offsets: dict[int, int] = {}
-        entries = derive(tree, map(digested, self._blobs.reader(layer)))
+        entries = infer_toc(tree, map(digested, self._blobs.reader(layer)))
         for index, entry in enumerate(entries):
             if isinstance(entry, Write | Context) and entry.offset < 0 and entry.node.kind is Kind.FILE:
                 if entry.offset not in offsets:

@@ -8,10 +8,10 @@ from hashlib import sha256
 
 from agent.archive.layer.checks import Expected
 from agent.archive.layer.reader import LayerReader
-from agent.archive.stream.limits import Limits
+from agent.archive.stream.limits import ArchiveLimits
 from agent.core.image.image import Layer
 from agent.core.model.entry import Kind
-from agent.core.model.tar_item import Item, Placed
+from agent.core.model.tar_item import Placed, TarItem
 from agent.core.spelling.digest import Digest
 from agent.store.port import Store
 from agent.sync.contents.prefetch import prefetched
@@ -26,7 +26,7 @@ class LayerBlobs:
         limits: how large a layer may be.
     """
 
-    def __init__(self, store: Store, base_store: Store, limits: Limits) -> None:
+    def __init__(self, store: Store, base_store: Store, limits: ArchiveLimits) -> None:
         self.store = store
         self._base_store = base_store
         self._limits = limits
@@ -50,7 +50,7 @@ class LayerBlobs:
         """Return a reader of a layer's tar, which checks the layer's digests at its end."""
         return LayerReader(self.chunks(layer), layer.media_type, expected(layer), self._limits)
 
-    def base_items(self, layers: Iterable[Layer]) -> Iterator[tuple[int, Iterable[Item]]]:
+    def base_items(self, layers: Iterable[Layer]) -> Iterator[tuple[int, Iterable[TarItem]]]:
         """Yield the items of each layer of a base, with the count of bytes in the tars below it."""
         start = 0
         for layer in layers:
@@ -69,7 +69,7 @@ def expected(layer: Layer) -> Expected:
     return Expected(layer.digest, layer.size, layer.diff_id)
 
 
-def digested(found: tuple[Item, Iterator[bytes]]) -> Item:
+def digested(found: tuple[TarItem, Iterator[bytes]]) -> TarItem:
     """Return an item with its content's digest, which a tar of others does not have."""
     item, content = found
     if type(item) is not Placed or item.node.kind is not Kind.FILE:

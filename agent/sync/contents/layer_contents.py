@@ -14,8 +14,8 @@ from agent.archive.layer.whole import read_whole
 from agent.archive.stream.limits import damaged
 from agent.archive.toc.toc import Toc
 from agent.archive.toc.toc_rules import InTar
-from agent.core.directory.fetch_list import Wanted
-from agent.core.directory.state_as_squash import STATE
+from agent.core.directory.fetch_list import FetchList
+from agent.core.directory.state_as_squash import STATE_ID
 from agent.core.image.image import Layer
 from agent.core.model.entry import Node, TreeEntry
 from agent.core.model.tar_item import Placed
@@ -53,7 +53,7 @@ class Layers(ChangeLayers):
         tables = {layer.diff_id: self._tables.cached(layer) for layer in reversed(self._union.order)}
         return {layer for layer, toc in tables.items() if toc}
 
-    def fetch(self, wanted: Mapping[str, Wanted]) -> Iterator[Fetched]:
+    def fetch(self, wanted: Mapping[str, FetchList]) -> Iterator[Fetched]:
         """Yield files of several layers with their contents, as `contents`; small layers are read ahead.
 
         Args:
@@ -83,13 +83,13 @@ class Layers(ChangeLayers):
             IntegrityError, UnsafeArchiveError: the layer is not what it promises.
             AuthError, UnavailableError: see `agent.errors`.
         """
-        files = Wanted()
+        files = FetchList()
         for number, entry in enumerate(wanted):
             files.add(entry, number)
         for row, _, _, chunks in self._contents(layer, files):
             yield wanted[row], chunks
 
-    def _contents(self, layer: str, wanted: Wanted) -> Iterator[Fetched]:
+    def _contents(self, layer: str, wanted: FetchList) -> Iterator[Fetched]:
         for numbers in wanted.rounds():
             # A negative offset is a content in a layer below (`toc`).
             below = bisect_left(numbers, 0, key=wanted.offset)
@@ -100,11 +100,11 @@ class Layers(ChangeLayers):
             if below < len(numbers):
                 yield from self._read(layer, wanted, numbers[below:])
 
-    def _read(self, layer: str, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+    def _read(self, layer: str, wanted: FetchList, numbers: Sequence[int]) -> Iterator[Fetched]:
         if layer in self._union.bases:
             yield from self._read_base(self._union.bases[layer], wanted, numbers)
             return
-        if layer == STATE:
+        if layer == STATE_ID:
             yield from self._read_by_path(wanted, numbers)
             return
         here = next(found for found in self._union.order if found.diff_id == layer)
@@ -127,7 +127,7 @@ class Layers(ChangeLayers):
         if any(True for _ in following):
             raise _missing_content(here)
 
-    def _read_base(self, layers: tuple[Layer, ...], wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+    def _read_base(self, layers: tuple[Layer, ...], wanted: FetchList, numbers: Sequence[int]) -> Iterator[Fetched]:
         end = 0
         for layer in layers:
             start, end = end, end + self._blobs.tar_size(layer)
@@ -136,7 +136,7 @@ class Layers(ChangeLayers):
                 self.fetched += 1
                 yield from self._read_tar(layer, start, wanted, here)
 
-    def _read_by_path(self, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+    def _read_by_path(self, wanted: FetchList, numbers: Sequence[int]) -> Iterator[Fetched]:
         """Read contents that the directory's state has no layer for, after a merge of all layers; few pulls need it."""
         places = {entry.path: number for number in numbers if (entry := wanted.entry(number))}
         rows: dict[str, list[TreeEntry]] = defaultdict(list)
@@ -158,7 +158,7 @@ class Layers(ChangeLayers):
             for row, chunks in self.contents(layer, entries):
                 yield _fetched(wanted, there[row.path], None, chunks)
 
-    def _read_tar(self, layer: Layer, start: int, wanted: Wanted, numbers: Sequence[int]) -> Iterator[Fetched]:
+    def _read_tar(self, layer: Layer, start: int, wanted: FetchList, numbers: Sequence[int]) -> Iterator[Fetched]:
         """Read a layer without a table of contents; the tars below it in its base have `start` bytes."""
         places = {wanted.offset(number) - start: number for number in numbers}
         for item, content in self._blobs.reader(layer):
@@ -172,7 +172,7 @@ class Layers(ChangeLayers):
             raise _missing_content(layer)
 
 
-def _fetched(wanted: Wanted, number: int, place: InTar | None, content: Iterable[bytes]) -> Fetched:
+def _fetched(wanted: FetchList, number: int, place: InTar | None, content: Iterable[bytes]) -> Fetched:
     """Return a file with its content, path and node from the tree, or else from its layer's table of contents."""
     entry = wanted.entry(number)
     if entry is not None:

@@ -8,11 +8,11 @@ from itertools import zip_longest
 
 from agent.archive.layer.ranged import read_toc
 from agent.archive.stream.compression import compression_of
-from agent.archive.stream.limits import Limits, damaged
+from agent.archive.stream.limits import ArchiveLimits, damaged
 from agent.archive.toc.toc import Toc
 from agent.archive.toc.trailer import MissingTocError
-from agent.core.directory.state_as_squash import Rows
-from agent.core.image.change_set import Union
+from agent.core.directory.state_as_squash import StateSquashEntries
+from agent.core.image.change_set import ChangeSet
 from agent.core.image.image import Layer
 from agent.core.model.change import Change, Squash, SquashEntry
 from agent.core.model.entry import Kind, Node, TocEntry
@@ -32,7 +32,7 @@ class TocTables:
         verify: called with each layer and its table before the table is used; raises if they disagree.
     """
 
-    def __init__(self, store: Store, limits: Limits, verify: Callable[[Layer, Toc], None]) -> None:
+    def __init__(self, store: Store, limits: ArchiveLimits, verify: Callable[[Layer, Toc], None]) -> None:
         self._store = store
         self._limits = limits
         self._verify = verify
@@ -81,7 +81,7 @@ class TocTables:
         self._by_id[id_of(layer)] = toc
         if toc.text <= self._room:
             self._room -= toc.text
-            toc.keep()
+            toc.store_entries()
 
     def _inline(self, layer: Layer) -> Toc | None:
         """Return the table of contents that the manifest carries, if it is the one that the change names."""
@@ -120,7 +120,7 @@ class SquashEntries(Iterable[SquashEntry]):
         return self.toc.squashed(claims=self.claims)
 
 
-def cannot_conflict(union: Union, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
+def cannot_conflict(union: ChangeSet, changes: Iterable[Change], squashes: Iterable[Squash]) -> bool:
     """Say whether no changes of a union can disagree: it is a chain, and has no link groups."""
     origins: list[Change | Squash] = [*changes, *squashes]
     return union.is_chain and not any(_has_links(origin.entries) for origin in origins)
@@ -131,7 +131,7 @@ def _has_links(entries: Iterable[TocEntry] | Iterable[SquashEntry]) -> bool:
     source = entries.toc if isinstance(entries, SquashEntries) else entries
     return (
         source.may_have_links
-        if isinstance(source, Toc | Rows)
+        if isinstance(source, Toc | StateSquashEntries)
         else any(getattr(entry, "group", 0) for entry in entries)
     )
 

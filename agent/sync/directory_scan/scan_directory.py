@@ -9,10 +9,10 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from agent.core.directory.remember import remembered
-from agent.core.directory.scan_diff import Entries, diff, recorded
-from agent.core.directory.scan_join import Sifted, sift, united
-from agent.core.directory.state_row import Found, Known
+from agent.core.directory.scan_diff import ChangeEntries, diff, node_to_record
+from agent.core.directory.scan_join import ScanJoin, combine_parts, join_scan
+from agent.core.directory.state_after_push import state_after_push
+from agent.core.directory.state_row import ScannedPath, StateRow
 from agent.core.model.entry import Kind, Node
 from agent.core.spelling.path import show
 from agent.sync.local.directory_state import DirectoryState
@@ -48,9 +48,9 @@ class DirectoryDiff(NamedTuple):
         privileged: whether owners are recorded as found.
     """
 
-    sifted: Sifted
+    sifted: ScanJoin
     nodes: dict[bytes, Node]
-    entries: Entries
+    entries: ChangeEntries
     size: int
     clean_before: int
     leftovers: list[bytes]
@@ -61,14 +61,14 @@ class DirectoryDiff(NamedTuple):
         """Whether a state from this scan would save work in the next one."""
         return bool(self.sifted.suspects)
 
-    def after(self, state: DirectoryState, written: Iterable[Known] = ()) -> DirectoryState:
-        """Return the state after this scan; `written` are the rows of a push's writes, as for `remembered`."""
-        rows = remembered(state.rows, self.sifted, self.nodes, written)
+    def after(self, state: DirectoryState, written: Iterable[StateRow] = ()) -> DirectoryState:
+        """Return the state after this scan; `written` are the rows of a push's writes, as for `state_after_push`."""
+        rows = state_after_push(state.rows, self.sifted, self.nodes, written)
         return state._replace(clean_before=self.clean_before, rows=rows)
 
 
 def scan_directory(
-    context: WorkspaceContext, root: Root, rows: Iterable[Known], clean_before: int, below: bytes = b""
+    context: WorkspaceContext, root: Root, rows: Iterable[StateRow], clean_before: int, below: bytes = b""
 ) -> DirectoryDiff:
     """Scan a directory, or what is at or below one path of it, and compare it with the rows of its state.
 
@@ -91,7 +91,7 @@ class BackgroundScan:
     """A scan that other processes begin, if there are process_count for them; the end of the context stops it."""
 
     def __init__(
-        self, context: WorkspaceContext, root: Root, rows: Iterable[Known], clean_before: int, below: bytes = b""
+        self, context: WorkspaceContext, root: Root, rows: Iterable[StateRow], clean_before: int, below: bytes = b""
     ) -> None:
         self._context = context
         self._root = root
@@ -117,7 +117,7 @@ class BackgroundScan:
         context, privileged = self._context, self._privileged
         context.progress.stage("scan")
         scans = self._shared.results()
-        sifted, fresh = united(scan.sifted for scan in scans), JoinedRows([scan.fresh for scan in scans])
+        sifted, fresh = combine_parts(scan.sifted for scan in scans), JoinedRows([scan.fresh for scan in scans])
         for path, why in (warning for scan in scans for warning in scan.warnings):
             context.progress.notice(f"{show(path)}: {why}")
         context.progress.advance(sifted.total)
@@ -125,7 +125,7 @@ class BackgroundScan:
         digests: dict[int, bytes] = {}
         for old, found in sifted.suspects:
             node = _suspect(self._root, old, found, digests)
-            nodes[old.path] = recorded(old, found.print, node, privileged=privileged)
+            nodes[old.path] = node_to_record(old, found.fingerprint, node, privileged=privileged)
         entries = diff(sifted, fresh, nodes)
         # If the clock was set back meanwhile, it does not say how old a ctime is.
         clean_before = self._began - self._root.tick() if context.clock() >= self._began else 0
@@ -139,37 +139,37 @@ def _scan_part(
     context: WorkspaceContext, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool
 ) -> ScanResult:
     """Scan one part of a directory; it needs nothing of the other parts."""
-    sifted, fresh, size = Sifted(), RowBuffer(context.state, ROWS), 0
+    sifted, fresh, size = ScanJoin(), RowBuffer(context.state, ROWS), 0
     warnings: list[tuple[bytes, str]] = []
     with root.duplicate() as own:
         scan = TreeWalk(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
-        for found in sift(part.rows, scan, clean_before, sifted, part.start):
+        for found in join_scan(part.rows, scan, clean_before, sifted, part.start):
             old, _ = sifted.replaced.get(found.path, _NOTHING)
-            node = recorded(old, found.print, _fresh(own, found), privileged=privileged)
+            node = node_to_record(old, found.fingerprint, _fresh(own, found), privileged=privileged)
             size += node.size
-            fresh.append(_new(Known, (found.path, node, None, found.print, 0)))
+            fresh.append(_new(StateRow, (found.path, node, None, found.fingerprint, 0)))
     return ScanResult(sifted, fresh, size, scan.leftovers, warnings)
 
 
-def _fresh(root: Root, found: Found) -> Node:
+def _fresh(root: Root, found: ScannedPath) -> Node:
     """Return the node of a new path. A file's gets xattrs and digest when its content is read: it is opened once."""
-    _, size, mode, uid, gid, mtime, _ = found.print
+    _, size, mode, uid, gid, mtime, _ = found.fingerprint
     if not stat.S_ISREG(mode):
         return examine(root, found)
     node: Node = _new(Node, (_FILE, mode & 0o7777, uid, gid, mtime, size, b"", b"", (0, 0), ()))
     return node
 
 
-def _suspect(root: Root, old: Known, found: Found, digests: dict[int, bytes]) -> Node:
+def _suspect(root: Root, old: StateRow, found: ScannedPath, digests: dict[int, bytes]) -> Node:
     """Return the node of a path that may have changed; its content is read only if the size is the same."""
     node = examine(root, found)
     if node.kind is not Kind.FILE or node.size != old.node.size:
         return node
-    digest = digests.get(found.print.ino)
+    digest = digests.get(found.fingerprint.ino)
     if digest is None:
         digest = hash_content(root, found)
         if found.nlink > 1:
-            digests[found.print.ino] = digest
+            digests[found.fingerprint.ino] = digest
     # A changed content is read once more when it is packed: the layer's stream must not wait for this digest.
     return node._replace(sha256=digest) if digest == old.node.sha256 else node
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from agent.core.directory.state_row import Known
-from agent.core.image.change_set import Union, unite
+from agent.core.directory.state_row import StateRow
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
-from agent.core.image.manifest import format_image, load_json, parse_image
+from agent.core.image.manifest import load_json, parse_image
+from agent.core.image.manifest_writer import format_image
 from agent.core.model.ancestry import Writer
 from agent.core.model.pod import Pod
 
@@ -36,14 +37,14 @@ class DirectoryState(NamedTuple):
     target: str
     root: tuple[int, int]
     clean_before: int
-    union: Union
+    union: ChangeSet
     base: str | None = None
     sparse: tuple[bytes, ...] = ()
     finished: tuple[str, ...] = ()
     mark: str | None = None
     published: str | None = None
     pod: Pod | None = None
-    rows: Iterable[Known] = ()
+    rows: Iterable[StateRow] = ()
 
     def header(self) -> dict[str, Any]:
         """Return everything but `rows` as JSON."""
@@ -71,7 +72,7 @@ class DirectoryState(NamedTuple):
         return writer._replace(pod=self.pod) if is_same else writer
 
 
-def parse_state(header: dict[str, Any], rows: Iterable[Known]) -> DirectoryState:
+def parse_state(header: dict[str, Any], rows: Iterable[StateRow]) -> DirectoryState:
     """Return the state of a header that `DirectoryState.header` made.
 
     Raises:

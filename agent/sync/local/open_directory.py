@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from typing import NamedTuple
 
-from agent.core.image.change_set import Union
+from agent.core.image.change_set import ChangeSet
 from agent.core.model.ancestry import Writer
 from agent.core.model.pod import Pod
 from agent.core.model.record import Record
@@ -119,7 +119,7 @@ class Directory(StateFiles):
         if self.mark is not None:
             self.set_mark(self.mark._replace(target="", change=""))
 
-    def begin_push(self, target: str, union: Union, writer: Writer, now: int) -> Intent:
+    def begin_push(self, target: str, union: ChangeSet, writer: Writer, now: int) -> Intent:
         """Return the intent of a push; if a push on the same parents crashed, its intent.
 
         The stamp is a hybrid logical clock: above every change that was pulled, and above the pod's start, whatever

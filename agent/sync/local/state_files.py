@@ -135,8 +135,8 @@ class StateFiles:
         """Say whether any path of the state is in the directory, untouched."""
         for row in state.rows:
             with suppress(ValueError):  # no path at all
-                found = self.root.lstat(row.path) if row.print is not None else None
-                if found is not None and found.print == row.print:
+                found = self.root.lstat(row.path) if row.fingerprint is not None else None
+                if found is not None and found.fingerprint == row.fingerprint:
                     return True
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits
 from agent.core.spelling.reference import LayoutReference, Reference
 from agent.errors import UsageError
 from agent.store.network.retrying import PATIENCE_S
@@ -51,7 +51,7 @@ class WorkspaceContext(NamedTuple):
     sleep: Callable[[float], None]
     random: Callable[[], float]
     shares_state: bool = False
-    limits: Limits = DEFAULT_LIMITS
+    limits: ArchiveLimits = DEFAULT_LIMITS
     patience: float = PATIENCE_S
 
     @property

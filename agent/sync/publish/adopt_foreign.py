@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from agent.archive.layer.writer import LayerWriter
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.foreign_layers import is_unpublished
 from agent.core.image.image import Image, Layer
-from agent.core.layers.pack import whiteouts
+from agent.core.layers.whiteouts import whiteouts
 from agent.core.model.change import Kept, Listed
 from agent.core.model.entry import Context, Node, TreeEntry, Write
 from agent.core.model.record import FOREIGN_LANE
@@ -55,8 +55,8 @@ def adopt_head(
 
 
 def adopt(
-    context: WorkspaceContext, target: Target, union: Union, compression: Compression
-) -> tuple[Union, list[Image]]:
+    context: WorkspaceContext, target: Target, union: ChangeSet, compression: Compression
+) -> tuple[ChangeSet, list[Image]]:
     """Publish the foreign layers of a set of changes as entries; return the set with these, and the entries' images.
 
     Raises:
@@ -74,7 +74,9 @@ def adopt(
     return union, images
 
 
-def _publish(context: WorkspaceContext, target: Target, union: Union, layer: Layer, compression: Compression) -> Image:
+def _publish(
+    context: WorkspaceContext, target: Target, union: ChangeSet, layer: Layer, compression: Compression
+) -> Image:
     """Publish one foreign layer as an entry, written anew as a layer of ours.
 
     The layer as it is could not be put on other layers than its own: it need not list the directories above its paths,
@@ -101,7 +103,7 @@ def _publish(context: WorkspaceContext, target: Target, union: Union, layer: Lay
 
         stored = target.store.upload(chunks)
     packed = writers[-1].result
-    record = replace(record, target=target.tag, diff_id=packed.diff_id, toc=packed.toc_sha256)
+    record = replace(record, target=target.tag, diff_id=packed.diff_id, toc=packed.toc.sha256)
     own = unite(
         [union.past(record.parents).image(target.tag), Image((uploaded_layer(record, packed, stored),), target.tag)]
     )

@@ -10,9 +10,10 @@ from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
-from agent.core.image.manifest import MANIFEST, format_image
+from agent.core.image.manifest import MANIFEST
+from agent.core.image.manifest_writer import format_image
 from agent.core.spelling.digest import Digest
 from agent.core.spelling.tags import checkpoint_tag, witness_tag
 from agent.errors import IntegrityError, MissingBlobError, TagRefusedError
@@ -59,7 +60,7 @@ def as_checkpoint(target: Target, resolved: ResolvedImage) -> Checkpoint | None:
     return Checkpoint(checkpoint_tag(target.tag, image.view), held, resolved.digest, union.ids, union.newest_stamp)
 
 
-def publish_checkpoint(target: Target, whole: Union) -> Checkpoint:
+def publish_checkpoint(target: Target, whole: ChangeSet) -> Checkpoint:
     """Store a checkpoint of `whole`, unless it is there, and read it again.
 
     Its id is its view: two prunes that hold the same layers publish the same tag.

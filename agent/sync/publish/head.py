@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
-from agent.core.image.manifest import format_image
+from agent.core.image.manifest_writer import format_image
 from agent.core.merge.conflict import Conflict
 from agent.core.model.pointer_numbers import has_rival
 from agent.core.model.record import FORMAT
@@ -103,13 +103,13 @@ def _merge_into_head(context: WorkspaceContext, target: Target, own: Image | Non
     return Moved(False, conflicts)
 
 
-def _conflicts_with_past(target: Target, mine: Union, own: Image | None) -> Sequence[Conflict]:
+def _conflicts_with_past(target: Target, mine: ChangeSet, own: Image | None) -> Sequence[Conflict]:
     """Return the conflicts of an entry's change with its own past: only a sparse writer's can have some."""
     record = mine.records.get(own.change or "") if own else None
     return conflicts_in(target, mine) if record is not None and record.unpulled else ()
 
 
-def _mark_rival(context: WorkspaceContext, target: Target, whole: Union, own: Image) -> bool:
+def _mark_rival(context: WorkspaceContext, target: Target, whole: ChangeSet, own: Image) -> bool:
     """Put the mark if another change took the pointer of an entry's change: one may have replaced the other.
 
     Returns:
@@ -123,12 +123,12 @@ def _mark_rival(context: WorkspaceContext, target: Target, whole: Union, own: Im
     return True
 
 
-def _image_key(union: Union) -> tuple[set[str], set[str]]:
+def _image_key(union: ChangeSet) -> tuple[set[str], set[str]]:
     """Return the key of a union's image: its changes, and the squashes in their place."""
     return union.ids, set(union.squashes)
 
 
-def _without_own(snapshot: TargetSnapshot, mine: Union) -> TargetSnapshot:
+def _without_own(snapshot: TargetSnapshot, mine: ChangeSet) -> TargetSnapshot:
     """Return the snapshot without the own entry and its past, which need not be read."""
     own = {change[:26] for change in mine.ids}
     return snapshot._replace(missing={tag: short for tag, short in snapshot.missing.items() if short not in own})
@@ -160,7 +160,7 @@ class _Company:
         return True
 
 
-def all_changes(snapshot: TargetSnapshot, *own: Image) -> Union:
+def all_changes(snapshot: TargetSnapshot, *own: Image) -> ChangeSet:
     """Return all changes that head should hold."""
     head = snapshot.own_head
     return unite([*own, *([head] if head else []), *snapshot.others])
@@ -181,7 +181,7 @@ def put_head(context: WorkspaceContext, target: Target, snapshot: TargetSnapshot
     return True
 
 
-def refuse_foreign(target: Target, snapshot: TargetSnapshot, mine: Union) -> None:
+def refuse_foreign(target: Target, snapshot: TargetSnapshot, mine: ChangeSet) -> None:
     """Raise ConflictError if head is a foreign image that was not made from ours, and no base of `mine`."""
     if snapshot.head is None or snapshot.own_head is not None or str(snapshot.head.digest) in mine.bases:
         return

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from agent.core.image.image import Image
-from agent.core.image.manifest import MANIFEST, format_image
+from agent.core.image.manifest import MANIFEST
+from agent.core.image.manifest_writer import format_image
 from agent.core.model.pointer_numbers import Place, first_missing, place_of, places
 from agent.core.model.record import NUMBER_MAX, Record
 from agent.core.spelling.digest import Digest

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from agent.archive.stream.limits import Limits, excessive
-from agent.core.directory.fingerprint_table import Prints
-from agent.core.directory.pull_plan import Plan, plan
+from agent.archive.stream.limits import ArchiveLimits, excessive
+from agent.core.directory.fingerprint_table import FingerprintTable
+from agent.core.directory.pull_plan import PullPlan, plan_pull
 from agent.core.directory.select import Select, selection
-from agent.core.directory.state_as_squash import Rows, StandIn
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_as_squash import StateAsSquash, StateSquashEntries
+from agent.core.directory.state_row import StateRow
 from agent.core.spelling.reference import parse_reference
 from agent.errors import UsageError, VanishedError
 from agent.sync.apply.overwrite_check import (
@@ -86,7 +86,7 @@ def _pull(pull: Pull) -> PullReport:
             early.close()
             scan = None
             directory.cache_rows()
-        on_disk: Iterable[Known] | None
+        on_disk: Iterable[StateRow] | None
         if options.keep and state is None:
             on_disk, diff = rows_beside_others(context, directory), None
         else:
@@ -97,7 +97,7 @@ def _pull(pull: Pull) -> PullReport:
 
 
 def _changed(
-    pull: Pull, goal: PullGoal, snapshot: TargetSnapshot, on_disk: Iterable[Known] | None, diff: DirectoryDiff | None
+    pull: Pull, goal: PullGoal, snapshot: TargetSnapshot, on_disk: Iterable[StateRow] | None, diff: DirectoryDiff | None
 ) -> PullReport:
     """Merge the goal's changes, plan the operations, apply them, and write the state.
 
@@ -113,20 +113,20 @@ def _changed(
         on_disk = rebuilt_rows(context, directory, merged)
     with RowBuffer(context.state) as rows:
         selected = selection(goal.sparse)
-        steps = plan(on_disk, merged, selected, told=layers.with_toc, rows=rows)
+        steps = plan_pull(on_disk, merged, selected, toc_layers=layers.with_toc, rows=rows)
         _check_selected(pull, selected)
         _check_amount(target, steps, context.limits)
         if not options.force:
             check_unknown_files(context, directory, goal.union.ids, goal.sparse, steps)
         report = report_of(target, goal, steps, merged.conflicts)
         prints = _applied(pull, goal, layers, steps)
-        directory.save(_state_after(pull, goal, snapshot, prints.over(steps.rows)))
+        directory.save(_state_after(pull, goal, snapshot, prints.applied_to(steps.rows)))
         directory.end_pull()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
         return report
 
 
-def _applied(pull: Pull, goal: PullGoal, layers: Layers, steps: Plan) -> Prints:
+def _applied(pull: Pull, goal: PullGoal, layers: Layers, steps: PullPlan) -> FingerprintTable:
     """Apply a plan to the directory, and return the fingerprints of what was written."""
     # Fetches and writes files: a pull of nothing need not load it.
     from agent.sync.apply.apply_plan import apply_plan, remove_written
@@ -138,19 +138,19 @@ def _applied(pull: Pull, goal: PullGoal, layers: Layers, steps: Plan) -> Prints:
     if not steps.changes_nothing or (state and not state.union.ids <= goal.union.ids):
         starts = not goal.union.records
         directory.begin_pull(target.name, goal.union.ids, goal.sparse, starts=starts)
-    prints = Prints(len(steps.rows), steps.prints)
+    prints = FingerprintTable(len(steps.rows), steps.fingerprints)
     try:
         apply_plan(context, layers, steps, TreeWriter(directory.root, keep=keep), prints)
     except VanishedError:
         if keep:
             # A second try could not tell files of the first try from files of others.
-            remove_written(directory.root, prints.over(steps.rows))
+            remove_written(directory.root, prints.applied_to(steps.rows))
             directory.end_pull()
         raise
     return prints
 
 
-def _state_after(pull: Pull, goal: PullGoal, snapshot: TargetSnapshot, rows: Iterable[Known]) -> DirectoryState:
+def _state_after(pull: Pull, goal: PullGoal, snapshot: TargetSnapshot, rows: Iterable[StateRow]) -> DirectoryState:
     """Return the state of a directory that has the goal's content."""
     context, directory = pull.context, pull.directory
     return DirectoryState(
@@ -172,9 +172,9 @@ def _unchanged(
 ) -> PullReport:
     """Return the report of a pull into a directory that is as the goal, and write what is new into its state."""
     directory = pull.directory
-    report = report_of(pull.target, goal, Plan())
+    report = report_of(pull.target, goal, PullPlan())
     if state.sparse:
-        report.unselected = sum(row.print is None for row in state.rows)
+        report.unselected = sum(row.fingerprint is None for row in state.rows)
     report.paths = directory.row_count - report.unselected
     report.layers_skipped = len(goal.union.order)
     # Nothing is merged if the directory is up to date: head names the conflicts.
@@ -188,7 +188,7 @@ def _unchanged(
     return report
 
 
-def _layers(pull: Pull, goal: PullGoal, stand_in: StandIn | None) -> Layers:
+def _layers(pull: Pull, goal: PullGoal, stand_in: StateAsSquash | None) -> Layers:
     from agent.sync.contents.layer_contents import Layers  # merges: a pull of nothing need not load it
 
     context, _, target, options = pull
@@ -198,11 +198,11 @@ def _layers(pull: Pull, goal: PullGoal, stand_in: StandIn | None) -> Layers:
     )
 
 
-def _stand_in(state: DirectoryState | None, diff: DirectoryDiff | None) -> StandIn | None:
+def _stand_in(state: DirectoryState | None, diff: DirectoryDiff | None) -> StateAsSquash | None:
     """Return the state in place of layers, if a scan found the whole directory to be as its state."""
     if state is None or diff is None or state.sparse:
         return None
-    return StandIn(state.union, Rows(state.rows, bool(diff.sifted.partners)))
+    return StateAsSquash(state.union, StateSquashEntries(state.rows, bool(diff.sifted.group_paths)))
 
 
 def _check_selected(pull: Pull, selected: Select) -> None:
@@ -219,7 +219,7 @@ def _check_selected(pull: Pull, selected: Select) -> None:
         pull.context.progress.notice(f"{error.subject}: {error.what}")
 
 
-def _check_amount(target: Target, steps: Plan, limits: Limits) -> None:
+def _check_amount(target: Target, steps: PullPlan, limits: ArchiveLimits) -> None:
     """Raise UnsafeArchiveError if the whole tree is larger than a layer may be."""
     if len(steps.rows) > limits.entries:
         raise excessive(f"it holds more than {limits.entries} entries", target.name, limit="entries")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from agent.core.directory.select import is_whole
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.model.ancestry import Writer
 from agent.core.spelling.path import show
 from agent.remedy import START
@@ -41,7 +41,7 @@ class PullGoal(NamedTuple):
         writer: the writer that pulls, None without a lane.
     """
 
-    union: Union
+    union: ChangeSet
     base: str | None
     digest: str | None
     sparse: tuple[bytes, ...] = ()
@@ -111,7 +111,7 @@ def find_goal(pull: Pull, snapshot: TargetSnapshot) -> PullGoal:
         return PullGoal(union, None, digest, sparse, writer)
     if options.base is None:
         context.progress.notice(f"{target.name}: nothing there yet, the workspace starts empty")
-        return PullGoal(Union(), None, None, sparse, writer)
+        return PullGoal(ChangeSet(), None, None, sparse, writer)
     from agent.sync.remote.base_image import find_base
 
     image, place = find_base(context, options.base, options.base_path, this_platform(options.platform))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.core.directory.pull_plan import Plan
+from agent.core.directory.pull_plan import PullPlan
 from agent.core.image.change_set import unite
 from agent.core.image.foreign_layers import is_unpublished
 from agent.core.merge.conflict import Conflict
@@ -41,16 +41,16 @@ def warn(context: WorkspaceContext, target: Target, snapshot: TargetSnapshot) ->
         )
 
 
-def report_of(target: Target, goal: PullGoal, steps: Plan, conflicts: Iterable[Conflict] = ()) -> PullReport:
+def report_of(target: Target, goal: PullGoal, steps: PullPlan, conflicts: Iterable[Conflict] = ()) -> PullReport:
     """Return the report of a pull that carried out a plan."""
     return PullReport(
         target=target.name,
         digest=goal.digest,
         frontier=list(goal.union.frontier),
-        paths=len(steps.rows) - steps.left,
+        paths=len(steps.rows) - steps.unselected,
         written=sum(map(len, steps.fetch.values())) + len(steps.make) + len(steps.link),
         removed=len(steps.remove),
-        unselected=steps.left,
+        unselected=steps.unselected,
         bytes=sum(files.bytes for files in steps.fetch.values()),
         conflicts=conflict_reports(conflicts),
     )

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from agent.archive.layer.writer import PackedLayer
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image, Layer
-from agent.core.layers.pack import mark_whiteouts
+from agent.core.layers.whiteouts import mark_whiteouts
 from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest
 from agent.errors import (
@@ -50,7 +50,7 @@ class _Change(NamedTuple):
     """
 
     record: Record
-    past: Union
+    past: ChangeSet
     upload: LayerUpload
     layer: Layer
     finished: Collection[str] = ()
@@ -61,7 +61,7 @@ class _Published(NamedTuple):
     """An entry that was published: its image, the changes in it, its manifest's digest."""
 
     entry: Image
-    union: Union
+    union: ChangeSet
     digest: Digest
 
 
@@ -200,7 +200,7 @@ def _published_anew(push: Push, change: _Change, error: MissingBlobError | Integ
         if not change.past.ids <= held.ids:
             raise _forgotten(target) from error
         packed, stored = change.upload.send(target.store)
-        if packed.diff_id != record.diff_id or packed.toc_sha256 != record.toc:
+        if packed.diff_id != record.diff_id or packed.toc.sha256 != record.toc:
             raise FileChangedError(
                 "something changed while it was pushed",
                 subject=push.context.directory,
@@ -254,7 +254,7 @@ def _record(
         stamp=intent.stamp,
         base=min(state.union.bases, default=None),
         diff_id=packed.diff_id,
-        toc=packed.toc_sha256,
+        toc=packed.toc.sha256,
         message=options.message,
         annotations=tuple(sorted(options.annotations)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.image.change_set import Union
+from agent.core.image.change_set import ChangeSet
 from agent.core.image.image import Image
 from agent.core.merge.conflict import Conflict
 from agent.core.model.ancestry import Writer
@@ -19,7 +19,7 @@ SHOWN = 5
 """Conflicts that an error names."""
 
 
-def refuse_replaced(target: Target, union: Union, writer: Writer) -> None:
+def refuse_replaced(target: Target, union: ChangeSet, writer: Writer) -> None:
     """Raise ConflictError if a later attempt is in the directory already: it would supersede this change at once."""
     later = [record for record in union.records.values() if record.writer.replaces(writer)]
     if later:

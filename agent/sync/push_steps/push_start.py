@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agent.core.directory.advance import Advanced
-from agent.core.image.change_set import Union, unite
+from agent.core.directory.state_after_change import AdvancedState
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.model.ancestry import Writer
 from agent.core.model.record import Record, parse_record
@@ -64,7 +64,7 @@ def start(push: Push) -> Start:
 
 
 def _empty_state(push: Push) -> DirectoryState:
-    return DirectoryState(push.target.name, push.directory.root.identity, 0, Union())
+    return DirectoryState(push.target.name, push.directory.root.identity, 0, ChangeSet())
 
 
 def _resumed(push: Push, record: Record, entry: Image) -> Start:
@@ -93,7 +93,7 @@ def _published(directory: Directory, target: Target) -> tuple[Record, Image] | N
         record = parse_record(intent.record)
     except IntegrityError:
         return None
-    union = directory.state.union if directory.state else Union()
+    union = directory.state.union if directory.state else ChangeSet()
     if record.id not in union.ids and record.parents != union.frontier:
         return None
     entry = target.entry(record)
@@ -120,7 +120,7 @@ def _state_with(push: Push, record: Record, entry: Image) -> DirectoryState:
         return state._replace(target=target.name)
     union = unite([state.union.image(target.tag), entry])
     entries = target.layers(union).toc(union.changes[record.id])
-    rows = Advanced(state.rows, entries, record.version)
+    rows = AdvancedState(state.rows, entries, record.version)
     return state._replace(target=target.name, union=union, pod=record.pod, rows=rows)
 
 

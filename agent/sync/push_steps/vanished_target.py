@@ -6,7 +6,7 @@ target is gone (design, "Targets that are not there").
 
 from __future__ import annotations
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.errors import DivergedError, MissingTargetError
 from agent.sync.local.directory_state import DirectoryState
 from agent.sync.local.open_directory import Directory
@@ -14,7 +14,7 @@ from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.remote.target import Target
 
 
-def target_has(context: WorkspaceContext, target: Target, union: Union, *, dry_run: bool) -> bool:
+def target_has(context: WorkspaceContext, target: Target, union: ChangeSet, *, dry_run: bool) -> bool:
     """Say whether a target holds the changes of a directory; if only head is lost, make it anew.
 
     Mostly one request is enough: head has them all. If nothing was ever pushed, nothing can have vanished.
@@ -63,7 +63,7 @@ def start_over(
             remedy="push a copy of the directory, as a workspace of its own",
         )
     context.progress.notice(f"{target.name}: what was there is gone; the whole directory is pushed again")
-    fresh = DirectoryState(target.name, directory.root.identity, 0, Union())
+    fresh = DirectoryState(target.name, directory.root.identity, 0, ChangeSet())
     if not dry_run:
         # Before anything is published: after a kill the push is recognised by its parents, and it has none.
         directory.forget_pushes()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from agent.archive.stream.compression import media_type_of
-from agent.archive.tar.plain import plain_tar
+from agent.archive.tar.plain_tar import plain_tar
 from agent.core.image.change_set import unite
 from agent.core.image.image import Image, Platform
 from agent.core.image.manifest import CONFIG, MANIFEST

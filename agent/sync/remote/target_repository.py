@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits
-from agent.core.image.change_set import Union, unite
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Platform
 from agent.core.image.manifest import damaged
 from agent.core.model.record import Record
@@ -49,7 +49,7 @@ class TargetRepository:
         reference: Reference,
         wanted: Platform,
         sleep: Callable[[float], None] = time.sleep,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: ArchiveLimits = DEFAULT_LIMITS,
     ) -> None:
         self._open_store = open_store
         self._reference = reference
@@ -79,7 +79,7 @@ class TargetRepository:
         """The traffic so far."""
         return since(self.store.traffic, self._began) if "store" in self.__dict__ else Traffic()
 
-    def layers(self, union: Union) -> Layers:
+    def layers(self, union: ChangeSet) -> Layers:
         """Return a reader of the layers of changes."""
         from agent.sync.contents.layer_contents import (
             Layers,  # reads archives: a push or pull of nothing needs none
@@ -133,7 +133,7 @@ class TargetRepository:
         self._entries.clear()
         self._configs.clear()
 
-    def complete(self, union: Union) -> Union:
+    def complete(self, union: ChangeSet) -> ChangeSet:
         """Return a set of changes with every layer that it needs.
 
         An image drops the layers of superseded changes. Without the later attempt they are not superseded.
@@ -156,7 +156,7 @@ class TargetRepository:
             union = unite([union.image(self.tag), entry.image]).only(union.ids)
         return union
 
-    def as_of(self, union: Union, changes: Iterable[str]) -> Union:
+    def as_of(self, union: ChangeSet, changes: Iterable[str]) -> ChangeSet:
         """Return the changes that a writer had in its directory if these were its newest, with every layer.
 
         Raises:
@@ -168,7 +168,7 @@ class TargetRepository:
             raise UsageError(error.what, subject=error.subject, remedy=error.remedies) from error
 
 
-def resolve(union: Union, prefix: str, name: str) -> str:
+def resolve(union: ChangeSet, prefix: str, name: str) -> str:
     """Return the id of the one change whose id starts with `prefix`.
 
     Raises:

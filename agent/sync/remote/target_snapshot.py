@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.foreign_layers import absorb
 from agent.core.image.image import Image
 from agent.core.model.pointer_numbers import Place
@@ -38,7 +38,7 @@ class TargetSnapshot(NamedTuple):
     is_reencoded: bool = False
 
     @property
-    def union(self) -> Union:
+    def union(self) -> ChangeSet:
         """All changes that were found. If there is only a foreign image at head, it is the base."""
         others = self.others
         if self.head is None:
@@ -99,7 +99,7 @@ class TargetSnapshot(NamedTuple):
         return self.head is not None and all(layer.kind != "foreign" for layer in self.head.image.layers)
 
 
-def readable_ids(union: Union) -> set[str]:
+def readable_ids(union: ChangeSet) -> set[str]:
     """Return the ids of changes whose layers have their tables of contents; a tool that encodes anew removes them."""
     lost = {change for change, layer in union.changes.items() if layer.encoding is None}
     for layer in union.squashes.values():

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, NamedTuple, cast, get_args
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, OPTIONS, Limits, limits_of
+from agent.archive.stream.limits import DEFAULT_LIMITS, OPTIONS, ArchiveLimits, limits_of
 from agent.core.directory.select import escape
 from agent.core.spelling.reference import LayoutReference, Reference, parse_reference
 from agent.core.spelling.tags import check_target_tag
@@ -100,7 +100,7 @@ class StepArgument(NamedTuple):
     compression: Compression = "zstd"
     message: str = ""
     results: Results | None = None
-    limits: Limits = DEFAULT_LIMITS
+    limits: ArchiveLimits = DEFAULT_LIMITS
 
 
 def parse_step(text: str) -> StepArgument:
@@ -184,7 +184,7 @@ def _results(value: Any, where: str) -> Results:
     return results
 
 
-def _limits(value: Any, where: str) -> Limits:
+def _limits(value: Any, where: str) -> ArchiveLimits:
     fields = Fields(value, where)
     found = {name: fields.maybe(name, positive) for name in OPTIONS}
     fields.end()

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.archive.stream.compression import media_type_of
-from agent.archive.tar.plain import plain_tar
-from agent.core.image.change_set import Union
+from agent.archive.tar.plain_tar import plain_tar
+from agent.core.image.change_set import ChangeSet
 from agent.core.image.conflict_record import record_conflicts
 from agent.core.image.image import Image, Layer
 from agent.core.layers.linearise import FixUp, fix_up
@@ -35,12 +35,12 @@ def conflicts_of(record: Record, conflicts: Iterable[Conflict]) -> list[Conflict
     ]
 
 
-def conflicts_in(target: Target, whole: Union) -> Sequence[Conflict]:
+def conflicts_in(target: Target, whole: ChangeSet) -> Sequence[Conflict]:
     """Return the conflicts between the changes of a set."""
     return () if whole.is_chain else target.layers(whole).merged(whole).conflicts
 
 
-def merged_image(target: Target, whole: Union) -> tuple[Image, Sequence[Conflict]]:
+def merged_image(target: Target, whole: ChangeSet) -> tuple[Image, Sequence[Conflict]]:
     """Return the image of `whole`, and the conflicts in it.
 
     Its layers come in order; of superseded changes it has only the records. If those layers alone would give another

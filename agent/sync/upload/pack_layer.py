@@ -8,9 +8,9 @@ from typing import Any
 
 from agent.archive.layer.writer import LayerWriter, PackedLayer
 from agent.archive.toc.toc_rules import InTar
-from agent.core.directory.scan_diff import Entries
-from agent.core.directory.state_row import Fingerprint, Found, Known
-from agent.core.layers.pack import whiteouts
+from agent.core.directory.scan_diff import ChangeEntries
+from agent.core.directory.state_row import Fingerprint, ScannedPath, StateRow
+from agent.core.layers.whiteouts import whiteouts
 from agent.core.model.entry import Context, Node, TocEntry, Write
 from agent.store.port import Store, Stored
 from agent.sync.directory_scan.scan_directory import DirectoryDiff
@@ -44,13 +44,20 @@ class LayerUpload:
     """
 
     def __init__(
-        self, context: WorkspaceContext, root: Root, diff: DirectoryDiff, entries: Entries, compression: Compression
+        self,
+        context: WorkspaceContext,
+        root: Root,
+        diff: DirectoryDiff,
+        entries: ChangeEntries,
+        compression: Compression,
     ) -> None:
         self._context = context
         self._root = root
         self._entries = entries
         self._compression: Compression = compression
-        self._prints = {old.path: found.print for old, found in (*diff.sifted.suspects, *diff.sifted.kept.values())}
+        self._prints = {
+            old.path: found.fingerprint for old, found in (*diff.sifted.suspects, *diff.sifted.context.values())
+        }
         self._size = diff.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
         self.written = RowBuffer(context.state, ROWS)
         self._advanced = 0
@@ -104,14 +111,14 @@ class LayerUpload:
         def entries() -> Iterator[TocEntry]:
             # The writer takes an entry when it is done with the one before.
             nonlocal fingerprint
-            for entry, row in self._entries.beside():
+            for entry, row in self._entries.with_rows():
                 fingerprint = row[3] if row is not None else prints.get(entry[0])
                 yield entry
 
         def contents(entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
             assert fingerprint is not None
             size = fingerprint.size
-            xattrs, data = open_content(root, _new(Found, (entry.path, fingerprint, 1, (0, 0))))
+            xattrs, data = open_content(root, _new(ScannedPath, (entry.path, fingerprint, 1, (0, 0))))
             # The scan decided what to record of it; only the content and xattrs of a new file were unread.
             kind, mode, uid, gid, mtime, _, _, target, device, recorded = entry.node
             progress.advance(size)
@@ -120,7 +127,7 @@ class LayerUpload:
 
         def written(entry: TocEntry) -> None:
             if type(entry) is Write:
-                put(_new(Known, (entry[0], entry[1], None, fingerprint, 0)))
+                put(_new(StateRow, (entry[0], entry[1], None, fingerprint, 0)))
 
         gone = list(whiteouts(self._entries.rest))
         level = THOROUGH.get(self._compression) if self._size <= SMALL else None

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from agent.archive.layer.writer import SquashWriter
 from agent.archive.toc.toc_rules import InTar
-from agent.core.image.change_set import Union, unite
+from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.image.squash_policy import LEAST, has_room, ids_in, newest_layers, settled
 from agent.core.layers.linearise import fix_up
-from agent.core.layers.pack import whiteouts
-from agent.core.layers.squash_entries import Piece, SquashPlan, squash
+from agent.core.layers.squash_entries import PlannedEntry, SquashPlan, squash
+from agent.core.layers.whiteouts import whiteouts
 from agent.core.merge.merge import Merged, merge
 from agent.core.model.change import Kept, Squash, SquashEntry
 from agent.core.model.entry import Kind, Node, TreeEntry
@@ -39,11 +39,11 @@ SMALL = 4 << 20
 def limit_layers(
     context: WorkspaceContext,
     target: Target,
-    union: Union,
+    union: ChangeSet,
     most: int,
     compression: Compression,
     finished: Collection[str] = (),
-) -> Union:
+) -> ChangeSet:
     """Return a union whose image has at most `most` layers, as far as settled changes allow it.
 
     Args:
@@ -74,11 +74,11 @@ def limit_layers(
 def squash_changes(
     context: WorkspaceContext,
     target: Target,
-    union: Union,
-    free: Union,
+    union: ChangeSet,
+    free: ChangeSet,
     covers: Collection[str],
     compression: Compression,
-) -> Union:
+) -> ChangeSet:
     """Return `union` with one squash of `covers`, after its layer was uploaded.
 
     Args:
@@ -100,7 +100,7 @@ def squash_changes(
         covers=tuple(records[id_] for id_ in sorted(plan.covers)),
         dropped=tuple(records[id_] for id_ in sorted(plan.dropped - plan.covers) if id_ in records),
         diff_id=packed.diff_id,
-        toc=packed.toc_sha256,
+        toc=packed.toc.sha256,
         plain=free.is_line and _is_plain(merge(changes, [*squashes, made], agreed=is_agreed)),
     )
     return unite([union.image(target.tag), Image((uploaded_layer(record, packed, stored),), target.tag)])
@@ -142,7 +142,7 @@ class _Contents:
             return entry.node, self._stream(self._large.pop(entry.path))
         return entry.node, self._read.pop(entry.path)
 
-    def entries(self, plan: Iterable[Piece]) -> Iterator[SquashEntry]:
+    def entries(self, plan: Iterable[PlannedEntry]) -> Iterator[SquashEntry]:
         """Yield the planned entries. The content of an entry can be opened after the entry was yielded."""
         groups: set[int] = set()
         batch: list[SquashEntry] = []

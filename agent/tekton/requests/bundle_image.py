@@ -14,10 +14,10 @@ from typing import Any
 from agent.archive.stream import gzip
 from agent.archive.stream.compression import media_type_of
 from agent.archive.stream.decode import Decoder
-from agent.archive.stream.limits import Limits
-from agent.archive.tar.any_header import check_sum
+from agent.archive.stream.limits import ArchiveLimits
+from agent.archive.tar.header_decoder import check_sum
 from agent.archive.tar.tar_header import BLOCK, END, encode_header, padded
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.image.manifest import CONFIG, MANIFEST
 from agent.core.model.entry import Kind, Node
 from agent.core.model.tar_item import Placed
@@ -39,7 +39,7 @@ RUNS = frozenset(("PipelineRun", "TaskRun", "CustomRun", "Run"))
 LARGEST = 4 << 20
 """Bytes of a layer, before and after decompression. Kubernetes stores less for one object."""
 
-_LIMITS = Limits(expanded=LARGEST, entries=100, frame=LARGEST)
+_LIMITS = ArchiveLimits(expanded=LARGEST, entries=100, frame=LARGEST)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 

@@ -10,9 +10,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from agent.archive.tar.pax import is_kept
-from agent.core.directory.scan_join import KINDS
-from agent.core.directory.state_row import Found
-from agent.core.model.entry import Kind, Node, Xattrs
+from agent.core.directory.state_row import ScannedPath
+from agent.core.model.entry import KIND_BY_FILE_TYPE, Kind, Node, Xattrs
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
 from agent.workspace.filesystem.root import Root
@@ -56,14 +55,14 @@ def read_xattrs(place: int | str) -> Xattrs:
     return tuple((name, os.getxattr(place, name)) for name in encoded)
 
 
-def examine(root: Root, found: Found) -> Node:
+def examine(root: Root, found: ScannedPath) -> Node:
     """Return the node of a path that a scan found, without a file's `sha256`. Only files have a `size`.
 
     Raises:
         FileChangedError: the path changed since the scan.
         WorkspaceError: the path cannot be read, or is a socket.
     """
-    kind = KINDS.get(stat.S_IFMT(found.print.mode))
+    kind = KIND_BY_FILE_TYPE.get(stat.S_IFMT(found.fingerprint.mode))
     if kind is None:
         raise WorkspaceError("a socket cannot be kept", subject=show(found.path), remedy="remove it")
     try:
@@ -88,7 +87,7 @@ def examine(root: Root, found: Found) -> Node:
         raise _refused(error, found.path) from error
 
 
-def open_content(root: Root, found: Found) -> Content:
+def open_content(root: Root, found: ScannedPath) -> Content:
     """Open a file that a scan found.
 
     A small file (up to 1 MiB) is read at once. The descriptor of a larger one is open until the end of `data`, or until
@@ -98,7 +97,7 @@ def open_content(root: Root, found: Found) -> Content:
         FileChangedError: the file changed since the scan, or while it was read.
         WorkspaceError: it cannot be read.
     """
-    fd, size = -1, found.print.size
+    fd, size = -1, found.fingerprint.size
     try:
         above, name = root.at(found.path)
         fd = os.open(name, _FILE_FLAGS, dir_fd=above)
@@ -124,7 +123,7 @@ def open_content(root: Root, found: Found) -> Content:
             os.close(fd)
 
 
-def hash_content(root: Root, found: Found) -> bytes:
+def hash_content(root: Root, found: ScannedPath) -> bytes:
     """Return the raw sha256 of a file's content; raises as `open_content`."""
     data = open_content(root, found).data
     digest = sha256()
@@ -138,7 +137,7 @@ class _Stream(Iterator[bytes]):
 
     _fd = -1
 
-    def __init__(self, root: Root, found: Found, fd: int) -> None:
+    def __init__(self, root: Root, found: ScannedPath, fd: int) -> None:
         about = os.fstat(fd)
         self._root, self._found, self._fd = root, found, fd
         self._at = 0
@@ -167,14 +166,14 @@ class _Stream(Iterator[bytes]):
     def finish(self, size: int) -> None:
         """Check that the file has `size` bytes and did not change, and close it."""
         try:
-            if size != self._found.print.size:
+            if size != self._found.fingerprint.size:
                 raise changed(self._found.path)
             _compare(self._root, self._found, os.fstat(self._fd))
         finally:
             self.close()
 
     def _read(self) -> bytes:
-        size = self._found.print.size
+        size = self._found.fingerprint.size
         if self._at >= size:
             # One byte more: a file may grow without a change of its times, within one tick of the clock.
             self.finish(self._at + len(os.pread(self._fd, 1, self._at)))
@@ -194,7 +193,7 @@ class _Stream(Iterator[bytes]):
 
     def _seek(self) -> None:
         """Find the end of the hole at the current offset, and the end of the data after it."""
-        size = self._found.print.size
+        size = self._found.fingerprint.size
         try:
             data = os.lseek(self._fd, self._at, os.SEEK_DATA)
             self._hole_until = min(data, size)
@@ -205,8 +204,8 @@ class _Stream(Iterator[bytes]):
             self._hole_until = size
 
 
-def _compare(root: Root, found: Found, about: os.stat_result) -> None:
-    now, then = root.fingerprint(about), found.print
+def _compare(root: Root, found: ScannedPath, about: os.stat_result) -> None:
+    now, then = root.fingerprint(about), found.fingerprint
     if now != then:
         if stat.S_ISDIR(then.mode):
             # Its size and times change with the names in it, which the scan lists itself.
@@ -215,8 +214,8 @@ def _compare(root: Root, found: Found, about: os.stat_result) -> None:
             raise changed(found.path)
 
 
-def _node(found: Found, kind: Kind, *, target: bytes = b"", xattrs: Xattrs = ()) -> Node:
-    fingerprint = found.print
+def _node(found: ScannedPath, kind: Kind, *, target: bytes = b"", xattrs: Xattrs = ()) -> Node:
+    fingerprint = found.fingerprint
     size = fingerprint.size if kind is Kind.FILE else 0
     mode, uid, gid, mtime = fingerprint.mode & 0o7777, fingerprint.uid, fingerprint.gid, fingerprint.mtime
     return Node(kind, mode, uid, gid, mtime, size, b"", target, found.device, xattrs)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import marshal
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from agent.core.directory.scan_join import Sifted
-from agent.core.directory.state_row import Found, Known, Rows
-from agent.core.model.entry import Kind, Node, Version
+from agent.core.directory.scan_join import ScanJoin
+from agent.core.directory.state_row import ScannedPath, StateRow, StateRows
+from agent.core.model.entry import Kind, Node, Version, new_tuple
 from agent.workspace.state.row_buffer import RowBuffer
 from agent.workspace.state.row_codec import ROWS, columns_of, pack, rows_of, unpack
 from agent.workspace.state.row_columns import Versions
-
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 class ScanResult(NamedTuple):
@@ -28,8 +26,8 @@ class ScanResult(NamedTuple):
         warnings: (path, reason) for each path that was skipped.
     """
 
-    sifted: Sifted
-    fresh: Rows
+    sifted: ScanJoin
+    fresh: StateRows
     size: int
     leftovers: list[bytes]
     warnings: list[tuple[bytes, str]]
@@ -38,15 +36,15 @@ class ScanResult(NamedTuple):
 def dump(result: ScanResult) -> bytes:
     """Encode a result for `load` in this process, or in the one that it was forked from."""
     sifted = result.sifted
-    together = (sifted.suspects, sifted.replaced.values(), sifted.kept.values(), sifted.open.values())
+    together = (sifted.suspects, sifted.replaced.values(), sifted.context.values(), sifted.open_directories.values())
     pairs = [pair for some in together for pair in some]
     rows = (sifted.gone, (old for old, _ in pairs), (_row(new) for _, new in pairs), result.fresh)
     return marshal.dumps(
         (
             *([*_packed(some)] for some in rows),
             [len(some) for some in together],
-            (dict(sifted.names), dict(sifted.partners), sifted.unpulled, sifted.entered, sifted.asked),
-            (sifted.total, sifted.standing),
+            (dict(sifted.names), dict(sifted.group_paths), sifted.unpulled, sifted.entered, sifted.context_above),
+            (sifted.total, sifted.present),
             (result.size, result.leftovers, result.warnings),
         )
     )
@@ -65,32 +63,32 @@ def load(data: bytes, directory: str) -> ScanResult:
     buffer = RowBuffer(directory, ROWS)
     for row in _unpacked(fresh):
         buffer.append(row)
-    sifted = Sifted([*_unpacked(gone)], suspects, next(by_path), next(by_path), total=total, standing=standing)
-    sifted.open = next(by_path)
+    sifted = ScanJoin([*_unpacked(gone)], suspects, next(by_path), next(by_path), total=total, present=standing)
+    sifted.open_directories = next(by_path)
     sifted.names.update(names)
-    sifted.partners.update(partners)
-    sifted.unpulled, sifted.entered, sifted.asked = sets
+    sifted.group_paths.update(partners)
+    sifted.unpulled, sifted.entered, sifted.context_above = sets
     return ScanResult(sifted, buffer, *rest)
 
 
-def _row(found: Found) -> Known:
+def _row(found: ScannedPath) -> StateRow:
     """Return a found path as a state row, for which there is an encoding."""
-    return Known(found.path, Node(Kind.FILE, 0, device=found.device), None, found.print, found.nlink)
+    return StateRow(found.path, Node(Kind.FILE, 0, device=found.device), None, found.fingerprint, found.nlink)
 
 
-def _found(row: Known) -> Found:
+def _found(row: StateRow) -> ScannedPath:
     path, node, _, fingerprint, nlink = row
-    found: Found = _new(Found, (path, fingerprint, nlink, node.device))
+    found: ScannedPath = new_tuple(ScannedPath, (path, fingerprint, nlink, node.device))
     return found
 
 
-def _packed(rows: Iterable[Known]) -> Iterator[bytes]:
+def _packed(rows: Iterable[StateRow]) -> Iterator[bytes]:
     source, versions = iter(rows), Versions()
     while some := [*islice(source, ROWS)]:
         yield pack(columns_of(some, versions), versions)
 
 
-def _unpacked(blocks: Iterable[bytes]) -> Iterator[Known]:
+def _unpacked(blocks: Iterable[bytes]) -> Iterator[StateRow]:
     versions: list[Version | None] = [None]
     for block in blocks:
         yield from rows_of(unpack(block, versions), versions)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Final, TypeAlias
 
-from agent.core.directory.state_row import Fingerprint, Found
+from agent.core.directory.state_row import Fingerprint, ScannedPath
+from agent.core.model.entry import new_tuple
 from agent.core.spelling.path import WHITEOUT, ancestors, show
 from agent.errors import WorkspaceError
 from agent.workspace.filesystem.root import Root
@@ -23,7 +24,7 @@ _FORMAT = 0o170000
 _ENCODING = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # what os.fsencode asks for each name
 
 Warn: TypeAlias = Callable[[bytes, str], None]
-_Row: TypeAlias = Found | tuple[bytes]
+_Row: TypeAlias = ScannedPath | tuple[bytes]
 """A path that was found, or the position of the paths below a directory in the order: its path and `/`."""
 
 
@@ -61,7 +62,7 @@ class TreeWalk:
         self._refused_count = 0
         self.leftovers: list[bytes] = []
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[ScannedPath]:
         self._root.refresh()
         if self._root.is_removed():
             raise changed(b"", "was removed")  # the system would list it as empty
@@ -70,12 +71,12 @@ class TreeWalk:
             if found is None:
                 return
             yield found
-            if not stat.S_ISDIR(found.print.mode):
+            if not stat.S_ISDIR(found.fingerprint.mode):
                 return
         stack: list[Iterator[_Row]] = [iter(self._listing(self._below + b"/" if self._below else b""))]
         while stack:
             for row in stack[-1]:
-                if type(row) is Found:
+                if type(row) is ScannedPath:
                     yield row
                 else:
                     stack.append(iter(self._listing(row[0])))
@@ -104,7 +105,7 @@ class TreeWalk:
     # One long loop: it runs for every path, and each call from it would cost as much as the system call.
     def _read(self, fd: int, prefix: bytes) -> list[_Row]:
         rows: list[_Row] = []
-        add, new, home = rows.append, tuple.__new__, self._root.device
+        add, new, home = rows.append, new_tuple, self._root.device
         encoding, errors = _ENCODING
         boundary = self._is_boundary(prefix)
         with os.scandir(fd) as entries:
@@ -146,7 +147,7 @@ class TreeWalk:
                     self._warn(path, "a socket cannot be kept, skipped")
                     continue
                 # Not Found(...): a named tuple's constructor costs as much as the system call.
-                add(new(Found, (path, new(Fingerprint, found), about.st_nlink, device)))
+                add(new(ScannedPath, (path, new(Fingerprint, found), about.st_nlink, device)))
         return rows
 
     def _is_boundary(self, prefix: bytes) -> bool:
@@ -156,7 +157,7 @@ class TreeWalk:
 
     def _is_wanted(self, row: _Row) -> bool:
         path = row[0].rstrip(b"/")
-        return self._is_inside(path) if type(row) is Found else self._may_contain(path)
+        return self._is_inside(path) if type(row) is ScannedPath else self._may_contain(path)
 
     def _includes(self, path: bytes, entry: os.DirEntry[str]) -> bool:
         return self._is_inside(path) or (self._may_contain(path) and entry.is_dir(follow_symlinks=False))

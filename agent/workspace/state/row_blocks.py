@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from agent.core.directory.remember import Revised
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_after_push import PatchedRows
+from agent.core.directory.state_row import StateRow
 from agent.workspace.state.row_codec import ROWS, columns_of
 from agent.workspace.state.row_columns import Columns, Versions
 
@@ -24,7 +24,7 @@ class ColumnSource(Protocol):
         """Yield the rows in order, their versions numbered by `versions`."""
 
 
-def column_blocks(rows: Iterable[Known], versions: Versions) -> Iterator[Columns]:
+def column_blocks(rows: Iterable[StateRow], versions: Versions) -> Iterator[Columns]:
     """Yield columns of `ROWS` rows each, of rows in bytes order of their paths."""
     block = Columns()
     for columns, start, stop in _runs(rows, versions):
@@ -39,10 +39,10 @@ def column_blocks(rows: Iterable[Known], versions: Versions) -> Iterator[Columns
         yield block
 
 
-def _runs(rows: Iterable[Known], versions: Versions) -> Iterator[_Run]:
-    if isinstance(rows, Revised):
-        lower = _without(_runs(rows.known, versions), sorted(rows.gone))
-        yield from _overlay(lower, _runs(rows.instead, versions))
+def _runs(rows: Iterable[StateRow], versions: Versions) -> Iterator[_Run]:
+    if isinstance(rows, PatchedRows):
+        lower = _without(_runs(rows.rows, versions), sorted(rows.removed))
+        yield from _overlay(lower, _runs(rows.replacements, versions))
     elif isinstance(rows, ColumnSource):
         for columns in rows.columns(versions):
             yield columns, 0, len(columns)

@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any
 
-from agent.core.directory.state_row import Known, Rows
-from agent.core.model.entry import Version
+from agent.core.directory.state_row import StateRow, StateRows
+from agent.core.model.entry import Version, new_tuple
 from agent.files.durable_write import write_all
 from agent.workspace.filesystem.system_errors import failed
 from agent.workspace.state.row_codec import ROWS, columns_of, pack, rows_of, unpack
 from agent.workspace.state.row_columns import Columns, Versions
 
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 MOST: int = 1 << 16
 """The most rows in memory, up to 40 MiB."""
 
@@ -39,7 +37,7 @@ class RowBuffer:
         self.version: Version | None = None
         self._directory = directory
         self._most = most
-        self._recent: list[Known] = []
+        self._recent: list[StateRow] = []
         self._count = 0
         self._lengths: list[int] = []
         self._versions = Versions()
@@ -62,13 +60,13 @@ class RowBuffer:
     def __len__(self) -> int:
         return self._count + len(self._recent)
 
-    def append(self, row: Known) -> None:
+    def append(self, row: StateRow) -> None:
         """Add the next row."""
         self._recent.append(row)
         if len(self._recent) >= self._most:
             self._spill()
 
-    def __iter__(self) -> Iterator[Known]:
+    def __iter__(self) -> Iterator[StateRow]:
         versions = [self.version]
         for columns in self._columns(versions):
             yield from rows_of(columns, versions)
@@ -90,9 +88,9 @@ class RowBuffer:
             yield unpack(self._read(length, at), versions)
             at += length
 
-    def _in_memory(self) -> Iterator[Known]:
+    def _in_memory(self) -> Iterator[StateRow]:
         for row in self._recent:
-            yield row if row.version else _new(Known, (*row[:2], self.version, *row[3:]))
+            yield row if row.version else new_tuple(StateRow, (*row[:2], self.version, *row[3:]))
 
     def _read(self, length: int, at: int) -> bytes:
         try:
@@ -120,11 +118,11 @@ class RowBuffer:
 class JoinedRows:
     """The rows of several parts, one part after the other."""
 
-    def __init__(self, parts: Sequence[Rows]) -> None:
+    def __init__(self, parts: Sequence[StateRows]) -> None:
         self._parts = parts
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 
-    def __iter__(self) -> Iterator[Known]:
+    def __iter__(self) -> Iterator[StateRow]:
         return chain.from_iterable(self._parts)

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import zstandard
 
-from agent.core.directory.state_row import Fingerprint, Known
-from agent.core.model.entry import Kind, Node, Version
+from agent.core.directory.state_row import Fingerprint, StateRow
+from agent.core.model.entry import Kind, Node, Version, new_tuple
 from agent.workspace.state.row_columns import COLUMNS, HASH, VERSION_COLUMN, Columns, Versions
 
 ROWS: Final = 4096
@@ -36,7 +36,6 @@ _HASHED = (0, HASH)
 _NO_FINGERPRINT = Fingerprint(0, 0, 0, 0, 0, 0, 0)
 """Encodes a missing fingerprint; `lstat` never returns these values."""
 _hashes = struct.Struct("32s").iter_unpack
-_new: Any = tuple.__new__
 
 
 UNREADABLE: Final = (
@@ -46,7 +45,7 @@ UNREADABLE: Final = (
 """The errors that `unpack` and `rows_of` raise for bytes that are no block."""
 
 
-def columns_of(rows: Sequence[Known], versions: Versions) -> Columns:
+def columns_of(rows: Sequence[StateRow], versions: Versions) -> Columns:
     """Return rows by column."""
     columns = Columns()
     paths, nodes, found, fingerprints, groups = zip(*rows, strict=True)
@@ -121,7 +120,7 @@ def _decompressed(block: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompress(block)
 
 
-def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[Known]:
+def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[StateRow]:
     """Return the rows, in order. The work for each row is done by `map` and `zip`, which run in C.
 
     Raises:
@@ -129,11 +128,11 @@ def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[Kn
     """
     numbers = columns.numbers
     kinds = list(map(_KINDS.__getitem__, numbers[0]))
-    prints: list[Fingerprint | None] = list(map(_new, repeat(Fingerprint), zip(*numbers[8:], strict=True)))
+    prints: list[Fingerprint | None] = list(map(new_tuple, repeat(Fingerprint), zip(*numbers[8:], strict=True)))
     hashes = [b"" if item == _NO_HASH else item for (item,) in _hashes(columns.hashes)]
     nodes: list[Node] = list(
         map(
-            _new,
+            new_tuple,
             repeat(Node),
             zip(kinds, *numbers[1:VERSION_COLUMN], hashes, repeat(b""), repeat((0, 0)), repeat(()), strict=False),
         )
@@ -143,13 +142,13 @@ def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[Kn
     for index, exception in columns.rare.items():
         if "n" in exception:
             large = exception["n"]
-            nodes[index] = _new(Node, (_KINDS[large[0]], *large[1:VERSION_COLUMN], hashes[index], b"", (0, 0), ()))
+            nodes[index] = new_tuple(Node, (_KINDS[large[0]], *large[1:VERSION_COLUMN], hashes[index], b"", (0, 0), ()))
             found[index], groups[index] = versions[large[VERSION_COLUMN]], large[7]
             prints[index] = Fingerprint(*large[8:])
         nodes[index] = _restored(nodes[index], exception)
     if 0 in numbers[_MODE]:
         prints = [None if item == _NO_FINGERPRINT else item for item in prints]
-    return map(_new, repeat(Known), zip(columns.paths, nodes, found, prints, groups, strict=True))
+    return map(new_tuple, repeat(StateRow), zip(columns.paths, nodes, found, prints, groups, strict=True))
 
 
 def _without_large(columns: list[Sequence[int]], rare: dict[int, dict[str, Any]]) -> list[Sequence[int]]:

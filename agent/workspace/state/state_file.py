@@ -20,7 +20,7 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from agent.core.directory.state_row import Known
+from agent.core.directory.state_row import StateRow
 from agent.core.model.entry import Version
 from agent.core.spelling.path import show
 from agent.errors import WorkspaceError
@@ -53,7 +53,7 @@ class Part(NamedTuple):
 
     start: bytes
     stop: bytes | None
-    rows: Iterable[Known]
+    rows: Iterable[StateRow]
 
 
 class State:
@@ -69,7 +69,7 @@ class State:
         self._path = path
         self._begin = 0
         self._caches = False
-        self._cached: list[Known] | None = None
+        self._cached: list[StateRow] | None = None
         self.header: dict[str, Any] = {}
         self.rows = 0
         self._verify()
@@ -80,7 +80,7 @@ class State:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Known]:
+    def __iter__(self) -> Iterator[StateRow]:
         rows = self._rows(self._begin, None, (None,))
         if self._caches and self._cached is None:
             self._cached = list(rows)
@@ -125,7 +125,7 @@ class State:
         """Close the file. May be called twice; other calls are an error then."""
         self._file.close()
 
-    def _rows(self, at: int, end: int | None, earlier: Sequence[Version | None]) -> Iterator[Known]:
+    def _rows(self, at: int, end: int | None, earlier: Sequence[Version | None]) -> Iterator[StateRow]:
         versions = list(earlier)
         for columns in self._columns(at, end, versions):
             with self._translate_errors():
@@ -195,7 +195,7 @@ class State:
         return data
 
 
-def write_state(path: str | bytes, header: Mapping[str, Any], rows: Iterable[Known]) -> int:
+def write_state(path: str | bytes, header: Mapping[str, Any], rows: Iterable[StateRow]) -> int:
     """Replace the state at `path`, in one step, and return the number of rows.
 
     Args:

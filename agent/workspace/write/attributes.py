@@ -8,8 +8,7 @@ import re
 import stat
 from typing import Final
 
-from agent.core.directory.scan_join import KINDS
-from agent.core.model.entry import Kind, Node
+from agent.core.model.entry import KIND_BY_FILE_TYPE, Kind, Node
 from agent.core.spelling.path import show
 from agent.workspace.filesystem.system_errors import NOT_SUPPORTED, changed
 from agent.workspace.scan.path_reader import CAPABILITY, read_xattrs
@@ -106,7 +105,7 @@ class Attributes:
         place = os.open(name, _PATH_ONLY, dir_fd=above)
         try:
             about = os.fstat(place)
-            if KINDS.get(stat.S_IFMT(about.st_mode)) is not node.kind:
+            if KIND_BY_FILE_TYPE.get(stat.S_IFMT(about.st_mode)) is not node.kind:
                 raise changed(path, "turned into something else meanwhile")
             if about.st_nlink > 1:
                 return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from agent.core.directory.state_row import KEPT, Fingerprint
+from agent.core.directory.state_row import PREEXISTING_FINGERPRINT, Fingerprint
 from agent.workspace.filesystem.root import Root
 from agent.workspace.filesystem.system_errors import collides
 from agent.workspace.write.directory_entries import DirectoryEntries
@@ -30,7 +30,9 @@ class Placement:
         self.left_out: list[bytes] = []
 
     def place(self, path: bytes, made: bytes, about: os.stat_result) -> Fingerprint:
-        """Rename `made` to the last part of `path`; return the new fingerprint, `KEPT` if the path was left out.
+        """Rename `made` to the last part of `path`; return the new fingerprint.
+
+        It is `PREEXISTING_FINGERPRINT` if the path was left out.
 
         Args:
             about: the last `fstat` of what was made.
@@ -49,21 +51,21 @@ class Placement:
                 raise
             return self.leave_out(path, made)
         if self._keep and _content_of(now) != _content_of(about):
-            return KEPT  # another process wrote to it as soon as it had its name
+            return PREEXISTING_FINGERPRINT  # another process wrote to it as soon as it had its name
         return self._root.fingerprint(now)
 
     def leave_out(self, path: bytes, made: bytes) -> Fingerprint:
-        """Remove `made`, because others put something at `path`; return `KEPT`.
+        """Remove `made`, because others put something at `path`; return `PREEXISTING_FINGERPRINT`.
 
         Raises:
             DivergedError: a directory is at `path`.
         """
         self._entries.discard(path, made)
         found = self._root.lstat(path)
-        if found is not None and stat.S_ISDIR(found.print.mode):
+        if found is not None and stat.S_ISDIR(found.fingerprint.mode):
             raise collides(path)
         self.left_out.append(path)
-        return KEPT
+        return PREEXISTING_FINGERPRINT
 
 
 def _content_of(about: os.stat_result) -> tuple[int, int, int]:

@@ -90,7 +90,7 @@ class TreeWriter:
         except FileExistsError:
             fresh = False
             found = self._root.lstat(path)
-            if found is None or not stat.S_ISDIR(found.print.mode):
+            if found is None or not stat.S_ISDIR(found.fingerprint.mode):
                 raise (collides if self.keep else in_the_way)(path) from None
         except OSError as error:
             raise refused(error, path) from error
@@ -233,7 +233,7 @@ class TreeWriter:
         for path in sorted(self._linked):
             found = self._root.lstat(path)
             if found is not None:
-                done.append((path, found.print))
+                done.append((path, found.fingerprint))
         self._directories.clear()
         self._linked.clear()
         return done

@@ -10,7 +10,8 @@ from typing import Any
 from agent.core.image.change_set import unite
 from agent.core.image.conflict_record import record_conflicts
 from agent.core.image.image import Encoding, Image, Layer
-from agent.core.image.manifest import INDEX, PREFIX, format_image, load_json, needs_config, parse_image
+from agent.core.image.manifest import INDEX, PREFIX, load_json, needs_config, parse_image
+from agent.core.image.manifest_writer import format_image
 from agent.core.image.platform_choice import check_is_image, choose_platform
 from agent.core.merge.conflict import Conflict
 from agent.core.model.ancestry import Writer

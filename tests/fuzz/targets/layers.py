@@ -17,9 +17,10 @@ from agent.archive.layer.ranged import read_entries, read_toc
 from agent.archive.layer.reader import LayerReader
 from agent.archive.stream.compression import COMPRESSIONS, Compression, media_type_of
 from agent.archive.stream.gzip import pack_member, pack_stored
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.archive.toc import trailer
-from agent.archive.toc.toc import Toc, TocWriter
+from agent.archive.toc.toc import Toc
+from agent.archive.toc.toc_writer import TocWriter
 from agent.archive.toc.trailer import FOOTER_SIZE, Footer, find_footer, format_footer, wrap, wrapped_length
 from agent.core.model.change import Claim, Grouped, Kept, Listed, SquashEntry, Tombstone, Touched
 from agent.core.model.entry import Context, Delete, Kind, Node, Write
@@ -120,7 +121,7 @@ def run_own(data: bytes) -> None:
     packed, promised = own(compression)
     refused = None
     try:
-        expected = Promised(size=len(data), toc=packed.layer.toc_sha256)
+        expected = Promised(size=len(data), toc=packed.layer.toc.sha256)
         found = read(data, media_type_of(compression), expected, LIMITS)
         assert found == promised, "another content than promised is taken"
     except REFUSALS as error:
@@ -129,7 +130,7 @@ def run_own(data: bytes) -> None:
         lambda start, length: data[start : start + length],
         len(data),
         compression,
-        sha256=packed.layer.toc_sha256,
+        sha256=packed.layer.toc.sha256,
         limits=LIMITS,
     )
     contents = {entry.path: content for entry, (_, content) in zip(_placed(packed), _files(promised), strict=True)}
@@ -220,7 +221,7 @@ def toc_seeds() -> list[bytes]:
         (),
         "none",
     )
-    return [*made, squash.finish(linked.layer.frames).payload, linked.layer.toc.payload]
+    return [*made, squash.finish(linked.layer.toc.frames).payload, linked.layer.toc.payload]
 
 
 def _squashed() -> list[SquashEntry]:

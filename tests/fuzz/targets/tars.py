@@ -10,24 +10,24 @@ from contextlib import suppress
 from hashlib import sha256
 from random import Random
 
-from agent.archive.stream.limits import MIB, Limits
-from agent.archive.tar.any_header import check_sum, parse_size
+from agent.archive.stream.limits import MIB, ArchiveLimits
+from agent.archive.tar.header_decoder import check_sum, parse_size
 from agent.archive.tar.member import normalise
 from agent.archive.tar.pax import format_record, parse_integer, parse_records, parse_time
 from agent.archive.tar.tar_header import BLOCK, END, checksum, encode_header, padded, whiteout_header
-from agent.archive.tar.untar import read_tar
+from agent.archive.tar.tar_reader import read_tar
 from agent.core.model.entry import Kind, Node
-from agent.core.model.tar_item import Item, Linked, Opaque, Placed, Whiteout
+from agent.core.model.tar_item import Linked, Opaque, Placed, TarItem, Whiteout
 from agent.core.spelling.path import OPAQUE, WHITEOUT
 from agent.errors import AgentError, IntegrityError, UnsafeArchiveError
 from tests.archive.packing import TIME
 from tests.fuzz.mutate import NUMBERS, bytewise
 from tests.fuzz.search import Target
 
-LIMITS = Limits(expanded=4 * MIB, entries=2000, depth=64, toc=4 * MIB, ratio=100, free=MIB, padding=MIB)
+LIMITS = ArchiveLimits(expanded=4 * MIB, entries=2000, depth=64, toc=4 * MIB, ratio=100, free=MIB, padding=MIB)
 REFUSALS = (IntegrityError, UnsafeArchiveError)
 FILE = Node(Kind.FILE, 0o644, mtime=TIME)
-Read = list[tuple[Item, bytes]]
+Read = list[tuple[TarItem, bytes]]
 Member = tuple[bytes, str, bytes, bytes]
 """Name, kind, target and content."""
 
@@ -100,7 +100,7 @@ def short(member: Member) -> str:
     return f"{fields} {len(content)} bytes, sha256 {sha256(content).hexdigest()[:8]}"
 
 
-def _check_again(item: Item, content: bytes) -> None:
+def _check_again(item: TarItem, content: bytes) -> None:
     if isinstance(item, Placed):
         try:
             header = encode_header(item.path, item.node)
@@ -110,7 +110,7 @@ def _check_again(item: Item, content: bytes) -> None:
         assert (again, told) == (item._replace(offset=0), content), f"{again} is not {item}"
 
 
-def _name(item: Item) -> bytes:
+def _name(item: TarItem) -> bytes:
     match item:
         case Whiteout(path):
             directory, slash, name = path.rpartition(b"/")
@@ -121,7 +121,7 @@ def _name(item: Item) -> bytes:
             return item.path
 
 
-def _meaning(item: Item) -> tuple[str, bytes]:
+def _meaning(item: TarItem) -> tuple[str, bytes]:
     match item:
         case Placed(_, node):
             return str(node.kind), node.target

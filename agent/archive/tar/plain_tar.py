@@ -11,7 +11,7 @@ from agent.core.model.entry import Kind, TreeEntry
 def plain_tar(
     whiteouts: Iterable[bytes], rows: Iterable[TreeEntry], content: Callable[[TreeEntry], Iterator[bytes]]
 ) -> Iterator[bytes]:
-    """Yield a tar of whiteouts and of what stands, both in bytes order of paths.
+    """Yield a tar of whiteouts and rows of a tree, both in bytes order of paths.
 
     Args:
         content: yields the content of a file. Of rows that share a `group` only the first is asked for.

@@ -1,6 +1,6 @@
-"""Read tars of anyone: V7, ustar, pax (global and extended headers), old GNU; sparse files as their content.
+"""Read the tars of all tools: V7, ustar, pax (global and extended headers), old GNU; sparse files as their content.
 
-What two common readers would understand differently is refused: two extended headers for one entry, an extended
+A tar that two common readers understand differently is refused: two extended headers for one entry, an extended
 header together with a GNU long name, global names and sizes. Nothing is extracted here; paths are checked, never
 followed.
 """
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from agent.archive.stream.limits import DEFAULT_LIMITS, Limits, damaged, excessive
-from agent.archive.stream.source import Source
+from agent.archive.stream.byte_source import ByteSource
+from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits, damaged, excessive
 from agent.archive.tar import sparse
-from agent.archive.tar.any_header import STORED, Fields, check_sum, decode, parse_size
+from agent.archive.tar.header_decoder import STORED, Fields, check_sum, decode, parse_size
 from agent.archive.tar.member import interpret
 from agent.archive.tar.pax import parse_records
 from agent.archive.tar.tar_header import BLOCK, END, padded
 from agent.core.model.entry import Kind
-from agent.core.model.tar_item import Item, Placed
+from agent.core.model.tar_item import Placed, TarItem
 from agent.core.spelling.path import show
 
 _ZERO = END[:BLOCK]
@@ -26,23 +26,23 @@ _LONG = frozenset((_LONG_NAME, _LONG_TARGET))
 _NOT_GLOBAL = (b"path", b"linkpath", b"size", b"GNU.sparse.")
 _PIECE = 1 << 20
 _AHEAD = 16
-"""How many extended headers of the largest size may stand before one entry."""
+"""The number of extended headers of the largest size that may precede one entry."""
 
 Records = list[tuple[bytes, bytes]]
 
 
 def read_tar(
-    chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS, *, end_required: bool = True
-) -> Iterator[tuple[Item, Iterator[bytes]]]:
-    """Yield what a tar says, entry by entry, with each file's content.
+    chunks: Iterable[bytes], limits: ArchiveLimits = DEFAULT_LIMITS, *, end_required: bool = True
+) -> Iterator[tuple[TarItem, Iterator[bytes]]]:
+    """Yield the items of a tar, with each file's content.
 
     A content that was not consumed when the next entry is asked for is skipped, and must not be used after that.
 
     Args:
         chunks: the tar's bytes, in pieces of any size.
         limits: what to refuse.
-        end_required: whether a tar without end of archive (two zero blocks) counts as truncated. Some writers leave
-            it out; where the whole stream has a digest, nothing is lost by accepting that.
+        end_required: whether a tar without end of archive (two zero blocks) is truncated. Some writers leave it out;
+            if the whole stream has a digest, accepting that is safe.
 
     Raises:
         IntegrityError: it is damaged or truncated, or readers disagree about what it says.
@@ -54,15 +54,17 @@ def read_tar(
 
 
 class TarReader:
-    """The machine behind `read_tar`, for readers that look at the headers' bytes too.
+    """The parser of `read_tar`, for readers that need the headers' bytes, too.
 
     Attributes:
         header: the bytes of the current entry in front of its content, extended headers included.
     """
 
-    def __init__(self, chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS, *, end_required: bool = True) -> None:
+    def __init__(
+        self, chunks: Iterable[bytes], limits: ArchiveLimits = DEFAULT_LIMITS, *, end_required: bool = True
+    ) -> None:
         self.header = b""
-        self._source = Source(chunks, "the tar")
+        self._source = ByteSource(chunks, "the tar")
         self._limits = limits
         self._end_required = end_required
         self._globals: dict[bytes, bytes] = {}
@@ -83,7 +85,7 @@ class TarReader:
         """Yield what follows the end of archive."""
         return self._source.rest()
 
-    def members(self) -> Iterator[tuple[Item, bytes | None]]:
+    def members(self) -> Iterator[tuple[TarItem, bytes | None]]:
         """Yield each entry with its content, None where that is to be read with `stream`; see `read_tar`."""
         source, limits = self._source, self._limits
         expanded = 0
@@ -118,7 +120,7 @@ class TarReader:
             self._left -= len(data)
             yield data
 
-    def _next_member(self) -> tuple[Item | None, bytes | None] | None:
+    def _next_member(self) -> tuple[TarItem | None, bytes | None] | None:
         source = self._source
         offset = source.offset
         parts = self._parts = []
@@ -152,7 +154,7 @@ class TarReader:
         fields = decode(block, values, names.get(_LONG_NAME), names.get(_LONG_TARGET))
         return self._place(fields, self._sparse(block, records), offset)
 
-    def _place(self, fields: Fields, holes: sparse.Sparse | None, offset: int) -> tuple[Item | None, bytes | None]:
+    def _place(self, fields: Fields, holes: sparse.Sparse | None, offset: int) -> tuple[TarItem | None, bytes | None]:
         source, parts = self._source, self._parts
         if holes is not None and holes.name:
             fields = fields._replace(name=holes.name)
@@ -197,7 +199,7 @@ class TarReader:
                 self._parts.append(self._source.take(BLOCK))
                 yield self._parts[-1]
 
-        return sparse.parse_old(block, Source(extensions(), "the tar"), parse_size)
+        return sparse.parse_old(block, ByteSource(extensions(), "the tar"), parse_size)
 
     def _next_header(self, *, pending: bool) -> bytes | None:
         """Return the next header of any type, None at the end of archive."""
@@ -237,7 +239,7 @@ class TarReader:
         return name
 
     def _describe(self, size: int) -> None:
-        """Count what is kept of headers: names, targets, attributes, and headers that no entry follows."""
+        """Count the bytes of headers in memory: names, targets, attributes, and headers that no entry follows."""
         self._described += size
         self._ahead += size
         if self._ahead > _AHEAD * self._limits.header:

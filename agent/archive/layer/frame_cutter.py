@@ -1,4 +1,4 @@
-"""Cut a tar into frames: where an entry begins if that can be, and best where the directories around it change."""
+"""Cut a tar into frames, between two entries if possible, and preferably between two directories."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from agent.archive.stream.frames import FRAME, FRAME_FULL
 from agent.archive.tar.tar_header import BLOCK, PADDING
 
 
-class Cutter:
-    """Collects the tar and cuts it into frames, so that who reads one directory needs few of them.
+class FrameCutter:
+    """Collects the tar and cuts it into frames, so that the entries of one directory are in few of them.
 
     Attributes:
         room: bytes that the current frame can still take.
@@ -51,7 +51,7 @@ class Cutter:
         return offset
 
     def _enter(self, path: bytes) -> None:
-        """Note where another directory begins: how many are above the entries on both sides, and where that is."""
+        """Note a border between two directories: its place, and the number of directories above both sides."""
         above = path.rpartition(b"/")[0]
         if above != self._above:
             self._above, common, last = above, above, self._path + b"/"
@@ -62,7 +62,10 @@ class Cutter:
         self._path = path
 
     def _border(self) -> int:
-        """Return how many pieces the frame shall end behind, 0 if it holds too little to end at an entry's border."""
+        """Return the number of pieces in the frame, 0 if it is too small to end at an entry's border.
+
+        The border with the fewest directories above both sides, and of these the last.
+        """
         if borders := [border for border in self._borders if border[1] <= -FRAME_FULL]:
             return min(borders)[2]
         return len(self._parts) if self.room <= FRAME - FRAME_FULL else 0
@@ -92,6 +95,6 @@ class Cutter:
         self.full.append(frame)
 
     def take(self) -> Iterator[bytes]:
-        """Give the frames that are complete away."""
+        """Yield the complete frames, and forget them."""
         full, self.full = self.full, []
         yield from full

@@ -1,4 +1,4 @@
-"""A stream of chunks, read as if it were a file: exactly so many bytes, or an error."""
+"""Read an exact number of bytes from a stream of chunks, or raise an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from agent.archive.stream.limits import damaged
 
 
-class Source:
+class ByteSource:
     """Bytes that arrive in chunks of any size.
 
     The attributes `chunk` and `at` (the position of the next byte in it) are public because the hot loops of the tar

@@ -1,4 +1,4 @@
-"""One tar header of anyone's, decoded: V7, ustar, star, GNU; with what extended headers say laid over it."""
+"""Decode a tar header of any tool: V7, ustar, star, GNU; the values of extended headers override its fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.archive.tar.tar_header import checksum
 from agent.core.model.entry import Kind, Xattrs
 from agent.core.spelling.path import show
 
-KINDS: Final[Mapping[int, Kind | None]] = {
+KIND_BY_FLAG: Final[Mapping[int, Kind | None]] = {
     0: Kind.FILE,
     ord("0"): Kind.FILE,
     ord("7"): Kind.FILE,
@@ -24,10 +24,10 @@ KINDS: Final[Mapping[int, Kind | None]] = {
     ord("5"): Kind.DIR,
     ord("6"): Kind.FIFO,
 }
-"""What each type flag means; None is a hard link."""
+"""The kind for each type flag; None is a hard link."""
 
 STORED: Final = b"\x0007S"
-"""Type flags whose size says how much content follows. Of all others the size is ignored, as Go and Python do."""
+"""Type flags whose size is that of a content. Of all others the size is ignored, as Go and Python do."""
 
 _ID_MAX = (1 << 32) - 2
 _SIZE_MAX = 1 << 62
@@ -93,7 +93,7 @@ def parse_size(field: bytes) -> int:
 
 
 def decode(block: bytes, values: Mapping[bytes, bytes], name: bytes | None, target: bytes | None) -> Fields:
-    """Return what a header says.
+    """Return the fields of a header.
 
     Args:
         block: 512 bytes, their checksum checked.
@@ -104,7 +104,7 @@ def decode(block: bytes, values: Mapping[bytes, bytes], name: bytes | None, targ
         IntegrityError: the type is unknown, or a field is malformed or out of range.
     """
     flag = block[156]
-    if flag not in KINDS:
+    if flag not in KIND_BY_FLAG:
         raise damaged(f"an entry is of the unknown type {chr(flag)!r}")
     name = name or _name(block)
     target = target or _until_nul(block[157:257])
