@@ -12,7 +12,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from agent.cli.controller import EVERYWHERE, command
+from agent.cli.controller import ALL_ADDRESSES, command
 from agent.tekton.model.documents import read
 from agent.tekton.model.wrapping import NO_DEFAULTS
 from agent.tekton.pipeline.installation import parse_installation
@@ -81,7 +81,7 @@ def test_the_command_line_is_one_that_the_command_takes() -> None:
 
 def test_the_ports_are_those_that_are_listened_at() -> None:
     [port] = container()["ports"]
-    assert EVERYWHERE.endswith(f":{port['containerPort']}")
+    assert ALL_ADDRESSES.endswith(f":{port['containerPort']}")
     annotations = objects()["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(port["containerPort"])
     for probe in ("livenessProbe", "readinessProbe"):

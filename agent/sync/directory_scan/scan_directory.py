@@ -7,13 +7,13 @@ import stat
 from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agent.core.directory.scan_diff import ChangeEntries, diff, node_to_record
 from agent.core.directory.scan_join import ScanJoin, combine_parts, join_scan
 from agent.core.directory.state_after_push import state_after_push
 from agent.core.directory.state_row import ScannedPath, StateRow
-from agent.core.model.entry import Kind, Node
+from agent.core.model.entry import Kind, Node, new_tuple
 from agent.core.spelling.path import show
 from agent.sync.local.directory_state import DirectoryState
 from agent.sync.operation.workspace_context import WorkspaceContext
@@ -32,7 +32,6 @@ PARTS = 4
 """Parts of a directory for each process that scans it, so that all are busy to the end."""
 _FILE = Kind.FILE
 _NOTHING = (None, None)
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 class DirectoryDiff(NamedTuple):
@@ -147,7 +146,7 @@ def _scan_part(
             old, _ = sifted.replaced.get(found.path, _NOTHING)
             node = node_to_record(old, found.fingerprint, _fresh(own, found), privileged=privileged)
             size += node.size
-            fresh.append(_new(StateRow, (found.path, node, None, found.fingerprint, 0)))
+            fresh.append(new_tuple(StateRow, (found.path, node, None, found.fingerprint, 0)))
     return ScanResult(sifted, fresh, size, scan.leftovers, warnings)
 
 
@@ -156,7 +155,7 @@ def _fresh(root: Root, found: ScannedPath) -> Node:
     _, size, mode, uid, gid, mtime, _ = found.fingerprint
     if not stat.S_ISREG(mode):
         return examine(root, found)
-    node: Node = _new(Node, (_FILE, mode & 0o7777, uid, gid, mtime, size, b"", b"", (0, 0), ()))
+    node: Node = new_tuple(Node, (_FILE, mode & 0o7777, uid, gid, mtime, size, b"", b"", (0, 0), ()))
     return node
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 from agent.archive.layer.writer import LayerWriter, PackedLayer
 from agent.archive.toc.toc_rules import InTar
 from agent.core.directory.scan_diff import ChangeEntries
 from agent.core.directory.state_row import Fingerprint, ScannedPath, StateRow
 from agent.core.layers.whiteouts import whiteouts
-from agent.core.model.entry import Context, Node, TocEntry, Write
+from agent.core.model.entry import Context, Node, TocEntry, Write, new_tuple
 from agent.store.port import Store, Stored
 from agent.sync.directory_scan.scan_directory import DirectoryDiff
 from agent.sync.operation.options import Compression
@@ -21,7 +20,6 @@ from agent.workspace.scan.path_reader import open_content
 from agent.workspace.state.row_buffer import RowBuffer
 from agent.workspace.state.row_codec import ROWS
 
-_new: Any = tuple.__new__  # a named tuple's own constructor costs three times as much
 BUFFERED = 4 << 20
 """Bytes of a layer that is held in memory: it can be checked for existence first, and sent again."""
 SMALL = 16 << 20
@@ -118,16 +116,16 @@ class LayerUpload:
         def contents(entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:
             assert fingerprint is not None
             size = fingerprint.size
-            xattrs, data = open_content(root, _new(ScannedPath, (entry.path, fingerprint, 1, (0, 0))))
+            xattrs, data = open_content(root, new_tuple(ScannedPath, (entry.path, fingerprint, 1, (0, 0))))
             # The scan decided what to record of it; only the content and xattrs of a new file were unread.
             kind, mode, uid, gid, mtime, _, _, target, device, recorded = entry.node
             progress.advance(size)
             self._advanced += size
-            return _new(Node, (kind, mode, uid, gid, mtime, size, b"", target, device, recorded or xattrs)), data
+            return new_tuple(Node, (kind, mode, uid, gid, mtime, size, b"", target, device, recorded or xattrs)), data
 
         def written(entry: TocEntry) -> None:
             if type(entry) is Write:
-                put(_new(StateRow, (entry[0], entry[1], None, fingerprint, 0)))
+                put(new_tuple(StateRow, (entry[0], entry[1], None, fingerprint, 0)))
 
         gone = list(whiteouts(self._entries.rest))
         level = THOROUGH.get(self._compression) if self._size <= SMALL else None
