@@ -381,6 +381,7 @@ def test_a_push_for_another_target_than_was_pulled_is_refused(agent: Agent, pods
     assert "was pulled from" in agent("step", "push", pod.text, exits=11).stderr
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -14,7 +14,7 @@ from tests.fakes.cluster import Cluster, condition, eventually
 from tests.images.container import Images
 from tests.tekton.test_launch import custom_run
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(600)
 CONFIG = "image: reg.io/agent:1\n"
 
 

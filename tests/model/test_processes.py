@@ -23,9 +23,10 @@ from agent.sync.remote.located_image import this_platform
 from agent.sync.remote.target import Target
 from tests.fakes.contents import write
 from tests.fakes.plain import Plain, applied, on_disk
+from tests.fakes.soaking import FULL
 from tests.fakes.workspaces import Workspaces
 
-MANY = 64
+MANY = 64 if FULL else 24
 FEW = 12
 REQUESTS = 25 + 2 * MANY
 """What the median push may need at most. It may have to read an entry and a config of each other push. How many of them

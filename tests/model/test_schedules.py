@@ -1,5 +1,6 @@
 """The guarantees of design, "Protocol", for every schedule of a few agents and for random ones of more.
 
+A plain run searches some of the small scenes in full and tries a few random schedules of each.
 `INSTEP_SOAK=seconds` (see `make soak`) searches each scene for so long; `INSTEP_SEED` is the first random seed.
 """
 
@@ -24,7 +25,7 @@ from agent.sync.publish.checkpoint import Checkpoint
 from agent.sync.publish.head import Moved, everything, put_head
 from agent.sync.remote.merged_image import merged_image
 from agent.sync.remote.target import Target
-from tests.fakes.soaking import SEED, SOAK
+from tests.fakes.soaking import FULL, SEED, SOAK
 from tests.model.hand import Hand
 from tests.model.laws import ViolationError
 from tests.model.scene import Scene
@@ -35,9 +36,11 @@ SCENES = {scene.name: scene for scene in (*SMALL, *LARGE, *RANDOM)}
 EVERY = 600.0
 """Seconds that a small scene may take on a machine with much else to do; it takes one to ten."""
 SOME = 2.5
-"""Seconds for random schedules of one scene."""
-PLAIN = 1_000
-"""The first random seed of a plain run, so that it tries the same schedules each time; `make soak` tries others."""
+"""Seconds for random schedules of one scene in a full run."""
+FEW = 6
+"""Random schedules of one scene in a plain run."""
+FIRST_SEED = 1_000
+"""The first random seed, so that a run tries the same schedules each time; `make soak` tries others."""
 LUCKY = 45_000
 """A seed that soon finds what is broken."""
 TWICE = "a laptop pushes twice, what it put first lands late, and a pull that names it is shown no new tags"
@@ -101,6 +104,7 @@ def scenes(*of: list[Scene]) -> Any:
     return pytest.mark.parametrize("scene", [scene for each in of for scene in each], ids=lambda scene: scene.name)
 
 
+@pytest.mark.sweep(4)
 @scenes(SMALL)
 def test_every_schedule_keeps_the_guarantees(place: Path, scene: Scene) -> None:
     result = Search(place, scene).explore(EVERY)
@@ -108,10 +112,10 @@ def test_every_schedule_keeps_the_guarantees(place: Path, scene: Scene) -> None:
     assert result.runs > 10
 
 
-@scenes(LARGE, RANDOM)
+@scenes(LARGE, RANDOM, [] if FULL else SMALL)
 def test_random_schedules_keep_the_guarantees(place: Path, scene: Scene) -> None:
-    seed = SEED if SOAK else PLAIN
-    result = Search(place, scene).sample(seed, SOAK or SOME)
+    seed = SEED if SOAK else FIRST_SEED
+    result = Search(place, scene).sample(seed, SOAK or SOME) if FULL else Search(place, scene).sample(seed, EVERY, FEW)
     print(f"{scene.name}: {result.runs} schedules from seed {seed}")
     assert result.runs
 
@@ -232,6 +236,7 @@ def any_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoint, "replaces", lambda one, other: one is not other)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("law", "name", "harm"),
     [
@@ -268,6 +273,7 @@ def test_a_checkpoint_that_no_list_shows_yet_is_too_young(place: Path, monkeypat
         Search(place, SCENES["a pruner with a grace time where lists lag"]).replay(schedule.split())
 
 
+@pytest.mark.slow
 def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def once(site: Any, target: Any, seen: Any) -> bool:
         whole = everything(seen)

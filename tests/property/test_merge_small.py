@@ -90,6 +90,7 @@ def test_laws_hold_for_every_history_of_two_changes(past):
         _check(edits, past, squashes=True)
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.timeout(3600 if EVERY else 120)
 @pytest.mark.parametrize("share", range(8))
 def test_laws_hold_for_histories_of_three_changes(share):

@@ -17,7 +17,7 @@ from tests.fakes.hostile_images import ORDERS, images
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import put_image
 from tests.fakes.sentinel import Sentinel
-from tests.fakes.soaking import SOAK
+from tests.fakes.soaking import FULL, SOAK
 from tests.fakes.stranger import Stranger
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
@@ -55,6 +55,7 @@ def place_links(top: bytes, out: bytes) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_beside_the_workspace_changes(sentinel: Sentinel, registry: str, name: str) -> None:
     out, own = os.fsencode(sentinel.path), f"ws-{NAMES.index(name)}"
@@ -74,6 +75,7 @@ def test_nothing_beside_the_workspace_changes(sentinel: Sentinel, registry: str,
 
 
 @pytest.mark.soak
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(ORDERS[0])])
 def test_a_layer_on_top_of_a_good_image_changes_nothing_either(
     sentinel: Sentinel, memory: MemoryWorkspaces, name: str
@@ -115,7 +117,7 @@ def test_nothing_changes_for_a_user_without_privilege(stranger: Stranger) -> Non
     here = Workspaces(stranger.place)
     found = images(out)
     store = here.open_store(parse_reference(here.target))
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(NAMES[:: 1 if FULL else 5]):
         put_image(store, f"t{number}", found[name])
     here.close()
     stranger.own(stranger.place / "layout")

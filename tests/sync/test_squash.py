@@ -68,6 +68,7 @@ def same(there: Workspaces, one: str, other: str) -> None:
     assert unlike(*trees) == {}
 
 
+@pytest.mark.slow
 def test_300_pushes_never_exceed_100_layers_and_lose_no_history(place: Path) -> None:
     there, rng, ids, most = Workspaces(place), random.Random(7), [], 0
     for number in range(300):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent.core.directory.scan_join import Sifted
 from agent.core.directory.state_row import Found, Known
 from agent.workspace.scan_result import Look, dump, load
+from tests.fakes.soaking import some
 from tests.workspace.any_rows import KNOWN, NAMES, NUMBERS, PRINTS
 
 FOUND = st.builds(
@@ -50,7 +51,7 @@ LOOKS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=some(150))
 @given(LOOKS, st.sampled_from([1, 2, 4096]))
 def test_what_is_loaded_is_what_was_dumped(tmp_path_factory: pytest.TempPathFactory, look: Look, block: int) -> None:
     directory: Path = tmp_path_factory.mktemp("look")

@@ -17,6 +17,7 @@ from agent.core.model.entry import Kind, Node, Version
 from agent.errors import WorkspaceError
 from agent.workspace.rows import ROWS, Columns, pack
 from agent.workspace.state import FORMAT, StateDamagedError, read_state, write_state
+from tests.fakes.soaking import some
 from tests.workspace.any_rows import KNOWN
 
 PRINT = Fingerprint(1, 2, 0o100644, 3, 4, 5, 6)
@@ -33,7 +34,7 @@ HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=some(150), deadline=None)
 @given(rows=st.lists(KNOWN, max_size=20), header=HEADERS)
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Known], header: Any) -> None:
     path = tmp_path_factory.mktemp("state") / "state"
