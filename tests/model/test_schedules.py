@@ -37,7 +37,7 @@ EVERY = 600.0
 """Seconds that a small scene may take on a machine with much else to do; it takes one to ten."""
 SOME = 2.5
 """Seconds for random schedules of one scene in a full run."""
-FEW = 6
+FEW = 4
 """Random schedules of one scene in a plain run."""
 FIRST_SEED = 1_000
 """The first random seed, so that a run tries the same schedules each time; `make soak` tries others."""

@@ -84,6 +84,7 @@ def _histories(size, stride, offset=0):
             yield edits, pasts
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("past", list(_pasts(2)), ids=str)
 def test_laws_hold_for_every_history_of_two_changes(past):
     for edits in product(EDITS, repeat=2):

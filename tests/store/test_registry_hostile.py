@@ -275,7 +275,7 @@ def test_long_link_is_read_in_bounded_time(open_at: Open, web: FaultProxy, shape
     ends(CALLS["tags"], open_at(web.address))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("shape", [" ", ",", ", ", "a ", "a=", 'a="\\', "a= ", "Basic ", "a,", "=", '"'])
 def test_long_challenge_is_read_in_bounded_time(shape: str) -> None:
     parse_challenges("Bearer " + shape * (LONG // len(shape)))

@@ -33,9 +33,9 @@ from tests.fakes.workspaces import Workspaces
 
 pytestmark = [pytest.mark.usefixtures("parts"), pytest.mark.soak, pytest.mark.timeout(900 if SOAK else 120)]
 REFUSALS = [
-    pytest.param(errno.ENOSPC, CHANGES, 1 if SOAK else 3 if FULL else 9, id="full"),
-    pytest.param(errno.EMFILE, OPENING, 1 if SOAK else 3 if FULL else 9, id="too many open files"),
-    pytest.param(errno.EIO, ALL, 1 if SOAK else 9 if FULL else 27, id="broken"),
+    pytest.param(errno.ENOSPC, CHANGES, 1 if SOAK else 3 if FULL else 15, id="full"),
+    pytest.param(errno.EMFILE, OPENING, 1 if SOAK else 3 if FULL else 15, id="too many open files"),
+    pytest.param(errno.EIO, ALL, 1 if SOAK else 9 if FULL else 45, id="broken"),
 ]
 FEWER = 1 if FULL else 3
 """A plain run fills a disk up to every so many pages, and sets every so many limits; odd, since targets alternate."""

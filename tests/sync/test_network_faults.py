@@ -29,7 +29,7 @@ from tests.fakes.proxy import Fault, FaultProxy, Seen
 from tests.fakes.soaking import FULL, SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 
-STEP = 1 if FULL else 3
+STEP = 1 if FULL else 5
 """A plain run fails at every so many requests."""
 SOME = 6
 """Rounds of random faults in a plain run."""
