@@ -37,7 +37,7 @@ EVERY = 600.0
 """Seconds that a small scene may take on a machine with much else to do; it takes one to ten."""
 SOME = 2.5
 """Seconds for random schedules of one scene in a full run."""
-FEW = 4
+FEW = 3
 """Random schedules of one scene in a plain run."""
 FIRST_SEED = 1_000
 """The first random seed, so that a run tries the same schedules each time; `make soak` tries others."""
@@ -104,7 +104,7 @@ def scenes(*of: list[Scene]) -> Any:
     return pytest.mark.parametrize("scene", [scene for each in of for scene in each], ids=lambda scene: scene.name)
 
 
-@pytest.mark.sweep(4)
+@pytest.mark.sweep(5)
 @scenes(SMALL)
 def test_every_schedule_keeps_the_guarantees(place: Path, scene: Scene) -> None:
     result = Search(place, scene).explore(EVERY)

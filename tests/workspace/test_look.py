@@ -12,11 +12,9 @@ from agent.core.directory.scan_join import Sifted
 from agent.core.directory.state_row import Found, Known
 from agent.workspace.scan_result import Look, dump, load
 from tests.fakes.soaking import some
-from tests.workspace.any_rows import KNOWN, NAMES, NUMBERS, PRINTS
+from tests.workspace.any_rows import KNOWN, NAMES, NUMBERS, SEEN
 
-FOUND = st.builds(
-    Found, NAMES, PRINTS.filter(bool), st.integers(1, 9), st.just((0, 0)) | st.tuples(st.integers(0), st.integers(0))
-)
+FOUND = st.builds(Found, NAMES, SEEN, st.integers(1, 9), st.just((0, 0)) | st.tuples(st.integers(0), st.integers(0)))
 PAIRS = st.lists(st.tuples(KNOWN, FOUND), max_size=4)
 NUMBERED = st.dictionaries(NUMBERS, st.lists(NAMES, min_size=1, max_size=3), max_size=3)
 SETS = st.sets(NAMES, max_size=3)
