@@ -38,11 +38,11 @@ golden: $(VENV)/.dev
 # Looks for what breaks the guarantees: schedules of parallel writers, random faults, bytes that a reader answers wrongly,
 # races with a process that swaps directories for links, SECONDS for each search; hostile images in every order of their
 # layers; faults at every single call; 2,000 pushes and pulls on each kind of store. On two idle cores the searches take
-# half an hour for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and from which seeds: each
+# 20 minutes for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and from which seeds: each
 # time other ones, unless INSTEP_SEED says where to begin.
 soak: $(VENV)/.dev
 	@echo "soak: the first seed is INSTEP_SEED=$(INSTEP_SEED)"
-	INSTEP_SEED=$(INSTEP_SEED) INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rA -m soak
+	INSTEP_SEED=$(INSTEP_SEED) INSTEP_SOAK=$(SECONDS) $(BIN)/python -m pytest -n $(JOBS) -rA -m soak
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
