@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-JOBS   ?= 2
+JOBS   ?= 3
 SECONDS ?= 300
 ifndef INSTEP_SEED
 INSTEP_SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
@@ -26,8 +26,10 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+# A plain run tries a fixed share of the long searches, which takes two idle cores ten minutes. INSTEP_FULL=1, as in
+# .ci/run, tries all. JOBS is one more than those cores, since some tests wait. A job that is done takes work of another.
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 # Writes the expected results of rewriting Tekton's objects anew; then read the diff.
 golden: $(VENV)/.dev
@@ -36,7 +38,7 @@ golden: $(VENV)/.dev
 # Looks for what breaks the guarantees: schedules of parallel writers, random faults, bytes that a reader answers wrongly,
 # races with a process that swaps directories for links, SECONDS for each search; hostile images in every order of their
 # layers; faults at every single call; 2,000 pushes and pulls on each kind of store. On two idle cores the searches take
-# half an hour for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and from which seeds: each
+# 20 minutes for each 60 of SECONDS, the rest about half an hour. Prints how much was tried, and from which seeds: each
 # time other ones, unless INSTEP_SEED says where to begin.
 soak: $(VENV)/.dev
 	@echo "soak: the first seed is INSTEP_SEED=$(INSTEP_SEED)"

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,7 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.fakes.docker_registry import BINARY, DockerRegistry
+from tests.fakes.soaking import FULL
 
 pytest_plugins = ["tests.leaks"]
 
@@ -49,6 +51,33 @@ def place(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="instep-", dir=shared) as made:
         yield Path(made)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out of a plain run what is `slow`, and of each `sweep` all but every n-th case."""
+    if FULL:
+        return
+    left_out = {item for item in items if item.get_closest_marker("slow")}
+    sweeps: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sweep"):
+            sweeps.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, cases in sweeps.items():
+        every = cases[0].get_closest_marker("sweep").args[0]
+        # Each begins elsewhere, so that not all of a module's tests take the same fixtures.
+        first = crc32(name.encode()) % min(every, len(cases))
+        left_out.update(set(cases) - set(cases[first::every]))
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what kind of run this was."""
+    if not FULL:
+        terminalreporter.write_line(
+            "A plain run tries a fixed share of the long searches; INSTEP_FULL=1 make test runs all."
+        )
 
 
 @pytest.hookimpl(wrapper=True)

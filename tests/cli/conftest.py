@@ -87,9 +87,9 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     running.close()
 
 
-@pytest.fixture(params=["layout", "registry"])
+@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.sweep(2)) for kind in ("layout", "registry")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A target that does not exist yet, on each kind of store."""
+    """A target that does not exist yet, on each kind of store; in a plain run on one of them."""
     if request.param == "layout":
         return f"oci:{tmp_path}/layout:ws"
     address = request.getfixturevalue("registry")

@@ -102,6 +102,7 @@ def test_a_manifest_that_is_no_image(agent: Agent, work: Path, tmp_path: Path) -
     assert _head(tmp_path / "layout") == before
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 @pytest.mark.parametrize("words", [[], ["--verify-whole"]])
 def test_a_layer_that_is_damaged(agent: Agent, work: Path, tmp_path: Path, damage: str, words: list[str]) -> None:

@@ -27,6 +27,7 @@ ENDS = {
 }
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("name", ENDS)
 def test_a_hostile_image_ends_in_its_code(agent: Agent, registry: str, name: str) -> None:
     sentinel = Sentinel(agent.place)

@@ -124,6 +124,7 @@ LIES = {
 }
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("lie", LIES)
 def test_a_pull_ends_with_the_declared_code_and_leaves_the_directory_alone(scene: Scene, lie: str) -> None:
     fault, part, code = LIES[lie]

@@ -37,6 +37,7 @@ def everything(top: Path) -> list[str]:
     )
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("case", PLACES)
 def test_no_command_makes_a_store_in_the_workspace(agent: Agent, work: Path, case: str) -> None:
     target = f"oci:{PLACES[case](agent.place)}:t"

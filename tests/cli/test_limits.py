@@ -26,6 +26,7 @@ def test_a_limit_ends_a_pull_and_is_named(agent: Agent, pushed: str, limit: str)
     assert (agent.place / "there" / "src" / "main.c").exists()
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("command", ["ls", "diff", "squash", "exec"])
 def test_other_commands_that_read_layers_take_it_too(agent: Agent, pushed: str, command: str) -> None:
     words = (pushed, "there", "--", "true") if command == "exec" else (pushed,)

@@ -190,6 +190,7 @@ def test_any_user_with_no_home_can_run_it(pods: Callable[..., Pod], strangers: l
     assert not strangers[0].state.exists()
 
 
+@pytest.mark.sweep(3)
 @needs_root
 @pytest.mark.parametrize("users", [(0, 1), (0, None), (None, 0)])
 def test_the_two_steps_may_run_as_two_users(
@@ -381,6 +382,7 @@ def test_a_push_for_another_target_than_was_pulled_is_refused(agent: Agent, pods
     assert "was pulled from" in agent("step", "push", pod.text, exits=11).stderr
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -42,6 +42,7 @@ def rendered(name: str, top: str, place: Path) -> tuple[Manifests, str]:
     return render(on_top(place, found, **fields) if fields else found), namespace
 
 
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("top", TOPS)
 @pytest.mark.parametrize("name", DIRECTORIES)
 def test_every_reference_meets_its_object(name: str, top: str, tmp_path: Path) -> None:
@@ -59,6 +60,7 @@ def test_components_may_stand_in_a_directory_on_top(top: str, tmp_path: Path) ->
     assert named(manifests, "Certificate")
 
 
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("version", ["1.30", "1.33"])
 @pytest.mark.parametrize("name", DIRECTORIES)
 def test_every_object_is_valid(name: str, version: str, tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ from tests.contract.company import Company, items
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
 from tests.fakes.plain import applied, on_disk
+from tests.fakes.soaking import FULL
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.watched import watched
 from tests.fakes.workspaces import Workspaces
 from tests.property import overlay
 
+pytestmark = pytest.mark.sweep(2)
 CREW = ["b", "c", "d", "e"]
 MOMENTS: dict[str, Callable[[str, str], bool]] = {
     "layer": lambda call, tag: call in ("put_blob", "upload"),
@@ -207,7 +209,7 @@ def test_g8_whoever_is_killed_leaves_nothing_wrong(company: Company) -> None:
         assert files(name) <= before
         assert applied(company.store, company.tag) == on_disk(there.at("seen"))
     # A pull that is killed: what it leaves is no change of the user's, and the next one makes it whole.
-    for number in range(0, 40, 3):
+    for number in range(0, 40, 3 if FULL else 6):
         died = killed_at(number, lambda: company.another().pull("a"))
         there.pull("a")
         assert there.changed("a") == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import pickle
+import pkgutil
 import shutil
 import stat
 import subprocess
@@ -16,14 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import agent
+
 # The agent is imported before the privilege goes, because the checkout may lie where others cannot read. A process
 # that changed its user may not look into /proc/self until it says so, other than one that was started by that user.
 _RUN = """
-import ctypes, importlib, os, pkgutil, sys
-import agent
-for module in pkgutil.walk_packages(agent.__path__, "agent."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+import ctypes, os, sys
+from tests.fakes.stranger import import_agent
+import_agent()
 import watchdog.observers.inotify_c, oras.provider
 uid = int(sys.argv.pop(1))
 os.setgroups([])
@@ -76,6 +78,7 @@ class Stranger:
 
     def call(self, act: Callable[[], Any]) -> Any:
         """Return what `act` returns in a child process that is the stranger; what it raises ends the test."""
+        import_agent()
         read, write = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads; the child makes its own
@@ -104,6 +107,13 @@ class Stranger:
     def close(self) -> None:
         shutil.rmtree(self.place)
         shutil.rmtree(self.state, ignore_errors=True)
+
+
+def import_agent() -> None:
+    """Import all of the agent, what its commands import late included."""
+    for module in pkgutil.walk_packages(agent.__path__, "agent."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 def _checkout() -> str:

@@ -19,12 +19,12 @@ from tests.interop.tools import Skopeo
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = ("Containerfile", ".dockerignore", "LICENSE", "README.md", "agent", "images", "pyproject.toml")
-PYTHON = "localhost/python"
+OFFLINE = ("--build-arg", "PYTHON_BASE=localhost/python", "--build-arg", "PIP_NO_INDEX=1")
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Images]:
-    """`python`, a Debian with Python; `agent`; `controller`; `base`. The processes of a parallel run share them."""
+    """`python`, a Debian with Python; `agent`; `base`. The processes of a parallel run share them."""
     shared = tmp_path_factory.getbasetemp()
     if worker_id != "master":
         shared = shared.parent
@@ -77,10 +77,7 @@ def _build(images: Images) -> None:
         version = tar.getmember("./usr/bin/python3").linkname.removeprefix("python")
     for lock in ("build.lock", "requirements.lock", "controller.lock"):
         _download(context / "images/agent" / lock, context / "images/agent/wheels", version)
-    offline = ("--build-arg", f"PYTHON_BASE={PYTHON}", "--build-arg", "PIP_NO_INDEX=1")
-    images.build("agent", context, *offline)
-    as_controller = ("--build-arg", "LOCK=controller.lock", "--build-arg", "RUN_AS=65532")
-    images.build("controller", context, *offline, *as_controller)
+    images.build("agent", context, *OFFLINE)
     images.build("base", context / "images/base")
 
 
@@ -92,6 +89,14 @@ def _download(lock: Path, wheels: Path, version: str) -> None:
         capture_output=True,
         timeout=300,
     )
+
+
+@pytest.fixture
+def controller_image(images: Images) -> str:
+    """The controller's image, built for the one test that runs it."""
+    as_controller = ("--build-arg", "LOCK=controller.lock", "--build-arg", "RUN_AS=65532")
+    images.build("controller", images.place / "context", *OFFLINE, *as_controller)
+    return "controller"
 
 
 @pytest.fixture

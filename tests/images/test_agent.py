@@ -21,7 +21,7 @@ from tests.fakes.trees import snapshot, unlike
 from tests.images.container import USER, Container, Images, eventually
 from tests.store.conftest import make_certificate
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
 STATE = ("--state", "/volume/state")

@@ -11,7 +11,7 @@ from tests.fakes.contents import write
 from tests.images.container import Container, Images
 from tests.interop.tools import Skopeo
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(600)
 STATE = ("--state", "/volume/state")
 
 

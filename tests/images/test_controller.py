@@ -14,14 +14,15 @@ from tests.fakes.cluster import Cluster, condition, eventually
 from tests.images.container import Images
 from tests.tekton.test_launch import custom_run
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(600)
 CONFIG = "image: reg.io/agent:1\n"
 
 
-def test_it_launches_a_run_and_ends_on_sigterm(images: Images, tmp_path: Path) -> None:
-    config = images.config("controller")
+@pytest.mark.slow  # the same build as the agent's, with other arguments
+def test_it_launches_a_run_and_ends_on_sigterm(images: Images, controller_image: str, tmp_path: Path) -> None:
+    config = images.config(controller_image)
     assert config["User"] == "65532"
-    with images.container("controller", tmp_path / "volume") as container:
+    with images.container(controller_image, tmp_path / "volume") as container:
         (container.volume / "controller.yaml").write_text(CONFIG)
         words = ("controller", "--config", "/volume/controller.yaml", "--listen", "127.0.0.1:0")
 

@@ -13,7 +13,7 @@ import yaml
 from tests.images.container import Container, Images
 from tests.tekton.schema import check
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(600)
 EXAMPLE = Path(__file__).parents[2] / "examples/custom-task-image"
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.trees import snapshot, unlike
 from tests.images.container import Container
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(600)
 NOWHERE = ("HOME", "TMPDIR", "PATH", "DOCKER_CONFIG", "INSTEP_STATE", "PYTHONHOME", "PYTHONPATH")
 HOSTILE = {**dict.fromkeys(NOWHERE, "/nowhere"), "SSL_CERT_FILE": "/etc/passwd"}
 

@@ -19,6 +19,7 @@ def shown(tree: Tree, buildah: Buildah) -> Tree:
     return without_links_of_links(tree) if buildah.driver == "vfs" else tree
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
 def test_buildah_mounts_the_tree_that_was_pushed(
     history: Callable[[str], History], buildah: Buildah, compression: str
@@ -41,6 +42,7 @@ def test_buildah_agrees_about_what_parallel_writers_made(workspaces: Workspaces,
         assert unlike(merged, snapshot(mounted)) == {}
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("words", [(), ("--squash",), ("--format", "docker")], ids=["layer", "squash", "docker"])
 def test_what_buildah_makes_of_a_workspace_is_a_base_for_others(
     workspaces: Workspaces, buildah: Buildah, words: tuple[str, ...]

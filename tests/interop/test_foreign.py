@@ -128,6 +128,7 @@ def copy_elsewhere(workspaces: Workspaces, skopeo: Skopeo, *words: str, twice: b
     return copy
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("words", [("--format", "v2s2"), ("--dest-compress-format", "gzip")], ids=" ".join)
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
 def test_a_copy_in_another_repository_is_a_workspace(

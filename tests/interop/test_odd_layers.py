@@ -70,6 +70,7 @@ def check_alike(place: Path, buildah: Buildah, image: str) -> None:
     there.close()
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
 @pytest.mark.parametrize("case", NAMES)
 def test_names_mean_what_they_mean_to_others(tmp_path: Path, buildah: Buildah, case: str, form: int) -> None:
@@ -100,6 +101,7 @@ PACKED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("case", PACKED)
 def test_layers_are_told_by_their_bytes(tmp_path: Path, buildah: Buildah, registry: str, case: str) -> None:
     pack, kind = PACKED[case]

@@ -73,8 +73,8 @@ class Search:
         result.states, result.complete = len(seen), not todo
         return result
 
-    def sample(self, seed: int, seconds: float) -> Result:
-        """Run one random schedule for `seed` and for each number after it, as many as there is time for.
+    def sample(self, seed: int, seconds: float, most: int | None = None) -> Result:
+        """Run one random schedule for `seed` and for each number after it, `most` or as many as there is time for.
 
         Raises:
             AssertionError: as `explore`; its text has the seed, too.
@@ -82,7 +82,7 @@ class Search:
         result = Result()
         deadline = time.monotonic() + seconds
         for number in count(seed):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or result.runs == most:
                 break
             run = self._begin()
             result.runs += 1

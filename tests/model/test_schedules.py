@@ -1,5 +1,6 @@
 """The guarantees of design, "Protocol", for every schedule of a few agents and for random ones of more.
 
+A plain run searches some of the small scenes in full and tries a few random schedules of each.
 `INSTEP_SOAK=seconds` (see `make soak`) searches each scene for so long; `INSTEP_SEED` is the first random seed.
 """
 
@@ -26,7 +27,7 @@ from agent.sync.publish.checkpoint import Checkpoint
 from agent.sync.publish.head import Moved, all_changes, put_head
 from agent.sync.remote.target import Target
 from agent.sync.upload.merged_image import merged_image
-from tests.fakes.soaking import SEED, SOAK
+from tests.fakes.soaking import FULL, SEED, SOAK
 from tests.model.hand import Hand
 from tests.model.laws import ViolationError
 from tests.model.scene import Scene
@@ -36,10 +37,10 @@ from tests.model.search import Search
 SCENES = {scene.name: scene for scene in (*SMALL, *LARGE, *RANDOM)}
 EVERY = 600.0
 """Seconds that a small scene may take on a machine with much else to do; it takes one to ten."""
-SOME = 2.5
-"""Seconds for random schedules of one scene."""
-PLAIN = 1_000
-"""The first random seed of a plain run, so that it tries the same schedules each time; `make soak` tries others."""
+SOME = 20 if FULL else 3
+"""Random schedules of one scene; with `INSTEP_SOAK`, as many as there is time for."""
+FIRST_SEED = 1_000
+"""The first random seed, so that a run tries the same schedules each time; `make soak` tries others."""
 LUCKY = 45_000
 """A seed that soon finds what is broken."""
 TWICE = "a laptop pushes twice, what it put first lands late, and a pull that names it is shown no new tags"
@@ -103,6 +104,7 @@ def scenes(*of: list[Scene]) -> Any:
     return pytest.mark.parametrize("scene", [scene for each in of for scene in each], ids=lambda scene: scene.name)
 
 
+@pytest.mark.sweep(5)
 @scenes(SMALL)
 def test_every_schedule_keeps_the_guarantees(place: Path, scene: Scene) -> None:
     result = Search(place, scene).explore(EVERY)
@@ -110,10 +112,10 @@ def test_every_schedule_keeps_the_guarantees(place: Path, scene: Scene) -> None:
     assert result.runs > 10
 
 
-@scenes(LARGE, RANDOM)
+@scenes(LARGE, RANDOM, [] if FULL else SMALL)
 def test_random_schedules_keep_the_guarantees(place: Path, scene: Scene) -> None:
-    seed = SEED if SOAK else PLAIN
-    result = Search(place, scene).sample(seed, SOAK or SOME)
+    seed = SEED if SOAK else FIRST_SEED
+    result = Search(place, scene).sample(seed, SOAK or EVERY, None if SOAK else SOME)
     print(f"{scene.name}: {result.runs} schedules from seed {seed}")
     assert result.runs
 
@@ -240,6 +242,7 @@ def any_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoint, "replaces", lambda one, other: one is not other)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("law", "name", "harm"),
     [
@@ -291,6 +294,7 @@ def test_a_checkpoint_of_one_who_hangs_is_too_young(place: Path, monkeypatch: py
         Search(place, SCENES[name]).replay(schedule.split())
 
 
+@pytest.mark.slow
 def test_the_search_finds_a_repair_that_does_not_look_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def once(site: Any, target: Any, seen: Any) -> bool:
         whole = all_changes(seen)

@@ -3,9 +3,10 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from tests.fakes.soaking import some
 from tests.property.disk import Disk
 
-laws = settings(deadline=None, max_examples=120)
+laws = settings(deadline=None, max_examples=some(120))
 
 _NAMES = (b"a", b"a-b", b"b", b"c")
 PATHS = (

@@ -15,6 +15,7 @@ from agent.core.model.change import Ancestor, Claim, Squash
 from agent.core.model.entry import Kind
 from agent.core.model.pod import Pod
 from agent.core.spelling.path import parent
+from tests.fakes.soaking import some
 from tests.property.histories import (
     History,
     check_layers,
@@ -28,7 +29,7 @@ from tests.property.histories import (
 from tests.property.reference_merge import Reference
 from tests.property.writer import ON_DISK, directory, file, link, plain
 
-EXAMPLES = 2000 if os.environ.get("INSTEP_EVERY_HISTORY") else 60
+EXAMPLES = 2000 if os.environ.get("INSTEP_EVERY_HISTORY") else some(60)
 pytestmark = pytest.mark.timeout(3600 if EXAMPLES > 1000 else 120)
 LAWS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -84,12 +84,14 @@ def _histories(size, stride, offset=0):
             yield edits, pasts
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("past", list(_pasts(2)), ids=str)
 def test_laws_hold_for_every_history_of_two_changes(past):
     for edits in product(EDITS, repeat=2):
         _check(edits, past, squashes=True)
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.timeout(3600 if EVERY else 120)
 @pytest.mark.parametrize("share", range(8))
 def test_laws_hold_for_histories_of_three_changes(share):

@@ -21,12 +21,12 @@ from pathlib import Path
 import pytest
 
 from agent.sync.commands.prune import PruneOptions, prune
-from tests.fakes.soaking import SEED, SOAK
+from tests.fakes.soaking import FULL, SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 from tests.soak.reference import Reference
 
-ROUNDS, WARM = (2000, 200) if SOAK else (40, 20)
+ROUNDS, WARM = (2000, 200) if SOAK else (40, 20) if FULL else (20, 10)
 """Rounds, and after how many it is looked what this process holds, for the first time."""
 ANEW = 20
 """Every so many rounds an empty directory is pulled into, too."""

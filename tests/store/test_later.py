@@ -130,6 +130,7 @@ def use(store: RegistryStore) -> None:
     store.delete_manifest(digest_of(image(store)))
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("case", ["429", "521", "Retry-After beside 403", "a secondary limit", "CloudFront's page"])
 def test_whatever_says_later_is_tried_later(store: RegistryStore, proxy: FaultProxy, method: str, case: str) -> None:

@@ -81,6 +81,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("call", ["manifest", "blob", "put"])
 @pytest.mark.parametrize("name", DRIPS)
 def test_answer_that_drips_is_given_up(open_at: Open, web: FaultProxy, name: str, call: str) -> None:
@@ -232,6 +233,7 @@ def test_compressed_answer_is_not_expanded(open_at: Open, web: FaultProxy) -> No
 # Stumbling blocks: numbers, headers, what comes after an answer
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize(
     "value", ["9" * 5000, "-1", "1e9", "0x10", "\u00b2", "", "bytes */5", "bytes " + "9" * 5000 + "-", "bytes \u0661-"]
 )
@@ -273,12 +275,14 @@ def test_long_link_is_read_in_bounded_time(open_at: Open, web: FaultProxy, shape
     ends(CALLS["tags"], open_at(web.address))
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("shape", [" ", ",", ", ", "a ", "a=", 'a="\\', "a= ", "Basic ", "a,", "=", '"'])
 def test_long_challenge_is_read_in_bounded_time(shape: str) -> None:
     parse_challenges("Bearer " + shape * (LONG // len(shape)))
     parse_challenges(shape * (LONG // len(shape)) + "\x00")
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("char", ["\x00", "\x1b[31m", "\x0b", "\r", "\r\n ", "\x85", "\xff"])
 @pytest.mark.parametrize("header", ["Location", "WWW-Authenticate", "Link", "Content-Type"])
 def test_control_characters_in_headers_end_in_a_clean_error(

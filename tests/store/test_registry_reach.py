@@ -75,6 +75,7 @@ def gate(seen: Seen) -> Fault | None:
     return Fault(401, {"WWW-Authenticate": 'Basic realm="x"'}) if "Authorization" not in seen.headers else None
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("login", ["password", "identity"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("asks", ["basic", "bearer", "nothing"])

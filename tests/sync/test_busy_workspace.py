@@ -16,11 +16,11 @@ import pytest
 
 from agent.errors import FileChangedError
 from tests.fakes.contents import write
-from tests.fakes.soaking import SEED, SOAK
+from tests.fakes.soaking import FULL, SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
-ROUNDS = 8
+ROUNDS = 8 if FULL else 3
 FILES = 12
 BIG = 4 << 20
 SAVED = re.compile(rb"(\d{6}-)\1*")

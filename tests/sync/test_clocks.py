@@ -65,6 +65,7 @@ def test_what_was_seen_is_older_than_what_was_made_of_it_whatever_the_clock_says
     assert len(set(stamps)) == 6
 
 
+@pytest.mark.sweep(3)
 @jumping
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_clock_that_jumps_at_any_call_of_a_push_leaves_one_change(

@@ -21,10 +21,13 @@ from tests.fakes.killing import Killed, killed_at
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import applied, on_disk, put_image
 from tests.fakes.proxy import Fault, FaultProxy, Seen
+from tests.fakes.soaking import FULL
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
 pytestmark = pytest.mark.usefixtures("parts")
+STEP = 1 if FULL else 3
+"""A plain run dies at every so many calls or writes; odd, since what is done alternates."""
 
 
 def fill(top: bytes) -> None:
@@ -105,7 +108,7 @@ def test_a_push_that_dies_at_any_call_of_the_store_is_done_by_a_plain_rerun(tmp_
         check_published_once(memory, options, before)
         assert unlike(expected, snapshot(memory.at("a"))) == {}
         shutil.rmtree(place)
-        number += 1
+        number += STEP
     assert number > 8
 
 
@@ -311,21 +314,21 @@ def test_a_push_killed_at_any_write_is_done_by_a_plain_rerun(workspaces: Workspa
     top = workspaces.at("a")
     fill(top)
     workspaces.push("a")
-    number = 0
+    number, at = 0, 0
     while True:
         change_a_little(top, number)
-        died = killed_at(number, lambda: workspaces.push("a"))
+        died = killed_at(at, lambda: workspaces.push("a"))
         report = workspaces.push("a")
         if not died:
             break
         assert report.id in (None, workspaces.ids()[-1])
-        number += 1
+        number, at = number + 1, at + STEP
         assert len(workspaces.ids()) == number + 1
         if number % 5 == 0:
             workspaces.pull("z")
             assert unlike(snapshot(top), snapshot(workspaces.at("z"))) == {}
     assert report.id is None
-    assert number > 30
+    assert at > 30
     assert not [name for name in os.listdir(workspaces.place / "layout") if "tmp" in name]
 
 
@@ -356,7 +359,7 @@ def test_a_pull_killed_at_any_write_is_recovered_by_a_plain_pull(workspaces: Wor
         assert unlike(trees[at], snapshot(here)) == {}
         assert workspaces.changed("b") == []
         assert not workspaces.status("b").interrupted
-        number += 1
+        number += STEP
     assert unlike(trees[at], snapshot(here)) == {}
     assert number > 30
 
@@ -401,6 +404,7 @@ def test_signals_at_any_request_to_a_real_registry(
     tmp_path: Path, registry: str, command: str, signum: signal.Signals
 ) -> None:
     """The request that is under way when the signal comes is carried out: its answer finds no one."""
+    step = (3 if command == "push" else 2) * (1 if FULL else 2)
     with FaultProxy(registry) as proxy:
         made = Workspaces(tmp_path, f"{proxy.address}/crashes/{tmp_path.name.replace('_', '-').lower()}:ws")
         running: list[subprocess.Popen[str]] = []
@@ -413,7 +417,7 @@ def test_signals_at_any_request_to_a_real_registry(
         proxy.add_rule(rule)
         fill(made.at("a"))
         made.push("a")
-        for number in range(1 if signum == signal.SIGKILL else 2, 30, 3 if command == "push" else 2):
+        for number in range(1 if signum == signal.SIGKILL else 2, 30, step):
             change_a_little(made.at("a"), number)
             write(made.at("a"), b"large", noise(5 << 20, number))
             if command == "pull":

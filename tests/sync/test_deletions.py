@@ -157,6 +157,7 @@ def whiteouts(tar: tarfile.TarFile) -> list[bytes]:
     return found
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", CASES)
 def test_what_went_or_turned_into_something_else_arrives(workspaces: Workspaces, name: str) -> None:
     case = CASES[name]
@@ -233,6 +234,7 @@ def put_over(place: bytes, content: bytes) -> None:
         file.write(content)
 
 
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("glob", [b"d", b"d/one", b"d/*", b"**/one"])
 @pytest.mark.parametrize("name", SPARSE_EDITS)
 def test_a_sparse_workspace_changes_only_what_it_holds(workspaces: Workspaces, name: str, glob: bytes) -> None:

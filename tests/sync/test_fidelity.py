@@ -44,6 +44,7 @@ def test_what_is_pushed_comes_back_as_it_was(workspaces: Workspaces, name: str) 
         assert workspaces.push(name_).id is None
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", EVERY_CASE)
 def test_what_is_added_and_removed_later_arrives_too(workspaces: Workspaces, name: str) -> None:
     make_common(workspaces.at("a"))
@@ -118,6 +119,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     "name",
     [

@@ -14,6 +14,7 @@ from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("number", range(8))
 def test_every_generation_arrives_on_top_and_anew(workspaces: Workspaces, number: int) -> None:
     # The first half is the same in every run, the others look for what nobody thought of.

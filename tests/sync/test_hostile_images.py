@@ -17,7 +17,7 @@ from tests.fakes.hostile_images import ORDERS, images
 from tests.fakes.memory_workspaces import MemoryWorkspaces
 from tests.fakes.plain import put_image
 from tests.fakes.sentinel import Sentinel
-from tests.fakes.soaking import SOAK
+from tests.fakes.soaking import FULL, SOAK
 from tests.fakes.stranger import Stranger
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
@@ -55,6 +55,7 @@ def place_links(top: bytes, out: bytes) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_beside_the_workspace_changes(sentinel: Sentinel, registry: str, name: str) -> None:
     out, own = os.fsencode(sentinel.path), f"ws-{NAMES.index(name)}"
@@ -74,6 +75,7 @@ def test_nothing_beside_the_workspace_changes(sentinel: Sentinel, registry: str,
 
 
 @pytest.mark.soak
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(ORDERS[0])])
 def test_a_layer_on_top_of_a_good_image_changes_nothing_either(
     sentinel: Sentinel, memory: MemoryWorkspaces, name: str
@@ -113,9 +115,9 @@ def test_nothing_changes_for_a_user_without_privilege(stranger: Stranger) -> Non
     sentinel = Sentinel(stranger.place, stranger.uid)
     out = os.fsencode(sentinel.path)
     here = Workspaces(stranger.place)
-    found = images(out)
+    found, names = images(out), NAMES[:: 1 if FULL else 5]
     store = here.open_store(parse_reference(here.target))
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(names):
         put_image(store, f"t{number}", found[name])
     here.close()
     stranger.own(stranger.place / "layout")
@@ -128,8 +130,8 @@ def test_nothing_changes_for_a_user_without_privilege(stranger: Stranger) -> Non
         forced = end(lambda: here.pull(f"{own}-taken", target=target, force=True))
         return [fresh, kept, forced], sentinel.changes()
 
-    done = stranger.call(lambda: [pull(number) for number in range(len(NAMES))])
-    for name, (codes, changes) in zip(NAMES, done, strict=True):
+    done = stranger.call(lambda: [pull(number) for number in range(len(names))])
+    for name, (codes, changes) in zip(names, done, strict=True):
         assert set(codes) <= {0, *IN_THE_WAY, *REFUSED}, name
         assert changes == {}, name
 

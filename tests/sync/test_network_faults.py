@@ -26,9 +26,11 @@ from tests.fakes.contents import noise, write
 from tests.fakes.hurried import SILENCE, HurriedWorkspaces
 from tests.fakes.plain import applied, on_disk
 from tests.fakes.proxy import Fault, FaultProxy, Seen
-from tests.fakes.soaking import SEED, SOAK
+from tests.fakes.soaking import FULL, SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 
+STEP = 1 if FULL else 5
+"""A plain run fails at every so many requests."""
 SOME = 6
 """Rounds of random faults in a plain run."""
 STREAMED = 3000
@@ -193,22 +195,22 @@ def world(registry: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> object
 def test_a_fault_at_any_request_of_a_push_leaves_one_change(world: World, kind: str) -> None:
     world.begin()
     trouble = Trouble(world.proxy)
-    number, struck = 0, True
+    number, at, struck = 0, 0, True
     while struck:
         old = snapshot(world.plain.at("a"))
         world.change(number)
-        trouble.arm(KINDS[kind][number % len(KINDS[kind])], number)
+        trouble.arm(KINDS[kind][number % len(KINDS[kind])], at)
         said = world.push()
         struck = trouble.disarm()
-        which = f"{kind}, request {number}: {trouble.struck}, {said}"
+        which = f"{kind}, request {at}: {trouble.struck}, {said}"
         if kind not in UNNOTICED:
             assert isinstance(said, PushReport), which
         world.check_pushed(old, said, which)
-        number += 1
+        number, at = number + 1, at + STEP
     assert world.troubled.push("a").id is None
     assert world.troubled.changed("a") == []
     world.head_is_whole()
-    assert number > 3
+    assert at > 3
 
 
 @pytest.mark.parametrize("anew", [True, False] if SOAK else [True], ids=lambda anew: "anew" if anew else "on top")
@@ -216,20 +218,20 @@ def test_a_fault_at_any_request_of_a_push_leaves_one_change(world: World, kind: 
 def test_a_fault_at_any_request_of_a_pull_leaves_the_tree(world: World, kind: str, anew: bool) -> None:
     world.begin()
     trouble = Trouble(world.proxy)
-    number, struck = 0, True
+    number, at, struck = 0, 0, True
     while struck:
         world.change(number)
         world.troubled.push("a")
         name = f"b{number}" if anew else "b"
-        trouble.arm(KINDS[kind][number % len(KINDS[kind])], number)
+        trouble.arm(KINDS[kind][number % len(KINDS[kind])], at)
         said = world.attempt(lambda name=name: world.troubled.pull(name))
         struck = trouble.disarm()
-        which = f"{kind}, request {number}: {trouble.struck}, {said}"
+        which = f"{kind}, request {at}: {trouble.struck}, {said}"
         if kind not in UNNOTICED:
             assert isinstance(said, PullReport), which
         world.check_pulled(name, said, which)
-        number += 1
-    assert number > 3
+        number, at = number + 1, at + STEP
+    assert at > 3
 
 
 def test_random_faults_at_once_leave_each_change_once(world: World) -> None:

@@ -25,6 +25,7 @@ from agent.sync.remote.resolved_image import this_platform
 from agent.sync.remote.target import Target
 from tests.fakes.contents import noise, write
 from tests.fakes.memory_workspaces import MemoryWorkspaces
+from tests.fakes.soaking import FULL
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
@@ -68,6 +69,7 @@ def same(there: Workspaces, one: str, other: str) -> None:
     assert unlike(*trees) == {}
 
 
+@pytest.mark.slow
 def test_300_pushes_never_exceed_100_layers_and_lose_no_history(place: Path) -> None:
     there, rng, ids, most = Workspaces(place), random.Random(7), [], 0
     for number in range(300):
@@ -109,7 +111,7 @@ def test_a_run_of_many_tasks_one_after_the_other_is_squashed_as_it_goes(memory: 
 def test_pushes_to_a_registry_are_squashed_too(registry: str, tmp_path: Path) -> None:
     there, rng = Workspaces(tmp_path, f"{registry}/squash/{uuid.uuid4().hex}:ws"), random.Random(3)
     made = 0
-    for number in range(70):
+    for number in range(70 if FULL else 35):
         scribble(there.at("a"), rng, number)
         made += there.push("a").id is not None
     image = head_of(there)

@@ -20,6 +20,7 @@ from agent.sync.push_steps.push_directory import push
 from agent.workspace.state import state_lock
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
+from tests.fakes.soaking import FULL
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Notices, Workspaces
 
@@ -195,7 +196,7 @@ def test_who_waits_in_vain_is_told_and_changes_nothing(shared: Workspaces, monke
 @pytest.mark.parametrize("command", ["push", "pull"])
 def test_who_is_killed_while_another_waits_leaves_the_directory_to_it(shared: Workspaces, command: str) -> None:
     act = shared.push if command == "push" else shared.pull
-    for number in range(3, 40, 9):
+    for number in range(3, 40, 9 if FULL else 18):
         write(shared.at("o"), b"f%d" % number, b"theirs")
         shared.push("o")
         if command == "push":

@@ -17,13 +17,13 @@ from agent.workspace.scan.watcher import Watcher
 from tests.fakes.contents import noise, write
 from tests.fakes.killing import killed_at
 from tests.fakes.plain import applied, on_disk
-from tests.fakes.soaking import SEED, SOAK
+from tests.fakes.soaking import FULL, SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(600 if SOAK else 120)]
-STEP = 1 if SOAK else 5
-"""A plain run tries every so many writes, another set of them each time."""
+STEP = 1 if SOAK else 5 if FULL else 10
+"""Every so many writes are tried: another set of them each time, but in a plain run."""
 
 
 @pytest.fixture

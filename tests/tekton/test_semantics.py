@@ -150,6 +150,7 @@ def test_a_retry_begins_with_what_the_task_was_given_and_counts_once(bench: Benc
     assert tekton.output["retry-look-pod/work"].split() == ["kept", "part", "removed", "whole"]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_pod_that_was_lost_after_its_push_counts_once(bench: Bench, retries: int) -> None:
     """As when a node is lost: Tekton makes the pod anew, under the same name."""

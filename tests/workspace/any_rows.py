@@ -6,7 +6,7 @@ from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.model.entry import Kind, Node, Version
 
 NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-(1 << 200), 1 << 200) | st.integers(0, 5)
-NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name)
+NAMES = st.lists(st.integers(1, 255), min_size=1, max_size=12).map(bytes)
 NODES = st.builds(
     Node,
     kind=st.sampled_from(Kind),
@@ -22,5 +22,6 @@ NODES = st.builds(
 )
 VERSIONS = st.none() | st.builds(Version, NUMBERS, st.sampled_from(["a" * 64, "sha256:" + "b" * 64]))
 # No lstat says all zeros: a st_mode is never 0.
-PRINTS = st.none() | st.builds(Fingerprint, *[NUMBERS] * 7).filter(any)
+SEEN = st.builds(Fingerprint, *[NUMBERS] * 7).filter(any)
+PRINTS = st.none() | SEEN
 KNOWN = st.builds(StateRow, NAMES, NODES, VERSIONS, PRINTS, NUMBERS)

@@ -18,6 +18,7 @@ from agent.errors import WorkspaceError
 from agent.workspace.state.row_codec import ROWS, pack
 from agent.workspace.state.row_columns import Columns
 from agent.workspace.state.state_file import FORMAT, StateDamagedError, read_state, write_state
+from tests.fakes.soaking import some
 from tests.workspace.any_rows import KNOWN
 
 PRINT = Fingerprint(1, 2, 0o100644, 3, 4, 5, 6)
@@ -34,7 +35,7 @@ HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=some(150), deadline=None)
 @given(rows=st.lists(KNOWN, max_size=20), header=HEADERS)
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[StateRow], header: Any) -> None:
     path = tmp_path_factory.mktemp("state") / "state"
