@@ -32,7 +32,7 @@ def command(session: Session, target: Reference, older_than: int, dry_run: bool,
     a checkpoint that an earlier prune published long enough ago. Then a new checkpoint is published for the next prune.
     The workspace stays as it is. The registry frees the space when it next collects garbage.
     """
-    from agent.sync.commands.prune import PruneOptions, prune
+    from agent.sync.commands.prune_target import PruneOptions, prune
 
     with session.target_site(target) as site:
         report = prune(site, PruneOptions(older_than, dry_run, everything))

@@ -14,7 +14,7 @@ import pytest
 
 from agent.core.spelling.reference import parse_reference
 from agent.errors import ConflictError
-from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.prune_target import PruneOptions, prune
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from tests.contract.company import Company, items
 from tests.fakes.contents import noise, write

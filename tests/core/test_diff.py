@@ -102,10 +102,14 @@ def test_a_directory_is_listed_above_a_deletion_that_its_times_do_not_tell(disk)
     disk.write(b"a/b-x/f", b"one")
     known = first_push(disk)
     found = [ScannedPath(row.path, row.fingerprint) for row in known if row.path != b"a/b/f"]
-    sifted = ScanJoin()
-    assert list(join_scan(known, found, disk.now, sifted)) == []
-    assert sifted.suspects == []
-    assert said(diff(sifted, [], {})) == [("Context", b"a", None), ("Context", b"a/b", None), ("Delete", b"a/b/f", V1)]
+    scan_join = ScanJoin()
+    assert list(join_scan(known, found, disk.now, scan_join)) == []
+    assert scan_join.suspects == []
+    assert said(diff(scan_join, [], {})) == [
+        ("Context", b"a", None),
+        ("Context", b"a/b", None),
+        ("Delete", b"a/b/f", V1),
+    ]
 
 
 def test_what_stands_beside_a_change_is_not_kept(disk):
@@ -113,7 +117,7 @@ def test_what_stands_beside_a_change_is_not_kept(disk):
         disk.write(path, b"one")
     known = first_push(disk)
     disk.alter(b"a/b/f", data=b"two", mtime=disk.now)
-    assert list(look(disk, known, disk.now).sifted.context) == [b"a", b"a/b"]
+    assert list(look(disk, known, disk.now).scan_join.context) == [b"a", b"a/b"]
 
 
 def test_an_mtime_alone_is_a_touch_and_of_a_directory_nothing(disk):
@@ -232,18 +236,18 @@ def test_a_name_from_outside_joins_a_file_whose_times_do_not_tell(disk):
     disk.write(b"a", b"one")
     (row,) = first_push(disk)
     found = [ScannedPath(b"a", row.fingerprint, 2), ScannedPath(b"b", row.fingerprint, 2)]
-    sifted = ScanJoin()
-    assert [new.path for new in join_scan([row], found, row.fingerprint.ctime + 1, sifted)] == [b"b"]
-    assert sifted.suspects == []
-    assert list(sifted.context) == [b"a"]
+    scan_join = ScanJoin()
+    assert [new.path for new in join_scan([row], found, row.fingerprint.ctime + 1, scan_join)] == [b"b"]
+    assert scan_join.suspects == []
+    assert list(scan_join.context) == [b"a"]
 
 
 def test_a_file_with_names_elsewhere_is_no_group(disk):
     disk.write(b"a", b"one")
     (row,) = first_push(disk)
-    sifted = ScanJoin()
-    assert list(join_scan([row], [ScannedPath(b"a", row.fingerprint, 2)], row.fingerprint.ctime + 1, sifted)) == []
-    assert sifted.names == {row.fingerprint.ino: [b"a"]}
+    scan_join = ScanJoin()
+    assert list(join_scan([row], [ScannedPath(b"a", row.fingerprint, 2)], row.fingerprint.ctime + 1, scan_join)) == []
+    assert scan_join.names == {row.fingerprint.ino: [b"a"]}
     disk.alter(b"a", mtime=5)
     assert entries(disk, [row]) == [Touch(b"a", V1, 5)]
 
@@ -459,6 +463,6 @@ def test_a_scan_is_counted(disk):
     known = first_push(disk)
     disk.remove(b"a")
     disk.write(b"c", b"one")
-    sifted = look(disk, known, 0).sifted
-    assert (sifted.total, sifted.present, len(sifted.gone)) == (2, 1, 1)
+    scan_join = look(disk, known, 0).scan_join
+    assert (scan_join.total, scan_join.present, len(scan_join.gone)) == (2, 1, 1)
     assert isinstance(known[0].version, Version)

@@ -16,7 +16,7 @@ from agent.core.model.pod import Pod
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.errors import AgentError
 from agent.store.port import Store
-from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.prune_target import PruneOptions, prune
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.local.directory_state import DirectoryState, parse_state
 from agent.sync.operation.options import PullOptions, PushOptions

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import agent.sync.commands.prune
+import agent.sync.commands.prune_target
 import agent.sync.publish.head
 import agent.sync.publish.publish_entry
 import agent.sync.push_steps.publish_change
@@ -21,7 +21,7 @@ import tests.model.search
 from agent.core.image.change_set import ChangeSet, unite
 from agent.core.model.pod import Pod
 from agent.core.spelling.digest import Digest
-from agent.sync.commands.prune import _Aged
+from agent.sync.commands.prune_target import _Aged
 from agent.sync.operation.workspace_context import WorkspaceContext
 from agent.sync.publish.checkpoint import Checkpoint
 from agent.sync.publish.head import Moved, all_changes, put_head
@@ -159,7 +159,7 @@ def no_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (agent.sync.publish.publish_entry, agent.sync.publish.head, agent.sync.commands.prune):
+    for module in (agent.sync.publish.publish_entry, agent.sync.publish.head, agent.sync.commands.prune_target):
         monkeypatch.setattr(module, "put_mark", lambda *of: None)
 
 
@@ -197,18 +197,18 @@ def prune_by_head(monkeypatch: pytest.MonkeyPatch) -> None:
         assert located is not None
         return _Aged(Checkpoint("", located.image, located.digest, unite([located.image]).ids, 0), 0)
 
-    monkeypatch.setattr(agent.sync.commands.prune, "_publish", head)
+    monkeypatch.setattr(agent.sync.commands.prune_target, "_publish", head)
 
 
 def prune_by_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not read the checkpoint again: delete what is seen once it is published."""
-    real = agent.sync.commands.prune._publish
+    real = agent.sync.commands.prune_target._publish
 
     def seen(site: Any, target: Target, *of: Any) -> _Aged:
         found = real(site, target, *of)
         return found._replace(checkpoint=replace(found.checkpoint, ids=all_changes(target.read_snapshot()).ids))
 
-    monkeypatch.setattr(agent.sync.commands.prune, "_publish", seen)
+    monkeypatch.setattr(agent.sync.commands.prune_target, "_publish", seen)
 
 
 def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,23 +218,23 @@ def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         image, _ = merged_image(target, whole)
         return Checkpoint("", image, Digest(""), whole.ids, 0)
 
-    monkeypatch.setattr(agent.sync.commands.prune, "publish_checkpoint", unseen)
+    monkeypatch.setattr(agent.sync.commands.prune_target, "publish_checkpoint", unseen)
 
 
 def no_age(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every checkpoint for an old one."""
-    monkeypatch.setattr(agent.sync.commands.prune, "witnessed", lambda *of, **more: 0)
+    monkeypatch.setattr(agent.sync.commands.prune_target, "witnessed", lambda *of, **more: 0)
 
 
 def age_before_the_put(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read the clock before a checkpoint is put, not after it is there."""
-    real = agent.sync.commands.prune._publish
+    real = agent.sync.commands.prune_target._publish
 
     def publish(site: WorkspaceContext, *of: Any) -> Any:
         now = site.clock()
         return real(site._replace(clock=lambda: now), *of)
 
-    monkeypatch.setattr(agent.sync.commands.prune, "_publish", publish)
+    monkeypatch.setattr(agent.sync.commands.prune_target, "_publish", publish)
 
 
 def any_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:

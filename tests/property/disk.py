@@ -221,7 +221,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Look:
-    sifted: object
+    scan_join: object
     nodes: dict
     entries: list
     prints: dict
@@ -230,23 +230,23 @@ class Look:
 
 def look(disk, known, clean_before, *, privileged=True):
     """Find what differs from what is remembered; entries are completed as packing does."""
-    sifted, fresh, nodes = ScanJoin(), [], {}
-    for found in join_scan(known, disk.scan(), clean_before, sifted):
-        old, _ = sifted.replaced.get(found.path, (None, None))
+    scan_join, fresh, nodes = ScanJoin(), [], {}
+    for found in join_scan(known, disk.scan(), clean_before, scan_join):
+        old, _ = scan_join.replaced.get(found.path, (None, None))
         node = node_to_record(old, found.fingerprint, disk.node(found.path, with_content=False), privileged=privileged)
         fresh.append(StateRow(found.path, node, None, found.fingerprint))
         if old is not None:
             nodes[found.path] = node
-    for old, found in sifted.suspects:
+    for old, found in scan_join.suspects:
         seen = disk.node(found.path)
         if seen.sha256 != old.node.sha256:
             seen = seen._replace(sha256=b"")
         nodes[old.path] = node_to_record(old, found.fingerprint, seen, privileged=privileged)
-    found = diff(sifted, fresh, nodes)
+    found = diff(scan_join, fresh, nodes)
     entries = [_completed(disk, entry) for entry in found]
     assert len(entries) == len(found)
     prints = {entry.path: disk.print(entry.path) for entry in entries if isinstance(entry, Write)}
-    return Look(sifted, nodes, entries, prints, disk.now)
+    return Look(scan_join, nodes, entries, prints, disk.now)
 
 
 def _completed(disk, entry):
@@ -263,7 +263,7 @@ def after_push(known, seen, version):
         for entry in seen.entries
         if isinstance(entry, Write)
     ]
-    return list(state_after_push(known, seen.sifted, seen.nodes, written))
+    return list(state_after_push(known, seen.scan_join, seen.nodes, written))
 
 
 def tree_of(rows):

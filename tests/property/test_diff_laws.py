@@ -155,7 +155,7 @@ def test_an_unchanged_disk_has_no_entries(case, privileged):
 def test_nothing_is_examined_on_a_disk_that_stood_still_since_it_was_clean(case, privileged):
     disk, known, _ = case
     disk.tick()
-    assert look(disk, known, disk.now, privileged=privileged).sifted.suspects == []
+    assert look(disk, known, disk.now, privileged=privileged).scan_join.suspects == []
 
 
 @laws

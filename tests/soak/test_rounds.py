@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.prune_target import PruneOptions, prune
 from tests.fakes.soaking import FULL, SEED, SOAK
 from tests.fakes.trees import snapshot, unlike
 from tests.fakes.workspaces import Workspaces

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from agent.core.directory.state_row import StateRow
-from agent.sync.commands.prune import HOUR, PruneOptions, prune
+from agent.sync.commands.prune_target import HOUR, PruneOptions, prune
 from agent.sync.directory_scan.scan_directory import scan_directory
 from agent.sync.local.open_directory import open_directory
 from agent.sync.operation.options import PushOptions
@@ -125,7 +125,7 @@ def suspects(memory: MemoryWorkspaces) -> set[bytes]:
         assert directory.state is not None
         known: list[StateRow] = list(directory.state.rows)
         look = scan_directory(site, directory.root, known, directory.state.clean_before)
-        return {old.path for old, _ in look.sifted.suspects}
+        return {old.path for old, _ in look.scan_join.suspects}
 
 
 @jumping

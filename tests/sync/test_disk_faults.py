@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import DivergedError, UnavailableError, WorkspaceError
-from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.prune_target import PruneOptions, prune
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.operation.options import PullOptions, PushOptions
 from agent.sync.operation.workspace_context import WorkspaceContext

@@ -10,7 +10,7 @@ import pytest
 
 from agent.core.spelling.reference import parse_reference
 from agent.errors import DivergedError, MissingTargetError
-from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.prune_target import PruneOptions, prune
 from tests.fakes.contents import write
 from tests.fakes.memory_workspaces import MemoryWorkspaces, entries_of
 from tests.fakes.plain import put_image

@@ -12,7 +12,7 @@ import pytest
 
 from agent.core.spelling.reference import parse_reference
 from agent.errors import AuthError, DivergedError, MissingTargetError, RefusedError, UnavailableError
-from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.prune_target import PruneOptions, prune
 from agent.sync.commands.read_target import cat, diff, log, ls
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.operation.options import PullOptions

@@ -15,7 +15,7 @@ from agent.core.spelling.tags import mark_tag, pointer_tag
 from agent.errors import RefusedError, UsageError
 from agent.store.port import Store
 from agent.sync.commands.probe_store import doctor
-from agent.sync.commands.prune import HOUR, PruneOptions, PruneReport, prune
+from agent.sync.commands.prune_target import HOUR, PruneOptions, PruneReport, prune
 from agent.sync.commands.read_target import diff
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.operation.options import PushOptions

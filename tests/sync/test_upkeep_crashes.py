@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import agent.cli.main
-from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.prune_target import PruneOptions, prune
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from agent.sync.commands.watch_directory import watch
 from agent.sync.operation.options import PushOptions

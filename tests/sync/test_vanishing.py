@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConflictError, UnavailableError, UsageError, VanishedError
-from agent.sync.commands.prune import PruneOptions, prune
+from agent.sync.commands.prune_target import PruneOptions, prune
 from agent.sync.commands.read_target import cat, diff, log, ls
 from agent.sync.commands.squash_command import SquashOptions, squash_target
 from tests.fakes.contents import noise, write

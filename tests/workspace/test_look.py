@@ -43,7 +43,7 @@ SIFTED = st.builds(
 )
 LOOKS = st.builds(
     ScanResult,
-    sifted=SIFTED,
+    scan_join=SIFTED,
     fresh=st.lists(KNOWN, max_size=9),
     size=NUMBERS,
     leftovers=st.lists(NAMES, max_size=2),
@@ -60,6 +60,6 @@ def test_what_is_loaded_is_what_was_dumped(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agent.workspace.scan.scan_result.ROWS", block)
         found = load(dump(look), str(directory))
-    assert found.sifted == look.sifted
+    assert found.scan_join == look.scan_join
     assert list(found.fresh) == look.fresh
     assert (found.size, found.leftovers, found.warnings) == (look.size, look.leftovers, look.warnings)

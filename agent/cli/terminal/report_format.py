@@ -15,7 +15,7 @@ from agent.core.spelling.path import show
 if TYPE_CHECKING:
     from agent.sync.commands.directory_status import Difference, StatusReport
     from agent.sync.commands.doctor_report import DoctorReport
-    from agent.sync.commands.prune import PruneReport
+    from agent.sync.commands.prune_target import PruneReport
     from agent.sync.commands.read_target import ListedPath, Log, LogEntry
     from agent.sync.commands.squash_command import SquashReport
     from agent.sync.operation.report import ConflictReport, PullReport, PushReport

@@ -17,7 +17,7 @@ from agent.workspace.write.tree_writer import TreeWriter
 
 
 def apply_plan(
-    context: WorkspaceContext, layers: Layers, steps: PullPlan, writer: TreeWriter, prints: FingerprintTable
+    context: WorkspaceContext, layers: Layers, steps: PullPlan, writer: TreeWriter, fingerprints: FingerprintTable
 ) -> None:
     """Carry out a plan, and put the fingerprints of all paths that it writes into `prints`.
 
@@ -26,13 +26,13 @@ def apply_plan(
         layers: has the contents.
         steps: the plan.
         writer: writes into the directory.
-        prints: gets the fingerprints.
+        fingerprints: gets the fingerprints.
 
     Raises:
         WorkspaceError, UnsafeArchiveError, DivergedError: as `TreeWriter`.
         IntegrityError, AuthError, UnavailableError: a content cannot be read.
     """
-    work = _Work(context, layers, writer, prints)
+    work = _Work(context, layers, writer, fingerprints)
     for path, kind in steps.remove:
         writer.remove(path, kind)
     for entry in steps.directories:
@@ -75,8 +75,10 @@ def _content_of(fingerprint: Fingerprint) -> tuple[int, int, int]:
 class _Work:
     """A plan that is being carried out. `_kept` has paths that others put in the way, which are left alone."""
 
-    def __init__(self, context: WorkspaceContext, layers: Layers, writer: TreeWriter, prints: FingerprintTable) -> None:
-        self.prints = prints
+    def __init__(
+        self, context: WorkspaceContext, layers: Layers, writer: TreeWriter, fingerprints: FingerprintTable
+    ) -> None:
+        self.fingerprints = fingerprints
         self._context = context
         self._layers = layers
         self._writer = writer
@@ -85,7 +87,7 @@ class _Work:
 
     def fetch(self, wanted: Mapping[str, FetchList]) -> None:
         """Write files, by the layer that has their contents."""
-        put, write, advance = self.prints.put, self._writer.write_file, self._context.progress.advance
+        put, write, advance = self.fingerprints.put, self._writer.write_file, self._context.progress.advance
         for row, path, node, chunks in self._layers.fetch(wanted):
             # The layer's reader checks the contents. To hash them a second time would cost as much as to write them.
             fingerprint = write(path, node, chunks, verified=True)
@@ -101,7 +103,7 @@ class _Work:
         self._note(entry.path, makers.get(entry.node.kind, writer.make_device)(entry.path, entry.node))
 
     def _note(self, path: bytes, fingerprint: Fingerprint) -> None:
-        self.prints.by_path[path] = fingerprint
+        self.fingerprints.by_path[path] = fingerprint
         if fingerprint is PREEXISTING_FINGERPRINT:
             self._kept.add(path)
 
@@ -126,7 +128,7 @@ class _Work:
             if fingerprint is None:
                 shared.append(entry)
             else:
-                self.prints.by_path[entry.path] = fingerprint
+                self.fingerprints.by_path[entry.path] = fingerprint
         changed_dirs = {parent(entry.path) for entry in shared}
         for row in steps.rows if changed_dirs else ():
             if row.path in changed_dirs:
@@ -151,7 +153,7 @@ class _Work:
             changed = (
                 node and node.kind is Kind.FILE and (fingerprint.size, fingerprint.mtime) != (node.size, node.mtime)
             )
-            self.prints.by_path[path] = PREEXISTING_FINGERPRINT if changed else fingerprint
+            self.fingerprints.by_path[path] = PREEXISTING_FINGERPRINT if changed else fingerprint
         if writer.left_out:
             count, first = len(writer.left_out), show(min(writer.left_out))
             notice(f"what stood in the directory already is left as it is and counts as changed: {count} ({first} …)")

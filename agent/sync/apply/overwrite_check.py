@@ -130,8 +130,8 @@ def rebuilt_rows(context: WorkspaceContext, directory: Directory, tree: Iterable
             subject=context.directory,
             remedy=DAMAGED_STATE,
         )
-    prints = {found.path: found.fingerprint for _, found in diff.sifted.suspects}
-    return [row._replace(fingerprint=prints[row.path]) for row in rows]
+    fingerprints = {found.path: found.fingerprint for _, found in diff.scan_join.suspects}
+    return [row._replace(fingerprint=fingerprints[row.path]) for row in rows]
 
 
 def _local_changes(context: WorkspaceContext, directory: Directory, paths: list[bytes]) -> DivergedError:

@@ -69,7 +69,7 @@ def status(context: WorkspaceContext) -> StatusReport:
         if directory.is_behind:
             context.progress.notice(f"{context.directory}: {BEHIND}; what differs need not have been made here")
         diff = scan_directory(context, directory.root, state.rows, state.clean_before)
-        old_rows = {old.path: old for old, _ in (*diff.sifted.suspects, *diff.sifted.replaced.values())}
+        old_rows = {old.path: old for old, _ in (*diff.scan_join.suspects, *diff.scan_join.replaced.values())}
         return StatusReport(
             target=state.target,
             frontier=list(state.union.frontier),

@@ -38,7 +38,7 @@ class DirectoryDiff(NamedTuple):
     """The result of one scan, compared with the state.
 
     Attributes:
-        sifted: the state rows, joined with the paths on the disk.
+        scan_join: the state rows, joined with the paths on the disk.
         nodes: the node to record for each suspect and each replaced path (see `diff`).
         entries: what a push would publish; new files have no digest of their content yet.
         size: bytes of the new files.
@@ -47,7 +47,7 @@ class DirectoryDiff(NamedTuple):
         privileged: whether owners are recorded as found.
     """
 
-    sifted: ScanJoin
+    scan_join: ScanJoin
     nodes: dict[bytes, Node]
     entries: ChangeEntries
     size: int
@@ -58,11 +58,11 @@ class DirectoryDiff(NamedTuple):
     @property
     def is_refreshed(self) -> bool:
         """Whether a state from this scan would save work in the next one."""
-        return bool(self.sifted.suspects)
+        return bool(self.scan_join.suspects)
 
     def after(self, state: DirectoryState, written: Iterable[StateRow] = ()) -> DirectoryState:
         """Return the state after this scan; `written` are the rows of a push's writes, as for `state_after_push`."""
-        rows = state_after_push(state.rows, self.sifted, self.nodes, written)
+        rows = state_after_push(state.rows, self.scan_join, self.nodes, written)
         return state._replace(clean_before=self.clean_before, rows=rows)
 
 
@@ -116,21 +116,21 @@ class BackgroundScan:
         context, privileged = self._context, self._privileged
         context.progress.stage("scan")
         scans = self._shared.results()
-        sifted, fresh = combine_parts(scan.sifted for scan in scans), JoinedRows([scan.fresh for scan in scans])
+        scan_join, fresh = combine_parts(scan.scan_join for scan in scans), JoinedRows([scan.fresh for scan in scans])
         for path, why in (warning for scan in scans for warning in scan.warnings):
             context.progress.notice(f"{show(path)}: {why}")
-        context.progress.advance(sifted.total)
-        nodes = {row.path: row.node for row in fresh if row.path in sifted.replaced} if sifted.replaced else {}
+        context.progress.advance(scan_join.total)
+        nodes = {row.path: row.node for row in fresh if row.path in scan_join.replaced} if scan_join.replaced else {}
         digests: dict[int, bytes] = {}
-        for old, found in sifted.suspects:
+        for old, found in scan_join.suspects:
             node = _suspect(self._root, old, found, digests)
             nodes[old.path] = node_to_record(old, found.fingerprint, node, privileged=privileged)
-        entries = diff(sifted, fresh, nodes)
+        entries = diff(scan_join, fresh, nodes)
         # If the clock was set back meanwhile, it does not say how old a ctime is.
         clean_before = self._began - self._root.tick() if context.clock() >= self._began else 0
         leftovers = [path for scan in scans for path in scan.leftovers]
         return DirectoryDiff(
-            sifted, nodes, entries, sum(scan.size for scan in scans), clean_before, leftovers, privileged
+            scan_join, nodes, entries, sum(scan.size for scan in scans), clean_before, leftovers, privileged
         )
 
 
@@ -138,16 +138,16 @@ def _scan_part(
     context: WorkspaceContext, root: Root, part: Part, clean_before: int, below: bytes, *, privileged: bool
 ) -> ScanResult:
     """Scan one part of a directory; it needs nothing of the other parts."""
-    sifted, fresh, size = ScanJoin(), RowBuffer(context.state, ROWS), 0
+    scan_join, fresh, size = ScanJoin(), RowBuffer(context.state, ROWS), 0
     warnings: list[tuple[bytes, str]] = []
     with root.duplicate() as own:
         scan = TreeWalk(own, lambda *warning: warnings.append(warning), below, start=part.start, stop=part.stop)
-        for found in join_scan(part.rows, scan, clean_before, sifted, part.start):
-            old, _ = sifted.replaced.get(found.path, _NOTHING)
+        for found in join_scan(part.rows, scan, clean_before, scan_join, part.start):
+            old, _ = scan_join.replaced.get(found.path, _NOTHING)
             node = node_to_record(old, found.fingerprint, _fresh(own, found), privileged=privileged)
             size += node.size
             fresh.append(new_tuple(StateRow, (found.path, node, None, found.fingerprint, 0)))
-    return ScanResult(sifted, fresh, size, scan.leftovers, warnings)
+    return ScanResult(scan_join, fresh, size, scan.leftovers, warnings)
 
 
 def _fresh(root: Root, found: ScannedPath) -> Node:

@@ -119,8 +119,8 @@ def _changed(
         if not options.force:
             check_unknown_files(context, directory, goal.union.ids, goal.sparse, steps)
         report = report_of(target, goal, steps, merged.conflicts)
-        prints = _applied(pull, goal, layers, steps)
-        directory.save(_state_after(pull, goal, snapshot, prints.applied_to(steps.rows)))
+        fingerprints = _applied(pull, goal, layers, steps)
+        directory.save(_state_after(pull, goal, snapshot, fingerprints.applied_to(steps.rows)))
         directory.end_pull()
         report.layers_fetched, report.layers_skipped = layers.fetched, layers.skipped
         return report
@@ -138,16 +138,16 @@ def _applied(pull: Pull, goal: PullGoal, layers: Layers, steps: PullPlan) -> Fin
     if not steps.changes_nothing or (state and not state.union.ids <= goal.union.ids):
         starts = not goal.union.records
         directory.begin_pull(target.name, goal.union.ids, goal.sparse, starts=starts)
-    prints = FingerprintTable(len(steps.rows), steps.fingerprints)
+    fingerprints = FingerprintTable(len(steps.rows), steps.fingerprints)
     try:
-        apply_plan(context, layers, steps, TreeWriter(directory.root, keep=keep), prints)
+        apply_plan(context, layers, steps, TreeWriter(directory.root, keep=keep), fingerprints)
     except VanishedError:
         if keep:
             # A second try could not tell files of the first try from files of others.
-            remove_written(directory.root, prints.applied_to(steps.rows))
+            remove_written(directory.root, fingerprints.applied_to(steps.rows))
             directory.end_pull()
         raise
-    return prints
+    return fingerprints
 
 
 def _state_after(pull: Pull, goal: PullGoal, snapshot: TargetSnapshot, rows: Iterable[StateRow]) -> DirectoryState:
@@ -202,7 +202,7 @@ def _stand_in(state: DirectoryState | None, diff: DirectoryDiff | None) -> State
     """Return the state in place of layers, if a scan found the whole directory to be as its state."""
     if state is None or diff is None or state.sparse:
         return None
-    return StateAsSquash(state.union, StateSquashEntries(state.rows, bool(diff.sifted.group_paths)))
+    return StateAsSquash(state.union, StateSquashEntries(state.rows, bool(diff.scan_join.group_paths)))
 
 
 def _check_selected(pull: Pull, selected: Select) -> None:

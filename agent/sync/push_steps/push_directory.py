@@ -104,7 +104,7 @@ def _report(target: Target, diff: DirectoryDiff, options: PushOptions) -> PushRe
         id=None,
         digest=None,
         dry_run=options.dry_run,
-        paths=diff.sifted.total,
+        paths=diff.scan_join.total,
         written=diff.entries.count(Write),
         deleted=diff.entries.count(Delete),
         touched=diff.entries.count(Touch),
@@ -113,7 +113,7 @@ def _report(target: Target, diff: DirectoryDiff, options: PushOptions) -> PushRe
 
 def _refuse_emptiness(context: WorkspaceContext, diff: DirectoryDiff, options: PushOptions) -> None:
     """Raise DivergedError if everything in the directory is gone, unless `allow_empty` is set."""
-    if diff.sifted.gone and not diff.sifted.total and not options.allow_empty:
+    if diff.scan_join.gone and not diff.scan_join.total and not options.allow_empty:
         raise DivergedError(
             "everything in the directory is gone",
             subject=context.directory,

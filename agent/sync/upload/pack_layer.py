@@ -53,10 +53,10 @@ class LayerUpload:
         self._root = root
         self._entries = entries
         self._compression: Compression = compression
-        self._prints = {
-            old.path: found.fingerprint for old, found in (*diff.sifted.suspects, *diff.sifted.context.values())
+        self._fingerprints = {
+            old.path: found.fingerprint for old, found in (*diff.scan_join.suspects, *diff.scan_join.context.values())
         }
-        self._size = diff.size + sum(_size(entry) for entry in entries.rest if entry.path in self._prints)
+        self._size = diff.size + sum(_size(entry) for entry in entries.rest if entry.path in self._fingerprints)
         self.written = RowBuffer(context.state, ROWS)
         self._advanced = 0
 
@@ -98,7 +98,7 @@ class LayerUpload:
         return writer.result, stored
 
     def _writer(self) -> LayerWriter:
-        root, progress, prints = self._root, self._context.progress, self._prints
+        root, progress, fingerprints = self._root, self._context.progress, self._fingerprints
         self.written = RowBuffer(self._context.state, ROWS)
         # A broken upload begins again from its start, and so does the progress.
         progress.advance(-self._advanced)
@@ -110,7 +110,7 @@ class LayerUpload:
             # The writer takes an entry when it is done with the one before.
             nonlocal fingerprint
             for entry, row in self._entries.with_rows():
-                fingerprint = row[3] if row is not None else prints.get(entry[0])
+                fingerprint = row[3] if row is not None else fingerprints.get(entry[0])
                 yield entry
 
         def contents(entry: InTar) -> tuple[Node, bytes | Iterator[bytes]]:

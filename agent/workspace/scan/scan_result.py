@@ -19,14 +19,14 @@ class ScanResult(NamedTuple):
     """The differences between a part of a directory and its state.
 
     Attributes:
-        sifted: the paths that differ.
+        scan_join: the paths that differ.
         fresh: the state row of each new path, without a file's sha256.
         size: bytes of the new files.
         leftovers: files of a killed pull.
         warnings: (path, reason) for each path that was skipped.
     """
 
-    sifted: ScanJoin
+    scan_join: ScanJoin
     fresh: StateRows
     size: int
     leftovers: list[bytes]
@@ -35,16 +35,27 @@ class ScanResult(NamedTuple):
 
 def dump(result: ScanResult) -> bytes:
     """Encode a result for `load` in this process, or in the one that it was forked from."""
-    sifted = result.sifted
-    together = (sifted.suspects, sifted.replaced.values(), sifted.context.values(), sifted.open_directories.values())
+    scan_join = result.scan_join
+    together = (
+        scan_join.suspects,
+        scan_join.replaced.values(),
+        scan_join.context.values(),
+        scan_join.open_directories.values(),
+    )
     pairs = [pair for some in together for pair in some]
-    rows = (sifted.gone, (old for old, _ in pairs), (_row(new) for _, new in pairs), result.fresh)
+    rows = (scan_join.gone, (old for old, _ in pairs), (_row(new) for _, new in pairs), result.fresh)
     return marshal.dumps(
         (
             *([*_packed(some)] for some in rows),
             [len(some) for some in together],
-            (dict(sifted.names), dict(sifted.group_paths), sifted.unpulled, sifted.entered, sifted.context_above),
-            (sifted.total, sifted.present),
+            (
+                dict(scan_join.names),
+                dict(scan_join.group_paths),
+                scan_join.unpulled,
+                scan_join.entered,
+                scan_join.context_above,
+            ),
+            (scan_join.total, scan_join.present),
             (result.size, result.leftovers, result.warnings),
         )
     )
@@ -63,12 +74,12 @@ def load(data: bytes, directory: str) -> ScanResult:
     buffer = RowBuffer(directory, ROWS)
     for row in _unpacked(fresh):
         buffer.append(row)
-    sifted = ScanJoin([*_unpacked(gone)], suspects, next(by_path), next(by_path), total=total, present=standing)
-    sifted.open_directories = next(by_path)
-    sifted.names.update(names)
-    sifted.group_paths.update(partners)
-    sifted.unpulled, sifted.entered, sifted.context_above = sets
-    return ScanResult(sifted, buffer, *rest)
+    scan_join = ScanJoin([*_unpacked(gone)], suspects, next(by_path), next(by_path), total=total, present=standing)
+    scan_join.open_directories = next(by_path)
+    scan_join.names.update(names)
+    scan_join.group_paths.update(partners)
+    scan_join.unpulled, scan_join.entered, scan_join.context_above = sets
+    return ScanResult(scan_join, buffer, *rest)
 
 
 def _row(found: ScannedPath) -> StateRow:

@@ -128,7 +128,7 @@ def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[St
     """
     numbers = columns.numbers
     kinds = list(map(_KINDS.__getitem__, numbers[0]))
-    prints: list[Fingerprint | None] = list(map(new_tuple, repeat(Fingerprint), zip(*numbers[8:], strict=True)))
+    fingerprints: list[Fingerprint | None] = list(map(new_tuple, repeat(Fingerprint), zip(*numbers[8:], strict=True)))
     hashes = [b"" if item == _NO_HASH else item for (item,) in _hashes(columns.hashes)]
     nodes: list[Node] = list(
         map(
@@ -144,11 +144,11 @@ def rows_of(columns: Columns, versions: Sequence[Version | None]) -> Iterator[St
             large = exception["n"]
             nodes[index] = new_tuple(Node, (_KINDS[large[0]], *large[1:VERSION_COLUMN], hashes[index], b"", (0, 0), ()))
             found[index], groups[index] = versions[large[VERSION_COLUMN]], large[7]
-            prints[index] = Fingerprint(*large[8:])
+            fingerprints[index] = Fingerprint(*large[8:])
         nodes[index] = _restored(nodes[index], exception)
     if 0 in numbers[_MODE]:
-        prints = [None if item == _NO_FINGERPRINT else item for item in prints]
-    return map(new_tuple, repeat(StateRow), zip(columns.paths, nodes, found, prints, groups, strict=True))
+        fingerprints = [None if item == _NO_FINGERPRINT else item for item in fingerprints]
+    return map(new_tuple, repeat(StateRow), zip(columns.paths, nodes, found, fingerprints, groups, strict=True))
 
 
 def _without_large(columns: list[Sequence[int]], rare: dict[int, dict[str, Any]]) -> list[Sequence[int]]:
