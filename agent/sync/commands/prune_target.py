@@ -103,7 +103,9 @@ def _prune(
         return
     checkpoints = [found for resolved in snapshot.entries if (found := as_checkpoint(target, resolved))]
     if checkpoints and not options.dry_run:
-        put_mark(context, target, checkpoints[0].image)
+        # The mark names layers, too: those of a checkpoint that stays.
+        lasting = [each for each in checkpoints if not any(other.replaces(each) for other in checkpoints)]
+        put_mark(context, target, lasting[0].image)
     aged = [_aged(context, target, checkpoint, options) for checkpoint in checkpoints]
     before = context.clock() - options.older_than
     deletions.run(_needless(target, aged, before, report))
