@@ -114,15 +114,18 @@ def _pull(session: Session, argument: StepArgument, open_store: Opener) -> None:
 @_step("push", "Publish what the task changed in each workspace that it may write.")
 def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
     from agent.sync.commands.push import push
-    from agent.sync.task.results import check_results
-    from agent.sync.task.step import check_pulled, naming, push_options, state_of
+    from agent.sync.task.results import check_results, write_step_result
+    from agent.sync.task.step import check_pulled, check_step_result, naming, push_options, state_of
+    from agent.tekton.model.push_result import PushedWorkspace, summarize
 
     written = [workspace for workspace in argument.workspaces if not workspace.read_only]
+    check_step_result(argument)
     if argument.results is not None:
-        check_results(argument.results)
+        check_results(argument.results, has_step_result=argument.step_result is not None)
     for workspace in written:
         with naming(workspace):
             check_pulled(argument, workspace)
+    published: list[PushedWorkspace] = []
     with _reported(argument) as pushed:
         for workspace in written:
             session.restart()
@@ -133,6 +136,10 @@ def _push(session: Session, argument: StepArgument, open_store: Opener) -> None:
                 report = push(site, push_options(argument, workspace, default_lane()))
             pushed.append({"name": workspace.name, "push": to_json(report), "seconds": round(session.took, 3)})
             finish_push(session, report, session.took)
+            index, paths = argument.workspaces.index(workspace), tuple(conflict.path for conflict in report.conflicts)
+            published.append(PushedWorkspace(index, report.target, report.id, paths))
+        if argument.step_result is not None:
+            write_step_result(argument.step_result, summarize(published))
 
 
 @contextmanager

@@ -84,6 +84,7 @@ class StepArgument(NamedTuple):
         attempt: which try of the task this is, None if the pod was not named.
         pod_uid: which pod of that attempt, None if that was not said.
         credentials: a directory that may hold `.docker/config.json`.
+        step_result: the file that the push step writes its result to, absolute; None for no result.
         patience: seconds that each of the steps waits for its stores while nothing moves; None for the usual.
         limits: how much an image may ask for.
     """
@@ -100,6 +101,7 @@ class StepArgument(NamedTuple):
     compression: Compression = "zstd"
     message: str = ""
     results: Results | None = None
+    step_result: str | None = None
     limits: Limits = DEFAULT_LIMITS
 
 
@@ -131,6 +133,7 @@ def parse_step(text: str) -> StepArgument:
         compression=cast(Compression, fields.maybe("compression", one_of(*get_args(Compression))) or "zstd"),
         message=fields.maybe("message", free_text) or "",
         results=fields.maybe("results", _results),
+        step_result=fields.maybe("step-result", directory),
         limits=fields.maybe("limits", _limits) or DEFAULT_LIMITS,
         workspaces=fields.take("workspaces", list_of(_workspace)),
     )
