@@ -47,6 +47,7 @@ class Wish:
     on_conflict: OnConflict | None = None
     step_timeout: str | None = None
     patience: str | None = None
+    step_result: bool | None = None
     lookup: str | None = None
     repointings: tuple[Repointing, ...] = ()
 
@@ -240,6 +241,7 @@ def _replaced(wish: Wish) -> dict[str, Any]:
         "on_conflict": wish.on_conflict,
         "step_timeout": wish.step_timeout,
         "patience": wish.patience,
+        "step_result": wish.step_result,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

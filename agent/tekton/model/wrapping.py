@@ -46,6 +46,7 @@ class Defaults:
     form: Form = "references"
     step_timeout: str = DEFAULT_TIMEOUT
     patience: str | None = None
+    step_result: bool = True
 
 
 NO_DEFAULTS = Defaults()
@@ -62,6 +63,7 @@ class Wrapping:
         form: what becomes of tasks that refer to a Task: they refer to the resolver, or have the Task written in.
         step_timeout: how long one of the steps may take, as Go writes durations; `0` for no limit.
         patience: how long the steps wait for a registry while nothing moves, such as 2m; None for what they do anyway.
+        step_result: whether the push step hands over its result to Tekton, as a step result.
     """
 
     settings: Settings
@@ -72,6 +74,7 @@ class Wrapping:
     form: Form = "references"
     step_timeout: str = DEFAULT_TIMEOUT
     patience: str | None = None
+    step_result: bool = True
 
 
 @dataclass(frozen=True, slots=True)

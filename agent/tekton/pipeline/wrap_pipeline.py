@@ -124,6 +124,7 @@ def _wrapped(scene: Scene, task: Object, mounts: Mapping[tuple[str, str], Mount]
         is_matrix=bool(task.get("matrix")),
         timeout=_timeout(scene, task),
         pod=pod_of(scene.run.pod_template(name), scene.place(task)),
+        step_result=scene.wrapping.step_result,
     )
     if task.get("taskSpec") is not None:
         embedded = mapping(task, "taskSpec", scene.where)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.tekton.model import names
+from agent.tekton.model import names, push_result
 from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.variables import CREDENTIALS, TASK_RUN, dump
 from agent.tekton.wrap.compute_resources import step_resources
@@ -44,7 +44,8 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
         return Injection((), (), ())
     results = [text(result, "name", where) for result in objects(spec, "results", where)]
     is_limited = bool(results) and plan.settings.results_from == "termination-message"
-    pushes = any(not mount.is_read_only for mount in mounts) or is_limited
+    writes = any(not mount.is_read_only for mount in mounts)
+    pushes = writes or is_limited
     room = room_in(spec, plan.pod, where)
     arguments = _arguments(plan, mounts, room)
     if is_limited:
@@ -55,10 +56,14 @@ def injection(plan: Plan, spec: Object, *, is_v1: bool, where: str) -> Injection
             "limit": limit,
             "steps": "/tekton/steps",
         }
-    step = _step(plan, mounts, spec, room, dump(arguments, *room.variables.values()), is_v1=is_v1, where=where)
-    before = ({**step, "name": room.pull, "args": ["step", "pull", *step["args"]]},)
-    after = ({**step, "name": room.push, "args": ["step", "push", *step["args"]]},) if pushes else ()
-    return Injection(before, after, tuple(_volumes(plan, room)))
+    shared = _step(plan, mounts, spec, room, is_v1=is_v1, where=where)
+    pull = {**shared, "name": room.pull, "args": ["step", "pull", _json(arguments, room)]}
+    push = {**shared, "name": room.push, "args": ["step", "push", _json(arguments, room)]}
+    if plan.step_result and writes:
+        # Tekton replaces the variable in the step that has the result, and in no other.
+        arguments["step-result"] = f"$({push_result.PATH})"
+        push |= {"args": ["step", "push", _json(arguments, room)], "results": [push_result.DECLARATION]}
+    return Injection((pull,), (push,) if pushes else (), tuple(_volumes(plan, room)))
 
 
 def is_injected(step: Object) -> bool:
@@ -72,9 +77,7 @@ def is_injected(step: Object) -> bool:
     )
 
 
-def _step(
-    plan: Plan, mounts: Sequence[Mount], spec: Object, room: Room, argument: str, *, is_v1: bool, where: str
-) -> dict[str, Any]:
+def _step(plan: Plan, mounts: Sequence[Mount], spec: Object, room: Room, *, is_v1: bool, where: str) -> dict[str, Any]:
     """Return what the two steps share: nothing that a stepTemplate has may decide anything that matters."""
     template = mapping(spec, "stepTemplate", where)
     private = [{"name": room.volume, "mountPath": room.path}]
@@ -88,7 +91,7 @@ def _step(
         "imagePullPolicy": "IfNotPresent",
         "workingDir": "/",
         "command": COMMAND,
-        "args": [argument],
+        "args": [],
         "env": [
             *(
                 {"name": room.variables[name], "valueFrom": {"fieldRef": {"fieldPath": path}}}
@@ -105,6 +108,10 @@ def _step(
     key = "computeResources" if is_v1 else "resources"
     resources = step_resources(plan.settings.resources, mapping(template, key, where), where)
     return {**step, key: resources} if resources else step
+
+
+def _json(arguments: Object, room: Room) -> str:
+    return dump(arguments, *room.variables.values(), push_result.PATH)
 
 
 def _volumes(plan: Plan, room: Room) -> list[Object]:

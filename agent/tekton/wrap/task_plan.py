@@ -49,6 +49,7 @@ class Plan:
         is_matrix: whether it has several TaskRuns, each with a lane of its own.
         timeout: of each step, empty for none.
         pod: what the run's pod template decides.
+        step_result: whether the push step has a step result.
     """
 
     task: str
@@ -60,6 +61,7 @@ class Plan:
     is_matrix: bool = False
     timeout: str = ""
     pod: Pod = ANY_POD
+    step_result: bool = True
 
 
 def format_plan(plan: Plan) -> str:
