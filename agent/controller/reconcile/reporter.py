@@ -1,8 +1,9 @@
-"""Tells runs why a step of ours failed: an event on the run, and on every run that it belongs to."""
+"""Events on runs: why a step of ours failed, and which conflicts a push met. Every run above the run gets them, too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from agent.controller.api.kubernetes_client import CUSTOM_RUNS, EVENTS, PIPELINE_RUNS, RUNS, TASK_RUNS, Cluster
 from agent.controller.reconcile.work_queue import Key
@@ -11,6 +12,7 @@ from agent.controller.telemetry.metrics import Metrics
 from agent.errors import RejectedError
 from agent.tekton.controlplane.failed_step import failed_step, is_recent, step_failed
 from agent.tekton.controlplane.launch_run import controller_of
+from agent.tekton.controlplane.push_conflicts import conflict_event, push_conflicts
 from agent.tekton.model.fields import Object
 
 RESOURCES = {"PipelineRun": PIPELINE_RUNS, "CustomRun": CUSTOM_RUNS, "Run": RUNS}
@@ -21,7 +23,7 @@ DEEPEST = 8
 
 
 class Reporter:
-    """Events about failed steps."""
+    """Events about failed steps and conflicts."""
 
     def __init__(self, cluster: Cluster, clock: Callable[[], str], metrics: Metrics) -> None:
         self._cluster = cluster
@@ -29,25 +31,35 @@ class Reporter:
         self._metrics = metrics
 
     async def look(self, key: Key) -> float | None:
-        """Tell of a TaskRun's failed step, unless that was told.
+        """Create the events about a TaskRun's failed step and its conflicts, unless they exist.
 
         Raises:
             AgentError: the API server is away or refuses us.
         """
         task_run = await self._cluster.get(TASK_RUNS, key.namespace, key.name)
-        failed = failed_step(task_run) if task_run is not None else None
-        if task_run is None or failed is None or not is_recent(task_run, self._clock()):
+        if task_run is None or not is_recent(task_run, self._clock()):
             return None
+        failed, conflicts = failed_step(task_run), push_conflicts(task_run)
+        if failed is not None and await self._create(task_run, key, partial(step_failed, task_run, failed)):
+            self._metrics.step_failure(failed.exit_code)
+        if conflicts is not None and await self._create(task_run, key, partial(conflict_event, task_run, conflicts)):
+            self._metrics.conflicts(conflicts.count)
+        return None
+
+    async def _create(self, task_run: Object, key: Key, event_for: Callable[[Object, str], Object]) -> bool:
+        """Create an event on each run that a TaskRun belongs to; return whether one of them is new.
+
+        Args:
+            event_for: returns the event for a run, given the time.
+        """
         is_new = False
         for run in await self._runs(task_run, key):
-            told = step_failed(task_run, failed, run, self._clock())
+            event = event_for(run, self._clock())
             try:
-                is_new = await self._cluster.create(EVENTS, told) or is_new
+                is_new = await self._cluster.create(EVENTS, event) or is_new
             except RejectedError as error:  # its namespace is being deleted
-                LOGGER.info("%s", error, extra={"about": {"event": told["message"]}})
-        if is_new:
-            self._metrics.step_failure(failed.exit_code)
-        return None
+                LOGGER.info("%s", error, extra={"about": {"event": event["message"]}})
+        return is_new
 
     async def _runs(self, task_run: Object, key: Key) -> list[Object]:
         """Return references to the run that a TaskRun belongs to, the one that that belongs to, and so on."""

@@ -49,6 +49,9 @@ class Metrics:
         self._events = Counter(
             "instep_step_failures", "Failed steps that events tell of", ["code"], registry=self._registry
         )
+        self._conflicts = Counter(
+            "instep_workspace_conflicts", "Conflicts between changes that events report", registry=self._registry
+        )
         self._waiting = Gauge("instep_waiting_objects", "Objects that wait for a look", registry=self._registry)
 
     def watch_waiting(self, count: Callable[[], int]) -> None:
@@ -68,6 +71,10 @@ class Metrics:
     def step_failure(self, code: int) -> None:
         """Count a failed step of ours that an event tells of."""
         self._events.labels(str(code)).inc()
+
+    def conflicts(self, count: int) -> None:
+        """Count the conflicts that a new event reports."""
+        self._conflicts.inc(count)
 
     def request(self, verb: str, status: int) -> None:
         """Count an answer of the API server; status 0 for none."""
