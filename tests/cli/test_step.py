@@ -621,9 +621,10 @@ def test_a_failed_step_writes_the_termination_log_of_its_container(agent: Agent,
 def test_the_arguments_that_the_page_shows_are_understood() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "steps.md").read_text()
     shown = re.findall(r"'({.*})'", page)
-    assert len(shown) == 3
+    assert len(shown) == 4
     for text in shown:
-        text = text.replace("$(credentials.path)", "/tekton/creds").replace("$(INSTEP_POD)", "x-pod-retry1")
+        text = text.replace("$(credentials.path)", "/tekton/creds").replace("$(step.results.published.path)", "/r")
+        text = text.replace("$(INSTEP_POD)", "x-pod-retry1")
         assert parse_step(re.sub(r"\$\([a-zA-Z_.]+\)", "x", text)).workspaces
 
 

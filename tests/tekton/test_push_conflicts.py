@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,11 @@ import pytest
 from agent.tekton.controlplane.event_route import task_run_concerned
 from agent.tekton.controlplane.failed_step import failed_step
 from agent.tekton.controlplane.push_conflicts import PAGE, PushConflicts, conflict_event, push_conflicts
-from agent.tekton.model.push_result import PushResult, format_result
+from agent.tekton.model.push_result import PushResult, format_result, parse_result
 from tests.tekton.schema import check
 from tests.tekton.test_failed_step import ENDED, NOW, PULLED, PUSHED, RUN, WORKED, task_run
 
+TEXT = (Path(__file__).parents[2] / PAGE).read_text()
 CHANGE, PATHS = "3f2a1b2c3d4e", "9ab3c1d2"
 FOUND = PushConflicts(2, PATHS, CHANGE, "ws", "reg.io/ws-ws:run-1")
 
@@ -92,6 +95,16 @@ def test_the_event_says_all_that_is_needed_to_read_on() -> None:
     )
     single = conflict_event(in_conflict(), PushConflicts(1, PATHS, CHANGE), RUN, NOW)["message"]
     assert single.startswith("task build: 1 conflict with tasks")
+
+
+def test_the_page_shows_the_event_as_it_is() -> None:
+    shown = re.findall(r"```text\n *Warning  WorkspaceConflict  8s  instep-controller  (.*?)```", TEXT, re.DOTALL)
+    found = PushConflicts(2, PATHS, CHANGE, "source", "registry.example.com/team/source:simple-x7k2p")
+    value = in_conflict()
+    value["metadata"]["labels"]["tekton.dev/pipelineTask"] = "lint"
+    assert [" ".join(text.split()) for text in shown] == [conflict_event(value, found, RUN, NOW)["message"]]
+    results = [parse_result(line.strip()) for line in TEXT.splitlines() if line.strip().startswith('{"change"')]
+    assert results == [PushResult(2, CHANGE, 0, PATHS)]
 
 
 def test_a_run_has_one_event_for_each_set_of_paths() -> None:

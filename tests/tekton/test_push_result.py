@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from agent.tekton.model.push_result import (
 )
 from tests.property.edits import laws
 
+DOCS = Path(__file__).parents[2] / "docs" / "reference"
 ONE, TWO = "1" * 64, "2" * 64
 ids = st.text("0123456789abcdef", min_size=64, max_size=64)
 pushes = st.lists(
@@ -44,6 +46,11 @@ def test_what_is_written_is_read(found: list[PushedWorkspace]) -> None:
     assert parse_result(text) == result
     assert len(text.encode()) <= len(WIDEST) <= LONGEST
     assert message_size([(NAME, text.encode())]) <= message_size([(NAME, WIDEST.encode())])
+
+
+def test_its_share_of_the_termination_message_is_what_the_page_says() -> None:
+    size = message_size([(NAME, WIDEST.encode())]) - message_size([])
+    assert f"It takes up to {size} bytes" in " ".join((DOCS / "tekton.md").read_text().split())
 
 
 @laws
@@ -88,7 +95,7 @@ def test_the_change_is_one_with_a_conflict() -> None:
     assert (found.change, found.workspace, found.conflicts) == ("2" * 12, 2, 2)
 
 
-GOOD = {"change": "0" * 12, "conflicts": 2, "paths": "0" * 8, "workspace": 0}
+GOOD = {"change": "3f2a1b2c3d4e", "conflicts": 2, "paths": "9ab3c1d2", "workspace": 0}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +126,8 @@ def test_what_is_no_such_result_is_none(changed: dict[str, Any]) -> None:
         kept = {key: value for key, value in fields.items() if value is not None}
         return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
-    assert parse_result(text(GOOD)) == PushResult(2, "0" * 12, 0, "0" * 8)
+    assert text(GOOD) in (DOCS / "steps.md").read_text()
+    assert parse_result(text(GOOD)) == PushResult(2, "3f2a1b2c3d4e", 0, "9ab3c1d2")
     assert parse_result(text(GOOD | changed)) is None
 
 
