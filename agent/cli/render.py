@@ -48,6 +48,7 @@ from agent.store.network.retrying import PATIENCE_S
     type=DurationType(least=1),
     help="How long the steps, and this command, retry while nothing moves.  [2m]",
 )
+@click.option("--no-step-result", is_flag=True, help="The push step has no step result, for Tekton before 1.0.")
 @click.option("--image", metavar="IMAGE", help="The agent's image, where your cluster finds it.")
 @click.option("--plain-http", is_flag=True, help="The steps speak HTTP without TLS.")
 @click.option("--ca-config-map", metavar="NAME", help="A ConfigMap whose ca.crt the steps trust, too.")
@@ -99,6 +100,7 @@ def _render_options(
     ca_config_map: str | None,
     results_from: Any,
     patience: int | None,
+    no_step_result: bool,
     bundle_rewrites: tuple[str, ...],
     **others: Any,
 ) -> Any:
@@ -119,6 +121,7 @@ def _render_options(
     return RenderOptions(
         settings,
         patience=None if patience is None else format_duration(patience / 10**9),
+        step_result=False if no_step_result else None,
         bundle_rewrites=tuple(map(parse_bundle_rewrite, bundle_rewrites)),
         **others,
     )

@@ -117,15 +117,18 @@ def _pull(session: Session, argument: StepArgument, open_store: OpenStore) -> No
 @_step("push", "Publish what the task changed in each workspace that it may write.")
 def _push(session: Session, argument: StepArgument, open_store: OpenStore) -> None:
     from agent.sync.push_steps.push_directory import push
-    from agent.sync.task.results import check_results
-    from agent.sync.task.step_setup import check_pulled, named_in_errors, push_options, state_of
+    from agent.sync.task.results import check_results, write_step_result
+    from agent.sync.task.step_setup import check_pulled, check_step_result, named_in_errors, push_options, state_of
+    from agent.tekton.model.push_result import PushedWorkspace, summarize
 
     written = [workspace for workspace in argument.workspaces if not workspace.read_only]
+    check_step_result(argument)
     if argument.results is not None:
-        check_results(argument.results)
+        check_results(argument.results, has_step_result=argument.step_result is not None)
     for workspace in written:
         with named_in_errors(workspace):
             check_pulled(argument, workspace)
+    published: list[PushedWorkspace] = []
     with _report_file(argument) as pushed:
         for workspace in written:
             session.restart()
@@ -136,6 +139,10 @@ def _push(session: Session, argument: StepArgument, open_store: OpenStore) -> No
                 report = push(site, push_options(argument, workspace, default_lane()))
             pushed.append({"name": workspace.name, "push": to_json(report), "seconds": round(session.took, 3)})
             print_push(session, report, session.took)
+            index, paths = argument.workspaces.index(workspace), tuple(conflict.path for conflict in report.conflicts)
+            published.append(PushedWorkspace(index, report.target, report.id, paths))
+        if argument.step_result is not None:
+            write_step_result(argument.step_result, summarize(published))
 
 
 @contextmanager

@@ -440,6 +440,84 @@ def test_results_that_would_be_lost_stop_the_push_before_anything_is_published(
     agent("step", "push", pod.text)
 
 
+def step_result(pod: Pod) -> Path:
+    """Have the pod's push step write a step result, and return where."""
+    place = pod.place / "published"
+    pod.argument["step-result"] = str(place)
+    return place
+
+
+def test_conflicts_and_the_change_are_in_the_step_result(agent: Agent, pods: Callable[..., Pod]) -> None:
+    left, right = pods("left"), pods("right")
+    results = [step_result(pod) for pod in (left, right)]
+    names = ("same", "other", "quiet")
+    places = [[pod.mount(name, target=f"{pod.target}-{name}") for name in names] for pod in (left, right)]
+    for pod in (left, right):
+        agent("step", "pull", pod.text)
+    for pod, (same, other, quiet) in zip((left, right), places, strict=True):
+        name = pod.argument["pod"]
+        for path in (same / "f", same / "g", other / "f", quiet / name):
+            path.write_text(name)
+        agent("step", "push", pod.text)
+    found = [json.loads(place.read_text()) for place in results]
+    pushes = [[item["push"] for item in pod.report()["workspaces"]] for pod in (left, right)]
+    assert found[0] == {"change": pushes[0][0]["id"][:12], "conflicts": 0, "workspace": 0}
+    paths = found[1].pop("paths")
+    assert found[1] == {"change": pushes[1][0]["id"][:12], "conflicts": 3, "workspace": 0}
+    assert re.fullmatch("[0-9a-f]{8}", paths)
+    assert found[1]["change"] in agent("log", f"{right.target}-same").stdout
+
+
+def test_a_push_of_nothing_and_one_that_is_repeated_write_a_step_result_too(
+    agent: Agent, pods: Callable[..., Pod]
+) -> None:
+    pod = pods("task")
+    work, place = pod.mount(), step_result(pod)
+    del pod.argument["pod"]  # without attempts, a push of nothing publishes nothing
+    agent("step", "pull", pod.text)
+    agent("step", "push", pod.text)
+    assert json.loads(place.read_text()) == {"conflicts": 0}
+    (work / "f").write_text("x")
+    agent("step", "push", pod.text)
+    assert json.loads(place.read_text()).keys() == {"change", "conflicts", "workspace"}
+    assert len(place.read_bytes()) <= 120
+
+
+def test_a_push_that_fails_writes_no_step_result(agent: Agent, pods: Callable[..., Pod]) -> None:
+    pod = spoilt_by_a_parallel_task(pods, agent)
+    place = step_result(pod)
+    agent("step", "push", pod.text, exits=10)
+    assert not place.exists()
+
+
+def test_a_step_result_that_cannot_be_written_stops_the_push_before_anything_is_published(
+    agent: Agent, pods: Callable[..., Pod]
+) -> None:
+    pod = pods("task")
+    work = pod.mount()
+    pod.argument["step-result"] = str(pod.place / "missing" / "published")
+    agent("step", "pull", pod.text)  # Tekton makes the directory for the push step alone
+    (work / "f").write_text("x")
+    assert "step-result" in agent("step", "push", pod.text, exits=2).stderr
+    agent("log", pod.target, exits=12)
+    (pod.place / "missing" / "published").mkdir(parents=True)
+    assert "the step result cannot be written" in agent("step", "push", pod.text, exits=40).stderr
+
+
+def test_the_step_result_takes_part_of_the_room_for_results(
+    agent: Agent, pods: Callable[..., Pod], tmp_path: Path
+) -> None:
+    (tmp_path / "long").write_text("x" * 2350)
+    pod = pods("task", results={"directory": str(tmp_path), "names": ["long"], "limit": 2457})
+    pod.mount()
+    agent("step", "pull", pod.text)
+    step_result(pod)
+    said = agent("step", "push", pod.text, exits=2).stderr
+    assert "long 2350" in said and "published" in said
+    del pod.argument["step-result"]
+    agent("step", "push", pod.text)
+
+
 def test_a_failed_pull_ends_with_one_line_that_kubernetes_keeps(agent: Agent, pods: Callable[..., Pod]) -> None:
     pod = pods("task")
     pod.mount(base=f"{pod.target}-missing")
@@ -545,9 +623,10 @@ def test_a_failed_step_writes_the_termination_log_of_its_container(agent: Agent,
 def test_the_arguments_that_the_page_shows_are_understood() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "steps.md").read_text()
     shown = re.findall(r"'({.*})'", page)
-    assert len(shown) == 3
+    assert len(shown) == 4
     for text in shown:
-        text = text.replace("$(credentials.path)", "/tekton/creds").replace("$(INSTEP_POD)", "x-pod-retry1")
+        text = text.replace("$(credentials.path)", "/tekton/creds").replace("$(step.results.published.path)", "/r")
+        text = text.replace("$(INSTEP_POD)", "x-pod-retry1")
         assert parse_step(re.sub(r"\$\([a-zA-Z_.]+\)", "x", text)).workspaces
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import time
 import uuid
@@ -19,6 +20,8 @@ import pytest
 
 from agent.exit_codes import MEANINGS
 from agent.tekton.controlplane.failed_step import PAGE
+from agent.tekton.controlplane.push_conflicts import PAGE as CONFLICTS
+from agent.tekton.model.push_result import parse_result
 from tests.cluster.test_tekton import asked, condition, create, custom, ended, kubectl, task
 
 pytestmark = [
@@ -141,8 +144,8 @@ def disagreeing() -> str:
     return create("Pipeline", "tekton.dev/v1", {"workspaces": [{"name": "ws"}], "tasks": tasks})
 
 
-def events(name: str) -> list[dict[str, Any]]:
-    found = kubectl("get", "events", f"--field-selector=involvedObject.name={name},reason=StepFailed")["items"]
+def events(name: str, reason: str = "StepFailed") -> list[dict[str, Any]]:
+    found = kubectl("get", "events", f"--field-selector=involvedObject.name={name},reason={reason}")["items"]
     return [dict(event) for event in found]
 
 
@@ -160,6 +163,35 @@ def test_a_conflict_is_an_event_on_the_run_with_all_that_is_needed_to_read_on(di
     done = subprocess.run([*command, "--tail", "1"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("agent: error: workspace ws at "), done.stderr
     assert "disagree about f" in done.stdout
+
+
+def test_a_conflict_that_fails_nothing_is_one_event_on_the_run(disagreeing: str) -> None:
+    run = ended("pipelinerun", create("PipelineRun", "tekton.dev/v1", asked(disagreeing)))
+    assert condition(run)["status"] == "True", condition(run)
+    name = run["metadata"]["name"]
+    [event] = within(30, lambda: events(name, "WorkspaceConflict"))
+    assert event["type"] == "Warning"
+    assert re.match("task (left|right): 1 conflict with tasks that do not run after each other", event["message"])
+    assert event["message"].endswith(CONFLICTS)
+    results = [
+        result["value"]
+        for item in kubectl("get", "taskrun", f"--selector=tekton.dev/pipelineRun={name}")["items"]
+        for step in item["status"]["steps"]
+        for result in step.get("results", [])
+    ]
+    assert len(results) == 3
+    found = [parse_result(text) for text in results]
+    assert None not in found
+    assert any(result and result.conflicts == 1 and result.change in event["message"] for result in found)
+    time.sleep(10)
+    assert len(events(name, "WorkspaceConflict")) == 1
+
+
+def test_without_step_results_nothing_is_declared(disagreeing: str) -> None:
+    run = ended("pipelinerun", create("PipelineRun", "tekton.dev/v1", asked(disagreeing, **{"step-result": "false"})))
+    assert condition(run)["status"] == "True", condition(run)
+    tasks = run["status"]["pipelineSpec"]["tasks"]
+    assert not any(step.get("results") for found in tasks for step in found["taskSpec"]["steps"])
 
 
 def test_a_failed_step_is_an_event_on_the_custom_run_too(disagreeing: str) -> None:

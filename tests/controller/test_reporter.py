@@ -11,11 +11,12 @@ import kmock
 import pytest
 
 from agent.core.spelling.rfc3339 import format_time
+from agent.tekton.model.push_result import PushResult, format_result
 from tests.controller.conftest import Start
 from tests.controller.test_command import get
 from tests.fakes.cluster import Cluster, eventually, never
 from tests.tekton.made import pipeline_run
-from tests.tekton.test_failed_step import PULLED, SKIPPED, WORKED, task_run
+from tests.tekton.test_failed_step import PULLED, PUSHED, SKIPPED, WORKED, task_run
 from tests.tekton.test_launch import custom_run
 
 FAILED = (PULLED, WORKED, ("instep-push", 10, "Error"))
@@ -159,6 +160,51 @@ async def test_failures_of_long_ago_are_not_told_at_a_start(cluster: Cluster, co
             [event] = await eventually(lambda: events(cluster))
             assert "exit code 30" in event["message"]
             await never(lambda: len(events(cluster)) != 1)
+
+
+async def conflict(cluster: Cluster, run: dict[str, Any], task: str, paths: str = "9ab3c1d2", count: int = 2) -> None:
+    """Have a TaskRun that succeeds, and whose push met conflicts."""
+    value = task_run(PULLED, WORKED, PUSHED, reason="Succeeded")
+    value["metadata"] |= {"name": f"run-{task}", "ownerReferences": [owner_of(run)]}
+    value["metadata"]["labels"]["tekton.dev/pipelineTask"] = task
+    status = value.pop("status")
+    status["conditions"][0]["status"] = "True"
+    result = format_result(PushResult(count, "3f2a1b2c3d4e", 0, paths))
+    status["steps"][-1]["results"] = [{"name": "published", "type": "string", "value": result}]
+    await cluster.create({**value, "spec": {"taskRef": {"name": "t"}}})
+    await cluster.report("TaskRun", f"run-{task}", **status | {"completionTime": format_time(time.time_ns())})
+
+
+async def test_conflicts_of_a_task_that_succeeded_are_an_event_on_every_run_above_it(
+    cluster: Cluster, controller: Start
+) -> None:
+    async with cluster, controller(cluster) as port:
+        outer = await create_run(cluster, "outer")
+        await conflict(cluster, await create_run(cluster, "run", owner_of(outer)), "build")
+        await eventually(lambda: len(events(cluster)) == 2)
+        assert told(cluster) == {("PipelineRun", "run"), ("PipelineRun", "outer")}
+        for event in events(cluster):
+            assert (event["type"], event["reason"]) == ("Warning", "WorkspaceConflict")
+            assert event["message"].startswith("task build: 2 conflicts with tasks that do not run after each other")
+        numbers = (await get(port, "/metrics"))[1]
+        assert "instep_workspace_conflicts_total 2.0" in numbers
+        assert "instep_step_failures_total{" not in numbers
+
+
+async def test_one_set_of_paths_is_one_event_however_many_tasks_report_it(cluster: Cluster, controller: Start) -> None:
+    async with cluster:
+        run = await create_run(cluster)
+        async with controller(cluster) as port:
+            for task in ("left", "right", "third"):
+                await conflict(cluster, run, task)
+            await eventually(lambda: events(cluster))
+            await never(lambda: len(events(cluster)) != 1, within=1)
+            await conflict(cluster, run, "fourth", paths="00000000", count=5)
+            await eventually(lambda: len(events(cluster)) == 2)
+            assert "instep_workspace_conflicts_total 7.0" in (await get(port, "/metrics"))[1]
+        async with controller(cluster) as port:
+            await never(lambda: len(events(cluster)) != 2, within=1)
+            assert "instep_workspace_conflicts_total 0.0" in (await get(port, "/metrics"))[1]
 
 
 async def test_an_event_that_cannot_be_created_yet_is_created_later(

@@ -25,6 +25,7 @@ EVERYTHING = {
     "compression": "gzip",
     "message": "costs $(5) {{each}}",
     "results": {"directory": "/tekton/results", "names": ["a", "b.c"], "limit": 2457},
+    "step-result": "/tekton/steps/step-push/results/published",
     "workspaces": [
         {
             **WORKSPACE,
@@ -60,6 +61,7 @@ def test_every_field_is_understood() -> None:
         compression="gzip",
         message="costs $(5) {{each}}",
         results=Results("/tekton/results", ("a", "b.c"), 2457),
+        step_result="/tekton/steps/step-push/results/published",
         workspaces=(
             StepWorkspace(
                 name="source",
@@ -119,6 +121,9 @@ ODD = [
     ({"results": {"directory": "/r", "names": ["../a"], "limit": 1}}, "results.names[0]"),
     ({"results": {"directory": "/r", "names": [], "limit": 0}}, "results.limit"),
     ({"results": {"directory": "/r", "names": [], "limit": True}}, "results.limit"),
+    ({"step-result": "published"}, "step-result: published is not an absolute path"),
+    ({"step-result": "$(step.results.published.path)"}, "step-result: $(step.results.published.path) still has"),
+    ({"step-result": True}, "step-result: not a string"),
     ({"workspaces": []}, "workspaces: none"),
     ({"workspaces": {}}, "workspaces: not a list"),
     ({"workspaces": ["x"]}, "workspaces[0]: not an object"),

@@ -46,6 +46,7 @@ class LocalTekton:
         referenced: tasks whose spec is a Task that they refer to.
         lost: tasks whose pod is lost when its last step is done, before anybody has seen that.
         results: what the tasks wrote, by task.
+        step_results: what the steps wrote as results of their own, by pod and step.
         ended: how the tasks ended: `Succeeded`, `Failed`, `None` for skipped.
         log: the steps in the order in which they ended, as (pod, step, exit code).
     """
@@ -57,6 +58,7 @@ class LocalTekton:
     referenced: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
     results: dict[str, dict[str, str]] = field(default_factory=dict)
+    step_results: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     log: list[tuple[str, str, int]] = field(default_factory=list)
     output: dict[str, str] = field(default_factory=dict)
@@ -189,7 +191,10 @@ class LocalTekton:
         environ, pod = self.environ | fields, fields["INSTEP_POD"]
         mounts = {mount["mountPath"]: str(volumes[mount["name"]]) for mount in step.get("volumeMounts", [])}
         mounts["/tekton/results"] = str(root / "tekton" / "results")
-        known = values | fields
+        own = root / "tekton" / "steps" / f"step-{step['name']}" / "results"
+        own.mkdir(parents=True)
+        declared = [result["name"] for result in step.get("results", [])]
+        known = values | fields | {f"step.results.{name}.path": str(own / name) for name in declared}
         if "script" in step:
             text = _replaced(step["script"], known)
             for use in step.get("workspaces", []):
@@ -204,6 +209,8 @@ class LocalTekton:
         done = subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, timeout=60)
         self.log.append((pod, step["name"], done.returncode))
         self.output[f"{pod}/{step['name']}"] = done.stdout + done.stderr
+        written = [name for name in declared if (own / name).exists()]
+        self.step_results[pod, step["name"]] = {name: (own / name).read_text() for name in written}
         return done.returncode
 
 

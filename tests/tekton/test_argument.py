@@ -17,6 +17,7 @@ VALUES = {
     "$(INSTEP_POD)": "run-task-pod-retry2",
     "$(INSTEP_POD_UID)": "7f4c",
     "$(credentials.path)": "/tekton/creds",
+    "$(step.results.published.path)": "/tekton/steps/step-instep-push/results/published",
     "$(context.taskRun.name)": "run-task-0",
     "$(context.pipelineRun.name)": "run",
     "$(context.pipelineRun.uid)": "0b3f",

@@ -14,6 +14,7 @@ import pytest
 from agent.tekton.frontends.render_objects import render
 from agent.tekton.frontends.render_request import RenderOptions
 from agent.tekton.model import documents
+from agent.tekton.model.push_result import parse_result
 from tests.tekton.local_tekton import LocalTekton, environment
 from tests.tekton.made import SETTINGS
 
@@ -86,6 +87,7 @@ def test_finally_sees_what_parallel_tasks_did_to_what_the_first_one_made(bench: 
     assert len(bench.agent("log", "simple-1", "source").splitlines()) == 3
 
 
+SIDES = ("left", "right")
 PIPELINE = """\
 kind: Pipeline
 apiVersion: tekton.dev/v1
@@ -167,6 +169,25 @@ def test_a_pod_that_was_lost_after_its_push_counts_once(bench: Bench, retries: i
     changes = json.loads(bench.agent("log", "lost", "ws", "--json"))["changes"]
     assert [entry["superseded"] for entry in changes if entry["lane"].endswith("/count")] == [False, True]
     assert uid in [entry["pod"] for entry in changes if not entry["superseded"]]
+
+
+def test_a_conflict_is_in_the_step_result_of_the_task_that_met_it(bench: Bench) -> None:
+    """Both have pulled before either pushes; the one that pushes last, or both, see that they disagree."""
+    tasks = "".join(task(name, f"echo {name} > kept; echo {name} > {name}", runAfter=["make"]) for name in SIDES)
+    tasks += task("settle", "echo settled > kept", runAfter=list(SIDES))
+    tekton = bench.run(PIPELINE % tasks, "conflict", meeting=frozenset(SIDES))
+    assert bench.succeeded, tekton.output
+    written = {
+        name: parse_result(tekton.step_results[f"conflict-{name}-pod", "instep-push"]["published"])
+        for name in ("make", *SIDES, "settle")
+    }
+    found = [written[name] for name in SIDES if written[name] and written[name].conflicts]
+    assert found and {result.conflicts for result in found} == {1} and len({result.paths for result in found}) == 1
+    changes = json.loads(bench.agent("log", "conflict", "ws", "--json"))["changes"]
+    lanes = {result.change: name for name, result in written.items() if result is not None}
+    assert {change["id"][:12]: change["lane"].rpartition("/")[2] for change in changes} == lanes
+    assert not any(written[name].conflicts for name in ("make", "settle") if written[name])
+    assert tekton.step_results["conflict-left-pod", "instep-pull"] == {}
 
 
 def test_finally_sees_what_was_pushed_before_a_task_failed(bench: Bench) -> None:

@@ -18,6 +18,7 @@ from agent.tekton.wrap.task import unwrap_task_spec, wrap_task, wrap_task_spec
 from agent.tekton.wrap.task_plan import TaskPlan, WorkspaceMount, format_plan, parse_plan
 from tests.property.edits import laws
 from tests.tekton.made import SETTINGS, a_run, argument, pipeline, spec, steps_of, task, the_task, wrap
+from tests.tekton.schema import check
 
 MOUNT = WorkspaceMount(name="ws", target="reg.io/ws:run", lane="uid/t")
 PLAN = TaskPlan(task="t", settings=SETTINGS, mounts=(MOUNT,))
@@ -48,8 +49,10 @@ def test_both_steps_get_one_argument_and_nothing_from_a_shell() -> None:
     assert pull["command"] == push["command"] == COMMAND
     assert pull["args"][:2] == ["step", "pull"]
     assert push["args"][:2] == ["step", "push"]
-    assert pull["args"][2] == push["args"][2]
-    assert json.loads(pull["args"][2]) == {
+    told = json.loads(push["args"][2])
+    assert told.pop("step-result") == "$(step.results.published.path)"
+    assert told == json.loads(pull["args"][2])
+    assert told == {
         "volume": "/instep",
         "pod": "$(INSTEP_POD)",
         "pod-uid": "$(INSTEP_POD_UID)",
@@ -230,6 +233,31 @@ def test_sidecar_logs_have_no_limit() -> None:
     assert "results" not in json.loads(wrapped(plan, results=[{"name": "one"}])["steps"][0]["args"][2])
     read_only = wrapped(plan, results=[{"name": "one"}], workspaces=[{"name": "ws", "readOnly": True}])
     assert names(read_only) == ["instep-pull", "work"]
+
+
+def test_the_push_step_alone_has_a_step_result() -> None:
+    steps = [{"name": "instep-push", "image": "a", "results": [{"name": "published"}]}]
+    pull, users, push = wrapped(steps=steps)["steps"]
+    assert "results" not in pull and "step-result" not in json.loads(pull["args"][2])
+    assert users == steps[0]
+    assert (push["name"], push["results"]) == ("instep-push-2", [{"name": "published", "type": "string"}])
+
+
+@pytest.mark.parametrize("is_v1", [True, False])
+@pytest.mark.parametrize("results", [[], [{"name": "one"}]])
+def test_a_step_result_is_valid_in_both_versions_and_can_be_left_out(is_v1: bool, results: list[Any]) -> None:
+    for plan in (PLAN, replace(PLAN, step_result=False)):
+        found = wrap_task_spec(spec(results=results), plan, is_v1=is_v1, where="task t")
+        check({**the_task(), "apiVersion": f"tekton.dev/v1{'' if is_v1 else 'beta1'}", "spec": found})
+        assert ("step.results" in json.dumps(found)) is ("published" in json.dumps(found)) is plan.step_result
+        assert found["steps"][-1]["name"] == "instep-push"
+
+
+def test_a_task_that_only_reads_has_no_step_result() -> None:
+    found = wrapped(results=[{"name": "one"}], workspaces=[{"name": "ws", "readOnly": True}])
+    assert found["steps"][-1]["name"] == "instep-push"
+    assert "results" not in found["steps"][-1]
+    assert "step-result" not in json.loads(found["steps"][-1]["args"][2])
 
 
 # Whole Tasks.

@@ -49,6 +49,9 @@ class Metrics:
         self._events = Counter(
             "instep_step_failures", "Failed steps that events report", ["code"], registry=self._registry
         )
+        self._conflicts = Counter(
+            "instep_workspace_conflicts", "Conflicts between changes that events report", registry=self._registry
+        )
         self._depth = Gauge("instep_workqueue_depth", "Objects in the work queue", registry=self._registry)
 
     def watch_depth(self, depth: Callable[[], int]) -> None:
@@ -68,6 +71,10 @@ class Metrics:
     def step_failure(self, code: int) -> None:
         """Count a failed step that an event reports, by its exit code."""
         self._events.labels(str(code)).inc()
+
+    def conflicts(self, count: int) -> None:
+        """Count the conflicts that a new event reports."""
+        self._conflicts.inc(count)
 
     def request(self, verb: str, status: int) -> None:
         """Count a response of the API server; the status is 0 if there was none."""

@@ -84,6 +84,7 @@ class StepArgument(NamedTuple):
         attempt: of the task, from 0; None if the pod was not named.
         pod_uid: of the pod of that attempt; None if it was not named.
         credentials: a directory that may hold `.docker/config.json`.
+        step_result: the file that the push step writes its result to, absolute; None for no result.
         patience: seconds that each step waits for its stores without progress; None for the default.
         limits: how large an image may be.
     """
@@ -100,6 +101,7 @@ class StepArgument(NamedTuple):
     compression: Compression = "zstd"
     message: str = ""
     results: Results | None = None
+    step_result: str | None = None
     limits: ArchiveLimits = DEFAULT_LIMITS
 
 
@@ -131,6 +133,7 @@ def parse_step(text: str) -> StepArgument:
         compression=cast(Compression, fields.maybe("compression", one_of(*get_args(Compression))) or "zstd"),
         message=fields.maybe("message", free_text) or "",
         results=fields.maybe("results", _results),
+        step_result=fields.maybe("step-result", directory),
         limits=fields.maybe("limits", _limits) or DEFAULT_LIMITS,
         workspaces=fields.take("workspaces", list_of(_workspace)),
     )

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from agent.errors import UsageError, WorkspaceError
 from agent.sync.task.argument import Results
+from agent.tekton.model import push_result
+from agent.tekton.model.push_result import PushResult
 from agent.workspace.filesystem.system_errors import failed
 
 # Go escapes what HTML would misread, and every byte that is no UTF-8, as \uXXXX; \b and \f, too, before Go 1.22.
@@ -22,19 +24,26 @@ _READ_MAX = 64 << 10
 # Tekton's entrypoint adds its start time, at most in this form (pkg/entrypoint).
 _STARTED = ("StartedAt", "2006-01-02T15:04:05.000+07:00", 3)
 _RESULT = 1
+_WIDEST = (push_result.NAME, push_result.WIDEST.encode())
+"""The step result that this step will write, as long as it can be."""
 
 
-def check_results(results: Results) -> None:
+def check_results(results: Results, *, has_step_result: bool = False) -> None:
     """Check that the termination messages with the task's results fit: this step's, and those of the steps before it.
 
     A step with own results repeats them, and the task's results that exist when it ends.
+
+    Args:
+        has_step_result: whether this step adds a step result to its message.
 
     Raises:
         UsageError: one would be cut, so that results would be lost.
         WorkspaceError: a result cannot be read.
     """
     paths = {name: os.path.join(results.directory, name) for name in results.names}
-    _check([found for name, path in paths.items() if (found := _read(path, name))], results.limit, "the task's")
+    written = [found for name, path in paths.items() if (found := _read(path, name))]
+    if written:
+        _check([*written, *([_WIDEST] if has_step_result else [])], results.limit, "the task's")
     for step, ended, own in _steps(results.steps) if results.steps else ():
         own_results = [found for path in own if (found := _read(path, os.path.basename(path)))]
         if own_results:
@@ -44,7 +53,7 @@ def check_results(results: Results) -> None:
 
 def _check(found: Sequence[tuple[str, bytes]], limit: int, whose: str) -> None:
     size = message_size(found)
-    if found and size > limit:
+    if size > limit:
         sizes = sorted(((len(value), name) for name, value in found), reverse=True)
         largest = ", ".join(f"{name} {count}" for count, name in sizes[:3])
         raise UsageError(
@@ -100,6 +109,20 @@ def _read(path: str, name: str, ended: int | None = None) -> tuple[str, bytes] |
         raise _unreadable(error, name) from error
     finally:
         os.close(fd)
+
+
+def write_step_result(path: str, result: PushResult) -> None:
+    """Write what the push step hands over to Tekton.
+
+    Raises:
+        WorkspaceError: it cannot be written.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(push_result.format_result(result))
+    except OSError as error:
+        raise failed(error, path.encode(), "the step result cannot be written") from error
 
 
 def _unreadable(error: OSError, name: str) -> WorkspaceError:

@@ -90,6 +90,16 @@ def state_of(argument: StepArgument, workspace: StepWorkspace) -> str:
     return os.path.join(argument.volume, "state", sha256(workspace.name.encode()).hexdigest()[:32])
 
 
+def check_step_result(argument: StepArgument) -> None:
+    """See that the push step can write its result.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if argument.step_result is not None:
+        _check_directory(os.path.dirname(argument.step_result), "step-result", writable=True)
+
+
 def check_pulled(argument: StepArgument, workspace: StepWorkspace) -> None:
     """Check that the pull step pulled a workspace.
 

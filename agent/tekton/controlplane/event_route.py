@@ -6,6 +6,7 @@ from agent.tekton.controlplane.effects import is_answered
 from agent.tekton.controlplane.failed_step import failed_step, is_recent
 from agent.tekton.controlplane.launch_run import condition_of, controller_of, is_oci_pipeline
 from agent.tekton.controlplane.nested_request import is_nested
+from agent.tekton.controlplane.push_conflicts import push_conflicts
 from agent.tekton.controlplane.resolution import is_for_us
 from agent.tekton.model.fields import Object
 
@@ -43,7 +44,10 @@ def parent_to_reconcile(pipeline_run: Object, *, is_new: bool) -> tuple[str, str
 
 
 def task_run_to_reconcile(task_run: Object, now: str) -> str | None:
-    """Return the name of the TaskRun to reconcile: itself, if a step of ours failed in it recently."""
-    if failed_step(task_run) is None or not is_recent(task_run, now):
+    """Return the name of the TaskRun to reconcile: itself, if it ended recently with something to report.
+
+    That is a step of ours that failed, or conflicts of a change that it published.
+    """
+    if not is_recent(task_run, now) or (failed_step(task_run) is None and push_conflicts(task_run) is None):
         return None
     return str(task_run["metadata"]["name"])

@@ -60,7 +60,7 @@ def failed_step(task_run: Object) -> FailedStep | None:
         spec = named(specs, str(state.get("name"))) or {}
         failed = _failed(state)
         if failed is not None and failed.reason not in _IGNORED and spec.get("onError") != "continue":
-            is_reported = _is_ours(failed.name, spec) and not failed.reason.startswith(_ENDED_BY_TEKTON)
+            is_reported = is_ours(failed.name, spec) and not failed.reason.startswith(_ENDED_BY_TEKTON)
             return failed if is_reported else None
     return None
 
@@ -82,8 +82,8 @@ def step_failed(task_run: Object, failed: FailedStep, run: Object, now: str) -> 
         now: the time, RFC 3339.
     """
     meta = mapping(task_run, "metadata", "TaskRun")
-    namespace, name = text(meta, "namespace", "TaskRun"), text(meta, "name", "TaskRun")
-    task = text(mapping(meta, "labels", "TaskRun"), "tekton.dev/pipelineTask", "TaskRun") or name
+    namespace = text(meta, "namespace", "TaskRun")
+    task = task_of(task_run)
     pod = text(mapping(task_run, "status", "TaskRun"), "podName", "TaskRun")
     owner = controller_of(task_run).get("name")
     identity = json.dumps([run.get("uid"), owner, task, failed.name, failed.exit_code, failed.reason])
@@ -98,6 +98,13 @@ def step_failed(task_run: Object, failed: FailedStep, run: Object, now: str) -> 
     return event(f"{str(run.get('name'))[:200]}.{digest}", namespace, run, STEP_FAILED, message, now)
 
 
+def task_of(task_run: Object) -> str:
+    """Return the name of the pipeline's task that a TaskRun runs, the TaskRun's own name without a pipeline."""
+    meta = mapping(task_run, "metadata", "TaskRun")
+    label = text(mapping(meta, "labels", "TaskRun"), "tekton.dev/pipelineTask", "TaskRun")
+    return label or text(meta, "name", "TaskRun")
+
+
 def _failed(state: Object) -> FailedStep | None:
     name = text(state, "name", "step")
     terminated = mapping(state, "terminated", "step")
@@ -107,7 +114,7 @@ def _failed(state: Object) -> FailedStep | None:
     return FailedStep(name, container, code, reason) if code else None
 
 
-def _is_ours(name: str, spec: Object) -> bool:
+def is_ours(name: str, spec: Object) -> bool:
     """Return whether a step is the agent's, added by wrapping or by the Task's author (docs/reference/steps.md)."""
     command = [*spec.get("command", ()), *spec.get("args", ())]
     return command[:2] == [*COMMAND, "step"] if command else name.startswith((PULL, PUSH))

@@ -24,7 +24,7 @@ class RenderOptions:
 
     Attributes:
         settings: what the steps need; see `Settings`.
-        target, base, workspaces, on_conflict, step_timeout, patience: as in `Wrapping`; None or empty if not given.
+        target, base, workspaces, on_conflict, step_timeout, patience, step_result: as in `Wrapping`; None or empty if not given.
         lookup: the bundle in which all runs look up their references.
         repointings: the bundles to replace by others.
     """
@@ -36,6 +36,7 @@ class RenderOptions:
     on_conflict: OnConflict | None = None
     step_timeout: str | None = None
     patience: str | None = None
+    step_result: bool | None = None
     lookup: str | None = None
     bundle_rewrites: tuple[BundleRewrite, ...] = ()
 
@@ -103,6 +104,7 @@ def _replacements(options: RenderOptions) -> dict[str, Any]:
         "on_conflict": options.on_conflict,
         "step_timeout": options.step_timeout,
         "patience": options.patience,
+        "step_result": options.step_result,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -12,6 +12,7 @@ from agent.tekton.model.fields import Object
 LOOKED_UP = "LookedUp"
 STEP_FAILED = "StepFailed"
 USERS_DIFFER = "UsersDiffer"
+WORKSPACE_CONFLICT = "WorkspaceConflict"
 """Reasons of events. All but the first are warnings."""
 
 _LONGEST = 1023

@@ -46,6 +46,7 @@ class Defaults:
     form: Form = "references"
     step_timeout: str = DEFAULT_TIMEOUT
     patience: str | None = None
+    step_result: bool = True
 
 
 NO_DEFAULTS = Defaults()
@@ -62,6 +63,7 @@ class Wrapping:
         form: how tasks that refer to a Task are wrapped: by a reference to the resolver, or with the Task written in.
         step_timeout: how long one of the steps may take, as Go writes durations; `0` for no limit.
         patience: how long the steps retry while nothing moves, such as 2m; None for their default.
+        step_result: whether the push step hands over its result to Tekton, as a step result.
     """
 
     settings: Settings
@@ -72,6 +74,7 @@ class Wrapping:
     form: Form = "references"
     step_timeout: str = DEFAULT_TIMEOUT
     patience: str | None = None
+    step_result: bool = True
 
 
 @dataclass(frozen=True, slots=True)

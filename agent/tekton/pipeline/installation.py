@@ -108,6 +108,7 @@ _KEYS: dict[str, Callable[[Any, str], Any]] = {
     "form": _choice(Form),
     "step-timeout": _timeout,
     "patience": _duration,
+    "step-result": _flag,
     "resolution-timeout": _seconds,
 }
 _KNOWN = ", ".join(_KEYS)
@@ -118,4 +119,4 @@ _FIELDS = {
     "plain-http": "plain_http",
     "ca-config-map": "ca_config_map",
 }
-_DEFAULTS = ("target", "base", "on-conflict", "form", "step-timeout", "patience")
+_DEFAULTS = ("target", "base", "on-conflict", "form", "step-timeout", "patience", "step-result")

@@ -124,6 +124,7 @@ def _wrapped(context: WrapContext, task: Object, mounts: Mapping[tuple[str, str]
         is_matrix=bool(task.get("matrix")),
         timeout=_timeout(context, task),
         pod=parse_pod_template(context.run.pod_template(name), context.place(task)),
+        step_result=context.wrapping.step_result,
     )
     if task.get("taskSpec") is not None:
         embedded = mapping(task, "taskSpec", context.where)

@@ -17,8 +17,11 @@ from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults, Form, OnConflict,
 from agent.tekton.requests.embedded import unpack_pipeline
 from agent.tekton.wrap.task_plan import TaskPlan, parse_plan
 
-OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout", "patience")
+OPTIONS = ("target", "base", "workspaces", "on-conflict", "form", "step-timeout", "patience", "step-result")
 """The options of a wrapping, with the same names in parameters and in annotations."""
+
+FLAGS = ("false", "true")
+"""How a parameter, which is a string, spells False and True."""
 
 WHERE = f"resolver {RESOLVER}"
 
@@ -99,6 +102,7 @@ def _wrapping(values: dict[str, Object], settings: Settings, defaults: Defaults)
             _word(values, "step-timeout", defaults.step_timeout), f"{WHERE}, parameter step-timeout"
         ),
         patience=_duration(values, "patience", defaults.patience),
+        step_result=_choice(values, "step-result", FLAGS, FLAGS[defaults.step_result]) == FLAGS[True],
     )
 
 

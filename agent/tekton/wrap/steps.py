@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.tekton.model import names
+from agent.tekton.model import names, push_result
 from agent.tekton.model.fields import Object, mapping, objects, text
 from agent.tekton.model.variables import CREDENTIALS, TASK_RUN, dump
 from agent.tekton.wrap.compute_resources import step_resources
@@ -44,7 +44,8 @@ def injection(plan: TaskPlan, spec: Object, *, is_v1: bool, where: str) -> Injec
         return Injection((), (), ())
     results = [text(result, "name", where) for result in objects(spec, "results", where)]
     is_limited = bool(results) and plan.settings.results_from == "termination-message"
-    pushes = any(not mount.is_read_only for mount in mounts) or is_limited
+    writes = any(not mount.is_read_only for mount in mounts)
+    pushes = writes or is_limited
     free = free_names_in(spec, plan.pod, where)
     arguments = _arguments(plan, mounts, free)
     if is_limited:
@@ -55,10 +56,14 @@ def injection(plan: TaskPlan, spec: Object, *, is_v1: bool, where: str) -> Injec
             "limit": limit,
             "steps": "/tekton/steps",
         }
-    step = _step(plan, mounts, spec, free, dump(arguments, *free.variables.values()), is_v1=is_v1, where=where)
-    before = ({**step, "name": free.pull, "args": ["step", "pull", *step["args"]]},)
-    after = ({**step, "name": free.push, "args": ["step", "push", *step["args"]]},) if pushes else ()
-    return Injection(before, after, tuple(_volumes(plan, free)))
+    shared = _step(plan, mounts, spec, free, is_v1=is_v1, where=where)
+    pull = {**shared, "name": free.pull, "args": ["step", "pull", _json(arguments, free)]}
+    push = {**shared, "name": free.push, "args": ["step", "push", _json(arguments, free)]}
+    if plan.step_result and writes:
+        # Tekton replaces the variable in the step that has the result, and in no other.
+        arguments["step-result"] = f"$({push_result.PATH})"
+        push |= {"args": ["step", "push", _json(arguments, free)], "results": [push_result.DECLARATION]}
+    return Injection((pull,), (push,) if pushes else (), tuple(_volumes(plan, free)))
 
 
 def is_injected(step: Object) -> bool:
@@ -73,14 +78,7 @@ def is_injected(step: Object) -> bool:
 
 
 def _step(
-    plan: TaskPlan,
-    mounts: Sequence[WorkspaceMount],
-    spec: Object,
-    free: FreeNames,
-    argument: str,
-    *,
-    is_v1: bool,
-    where: str,
+    plan: TaskPlan, mounts: Sequence[WorkspaceMount], spec: Object, free: FreeNames, *, is_v1: bool, where: str
 ) -> dict[str, Any]:
     """Return the common fields of the two steps. They override all fields of a stepTemplate that would do harm."""
     template = mapping(spec, "stepTemplate", where)
@@ -95,7 +93,7 @@ def _step(
         "imagePullPolicy": "IfNotPresent",
         "workingDir": "/",
         "command": COMMAND,
-        "args": [argument],
+        "args": [],
         "env": [
             *(
                 {"name": free.variables[name], "valueFrom": {"fieldRef": {"fieldPath": path}}}
@@ -112,6 +110,10 @@ def _step(
     key = "computeResources" if is_v1 else "resources"
     resources = step_resources(plan.settings.resources, mapping(template, key, where), where)
     return {**step, key: resources} if resources else step
+
+
+def _json(arguments: Object, free: FreeNames) -> str:
+    return dump(arguments, *free.variables.values(), push_result.PATH)
 
 
 def _volumes(plan: TaskPlan, free: FreeNames) -> list[Object]:

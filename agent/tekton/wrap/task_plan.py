@@ -49,6 +49,7 @@ class TaskPlan:
         is_matrix: whether it has several TaskRuns, each with a lane of its own.
         timeout: of each step, empty for none.
         pod: the pod template of the run.
+        step_result: whether the push step has a step result.
     """
 
     task: str
@@ -60,6 +61,7 @@ class TaskPlan:
     is_matrix: bool = False
     timeout: str = ""
     pod: PodTemplate = NO_POD_TEMPLATE
+    step_result: bool = True
 
 
 def format_plan(plan: TaskPlan) -> str:

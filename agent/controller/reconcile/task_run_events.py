@@ -1,9 +1,10 @@
-"""The reconciler of TaskRuns: if a step of ours failed, an event on each run that the TaskRun belongs to says why."""
+"""The reconciler of TaskRuns: events about a failed step of ours and about conflicts, on each run above the TaskRun."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from agent.controller.api.kubernetes_client import Cluster
 from agent.controller.api.resources import CUSTOM_RUNS, EVENTS, PIPELINE_RUNS, RUNS, TASK_RUNS
@@ -13,6 +14,7 @@ from agent.controller.telemetry.metrics import Metrics
 from agent.errors import RejectedError
 from agent.tekton.controlplane.failed_step import failed_step, is_recent, step_failed
 from agent.tekton.controlplane.launch_run import controller_of
+from agent.tekton.controlplane.push_conflicts import conflict_event, push_conflicts
 from agent.tekton.model.fields import Object
 
 OWNERS = {"PipelineRun": PIPELINE_RUNS, "CustomRun": CUSTOM_RUNS, "Run": RUNS}
@@ -24,7 +26,7 @@ DEEPEST = 8
 
 @dataclass(frozen=True, slots=True)
 class StepFailureReconciler:
-    """Creates events about failed steps.
+    """Creates events about failed steps and conflicts.
 
     Attributes:
         clock: returns the time, RFC 3339 in UTC.
@@ -35,25 +37,35 @@ class StepFailureReconciler:
     metrics: Metrics
 
     async def reconcile(self, key: Key) -> float | None:
-        """Create the events for a TaskRun's failed step, unless they exist. A TaskRun is never requeued.
+        """Create the events about a TaskRun's failed step and its conflicts, unless they exist. It is never requeued.
 
         Raises:
             AgentError: the API server is unavailable, or refuses the request.
         """
         task_run = await self.cluster.get(TASK_RUNS, key.namespace, key.name)
-        failed = failed_step(task_run) if task_run is not None else None
-        if task_run is None or failed is None or not is_recent(task_run, self.clock()):
+        if task_run is None or not is_recent(task_run, self.clock()):
             return None
+        failed, conflicts = failed_step(task_run), push_conflicts(task_run)
+        if failed is not None and await self._create(task_run, key, partial(step_failed, task_run, failed)):
+            self.metrics.step_failure(failed.exit_code)
+        if conflicts is not None and await self._create(task_run, key, partial(conflict_event, task_run, conflicts)):
+            self.metrics.conflicts(conflicts.count)
+        return None
+
+    async def _create(self, task_run: Object, key: Key, event_for: Callable[[Object, str], Object]) -> bool:
+        """Create an event on each run that a TaskRun belongs to; return whether one of them is new.
+
+        Args:
+            event_for: returns the event for a run, given the time.
+        """
         is_new = False
         for run in await self._owners(task_run, key):
-            event = step_failed(task_run, failed, run, self.clock())
+            event = event_for(run, self.clock())
             try:
                 is_new = await self.cluster.create(EVENTS, event) or is_new
             except RejectedError as error:  # the namespace is being deleted
                 LOGGER.info("%s", error, extra={"about": {"event": event["message"]}})
-        if is_new:
-            self.metrics.step_failure(failed.exit_code)
-        return None
+        return is_new
 
     async def _owners(self, task_run: Object, key: Key) -> list[Object]:
         """Return references to the TaskRun's owner, the owner of that, and so on; to the TaskRun if it has none."""
