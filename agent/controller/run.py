@@ -26,7 +26,7 @@ from agent.controller.reconcile.crd_field import keep_field
 from agent.controller.reconcile.custom_task import CustomTaskReconciler
 from agent.controller.reconcile.handlers import register, settings, watch_requests
 from agent.controller.reconcile.resolver import Resolver
-from agent.controller.reconcile.step_failures import StepFailureReconciler
+from agent.controller.reconcile.task_run_events import TaskRunEventReconciler
 from agent.controller.reconcile.work_queue import Key, OnError, Reconcile, WorkQueue
 from agent.controller.serve.health import serve_health
 from agent.controller.serve.webhook import Webhook, serve_webhook
@@ -169,7 +169,7 @@ def _reconcile(cluster: Cluster, options: Options, metrics: Metrics) -> Reconcil
         metrics,
     )
     custom_task = CustomTaskReconciler(cluster, installation, _now, metrics)
-    step_failures = StepFailureReconciler(cluster, _now, metrics)
+    step_failures = TaskRunEventReconciler(cluster, _now, metrics)
     reconcilers = {REQUESTS: resolver.reconcile, TASK_RUNS: step_failures.reconcile}
 
     async def reconcile(key: Key) -> float | None:

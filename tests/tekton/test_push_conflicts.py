@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.tekton.controlplane.event_route import task_run_concerned
+from agent.tekton.controlplane.event_route import task_run_to_reconcile
 from agent.tekton.controlplane.failed_step import failed_step
 from agent.tekton.controlplane.push_conflicts import PAGE, PushConflicts, conflict_event, push_conflicts
 from agent.tekton.model.push_result import PushResult, format_result, parse_result
@@ -119,9 +119,9 @@ def test_a_run_has_one_event_for_each_set_of_paths() -> None:
 
 
 def test_a_task_run_with_conflicts_is_looked_at_when_it_has_ended() -> None:
-    assert task_run_concerned(in_conflict(), NOW) == "run-build"
-    assert task_run_concerned(in_conflict(), "2026-11-30T10:31:00Z") is None
-    assert task_run_concerned(task_run(PULLED, WORKED, PUSHED), NOW) is None
+    assert task_run_to_reconcile(in_conflict(), NOW) == "run-build"
+    assert task_run_to_reconcile(in_conflict(), "2026-11-30T10:31:00Z") is None
+    assert task_run_to_reconcile(task_run(PULLED, WORKED, PUSHED), NOW) is None
     running = in_conflict(status="Unknown")
     del running["status"]["completionTime"]
-    assert task_run_concerned(running, ENDED) is None
+    assert task_run_to_reconcile(running, ENDED) is None

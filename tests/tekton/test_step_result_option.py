@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from agent.tekton.frontends.annotated import wrap_run
 
 from agent.errors import AgentError
 from agent.tekton.controlplane.launch_run import launch
-from agent.tekton.frontends.annotated import wrap_run
-from agent.tekton.frontends.render import Wish, render
+from agent.tekton.frontends.render_objects import render
+from agent.tekton.frontends.render_request import RenderOptions
 from agent.tekton.model import documents
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults
 from agent.tekton.pipeline.installation import parse_installation
@@ -79,6 +80,6 @@ def test_render_follows_the_run_unless_it_is_told_to_leave_it_out(says: str | No
     params += [{"name": "step-result", "value": says}] if says else []
     run = pipeline_run(pipelineRef={"resolver": "wrap", "params": params})
     holder = {"apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "spec": pipeline(task("a"))}
-    made = render([holder, run], Wish(SETTINGS, step_result=wish))
+    made = render([holder, run], RenderOptions(SETTINGS, step_result=wish))
     has_result = says != "false" and wish is None
     assert ("step.results.published.path" in documents.write(made)) is has_result

@@ -25,7 +25,7 @@ DEEPEST = 8
 
 
 @dataclass(frozen=True, slots=True)
-class StepFailureReconciler:
+class TaskRunEventReconciler:
     """Creates events about failed steps and conflicts.
 
     Attributes:

@@ -24,7 +24,8 @@ class RenderOptions:
 
     Attributes:
         settings: what the steps need; see `Settings`.
-        target, base, workspaces, on_conflict, step_timeout, patience, step_result: as in `Wrapping`; None or empty if not given.
+        target, base, workspaces, on_conflict, step_timeout, patience, step_result: as in `Wrapping`; None or empty if
+            they are not given.
         lookup: the bundle in which all runs look up their references.
         repointings: the bundles to replace by others.
     """
