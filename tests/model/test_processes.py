@@ -26,6 +26,7 @@ from tests.fakes.plain import Plain, applied, on_disk
 from tests.fakes.soaking import FULL
 from tests.fakes.workspaces import Workspaces
 
+pytestmark = pytest.mark.timeout(300)  # many processes at once take their time on a busy machine
 MANY = 64 if FULL else 16
 FEW = 12
 REQUESTS = 25 + 2 * MANY
@@ -110,7 +111,7 @@ class Crowd:
             cwd=TOP,
             stdout=subprocess.PIPE,
             check=True,
-            timeout=100,
+            timeout=240,
         )
         codes = json.loads(done.stdout)
         assert isinstance(codes, list)

@@ -37,7 +37,7 @@ from tests.model.search import Search
 SCENES = {scene.name: scene for scene in (*SMALL, *LARGE, *RANDOM)}
 EVERY = 600.0
 """Seconds that a small scene may take on a machine with much else to do; it takes one to ten."""
-SOME = 20 if FULL else 3
+SOME = 35 if FULL else 3
 """Random schedules of one scene; with `INSTEP_SOAK`, as many as there is time for."""
 FIRST_SEED = 1_000
 """The first random seed, so that a run tries the same schedules each time; `make soak` tries others."""
