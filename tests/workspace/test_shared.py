@@ -33,17 +33,24 @@ def nobody_stays_behind() -> object:
     assert len(os.listdir("/proc/self/fd")) == files
 
 
-def in_turn(number: int) -> Callable[[], int]:
+def met(number: int, place: Path, processes: int) -> Callable[[], int]:
+    """A task that ends when so many processes have begun one."""
+
     def task() -> int:
-        time.sleep(0.01)
+        (place / str(os.getpid())).touch()
+        while len(os.listdir(place)) < processes:
+            time.sleep(0.001)
         return number * 1_000_000 + os.getpid()
 
     return task
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_results_come_in_the_order_of_the_tasks_whoever_did_them(tmp_path: Path, processes: int) -> None:
-    results = shared([in_turn(number) for number in range(20)], tmp_path, processes)
+def test_results_come_in_the_order_of_the_tasks_whoever_did_them(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, processes: int
+) -> None:
+    place = tmp_path_factory.mktemp("met")
+    results = shared([met(number, place, processes) for number in range(20)], tmp_path, processes)
     assert [result // 1_000_000 for result in results] == list(range(20))
     doers = {result % 1_000_000 for result in results}
     assert len(doers) == processes
