@@ -33,7 +33,7 @@ def texts() -> Iterator[tuple[str, str]]:
     """Yield every text of the source that may be a remedy, with its place.
 
     That is every string but those of docstrings. What the command line says of its own words is read by those who typed
-    them, a doctor is asked by a person, and a manifest's history says what made it.
+    them, a doctor is asked by a person, a manifest's history says what made it, and a person reads an event of a run.
     """
     for path in sorted(AGENT.rglob("*.py")):
         name = str(path.relative_to(AGENT))
@@ -42,6 +42,7 @@ def texts() -> Iterator[tuple[str, str]]:
             "exit_codes.py",
             "sync/commands/probe_store.py",
             "core/image/manifest_writer.py",
+            "tekton/controlplane/conflict_event.py",
         ):
             continue
         tree = ast.parse(path.read_text())

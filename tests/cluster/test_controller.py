@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from agent.exit_codes import MEANINGS
+from agent.tekton.controlplane.conflict_event import PAGE as CONFLICTS
 from agent.tekton.controlplane.failed_step import PAGE
-from agent.tekton.controlplane.push_conflicts import PAGE as CONFLICTS
 from agent.tekton.model.push_result import parse_result
 from tests.cluster.test_tekton import asked, condition, create, custom, ended, kubectl, task
 

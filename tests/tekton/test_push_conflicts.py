@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from agent.tekton.controlplane.conflict_event import PAGE, PushConflicts, conflict_event, push_conflicts
 from agent.tekton.controlplane.event_route import task_run_to_reconcile
 from agent.tekton.controlplane.failed_step import failed_step
-from agent.tekton.controlplane.push_conflicts import PAGE, PushConflicts, conflict_event, push_conflicts
 from agent.tekton.model.push_result import PushResult, format_result, parse_result
 from tests.tekton.schema import check
 from tests.tekton.test_failed_step import ENDED, NOW, PULLED, PUSHED, RUN, WORKED, task_run

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent.cli.terminal.present import short
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cli.terminal.report_format import short
 from agent.sync.task.results import message_size
 from agent.tekton.model.push_result import (
     LONGEST,

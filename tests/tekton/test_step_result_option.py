@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from agent.tekton.frontends.annotated import wrap_run
 
 from agent.errors import AgentError
 from agent.tekton.controlplane.launch_run import launch
 from agent.tekton.frontends.render_objects import render
 from agent.tekton.frontends.render_request import RenderOptions
+from agent.tekton.frontends.wrap_annotations import wrap_run
 from agent.tekton.model import documents
 from agent.tekton.model.wrapping import NO_DEFAULTS, Defaults
 from agent.tekton.pipeline.installation import parse_installation

@@ -12,9 +12,9 @@ from agent.controller.reconcile.work_queue import Key
 from agent.controller.telemetry.logs import LOGGER
 from agent.controller.telemetry.metrics import Metrics
 from agent.errors import RejectedError
+from agent.tekton.controlplane.conflict_event import conflict_event, push_conflicts
 from agent.tekton.controlplane.failed_step import failed_step, is_recent, step_failed
 from agent.tekton.controlplane.launch_run import controller_of
-from agent.tekton.controlplane.push_conflicts import conflict_event, push_conflicts
 from agent.tekton.model.fields import Object
 
 OWNERS = {"PipelineRun": PIPELINE_RUNS, "CustomRun": CUSTOM_RUNS, "Run": RUNS}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from agent.tekton.controlplane.conflict_event import push_conflicts
 from agent.tekton.controlplane.effects import is_answered
 from agent.tekton.controlplane.failed_step import failed_step, is_recent
 from agent.tekton.controlplane.launch_run import condition_of, controller_of, is_oci_pipeline
 from agent.tekton.controlplane.nested_request import is_nested
-from agent.tekton.controlplane.push_conflicts import push_conflicts
 from agent.tekton.controlplane.resolution import is_for_us
 from agent.tekton.model.fields import Object
 
