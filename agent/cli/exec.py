@@ -156,8 +156,8 @@ class Run(NamedTuple):
     state: str | None
 
     def open(self, retry: str) -> AbstractContextManager[WorkspaceContext]:
-        """Open the site; `retry` as for `Session.site`."""
-        return self.session.site(self.target, self.directory, self.state, retry=retry)
+        """Open the context; `retry` as for `Session.context`."""
+        return self.session.context(self.target, self.directory, self.state, retry=retry)
 
     @property
     def push_command(self) -> str:
@@ -169,9 +169,9 @@ def _pull(run: Run, options: PullOptions) -> PullReport:
     from agent.sync.pull_steps.pull_directory import pull
     from agent.sync.task.step_setup import check_push
 
-    with run.open("run it again") as site:
-        check_push(site.store, site.target)
-        report = pull(site, options)
+    with run.open("run it again") as context:
+        check_push(context.store, context.target)
+        report = pull(context, options)
     if not run.session.json:
         print_pull(run.session, report, run.session.took)
     return report
@@ -194,8 +194,8 @@ def _push(run: Run, options: PushOptions) -> PushReport:
     from agent.sync.push_steps.push_directory import push
 
     began = run.session.took
-    with run.open(f"CMD is done; go on with: {run.push_command}") as site:
-        report = push(site, options)
+    with run.open(f"CMD is done; go on with: {run.push_command}") as context:
+        report = push(context, options)
     if not run.session.json:
         print_push(run.session, report, run.session.took - began)
     return report
@@ -207,8 +207,8 @@ def _push_elsewhere(run: Run, options: PushOptions, target: Reference) -> PushRe
     The directory's state must keep describing the first target, so the push works on a copy of the state.
     """
     try:
-        with run.open("CMD failed and is done") as site:
-            home = site.state
+        with run.open("CMD failed and is done") as context:
+            home = context.state
         # The copy is next to the state itself: in a container no other directory may be writable.
         with tempfile.TemporaryDirectory(dir=home) as copy:
             for name in os.listdir(home):

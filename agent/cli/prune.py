@@ -34,8 +34,8 @@ def command(session: Session, target: Reference, older_than: int, dry_run: bool,
     """
     from agent.sync.commands.prune_target import PruneOptions, prune
 
-    with session.target_site(target) as site:
-        report = prune(site, PruneOptions(older_than, dry_run, everything))
+    with session.target_context(target) as context:
+        report = prune(context, PruneOptions(older_than, dry_run, everything))
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
     session.say(prune_summary(report, session.took))

@@ -68,6 +68,6 @@ def command(
         verify_whole=verify_whole,
         platform=parameters.platform_checked(platform),
     )
-    with session.site(target, directory, state) as site:
-        report = pull(site, options)
+    with session.context(target, directory, state) as context:
+        report = pull(context, options)
     print_pull(session, report, session.took)

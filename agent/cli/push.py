@@ -39,6 +39,6 @@ def command(
     from agent.sync.push_steps.push_directory import push
 
     options = parameters.push_options(**publishing)._replace(allow_empty=allow_empty, dry_run=dry_run)
-    with session.site(target, directory, state) as site:
-        report = push(site, options)
+    with session.context(target, directory, state) as context:
+        report = push(context, options)
     print_push(session, report, session.took)

@@ -25,8 +25,8 @@ def command(session: Session, target: Reference, after: tuple[str, ...], compres
     """
     from agent.sync.commands.squash_command import SquashOptions, squash_target
 
-    with session.target_site(target) as site:
-        report = squash_target(site, SquashOptions(after, compression))
+    with session.target_context(target) as context:
+        report = squash_target(context, SquashOptions(after, compression))
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
         return

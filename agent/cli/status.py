@@ -27,8 +27,8 @@ def command(session: Session, directory: str, state: str | None) -> None:
     """
     from agent.sync.commands.directory_status import status
 
-    with session.remembered_site(directory, state) as site:
-        report = status(site)
+    with session.remembered_context(directory, state) as context:
+        report = status(context)
     if session.json:
         session.print_json({**to_json(report), **session.remarks()})
         return

@@ -108,9 +108,9 @@ def _pull(session: Session, argument: StepArgument, open_store: OpenStore) -> No
         state = state_of(argument, workspace)
         with (
             named_in_errors(workspace),
-            session.shared_site(workspace.target, workspace.directory, state, open_store) as site,
+            session.shared_context(workspace.target, workspace.directory, state, open_store) as context,
         ):
-            report = pull(site, pull_options(argument, workspace))
+            report = pull(context, pull_options(argument, workspace))
         print_pull(session, report, session.took)
 
 
@@ -134,9 +134,9 @@ def _push(session: Session, argument: StepArgument, open_store: OpenStore) -> No
             session.restart()
             session.say(f"agent: workspace {workspace.name} at {workspace.target}")
             state = state_of(argument, workspace)
-            place = session.shared_site(workspace.target, workspace.directory, state, open_store)
-            with named_in_errors(workspace), place as site:
-                report = push(site, push_options(argument, workspace, default_lane()))
+            place = session.shared_context(workspace.target, workspace.directory, state, open_store)
+            with named_in_errors(workspace), place as context:
+                report = push(context, push_options(argument, workspace, default_lane()))
             pushed.append({"name": workspace.name, "push": to_json(report), "seconds": round(session.took, 3)})
             print_push(session, report, session.took)
             index, paths = argument.workspaces.index(workspace), tuple(conflict.path for conflict in report.conflicts)

@@ -49,10 +49,10 @@ def command(
     from agent.workspace.scan.watcher import Watcher
 
     options = parameters.push_options(**publishing)
-    with session.site(target, directory, state) as site, Watcher(directory) as watcher:
+    with session.context(target, directory, state) as context, Watcher(directory) as watcher:
         _stop_on_signals(watcher)
-        for outcome in watch(site, options, watcher, settle):
-            session.pause(site)
+        for outcome in watch(context, options, watcher, settle):
+            session.pause(context)
             if isinstance(outcome, AgentError):
                 _print_failure(session, describe(outcome, place_of(["watch"], os.environ)))
             else:

@@ -76,10 +76,10 @@ class Session:
                 store.close()
 
     @contextmanager
-    def site(
+    def context(
         self, target: Reference, directory: str, state: str | None, *, retry: str = "run it again"
     ) -> Iterator[WorkspaceContext]:
-        """Yield the site of a directory and a target.
+        """Yield the context of a directory and a target.
 
         Args:
             target: the target.
@@ -98,25 +98,25 @@ class Session:
             Closing(self.display()) as progress,
             explain_signal(home, directory, retry),
         ):
-            yield self._site(target, directory, home, open_once, progress)
+            yield self._context(target, directory, home, open_once, progress)
 
     @contextmanager
-    def target_site(self, target: Reference) -> Iterator[WorkspaceContext]:
-        """Yield the site of a target alone, for a command without a directory."""
+    def target_context(self, target: Reference) -> Iterator[WorkspaceContext]:
+        """Yield the context of a target alone, for a command without a directory."""
         with self.stores() as open_once, Closing(self.display()) as progress:
-            yield self._site(target, "", "", open_once, progress)
+            yield self._context(target, "", "", open_once, progress)
 
     @contextmanager
-    def shared_site(
+    def shared_context(
         self, target: Reference, directory: str, state: str, open_store: Callable[[Reference], Store]
     ) -> Iterator[WorkspaceContext]:
-        """Yield the site of one of several directories, with a state that every user may read and change."""
+        """Yield the context of one of several directories, with a state that every user may read and change."""
         with Closing(self.display()) as progress, explain_signal(state, directory, "run it again"):
-            yield self._site(target, directory, state, open_store, progress)._replace(shares_state=True)
+            yield self._context(target, directory, state, open_store, progress)._replace(shares_state=True)
 
     @contextmanager
-    def remembered_site(self, directory: str, state: str | None) -> Iterator[WorkspaceContext]:
-        """Yield the site of a directory and of the target in its state.
+    def remembered_context(self, directory: str, state: str | None) -> Iterator[WorkspaceContext]:
+        """Yield the context of a directory and of the target in its state.
 
         Raises:
             DivergedError: the directory has no state.
@@ -131,12 +131,12 @@ class Session:
                 subject=directory,
                 remedy="pull a workspace into it, or name the --state that you pulled with",
             )
-        with self.site(parse_reference(target), directory, state) as site:
-            yield site
+        with self.context(parse_reference(target), directory, state) as context:
+            yield context
 
-    def pause(self, site: WorkspaceContext) -> None:
+    def pause(self, context: WorkspaceContext) -> None:
         """Remove the progress from the screen. The next stage shows it again."""
-        cast(Display, site.progress).close()
+        cast(Display, context.progress).close()
         flush()
 
     def restart(self) -> None:
@@ -169,7 +169,7 @@ class Session:
         if not (self.quiet or self.json):
             click.echo(line, err=True)
 
-    def _site(
+    def _context(
         self,
         target: Reference,
         directory: str,
