@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.model.ancestry import Ancestry, Writer
+from agent.core.model.attempts_and_ancestry import Ancestry, Writer
 from agent.core.model.change import Ancestor
 from agent.core.model.pod import Pod
 from agent.errors import IntegrityError

@@ -2,7 +2,7 @@
 
 from agent.core.directory.fingerprint_table import FingerprintTable
 from agent.core.directory.pull_plan import plan_pull
-from agent.core.directory.select import everything, selection
+from agent.core.directory.sparse_globs import everything, selection
 from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.model.entry import Kind, Node, TreeEntry
 from tests.property.disk import in_order, version

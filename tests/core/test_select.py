@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.directory.select import everything, idle, is_whole, selection
+from agent.core.directory.sparse_globs import everything, idle, is_whole, selection
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from agent.core.image.image import Image, Layer
 from agent.core.image.manifest import load_json, parse_image
 from agent.core.image.manifest_writer import format_image
 from agent.core.image.squash_policy import newest_layers
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.record import Record
 from agent.core.model.squash_record import SquashRecord, parse_squash
 from agent.core.spelling.canonical import canonical

@@ -4,7 +4,7 @@ import pytest
 
 from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import DEFAULT_PLATFORM
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.squash_record import SquashRecord
 from tests.core.made import base_layer, digest, fixup_layer, image_of, layer_of, record_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.image.change_set import ChangeSet
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.pod import Pod
 from agent.core.spelling.reference import Reference, parse_reference
 from agent.errors import AgentError

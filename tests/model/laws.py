@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.image.manifest_writer import format_image
-from agent.core.model.ancestry import Ancestry, Writer
+from agent.core.model.attempts_and_ancestry import Ancestry, Writer
 from agent.core.model.pointer_numbers import place_of
 from agent.core.model.record import Record
 from agent.core.spelling.digest import Digest

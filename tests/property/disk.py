@@ -15,7 +15,7 @@ from agent.core.directory.fingerprint_table import FingerprintTable
 from agent.core.directory.pull_plan import plan_pull
 from agent.core.directory.scan_diff import diff, node_to_record
 from agent.core.directory.scan_join import ScanJoin, join_scan
-from agent.core.directory.select import everything
+from agent.core.directory.sparse_globs import everything
 from agent.core.directory.state_after_push import state_after_push
 from agent.core.directory.state_row import Fingerprint, ScannedPath, StateRow
 from agent.core.model.entry import Context, Kind, Node, TreeEntry, Version, Write

@@ -7,7 +7,7 @@ from agent.core.layers.flatten import flatten
 from agent.core.layers.linearise import fix_up, layers
 from agent.core.layers.squash_entries import squash
 from agent.core.merge.merge import merge
-from agent.core.model.ancestry import Ancestry
+from agent.core.model.attempts_and_ancestry import Ancestry
 from agent.core.model.change import Grouped, Kept, Squash, Touched, squash_order
 from agent.core.model.entry import Context, Kind, Touch, Write
 from agent.core.spelling.path import ancestors

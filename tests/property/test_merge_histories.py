@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.core.directory.state_as_squash import STATE_ID, StateSquashEntries
 from agent.core.directory.state_row import StateRow
 from agent.core.merge.merge import merge
-from agent.core.model.ancestry import Ancestry, Writer
+from agent.core.model.attempts_and_ancestry import Ancestry, Writer
 from agent.core.model.change import Ancestor, Claim, Squash
 from agent.core.model.entry import Kind
 from agent.core.model.pod import Pod

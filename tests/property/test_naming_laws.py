@@ -5,7 +5,7 @@ import fnmatch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.core.directory.select import selection
+from agent.core.directory.sparse_globs import selection
 from agent.core.image.change_set import unite
 from agent.core.model.record import NUMBER_MAX
 from agent.core.spelling.path import ancestors

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from agent.core.directory.fingerprint_table import FingerprintTable
 from agent.core.directory.pull_plan import plan_pull
-from agent.core.directory.select import everything, selection
+from agent.core.directory.sparse_globs import everything, selection
 from agent.core.directory.state_after_change import UNKNOWN_FINGERPRINT
 from agent.core.directory.state_row import StateRow
 from agent.core.merge.path_order import join

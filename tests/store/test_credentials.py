@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.store.login.credentials import find_credentials
-from agent.store.login.login_file import Credentials
+from agent.store.login.credential_files import find_credentials
+from agent.store.login.login_entry import Credentials
 from tests.fakes.secrets import holds_secret, secret
 
 REGISTRY = "registry.example:5000"

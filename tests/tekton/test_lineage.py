@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.errors import UnwrappableError
 from agent.tekton.model.wrapping import run_of
-from agent.tekton.pipeline.lineage import WriterTask, all_lanes, nearest_lanes
+from agent.tekton.pipeline.nearest_writers import WriterTask, all_lanes, nearest_lanes
 from tests.property.edits import laws
 from tests.tekton.made import (
     a_run,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from agent.core.directory.fetch_list import FetchList
-from agent.core.directory.select import Select, everything
+from agent.core.directory.sparse_globs import Select, everything
 from agent.core.directory.state_row import AppendableRows, Fingerprint, StateRow
 from agent.core.merge.path_order import join
 from agent.core.model.entry import Kind, Node, TreeEntry, new_tuple

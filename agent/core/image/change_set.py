@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from agent.core.image.image import DEFAULT_PLATFORM, Image, Layer, Platform
-from agent.core.model.ancestry import Ancestry, Writer
+from agent.core.model.attempts_and_ancestry import Ancestry, Writer
 from agent.core.model.change import Ancestor
 from agent.core.model.entry import Version
 from agent.core.model.record import Record

@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import combinations
 from typing import NamedTuple
 
-from agent.core.model.ancestry import Ancestry
+from agent.core.model.attempts_and_ancestry import Ancestry
 from agent.core.model.entry import UNPULLED, Kind, Node, Seen, Version
 
 

@@ -8,7 +8,7 @@ from agent.core.merge.conflict import Conflict, ConflictCollector
 from agent.core.merge.hard_links import LinkGroups
 from agent.core.merge.merge_pass import collect_conflicts, merged_rows
 from agent.core.merge.path_state import MergeSource
-from agent.core.model.ancestry import Ancestry
+from agent.core.model.attempts_and_ancestry import Ancestry
 from agent.core.model.change import Change, Squash
 from agent.core.model.entry import TreeEntry
 

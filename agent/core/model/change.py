@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from agent.core.model.ancestry import Recorded
+from agent.core.model.attempts_and_ancestry import Recorded
 from agent.core.model.entry import Kind, Node, Seen, TocEntry, Version
 from agent.core.model.pod import Pod
 

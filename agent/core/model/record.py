@@ -9,7 +9,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.entry import Version
 from agent.core.model.pod import Pod
 from agent.core.spelling.canonical import canonical

@@ -24,7 +24,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from agent.errors import AuthError, RefusedError
 from agent.remedy import Remedy, log_in, may_not, renew_token
 from agent.store.login.challenge import Challenge, Grants, format_scopes, parse_challenges, parse_scopes
-from agent.store.login.login_file import Credentials
+from agent.store.login.login_entry import Credentials
 from agent.store.network.address import Origin, is_loopback, origin_of
 from agent.store.network.error_details import ErrorDetails
 

@@ -15,7 +15,7 @@ from agent.store.http.sender import Sender
 from agent.store.http.transport import Transport
 from agent.store.login.authorizer import Authorizer
 from agent.store.login.challenge import Grants
-from agent.store.login.credentials import find_credentials
+from agent.store.login.credential_files import find_credentials
 from agent.store.manifest_checks import check_reference, digest_for, verified_manifest
 from agent.store.network.address import Origin, Resolve, is_loopback, is_replicated, origin_of, resolve_host
 from agent.store.network.certificates import make_tls_context

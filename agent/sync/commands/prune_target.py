@@ -32,7 +32,7 @@ class PruneOptions:
     """What to prune.
 
     Attributes:
-        older_than: the grace time: ns that must have passed since a checkpoint was published before what it holds goes.
+        older_than: the grace time, ns: how old a checkpoint must be before a prune deletes what it covers.
         dry_run: say what would be deleted; publish and delete nothing.
         all: delete the whole workspace at once: entries, pointers, checkpoints, head.
     """
@@ -72,9 +72,9 @@ class PruneReport:
 
 
 def prune(context: WorkspaceContext, options: PruneOptions) -> PruneReport:
-    """Delete what checkpoints hold that are old enough, and publish one of what no checkpoint holds yet.
+    """Delete the entries that old checkpoints cover, and publish a checkpoint of the rest.
 
-    Thus a prune deletes what the one before it made needless (docs/decisions/checkpoints-age.md).
+    So a prune deletes the entries that the prune before it covered (docs/decisions/checkpoints-age.md).
 
     Raises:
         MissingTargetError: the target holds nothing.

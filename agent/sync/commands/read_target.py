@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from agent.archive.stream.limits import DEFAULT_LIMITS, ArchiveLimits
-from agent.core.directory.select import selection
+from agent.core.directory.sparse_globs import selection
 from agent.core.directory.state_row import Fingerprint, StateRow
 from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.conflict_record import record_conflicts

@@ -10,7 +10,7 @@ from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
 from agent.core.image.manifest import load_json, parse_image
 from agent.core.image.manifest_writer import format_image
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.pod import Pod
 
 VERSION = 1

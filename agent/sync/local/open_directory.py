@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from agent.core.image.change_set import ChangeSet
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.pod import Pod
 from agent.core.model.record import Record
 from agent.errors import MissingTargetError, UsageError

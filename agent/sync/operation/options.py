@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.pod import Pod
 from agent.core.spelling.reference import Reference
 

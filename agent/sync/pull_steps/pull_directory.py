@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from agent.archive.stream.limits import ArchiveLimits, excessive
 from agent.core.directory.fingerprint_table import FingerprintTable
 from agent.core.directory.pull_plan import PullPlan, plan_pull
-from agent.core.directory.select import Select, selection
+from agent.core.directory.sparse_globs import Select, selection
 from agent.core.directory.state_as_squash import StateAsSquash, StateSquashEntries
 from agent.core.directory.state_row import StateRow
 from agent.core.spelling.reference import parse_reference

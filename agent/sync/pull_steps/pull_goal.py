@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agent.core.directory.select import is_whole
+from agent.core.directory.sparse_globs import is_whole
 from agent.core.image.change_set import ChangeSet, unite
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.spelling.path import show
 from agent.remedy import START
 from agent.sync.directory_scan.scan_directory import is_empty

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.core.image.change_set import ChangeSet
 from agent.core.image.image import Image
 from agent.core.merge.conflict import Conflict
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.record import Record
 from agent.core.spelling.path import show
 from agent.errors import ConflictError

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from agent.core.directory.state_after_change import AdvancedState
 from agent.core.image.change_set import ChangeSet, unite
 from agent.core.image.image import Image
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.record import Record, parse_record
 from agent.errors import DivergedError, IntegrityError
 from agent.sync.local.directory_state import DirectoryState

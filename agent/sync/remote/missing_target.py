@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from agent.core.directory.select import Select, idle
+from agent.core.directory.sparse_globs import Select, idle
 from agent.core.spelling.nearest import nearest
 from agent.core.spelling.path import show
 from agent.core.spelling.tags import is_derived

@@ -10,7 +10,7 @@ import re
 from typing import Any, NamedTuple, cast, get_args
 
 from agent.archive.stream.limits import DEFAULT_LIMITS, OPTIONS, ArchiveLimits, limits_of
-from agent.core.directory.select import escape
+from agent.core.directory.sparse_globs import escape
 from agent.core.spelling.reference import LayoutReference, Reference, parse_reference
 from agent.core.spelling.tags import check_target_tag
 from agent.errors import InvalidReferenceError

@@ -8,7 +8,7 @@ from agent.tekton.model.pipeline_tasks import GROUPS
 from agent.tekton.model.variables import RUN_NAME, RUN_UID
 from agent.tekton.model.wrapping import Run, Wrapping
 from agent.tekton.pipeline.graph import combinations, dependencies
-from agent.tekton.pipeline.lineage import WriterTask, all_lanes, nearest_lanes
+from agent.tekton.pipeline.nearest_writers import WriterTask, all_lanes, nearest_lanes
 from agent.tekton.pipeline.wrap_context import WrapContext
 from agent.tekton.wrap.task_plan import WorkspaceMount
 from agent.tekton.wrap.workspaces import Use

@@ -14,7 +14,7 @@ from agent.core.image.manifest import INDEX, PREFIX, load_json, needs_config, pa
 from agent.core.image.manifest_writer import format_image
 from agent.core.image.platform_choice import check_is_image, choose_platform
 from agent.core.merge.conflict import Conflict
-from agent.core.model.ancestry import Writer
+from agent.core.model.attempts_and_ancestry import Writer
 from agent.core.model.pod import Pod
 from agent.core.model.record import FOREIGN_LANE, Record, parse_record
 from agent.core.model.squash_record import is_squash_text, parse_squash

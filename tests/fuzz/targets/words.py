@@ -14,8 +14,8 @@ from agent.core.spelling.tags import check_target_tag, checkpoint_ids, entry_ids
 from agent.errors import AuthError, InvalidReferenceError, RefusedError, UsageError
 from agent.store.login.authorizer import Authorizer
 from agent.store.login.challenge import format_scopes, parse_challenges
-from agent.store.login.credentials import find_credentials
-from agent.store.login.login_file import Credentials
+from agent.store.login.credential_files import find_credentials
+from agent.store.login.login_entry import Credentials
 from agent.store.network.address import origin_of
 from agent.store.network.error_details import ErrorDetails, parse_error_details
 from agent.store.network.retry_after import is_temporary, requested_delay

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent.store.login.login_file import WILDCARD, Credentials, covers, field_of, first_json, object_of, parse_entry
+from agent.store.login.login_entry import WILDCARD, Credentials, covers, field_of, first_json, object_of, parse_entry
 
 HELPER_SECONDS = 30.0
 _FILE_MAX = 8 << 20
