@@ -17,7 +17,7 @@ _FORMAT = 0o170000
 
 @dataclass(slots=True)
 class ScanJoin:
-    """The paths where the disk may differ from the state, without the fresh ones, of which there may be a million.
+    """The paths where the disk may differ from the state. Fresh paths are not here: there may be a million of them.
 
     Attributes:
         gone: rows of the state that were on the disk and are there no longer.
@@ -101,7 +101,7 @@ def join_scan(
 
 
 def combine_parts(parts: Iterable[ScanJoin]) -> ScanJoin:
-    """Return the join of a whole from the joins of its parts, in order, each of which ends where the next begins."""
+    """Return one join for a whole directory. The parts are in order, and each ends where the next begins."""
     whole = ScanJoin()
     for part in parts:
         whole.gone += part.gone

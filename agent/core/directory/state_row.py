@@ -9,7 +9,7 @@ from agent.core.model.entry import Node, Version
 
 
 class Fingerprint(NamedTuple):
-    """What lstat(2) reported of a path; compared for equality only. Times in ns, `size` in bytes, `mode` is st_mode."""
+    """The answer of lstat(2) for a path, compared for equality only. Times in ns, size in bytes, `mode` is st_mode."""
 
     ino: int
     size: int

@@ -179,8 +179,8 @@ class ChangeSet:
 def unite(images: Iterable[Image]) -> ChangeSet:
     """Return the change set of several images; fix-ups are left out, because they are computed for each set.
 
-    The order of `images` does not matter. Of two encodings of one layer, the one whose table of contents can be read
-    by itself is taken, best from the manifest; else digests decide.
+    The order of `images` does not matter. A layer may come in two encodings. One with a table of contents that can be
+    read by itself wins; then one with that table in the manifest; then the digests decide.
     """
     bases: dict[str, tuple[Layer, ...]] = {}
     changes: dict[str, Layer] = {}

@@ -92,7 +92,7 @@ def join(left: Iterable[_Left], right: Iterable[_Right]) -> Iterator[tuple[_Left
 
 
 class PathStack(list[tuple[bytes, bytes, _Value]], Generic[_Value]):
-    """Paths with a value each, of which a later path may lie below, while paths pass in bytes order.
+    """A stack of paths with values, for a pass in bytes order. A later path may lie below each of them.
 
     Between a path and its subtree others may lie: "d" < "d-x" < "d/y". What lies below "d" begins with "d/", so it
     ends before "d0". A list, because the passes test it for every path, and nearly always it is empty.

@@ -16,7 +16,7 @@ class UploadProgress:
     Content that no try had sent before is progress. Sending the rest again is none, but costs no patience meanwhile.
 
     Args:
-        retries: the loop that is told of progress.
+        retries: the retries of this upload; each sent block counts as progress.
         clock: monotonic seconds.
     """
 

@@ -189,7 +189,8 @@ def _everything(context: WorkspaceContext, target: Target) -> list[Unneeded]:
     head = target.head()
     is_ours = head is not None and head.image.target == target.tag
     tags: dict[Digest, list[str]] = {}
-    for tag, digest in _tags_of(target, head.image.records if head and is_ours else {}):
+    listed = target.tags()
+    for tag, digest in _tags_of(target, listed, head.image.records if head and is_ours else {}):
         tags.setdefault(digest, []).append(tag)
     if head is None and not tags:
         raise missing(target)
@@ -201,8 +202,8 @@ def _everything(context: WorkspaceContext, target: Target) -> list[Unneeded]:
     ]
     found.sort(key=lambda each: each.kind, reverse=True)
     # A list that lags may show a checkpoint and not its witness.
-    listed = witness_ids(target.tag, target.tags()).values()
-    found.extend(_witnesses(target, sorted({*listed, *(witness_tag(target.tag, short) for short in named)})))
+    witnesses = witness_ids(target.tag, listed).values()
+    found.extend(_witnesses(target, sorted({*witnesses, *(witness_tag(target.tag, short) for short in named)})))
     if head and is_ours:
         found.append(Unneeded(head.digest, (target.tag,), "head"))
     elif head:
@@ -213,13 +214,13 @@ def _everything(context: WorkspaceContext, target: Target) -> list[Unneeded]:
     return found
 
 
-def _tags_of(target: Target, known: Mapping[str, Record]) -> Iterator[tuple[str, Digest]]:
+def _tags_of(target: Target, listed: list[str], known: Mapping[str, Record]) -> Iterator[tuple[str, Digest]]:
     """Yield each tag that is derived from the target's, with what it is on.
 
     Args:
+        listed: the tags of the repository, as a list shows them.
         known: the changes that head holds. Where the list of tags lags, their entries are found by name.
     """
-    listed = target.tags()
     checkpoints, entries = checkpoint_ids(target.tag, listed), entry_ids(target.tag, listed)
     records, held = dict(known), set[str]()
     for tag in (*entries.values(), *pointers(target.tag, listed), *checkpoints.values()):
